@@ -1,0 +1,1 @@
+"""From images on disk to batches: catalog, sources, splits, preprocessing, pack, augmentation."""

@@ -1,0 +1,119 @@
+"""Every error a user can meet, with the exit code the command line gives it.
+
+    LeukoscopeError                    1   anything below; catch this one to catch all
+    |-- ConfigError                    2   a recipe, an option or an argument is wrong
+    |-- DataError                      3   images, labels, catalogs or splits are wrong
+    |   |-- ImageError                 3   one image cannot be used; `reason` is a RejectReason
+    |   |-- CatalogError               3   a catalog cannot be built or read
+    |   `-- SplitError                 3   a split cannot be made or read
+    |-- RunError                       4   a run folder is not in the state that the step needs
+    |   |-- RunLockedError             4   another process works in it
+    |   |-- MissingStepError           4   an earlier step has not been done
+    |   `-- WeightsError               4   weights or a checkpoint are corrupt or do not fit
+    |-- StorageError                   5   the disk is full, or a folder cannot be written
+    |-- NonFiniteError                 6   training produced a number that is not finite
+    `-- MissingExtraError              7   a part of the package is not installed
+
+A message has three parts: what must hold, what was found, what to do next. The constructor
+asks for them one by one so that none can be forgotten. This file raises nothing and imports
+nothing of the package.
+"""
+
+from typing import Literal
+
+RejectReason = Literal[
+    "empty",
+    "not_an_image",
+    "truncated",
+    "too_large",
+    "too_small",
+    "unreadable",
+    "hidden",
+    "no_label",
+    "label_conflict",
+    "bad_box",
+    "missing_file",
+]
+"""Why an image stays out of a catalog."""
+
+
+class LeukoscopeError(Exception):
+    """Base of every error that leukoscope raises on purpose.
+
+    `expected`, `found` and `remedy` are full sentences or phrases without a final full stop.
+
+    >>> print(ConfigError("train.epochs must be at least 1", "it is 0", "set it to 1 or more"))
+    train.epochs must be at least 1. Found: it is 0. What to do: set it to 1 or more.
+    """
+
+    exit_code = 1
+
+    def __init__(self, expected: str, found: str, remedy: str) -> None:
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(f"{expected}. Found: {found}. What to do: {remedy}.")
+
+
+class ConfigError(LeukoscopeError):
+    """A recipe, an option or an argument is wrong."""
+
+    exit_code = 2
+
+
+class DataError(LeukoscopeError):
+    """Images, labels, catalogs or splits are wrong."""
+
+    exit_code = 3
+
+
+class ImageError(DataError):
+    """One image cannot be used; `reason` says why in one word of `RejectReason`."""
+
+    def __init__(self, reason: RejectReason, expected: str, found: str, remedy: str) -> None:
+        super().__init__(expected, found, remedy)
+        self.reason: RejectReason = reason
+
+
+class CatalogError(DataError):
+    """A catalog cannot be built or read."""
+
+
+class SplitError(DataError):
+    """A split cannot be made or read."""
+
+
+class RunError(LeukoscopeError):
+    """A run folder is not in the state that the step needs."""
+
+    exit_code = 4
+
+
+class RunLockedError(RunError):
+    """Another process works in the run folder."""
+
+
+class MissingStepError(RunError):
+    """An earlier step has not been done."""
+
+
+class WeightsError(RunError):
+    """Weights or a checkpoint are corrupt, or do not fit the network."""
+
+
+class StorageError(LeukoscopeError):
+    """The disk is full, or a folder cannot be written."""
+
+    exit_code = 5
+
+
+class NonFiniteError(LeukoscopeError):
+    """Training produced a number that is not finite."""
+
+    exit_code = 6
+
+
+class MissingExtraError(LeukoscopeError):
+    """A part of the package is not installed."""
+
+    exit_code = 7

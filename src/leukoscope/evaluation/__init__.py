@@ -1,0 +1,1 @@
+"""Functions of the score table: metrics, intervals, floors, figures, report."""

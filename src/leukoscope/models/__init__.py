@@ -1,0 +1,1 @@
+"""The CoAtNet family: one spec, a table of presets, a plain module."""

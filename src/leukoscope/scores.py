@@ -1,0 +1,155 @@
+"""The score table, the hinge of the science: one row per image, written once by the network.
+
+Metrics, intervals, figures, calibration and reports are functions of this table and never touch
+the network. Axes: N images, K classes, D embedding width. This file knows nothing of metrics.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.errors import DataError, RunError
+
+SCHEMA_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of N images.
+
+    `labels_N` indexes `classes`; -1 marks an image whose true class the network does not know.
+    `sources` holds one name per image: images that are copies of one source, or cells of one
+    field, share it. `source_known` is False for images whose source is only their own bytes.
+    `paths` are for the eye only (sample sheets).
+    """
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    sources: tuple[str, ...]
+    roles: tuple[str, ...]
+    labels_N: NDArray[np.int64]
+    logits_NK: NDArray[np.float32]
+    embeddings_ND: NDArray[np.float32]
+    source_known: bool
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        lengths = {
+            len(self.paths),
+            len(self.sources),
+            len(self.roles),
+            len(self.labels_N),
+            len(self.logits_NK),
+            len(self.embeddings_ND),
+        }
+        if lengths != {n} or self.logits_NK.shape != (n, len(self.classes)):
+            raise DataError(
+                "every column of a score table must have one entry per image and class",
+                f"{n} ids, columns of {sorted(lengths)}, logits {self.logits_NK.shape},"
+                f" {len(self.classes)} classes",
+                "build the table from one scoring pass",
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def probabilities_NK(self) -> NDArray[np.float64]:
+        """Softmax of the logits: float64 `(N, K)`, rows sum to 1."""
+        z_NK = self.logits_NK.astype(np.float64)
+        z_NK -= z_NK.max(axis=1, keepdims=True)
+        e_NK = np.exp(z_NK)
+        return np.asarray(e_NK / e_NK.sum(axis=1, keepdims=True))
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "ScoreTable":
+        """Return the table of some rows, given by index or mask `(N,)`."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in index),
+            paths=tuple(self.paths[i] for i in index),
+            sources=tuple(self.sources[i] for i in index),
+            roles=tuple(self.roles[i] for i in index),
+            labels_N=self.labels_N[index],
+            logits_NK=self.logits_NK[index],
+            embeddings_ND=self.embeddings_ND[index],
+        )
+
+    def of_role(self, role: str) -> "ScoreTable":
+        """Return the rows of one role; an empty table where there is none."""
+        return self.take(np.array([r == role for r in self.roles], dtype=np.bool_))
+
+
+def save_scores(table: ScoreTable, path: Path) -> None:
+    """Write the table as Parquet: `id`, `path`, `source`, `role`, `label`, one `logit:<class>`
+    column per class, and `embedding` (a list of D float32)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, object] = {
+        "id": pa.array(table.ids, pa.string()),
+        "path": pa.array(table.paths, pa.string()),
+        "source": pa.array(table.sources, pa.string()),
+        "role": pa.array(table.roles, pa.string()),
+        "label": pa.array(
+            [table.classes[k] if k >= 0 else None for k in table.labels_N], pa.string()
+        ),
+    }
+    for k, name in enumerate(table.classes):
+        columns[f"logit:{name}"] = pa.array(table.logits_NK[:, k], pa.float32())
+    width = table.embeddings_ND.shape[1]
+    flat = pa.array(np.ascontiguousarray(table.embeddings_ND).reshape(-1), pa.float32())
+    columns["embedding"] = (
+        pa.FixedSizeListArray.from_arrays(flat, max(width, 1))
+        if width
+        else (pa.array([[] for _ in table.ids], pa.list_(pa.float32())))
+    )
+    arrow = pa.table(columns).replace_schema_metadata(
+        {"leukoscope_scores": SCHEMA_VERSION, "source_known": str(table.source_known)}
+    )
+    pq.write_table(arrow, path, compression="zstd")
+
+
+def load_scores(path: Path) -> ScoreTable:
+    """Read a table that `save_scores` wrote. Raises `RunError` for any other file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        arrow = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} must be a score table in Parquet",
+            str(error).splitlines()[0],
+            "run `leukoscope evaluate` again",
+        ) from error
+    metadata = {k.decode(): v.decode() for k, v in (arrow.schema.metadata or {}).items()}
+    if metadata.get("leukoscope_scores") != SCHEMA_VERSION:
+        raise RunError(
+            f"{path} must be a score table of version {SCHEMA_VERSION}",
+            f"version {metadata.get('leukoscope_scores', 'none')}",
+            "score the run again with this version of leukoscope",
+        )
+    classes = tuple(
+        name.removeprefix("logit:") for name in arrow.column_names if name.startswith("logit:")
+    )
+    index = {name: k for k, name in enumerate(classes)}
+    n = arrow.num_rows
+    logits = [arrow[f"logit:{name}"].to_numpy() for name in classes]
+    embeddings = arrow["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return ScoreTable(
+        classes=classes,
+        ids=tuple(arrow["id"].to_pylist()),
+        paths=tuple(arrow["path"].to_pylist()),
+        sources=tuple(arrow["source"].to_pylist()),
+        roles=tuple(arrow["role"].to_pylist()),
+        labels_N=np.array([index.get(x, -1) for x in arrow["label"].to_pylist()], dtype=np.int64),
+        logits_NK=np.stack(logits, axis=1).astype(np.float32),
+        embeddings_ND=np.asarray(embeddings, dtype=np.float32).reshape(n, -1)
+        if n
+        else np.zeros((0, 0), dtype=np.float32),
+        source_known=metadata["source_known"] == "True",
+    )
