@@ -1,0 +1,258 @@
+"""Recipes: everything that decides a training run, as frozen pydantic models read from TOML.
+
+A recipe is resolved once, written into the run folder as JSON and hashed; nothing else steers a
+run. Unknown keys are refused by the name of the nearest right one. What this file does not do:
+it never asks the hardware (that is `training.precision`) and reads no images.
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from leukoscope.data.images import Interpolation, Resize
+from leukoscope.errors import ConfigError
+
+RECIPE_NAMES = ("quick", "reference", "robust")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InputConfig(_Section):
+    """How an image file becomes the network's input."""
+
+    image_size: int = Field(224, ge=32, le=1024, multiple_of=32)
+    """Side of the square input in pixels; a multiple of 32."""
+    resize: Resize = "stretch"
+    """`stretch` ignores the aspect (the reference), `pad` keeps it."""
+    interpolation: Interpolation = "bilinear"
+    """All but `nearest` (the reference) are antialiased."""
+
+
+class ModelConfig(_Section):
+    """Which network."""
+
+    preset: str = "coatnet-pico"
+    """A name from the table of presets."""
+    stochastic_depth: float | None = Field(None, ge=0, lt=1)
+    """Rate at the last block, rising linearly from 0; None keeps the preset's own."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """After the attention projection and the feed-forward layer; None keeps the preset's own."""
+    head_dropout: float | None = Field(None, ge=0, lt=1)
+    """Before the classifier; None keeps the preset's own."""
+
+
+class AugmentConfig(_Section):
+    """Batched augmentation on the device; every amount is the largest that is drawn."""
+
+    flip: bool = False
+    """Horizontal and vertical, each for half of the images."""
+    rotate_deg: float = Field(0, ge=0, le=180)
+    shift_frac: float = Field(0, ge=0, le=0.5)
+    """Of the image's side."""
+    scale_frac: float = Field(0, ge=0, le=0.9)
+    """0.1 scales by 1/1.1 to 1.1."""
+    shear_deg: float = Field(0, ge=0, le=45)
+    stain: float = Field(0, ge=0, le=1)
+    """Gain of each colour channel in optical density: 0.1 draws gains from 0.9 to 1.1."""
+    brightness: float = Field(0, ge=0, le=1)
+    """Added to all channels, in units of half the value range."""
+    blur_px: float = Field(0, ge=0, le=10)
+    """Standard deviation of a Gaussian; half of the batches are blurred."""
+    mixup: float = Field(0, ge=0)
+    """Beta parameter of mixup (Zhang et al. 2018); 0 switches it off."""
+    cutmix: float = Field(0, ge=0)
+    """Beta parameter of cutmix (Yun et al. 2019); 0 switches it off."""
+
+
+class OptimConfig(_Section):
+    """AdamW, its schedule and the loss."""
+
+    lr: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(0.01, ge=0)
+    decay_all: bool = False
+    """Decay norms, biases and bias tables too, as Keras' AdamW does (the reference)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_frac: float = Field(0.0, ge=0, lt=1)
+    """Share of all steps in which the rate rises linearly from 0; cosine only."""
+    min_lr: float = Field(1e-6, ge=0)
+    plateau_factor: float = Field(0.2, gt=0, lt=1)
+    plateau_patience: int = Field(5, ge=1)
+    """Epochs without a better validation loss (by 1e-4) until the rate falls."""
+    grad_clip: float = Field(0, ge=0)
+    """Largest gradient norm; 0 switches clipping off."""
+    label_smoothing: float = Field(0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs a class by the inverse of its share in training."""
+
+
+class TrainConfig(_Section):
+    """The loop."""
+
+    epochs: int = Field(25, ge=1)
+    batch_size: int = Field(32, ge=2)
+    """Images per optimiser step, over all processes together."""
+    accumulate: int = Field(1, ge=1)
+    """Pieces that a batch is cut into, to save memory; gradients are added up."""
+    seed: int = Field(42, ge=0, lt=2**31)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto` takes the faster one, measured on the device at hand."""
+    compile: bool = False
+    """Use `torch.compile`."""
+    ema_decay: float = Field(0, ge=0, lt=1)
+    """Decay of the weights' moving average, which is then what is validated and kept; 0: none."""
+    select: Literal["accuracy", "loss"] = "accuracy"
+    """Which validation figure chooses the best epoch; ties go to the other one."""
+    early_stop_epochs: int = Field(0, ge=0)
+    """Stop after so many epochs without a better one; 0 never stops."""
+    checkpoint_minutes: float = Field(5, ge=0)
+    """Also checkpoint inside an epoch, this often; 0 after every step."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (needs the extra `tensorboard`)."""
+
+
+class Recipe(_Section):
+    """A whole recipe. `name` and `purpose` are for the reader."""
+
+    name: str = "custom"
+    purpose: str = ""
+    input: InputConfig = InputConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _pieces_hold_two_images(self) -> "Recipe":
+        if self.train.accumulate * 2 > self.train.batch_size:
+            raise ValueError(
+                "train.accumulate leaves fewer than 2 images in a piece, too few for batch norm"
+            )
+        return self
+
+    def hash(self) -> str:
+        """Return 16 hexadecimal digits that name this configuration; names and prose left out."""
+        content = self.model_dump(mode="json", exclude={"name", "purpose"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe by its name (`quick`, `reference`, `robust`) or from a TOML file.
+
+    `overrides` are `section.key=value`, the value in TOML or a bare word:
+    `["train.epochs=5", "model.preset=coatnet-nano"]`.
+
+    Raises `ConfigError` for an unknown recipe, a file that is not TOML, an unknown key (naming the
+    nearest right one) or a value out of range; all problems are collected and raised once.
+
+    >>> load_recipe("quick", ["train.epochs=5"]).train.epochs
+    5
+    """
+    name = str(recipe)
+    if name in RECIPE_NAMES:
+        text = resources.files("leukoscope.recipes").joinpath(f"{name}.toml").read_text("utf-8")
+    else:
+        text = _read_recipe_file(Path(recipe))
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {name} must be TOML", str(error), "correct the file") from error
+    content.setdefault("name", Path(name).stem)
+    for override in overrides:
+        _apply_override(content, override)
+    return parse_recipe(content)
+
+
+def parse_recipe(content: dict[str, Any]) -> Recipe:
+    """Build a recipe from nested dictionaries; errors as in `load_recipe`."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(dict(problem)) for problem in error.errors()]
+        raise ConfigError(
+            "every key and value of a recipe must be known and in range",
+            "; ".join(problems),
+            "correct the recipe or the --set option; `leukoscope recipe quick` prints all keys",
+        ) from error
+
+
+def _read_recipe_file(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        near = difflib.get_close_matches(str(path), RECIPE_NAMES, n=1)
+        raise ConfigError(
+            f"a recipe is one of {', '.join(RECIPE_NAMES)} or a readable TOML file",
+            f"{str(path)!r} ({error})",
+            f"did you mean {near[0]!r}?" if near else "check the path",
+        ) from error
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigError(
+            "an override has the form section.key=value",
+            repr(override),
+            "write for example train.epochs=5",
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word, so that nobody has to quote twice in a shell
+    node = content
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(
+                "an override must name a key inside a section",
+                f"{key!r}, where {part!r} is a value",
+                f"use one of {', '.join(list_keys())}",
+            )
+    node[parts[-1]] = value
+
+
+def list_keys() -> tuple[str, ...]:
+    """Return every key of a recipe in dotted form, in order.
+
+    >>> list_keys()[:3]
+    ('name', 'purpose', 'input.image_size')
+    """
+    return tuple(_walk(Recipe, ""))
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _walk(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _describe(problem: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{key or 'recipe'}: {problem['msg']} (given: {problem.get('input')!r})"
+    keys = list_keys()
+    sections = sorted({k.split(".")[0] for k in keys})
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [k for k in keys if k.rsplit(".", 1)[-1] == leaf]
+    near = (
+        difflib.get_close_matches(key, keys, n=1, cutoff=0.7)
+        or same_leaf
+        or difflib.get_close_matches(key, [*keys, *sections], n=1, cutoff=0.5)
+    )
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    return f"unknown key {key!r}{hint}"

@@ -1,0 +1,358 @@
+"""Confidence intervals for every figure: what the number would be on other blood of this kind.
+
+The unit of chance is the source (a slide, a field, a patient), not the image: copies of one
+source are right or wrong together. Axes: N images, K classes, S sources, B bootstrap replicates,
+G groups of equal score.
+
+Proportions (accuracy, recall, precision, specificity) take Wilson's interval. Where every source
+has one image it is the plain one. Otherwise the number of images is replaced by an effective
+number: that of independent images with the same variance as the ratio over sources
+(Korn and Graubard 1998; with Wilson's form, Franco et al. 2019), reduced by (z / t)^2 for the
+degrees of freedom. These are (sum u^2)^2 / sum u^4 of the sources' residuals u, at most S - 1:
+if all errors lie in one source, the spread between sources is hardly known, and the interval
+says so. Where nothing varies between sources (all right, all wrong, one source) the effective
+number is Kish's number of sources. No proportion ever has an interval of width 0.
+
+All else takes the bootstrap over sources, percentiles, widened for few sources by Student's t
+(Hesterberg 2015, "expanded percentile"). A bootstrap that never varies falls back on Wilson with
+the number of sources. Resampling inflates the calibration error, so `ece` takes the reverse
+percentile interval. `tests/statistics/test_interval_coverage.py` measures the coverage.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, stdtrit
+
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.evaluation.metrics import ECE_BINS, PER_CLASS, compute_metrics
+from leukoscope.scores import ScoreTable
+
+_CHUNK = 4_000_000
+"""Replicates times images held at once: 32 MB for each working array."""
+
+_SIGNED = ("mcc", "kappa")
+_UNBOUNDED = ("log_loss", "brier", "ece")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its confidence limits; NaN where undefined or not to be had."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return `value`, `low` and `high` for JSON, None for NaN.
+
+        >>> Interval(0.5, float("nan"), 1.0).to_dict()
+        {'value': 0.5, 'low': None, 'high': 1.0}
+        """
+        named = {"value": self.value, "low": self.low, "high": self.high}
+        return {k: None if math.isnan(x) else x for k, x in named.items()}
+
+
+def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
+    """Return the proportion `successes / n` with Wilson's score interval (Wilson 1927).
+
+    Both may be fractional (effective numbers). All NaN for `n` = 0.
+
+    >>> found = wilson(66, 71)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.846, 0.97)
+    """
+    _check_level(level)
+    if not 0 <= successes <= n:
+        raise ConfigError(
+            "successes must lie between 0 and n", f"{successes} of {n}", "count them again"
+        )
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    z = float(ndtri(0.5 + level / 2))
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)))
+
+
+def compute_proportion(
+    hits_N: NDArray[np.bool_], sources: Sequence[str], level: float = 0.95
+) -> Interval:
+    """Return the share of hits among N images with its interval over sources.
+
+    Raises `DataError` for no images or a number of sources that differs from N.
+    """
+    _check_level(level)
+    if len(hits_N) == 0 or len(hits_N) != len(sources):
+        raise DataError(
+            "a proportion needs at least one image, each with its source",
+            f"{len(hits_N)} images, {len(sources)} sources",
+            "choose a role that has images",
+        )
+    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
+    hits_S = np.bincount(index_N, weights=hits_N.astype(np.float64))
+    return _compute_ratio(hits_S, np.bincount(index_N).astype(np.float64), level)
+
+
+def compute_intervals(
+    table: ScoreTable, *, replicates: int = 1000, seed: int = 0, level: float = 0.95
+) -> dict[str, Interval]:
+    """Compute every figure of `compute_metrics` with its interval, from one score table.
+
+    Rows whose label is unknown (-1) do not count. The limits mean what they say as far as
+    `table.sources` are independent draws: with unknown sources, hidden copies make them too
+    narrow. Limits are NaN where they cannot be had (one source, and no proportion).
+
+    Raises `DataError` for no labelled rows, `ConfigError` for `replicates` below 1 or `level`
+    outside 0 to 1.
+    """
+    _check_level(level)
+    if replicates < 1:
+        raise ConfigError("replicates must be at least 1", str(replicates), "use 1000")
+    table = table.take(table.labels_N >= 0)
+    classes, labels_N, probabilities_NK = table.classes, table.labels_N, table.probabilities_NK
+    values = compute_metrics(labels_N, probabilities_NK, classes)
+    index_N = np.unique(np.asarray(table.sources, dtype=np.str_), return_inverse=True)[1]
+    confusion_SKK = _count_confusions(index_N, labels_N, probabilities_NK.argmax(axis=1), classes)
+    ratios = _list_ratios(confusion_SKK, classes)
+    drawn = _draw_replicates(index_N, confusion_SKK, table, replicates, seed)
+    sources_K = (confusion_SKK.sum(axis=2) > 0).sum(axis=0)
+    averaged = len(sources_K[sources_K > 0]) ** 2 / (1 / sources_K[sources_K > 0]).sum()
+
+    found: dict[str, Interval] = {}
+    for name, value in values.items():
+        if name in ratios:
+            found[name] = _compute_ratio(*ratios[name], level)
+            continue
+        # How many sources stand behind a figure: those of its class, or for an average over
+        # classes as many as give its variance, K times the harmonic mean of the classes' sources.
+        behind = averaged if "/" not in name else float(sources_K[_class_of(name, classes)])
+        found[name] = _bound_replicates(name, value, drawn.get(name), behind, level)
+    return found
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ConfigError("level must lie between 0 and 1", str(level), "use 0.95")
+
+
+def _class_of(name: str, classes: tuple[str, ...]) -> int:
+    return classes.index(name.split("/", 1)[1])
+
+
+def _compute_ratio(
+    top_S: NDArray[np.float64], bottom_S: NDArray[np.float64], level: float
+) -> Interval:
+    """Return sum(top) / sum(bottom) over sources, with the interval of the header."""
+    top_S, bottom_S = top_S[bottom_S > 0], bottom_S[bottom_S > 0]
+    n = float(bottom_S.sum())
+    if n == 0 or bottom_S.max() == 1:
+        return wilson(float(top_S.sum()), n, level)
+    p = float(top_S.sum()) / n
+    u2_S = (top_S - p * bottom_S) ** 2
+    spread = float(u2_S.sum())
+    if spread < 1e-12 * n:
+        effective = n * n / float((bottom_S**2).sum())
+    else:
+        count = len(bottom_S)
+        variance = count / (count - 1) * spread / (n * n)
+        freedom = min(count - 1.0, spread**2 / float((u2_S**2).sum()))
+        shrink = float(ndtri(0.5 + level / 2) / stdtrit(freedom, 0.5 + level / 2)) ** 2
+        effective = max(1.0, min(n, p * (1 - p) / variance) * shrink)
+    found = wilson(p * effective, effective, level)
+    return Interval(p, found.low, found.high)
+
+
+def _bound_replicates(
+    name: str, value: float, drawn_B: NDArray[np.float64] | None, behind: float, level: float
+) -> Interval:
+    if math.isnan(value):
+        return Interval(value, math.nan, math.nan)
+    drawn_B = np.zeros(0) if drawn_B is None else drawn_B[np.isfinite(drawn_B)]
+    if len(drawn_B) == 0 or np.ptp(drawn_B) < 1e-12:
+        if name in _UNBOUNDED or (name in _SIGNED and not math.isclose(value, 1)):
+            return Interval(value, math.nan, math.nan)
+        clipped = min(max(value, 0.0), 1.0)  # an area may be 1 + 1e-16
+        found = wilson(clipped * behind, behind, level)
+        return Interval(value, found.low, found.high)
+    tail = (1 - level) / 2
+    if behind > 1:
+        tail = float(ndtr(math.sqrt(behind / (behind - 1)) * stdtrit(behind - 1, tail)))
+    else:
+        tail = 0.0
+    low, high = (float(x) for x in np.quantile(drawn_B, (tail, 1 - tail)))
+    if name == "ece":
+        low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
+    return Interval(value, min(low, value), max(high, value))
+
+
+def _count_confusions(
+    index_N: NDArray[np.int64],
+    labels_N: NDArray[np.int64],
+    predictions_N: NDArray[np.int64],
+    classes: tuple[str, ...],
+) -> NDArray[np.float64]:
+    """Return one confusion matrix per source: `(S, K, K)`."""
+    k = len(classes)
+    flat_N = (index_N * k + labels_N) * k + predictions_N
+    s = int(index_N.max()) + 1
+    return np.bincount(flat_N, minlength=s * k * k).reshape(s, k, k).astype(np.float64)
+
+
+def _list_ratios(
+    confusion_SKK: NDArray[np.float64], classes: tuple[str, ...]
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return numerator and denominator per source of each figure that is a proportion."""
+    hits_SK = np.diagonal(confusion_SKK, axis1=1, axis2=2)
+    true_SK, said_SK = confusion_SKK.sum(axis=2), confusion_SKK.sum(axis=1)
+    n_S = true_SK.sum(axis=1)
+    ratios = {"accuracy": (hits_SK.sum(axis=1), n_S), "weighted_recall": (hits_SK.sum(axis=1), n_S)}
+    for k, name in enumerate(classes):
+        others_S = n_S - true_SK[:, k]
+        ratios[f"recall/{name}"] = (hits_SK[:, k], true_SK[:, k])
+        ratios[f"precision/{name}"] = (hits_SK[:, k], said_SK[:, k])
+        ratios[f"specificity/{name}"] = (others_S - said_SK[:, k] + hits_SK[:, k], others_S)
+    return ratios
+
+
+def _draw_replicates(
+    index_N: NDArray[np.int64],
+    confusion_SKK: NDArray[np.float64],
+    table: ScoreTable,
+    replicates: int,
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Resample sources with replacement and return each figure as `(B,)`; {} for one source."""
+    s = len(confusion_SKK)
+    if s < 2:
+        return {}
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK // len(index_N))
+    parts = []
+    for start in range(0, replicates, chunk):
+        count = min(chunk, replicates - start)
+        counts_BS = generator.multinomial(s, np.full(s, 1 / s), size=count).astype(np.float64)
+        confusion_BKK = (counts_BS @ confusion_SKK.reshape(s, -1)).reshape(
+            count, *confusion_SKK.shape[1:]
+        )
+        part = _score_confusions(confusion_BKK, table.classes)
+        part |= _score_probabilities(
+            counts_BS[:, index_N], table.labels_N, table.probabilities_NK, table.classes
+        )
+        parts.append(part)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+
+
+def _average_present(
+    values_BK: NDArray[np.float64], present_BK: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    counted_BK = present_BK & np.isfinite(values_BK)
+    return _divide(
+        np.where(counted_BK, values_BK, 0.0).sum(axis=1),
+        counted_BK.sum(axis=1).astype(np.float64),
+    )
+
+
+def _score_confusions(
+    confusion_BKK: NDArray[np.float64], classes: tuple[str, ...]
+) -> dict[str, NDArray[np.float64]]:
+    """Compute what a confusion matrix tells, for B of them, as `compute_metrics` does."""
+    hits_BK = np.diagonal(confusion_BKK, axis1=1, axis2=2)
+    true_BK, said_BK = confusion_BKK.sum(axis=2), confusion_BKK.sum(axis=1)
+    n_B = true_BK.sum(axis=1)
+    present_BK = true_BK > 0
+    share_BK = true_BK / n_B[:, None]
+    precision_BK = np.nan_to_num(_divide(hits_BK, said_BK))
+    recall_BK = _divide(hits_BK, true_BK)
+    f1_BK = np.where(present_BK, _divide(2 * hits_BK, true_BK + said_BK), np.nan)
+    observed_B = hits_BK.sum(axis=1) / n_B
+    expected_B = (true_BK * said_BK).sum(axis=1) / n_B**2
+    spread_B = (1 - (said_BK**2).sum(axis=1) / n_B**2) * (1 - (true_BK**2).sum(axis=1) / n_B**2)
+    balanced_B = _average_present(recall_BK, present_BK)
+    figures = {
+        "balanced_accuracy": balanced_B,
+        "macro_recall": balanced_B,
+        "macro_f1": _average_present(f1_BK, present_BK),
+        "weighted_f1": (share_BK * np.nan_to_num(f1_BK)).sum(axis=1),
+        "macro_precision": _average_present(precision_BK, present_BK),
+        "weighted_precision": (share_BK * precision_BK).sum(axis=1),
+        "mcc": _divide(observed_B - expected_B, np.sqrt(np.where(spread_B > 1e-15, spread_B, 0))),
+        "kappa": _divide(observed_B - expected_B, np.where(expected_B < 1, 1 - expected_B, 0)),
+    }
+    return figures | {f"f1/{c}": f1_BK[:, k] for k, c in enumerate(classes)}
+
+
+def _score_probabilities(
+    weights_BN: NDArray[np.float64],
+    labels_N: NDArray[np.int64],
+    probabilities_NK: NDArray[np.float64],
+    classes: tuple[str, ...],
+) -> dict[str, NDArray[np.float64]]:
+    """Compute what needs the probabilities, for B rows of weights, as `compute_metrics` does."""
+    n_B = weights_BN.sum(axis=1)
+    true_N = probabilities_NK[np.arange(len(labels_N)), labels_N]
+    loss_N = -np.log(np.clip(true_N, np.finfo(np.float64).eps, 1))
+    onehot_NK = np.eye(len(classes))[labels_N]
+    brier_N = ((probabilities_NK - onehot_NK) ** 2).sum(axis=1)
+    figures = {
+        "log_loss": weights_BN @ loss_N / n_B,
+        "brier": weights_BN @ brier_N / n_B,
+        "ece": _score_calibration(
+            weights_BN, probabilities_NK.max(axis=1), probabilities_NK.argmax(axis=1) == labels_N
+        ),
+    }
+    for k, name in enumerate(classes):
+        figures[f"roc_auc/{name}"], figures[f"pr_auc/{name}"] = _score_areas(
+            weights_BN, probabilities_NK[:, k], labels_N == k
+        )
+    for area in PER_CLASS[-2:]:
+        values_BK = np.stack([figures[f"{area}/{c}"] for c in classes], axis=1)
+        figures[area] = _average_present(values_BK, np.ones_like(values_BK, dtype=np.bool_))
+    return figures
+
+
+def _score_areas(
+    weights_BN: NDArray[np.float64], scores_N: NDArray[np.float64], positive_N: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ROC area and average precision, `(B,)` each, with equal scores as one threshold."""
+    order_N = np.argsort(-scores_N, kind="stable")
+    sorted_N = scores_N[order_N]
+    starts_G = np.flatnonzero(np.r_[True, sorted_N[1:] != sorted_N[:-1]])
+    weights_BN, positive_N = weights_BN[:, order_N], positive_N[order_N]
+    gained_BG = np.add.reduceat(weights_BN * positive_N, starts_G, axis=1)
+    lost_BG = np.add.reduceat(weights_BN * ~positive_N, starts_G, axis=1)
+    true_BG, false_BG = gained_BG.cumsum(axis=1), lost_BG.cumsum(axis=1)
+    positives_B, negatives_B = true_BG[:, -1], false_BG[:, -1]
+    pairs_B = (lost_BG * (true_BG - gained_BG / 2)).sum(axis=1)
+    precision_BG = np.nan_to_num(_divide(true_BG, true_BG + false_BG))
+    return (
+        _divide(pairs_B, positives_B * negatives_B),
+        _divide((gained_BG * precision_BG).sum(axis=1), positives_B),
+    )
+
+
+def _score_calibration(
+    weights_BN: NDArray[np.float64], confidence_N: NDArray[np.float64], hit_N: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return `compute_ece` for B rows of weights: `(B,)`."""
+    order_N = np.argsort(confidence_N, kind="stable")
+    sorted_N = confidence_N[order_N]
+    starts_G = np.flatnonzero(np.r_[True, sorted_N[1:] != sorted_N[:-1]])
+    weights_BN = weights_BN[:, order_N]
+    mass_BG = np.add.reduceat(weights_BN, starts_G, axis=1)
+    gap_BG = np.add.reduceat(weights_BN * (sorted_N - hit_N[order_N]), starts_G, axis=1)
+    total_B = mass_BG.sum(axis=1)
+    middle_BG = (mass_BG.cumsum(axis=1) - mass_BG / 2) / total_B[:, None]
+    bin_BG = np.minimum((middle_BG * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    b = len(weights_BN)
+    bin_BG += np.arange(b)[:, None] * ECE_BINS
+    sums = np.bincount(bin_BG.ravel(), weights=gap_BG.ravel(), minlength=b * ECE_BINS)
+    return np.asarray(np.abs(sums.reshape(b, ECE_BINS)).sum(axis=1) / total_B)

@@ -1,0 +1,209 @@
+"""The network: a spec in, logits and named intermediates out.
+
+Axes: B batch, C channels, H height, W width, K classes, D embedding width. What this file does
+not do: it knows nothing of files, labels, training or preprocessing beyond the value range.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from leukoscope.errors import ConfigError
+from leukoscope.models.attention import RelativeAttention
+from leukoscope.models.blocks import Activation, MBConv, StridePlace, TransformerBlock
+
+BlockKind = Literal["mbconv", "transformer"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage: `depth` blocks of one kind at one width. `heads` counts for transformers only."""
+
+    kind: BlockKind
+    depth: int
+    width: int
+    heads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CoAtNetSpec:
+    """Everything that decides the shape of a CoAtNet. Sizes with their sources: `presets`.
+
+    `family` "paper" is Dai et al. 2021: a stem of two 3x3 convolutions, and every stage halves
+    the map inside its first block. "hematology" is the reference system's network: a stem of one
+    7x7 convolution, the first stage at the stem's resolution, and a strided 3x3 convolution
+    between stages.
+    """
+
+    name: str
+    family: Literal["paper", "hematology"]
+    stem_width: int
+    stages: tuple[StageSpec, ...]
+    activation: Activation
+    se_ratio: float
+    stride_place: StridePlace
+    norm_eps: float
+    norm_momentum: float
+    dropout: float = 0.0
+    head_dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    n_classes: int = 1000
+    image_size: int = 224
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless a network can be built from this spec."""
+        if self.image_size < 32 or self.image_size % 32:
+            raise ConfigError(
+                "image_size must be a positive multiple of 32, since the network halves it 5 times",
+                f"{self.image_size}",
+                f"use {max(32, round(self.image_size / 32) * 32)}",
+            )
+        if self.n_classes < 2:
+            raise ConfigError(
+                "a classifier needs at least 2 classes", f"{self.n_classes}", "add a second class"
+            )
+
+
+class CoAtNet(nn.Module):
+    """Convolution and attention network for images in the range -1 to 1.
+
+    `forward(images_BCHW)` returns `(logits_BK, intermediates)`; the intermediates are, in order:
+    "stem", "stage_1" ... (maps `(B, C, H, W)`), "embedding" `(B, D)` (global average of the last
+    map, normalised where the family has a final norm), "logits".
+
+    Deviation: the paper does not say whether a norm follows the last stage; pre-norm residual
+    streams need one, so the paper family has a layer norm before the pooling's linear layer.
+    """
+
+    def __init__(self, spec: CoAtNetSpec) -> None:
+        super().__init__()
+        spec.check()
+        self.spec = spec
+        paper = spec.family == "paper"
+        map_px = spec.image_size // 2
+        if paper:
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, spec.stem_width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(spec.stem_width, eps=spec.norm_eps, momentum=spec.norm_momentum),
+                nn.GELU() if spec.activation == "gelu" else nn.SiLU(),
+                nn.Conv2d(spec.stem_width, spec.stem_width, 3, padding=1),
+            )
+        else:
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, spec.stem_width, 7, stride=2, padding=3),
+                nn.BatchNorm2d(spec.stem_width, eps=spec.norm_eps, momentum=spec.norm_momentum),
+            )
+        n_blocks = sum(stage.depth for stage in spec.stages)
+        rates = iter(spec.stochastic_depth * i / max(1, n_blocks - 1) for i in range(n_blocks))
+        self.stages = nn.ModuleList()
+        width = spec.stem_width
+        for position, stage in enumerate(spec.stages):
+            modules: list[nn.Module] = []
+            halve = paper or position > 0
+            if halve:
+                map_px //= 2
+            if halve and not paper:
+                modules.append(nn.Conv2d(width, stage.width, 3, stride=2, padding=1))
+                width = stage.width
+            for block in range(stage.depth):
+                stride = 2 if paper and block == 0 else 1
+                modules.append(self._build_block(stage, width, stride, map_px, next(rates)))
+                width = stage.width
+            self.stages.append(nn.Sequential(*modules))
+        self.norm = nn.LayerNorm(width, eps=spec.norm_eps) if paper else nn.Identity()
+        self.head_dropout = nn.Dropout(spec.head_dropout)
+        self.head = nn.Linear(width, spec.n_classes)
+        self.apply(_initialise)
+
+    def _build_block(
+        self, stage: StageSpec, width: int, stride: int, map_px: int, rate: float
+    ) -> nn.Module:
+        spec = self.spec
+        if stage.kind == "transformer":
+            return TransformerBlock(
+                width,
+                stage.width,
+                stage.heads,
+                (map_px, map_px),
+                stride=stride,
+                dropout=spec.dropout,
+                stochastic_depth=rate,
+                norm_eps=spec.norm_eps,
+            )
+        paper = spec.family == "paper"
+        expanded = 4 * (stage.width if paper else width)
+        return MBConv(
+            width,
+            stage.width,
+            expanded,
+            stride=stride,
+            activation=spec.activation,
+            pre_norm=paper,
+            se_width=round(spec.se_ratio * stage.width),
+            stride_place=spec.stride_place,
+            stochastic_depth=rate,
+            norm_eps=spec.norm_eps,
+            norm_momentum=spec.norm_momentum,
+        )
+
+    @property
+    def embedding_width(self) -> int:
+        """D, the width of the embedding."""
+        return self.spec.stages[-1].width
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits `(B, K)` and the named intermediates; see the class."""
+        out: dict[str, Tensor] = {}
+        maps_BCHW = out["stem"] = self.stem(images_BCHW)
+        for position, stage in enumerate(self.stages, start=1):
+            maps_BCHW = out[f"stage_{position}"] = stage(maps_BCHW)
+        out["embedding"] = self.norm(maps_BCHW.mean((2, 3)))
+        out["logits"] = self.head(self.head_dropout(out["embedding"]))
+        return out["logits"], out
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def count_numbers(network: nn.Module) -> int:
+    """Return how many numbers a network stores, counted as Keras counts: parameters and
+    batch-norm statistics, without counters and index tables."""
+    parameters = sum(p.numel() for p in network.parameters())
+    statistics = sum(2 * m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    return parameters + statistics
+
+
+def count_multiply_adds(spec: CoAtNetSpec, image_size: int | None = None) -> int:
+    """Return the multiply-adds of one image, attention's two matrix products included; norms,
+    activations and pooling are not counted. Runs on the meta device: no memory, no arithmetic."""
+    size = image_size or spec.image_size
+    total = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            per_pixel = module.weight.numel()
+            total += per_pixel * output.shape[2] * output.shape[3]
+        elif isinstance(module, nn.Linear):
+            tokens = inputs[0].numel() // inputs[0].shape[0] // inputs[0].shape[-1]
+            total += module.weight.numel() * tokens
+        elif isinstance(module, RelativeAttention):
+            n, width = output.shape[1:]
+            total += 2 * n * n * width
+
+    with torch.device("meta"):
+        network = CoAtNet(replace(spec, image_size=size)).eval()
+        for module in network.modules():
+            module.register_forward_hook(add)
+        network(torch.empty(1, 3, size, size))
+    return total

@@ -1,0 +1,1 @@
+"""Recipes in TOML, loaded by name."""

@@ -1,0 +1,238 @@
+"""The run folder: the names of its files, atomic writes, the lock, and provenance.
+
+    RUN/
+      recipe.json  split.csv  provenance.json      what was asked for, and on what
+      checkpoint.safetensors                       to go on after a kill
+      best.safetensors                             the best epoch so far
+      training_history.csv  train.log              grows by a line per epoch
+      model.safetensors  model.json                the trained network
+      scores.parquet                               one row per image; all figures come from it
+      metrics.json  model_evaluation_results.txt  report.html  figures/
+      evaluations/NAME/                            the same for other data
+      pack/                                        decoded images; safe to delete
+      tensorboard/                                 by option
+
+What this file does not do: it knows no format but JSON.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import leukoscope
+from leukoscope.errors import MissingStepError, RunError, RunLockedError, StorageError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.json"
+
+    @property
+    def split(self) -> Path:
+        """A copy of the split that the run used."""
+        return self.path / "split.csv"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, machine, seeds, hashes."""
+        return self.path / "provenance.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The whole state of training."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch so far."""
+        return self.path / "best.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """One line per epoch."""
+        return self.path / "training_history.csv"
+
+    @property
+    def log(self) -> Path:
+        """What happened, with times."""
+        return self.path / "train.log"
+
+    @property
+    def weights(self) -> Path:
+        """The trained network's weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The trained network's spec, classes, preprocessing and weights hash."""
+        return self.path / "model.json"
+
+    @property
+    def scores(self) -> Path:
+        """The score table."""
+        return self.path / "scores.parquet"
+
+    @property
+    def pack(self) -> Path:
+        """Folder of decoded images."""
+        return self.path / "pack"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard events."""
+        return self.path / "tensorboard"
+
+    def evaluation(self, name: str) -> Path:
+        """Folder of an evaluation on other data."""
+        return self.path / "evaluations" / name
+
+    def require(self, path: Path, step: str) -> Path:
+        """Return `path` if it is there; else raise `MissingStepError` naming the step it needs."""
+        if not path.is_file():
+            raise MissingStepError(
+                f"{self.path} must hold {path.name}, which `{step}` writes",
+                "no such file" if self.path.is_dir() else "no such folder",
+                f"run `{step}` first, or check the path",
+            )
+        return path
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one process. Raises `RunLockedError` if another one holds it.
+
+        The operating system frees the lock of a killed process, so a stale file never blocks.
+        """
+        from filelock import FileLock, Timeout
+
+        create_folder(self.path)
+        guard = FileLock(self.path / ".lock", timeout=0)
+        try:
+            with guard:
+                yield
+        except Timeout as error:
+            raise RunLockedError(
+                f"one process at a time works in {self.path}",
+                "another leukoscope process holds its lock",
+                "wait for it to end, or choose another --out",
+            ) from error
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Translate a failure to write `path` into `StorageError`; what stood there before stays."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StorageError(
+            f"{path} must be writable",
+            "the disk is full" if full else error.strerror or str(error),
+            "free some space and run the command again; what was complete before is intact"
+            if full
+            else "check the path and your permissions",
+        ) from error
+
+
+def create_folder(path: Path) -> Path:
+    """Create a folder with its parents and return it. Raises `StorageError`."""
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path` at once.
+
+    A reader, or a process killed at any moment, sees the old file or the new one, never half of
+    one. Raises `StorageError` when the disk is full or the folder cannot be written.
+    """
+    create_folder(path.parent)
+    with storage_errors(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, at once or not at all. Raises `StorageError`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON (not-a-number is refused), at once or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `RunError` for anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} must be a readable JSON file", str(error), "restore it, or run the step again"
+        ) from error
+    if not isinstance(content, dict):
+        raise RunError(
+            f"{path} must hold a JSON object", type(content).__name__, "run the step again"
+        )
+    return content
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def collect_provenance() -> dict[str, Any]:
+    """Return what a reader needs to repeat the run: versions, machine, command, time (UTC)."""
+    packages = {}
+    for name in ("torch", "accelerate", "numpy", "pillow", "scikit-learn", "safetensors"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "leukoscope": leukoscope.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
