@@ -16,8 +16,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from leukoscope.data.images import Interpolation, Resize
 from leukoscope.errors import ConfigError
+
+Resize = Literal["stretch", "pad"]
+"""`stretch` fills the square and ignores the aspect (the reference); `pad` keeps the aspect."""
+
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+"""All but `nearest` (the reference) are antialiased when shrinking."""
 
 RECIPE_NAMES = ("quick", "reference", "robust")
 
@@ -32,9 +37,7 @@ class InputConfig(_Section):
     image_size: int = Field(224, ge=32, le=1024, multiple_of=32)
     """Side of the square input in pixels; a multiple of 32."""
     resize: Resize = "stretch"
-    """`stretch` ignores the aspect (the reference), `pad` keeps it."""
     interpolation: Interpolation = "bilinear"
-    """All but `nearest` (the reference) are antialiased."""
 
 
 class ModelConfig(_Section):

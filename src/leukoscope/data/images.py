@@ -19,13 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from leukoscope.config import Interpolation, Resize
 from leukoscope.errors import ImageError
-
-Resize = Literal["stretch", "pad"]
-"""`stretch` fills the square and ignores the aspect (the reference); `pad` keeps the aspect."""
-
-Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
-"""All but `nearest` (the reference) are antialiased when shrinking."""
 
 Box = tuple[int, int, int, int]
 """`(x_min, y_min, x_max, y_max)` in pixels after EXIF rotation; the maxima are exclusive."""

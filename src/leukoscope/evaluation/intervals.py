@@ -13,10 +13,16 @@ if all errors lie in one source, the spread between sources is hardly known, and
 says so. Where nothing varies between sources (all right, all wrong, one source) the effective
 number is Kish's number of sources. No proportion ever has an interval of width 0.
 
-All else takes the bootstrap over sources, percentiles, widened for few sources by Student's t
-(Hesterberg 2015, "expanded percentile"). A bootstrap that never varies falls back on Wilson with
-the number of sources. Resampling inflates the calibration error, so `ece` takes the reverse
-percentile interval. `tests/statistics/test_interval_coverage.py` measures the coverage.
+The other figures take their variance from a bootstrap over sources. Those with two ends
+(averages over classes, F1, areas, and MCC and kappa between -1 and 1) turn it into an effective
+number and take Wilson's form too, with Student's t for few sources; if no replicate differs, the
+number of sources is the effective one. Log loss and Brier score take percentiles, widened for few
+sources (Hesterberg 2015, "expanded percentile"). Resampling inflates the calibration error, so
+the lower limit of `ece` is that of the reverse percentile interval, its upper one the percentile.
+
+Why not percentiles throughout: at 33 sources of 36 images, 95 % right, they cover the truth in
+90 % of simulations, at 99 % right in 50 %; the intervals here in 95 % or more.
+`tests/statistics/test_interval_coverage.py` measures it.
 """
 
 import math
@@ -28,11 +34,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.evaluation.metrics import ECE_BINS, PER_CLASS, compute_metrics
+from leukoscope.evaluation.metrics import ECE_BINS, PER_CLASS, compute_metrics, round_ties
 from leukoscope.scores import ScoreTable
 
 _CHUNK = 4_000_000
 """Replicates times images held at once: 32 MB for each working array."""
+
+_NOTHING = 1e-12
+"""A spread below this is rounding."""
 
 _SIGNED = ("mcc", "kappa")
 _UNBOUNDED = ("log_loss", "brier", "ece")
@@ -94,7 +103,7 @@ def compute_proportion(
             "choose a role that has images",
         )
     index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
-    hits_S = np.bincount(index_N, weights=hits_N.astype(np.float64))
+    hits_S = np.asarray(np.bincount(index_N, weights=hits_N), dtype=np.float64)
     return _compute_ratio(hits_S, np.bincount(index_N).astype(np.float64), level)
 
 
@@ -121,17 +130,23 @@ def compute_intervals(
     ratios = _list_ratios(confusion_SKK, classes)
     drawn = _draw_replicates(index_N, confusion_SKK, table, replicates, seed)
     sources_K = (confusion_SKK.sum(axis=2) > 0).sum(axis=0)
-    averaged = len(sources_K[sources_K > 0]) ** 2 / (1 / sources_K[sources_K > 0]).sum()
+    sources_K = sources_K[sources_K > 0]
 
     found: dict[str, Interval] = {}
     for name, value in values.items():
-        if name in ratios:
+        if name in ratios and not name.startswith("f1/"):
             found[name] = _compute_ratio(*ratios[name], level)
-            continue
-        # How many sources stand behind a figure: those of its class, or for an average over
-        # classes as many as give its variance, K times the harmonic mean of the classes' sources.
-        behind = averaged if "/" not in name else float(sources_K[_class_of(name, classes)])
-        found[name] = _bound_replicates(name, value, drawn.get(name), behind, level)
+        elif "/" in name:
+            ratio = ratios[f"f1/{name.split('/', 1)[1]}"]
+            behind = float((ratio[1] > 0).sum())
+            freedom = _compute_freedom(*ratio)
+            found[name] = _bound_replicates(name, value, drawn.get(name), behind, freedom, level)
+        else:
+            # As many sources stand behind an average over classes as give its variance: K times
+            # the harmonic mean of the classes' sources.
+            behind = len(sources_K) ** 2 / float((1 / sources_K).sum())
+            freedom = min(behind - 1, _compute_freedom(*ratios["accuracy"]))
+            found[name] = _bound_replicates(name, value, drawn.get(name), behind, freedom, level)
     return found
 
 
@@ -140,8 +155,20 @@ def _check_level(level: float) -> None:
         raise ConfigError("level must lie between 0 and 1", str(level), "use 0.95")
 
 
-def _class_of(name: str, classes: tuple[str, ...]) -> int:
-    return classes.index(name.split("/", 1)[1])
+def _shrink(freedom: float, level: float) -> float:
+    """Return (z / t)^2, by which few degrees of freedom reduce an effective number."""
+    t = float(stdtrit(max(freedom, 1.0), 0.5 + level / 2))
+    return (float(ndtri(0.5 + level / 2)) / t) ** 2
+
+
+def _compute_freedom(top_S: NDArray[np.float64], bottom_S: NDArray[np.float64]) -> float:
+    """Return the degrees of freedom behind the variance of a ratio over sources (header)."""
+    top_S, bottom_S = top_S[bottom_S > 0], bottom_S[bottom_S > 0]
+    u2_S = (top_S - top_S.sum() / max(bottom_S.sum(), 1) * bottom_S) ** 2
+    most = len(bottom_S) - 1.0
+    if len(bottom_S) == 0 or bottom_S.max() <= 1 or u2_S.sum() < _NOTHING * bottom_S.sum():
+        return most
+    return min(most, float(u2_S.sum()) ** 2 / float((u2_S**2).sum()))
 
 
 def _compute_ratio(
@@ -153,40 +180,46 @@ def _compute_ratio(
     if n == 0 or bottom_S.max() == 1:
         return wilson(float(top_S.sum()), n, level)
     p = float(top_S.sum()) / n
-    u2_S = (top_S - p * bottom_S) ** 2
-    spread = float(u2_S.sum())
-    if spread < 1e-12 * n:
+    u2 = float(((top_S - p * bottom_S) ** 2).sum())
+    if u2 < _NOTHING * n:
         effective = n * n / float((bottom_S**2).sum())
     else:
-        count = len(bottom_S)
-        variance = count / (count - 1) * spread / (n * n)
-        freedom = min(count - 1.0, spread**2 / float((u2_S**2).sum()))
-        shrink = float(ndtri(0.5 + level / 2) / stdtrit(freedom, 0.5 + level / 2)) ** 2
+        variance = len(bottom_S) / (len(bottom_S) - 1) * u2 / (n * n)
+        shrink = _shrink(_compute_freedom(top_S, bottom_S), level)
         effective = max(1.0, min(n, p * (1 - p) / variance) * shrink)
     found = wilson(p * effective, effective, level)
     return Interval(p, found.low, found.high)
 
 
 def _bound_replicates(
-    name: str, value: float, drawn_B: NDArray[np.float64] | None, behind: float, level: float
+    name: str,
+    value: float,
+    drawn_B: NDArray[np.float64] | None,
+    behind: float,
+    freedom: float,
+    level: float,
 ) -> Interval:
-    if math.isnan(value):
-        return Interval(value, math.nan, math.nan)
+    """Return the limits of a figure that `behind` sources carry, from its replicates."""
     drawn_B = np.zeros(0) if drawn_B is None else drawn_B[np.isfinite(drawn_B)]
-    if len(drawn_B) == 0 or np.ptp(drawn_B) < 1e-12:
-        if name in _UNBOUNDED or (name in _SIGNED and not math.isclose(value, 1)):
-            return Interval(value, math.nan, math.nan)
-        clipped = min(max(value, 0.0), 1.0)  # an area may be 1 + 1e-16
-        found = wilson(clipped * behind, behind, level)
-        return Interval(value, found.low, found.high)
-    tail = (1 - level) / 2
-    if behind > 1:
-        tail = float(ndtr(math.sqrt(behind / (behind - 1)) * stdtrit(behind - 1, tail)))
-    else:
-        tail = 0.0
-    low, high = (float(x) for x in np.quantile(drawn_B, (tail, 1 - tail)))
-    if name == "ece":
-        low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
+    spread = float(np.var(drawn_B)) if len(drawn_B) else 0.0
+    if behind > 1:  # a bootstrap over S sources understates their variance by S / (S - 1)
+        spread *= behind / (behind - 1)
+    if math.isnan(value) or (name in _UNBOUNDED and spread < _NOTHING**2):
+        return Interval(value, math.nan, math.nan)
+    if name in _UNBOUNDED:
+        t = float(stdtrit(max(behind - 1, 1.0), (1 - level) / 2))
+        tail = float(ndtr(t * math.sqrt(behind / max(behind - 1, 0.5))))
+        low, high = (float(x) for x in np.quantile(drawn_B, (tail, 1 - tail)))
+        if name == "ece":
+            low = max(0.0, 2 * value - high)
+        return Interval(value, min(low, value), max(high, value))
+    low_end, width = (-1.0, 2.0) if name in _SIGNED else (0.0, 1.0)
+    p = min(max((value - low_end) / width, 0.0), 1.0)  # an area may be 1 + 1e-16
+    effective = behind
+    if spread >= _NOTHING**2 and 0 < p < 1:
+        effective = max(1.0, p * (1 - p) / (spread / width**2) * _shrink(freedom, level))
+    found = wilson(p * effective, effective, level)
+    low, high = low_end + width * found.low, low_end + width * found.high
     return Interval(value, min(low, value), max(high, value))
 
 
@@ -206,7 +239,7 @@ def _count_confusions(
 def _list_ratios(
     confusion_SKK: NDArray[np.float64], classes: tuple[str, ...]
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return numerator and denominator per source of each figure that is a proportion."""
+    """Return numerator and denominator per source of each figure that is a ratio."""
     hits_SK = np.diagonal(confusion_SKK, axis1=1, axis2=2)
     true_SK, said_SK = confusion_SKK.sum(axis=2), confusion_SKK.sum(axis=1)
     n_S = true_SK.sum(axis=1)
@@ -215,6 +248,7 @@ def _list_ratios(
         others_S = n_S - true_SK[:, k]
         ratios[f"recall/{name}"] = (hits_SK[:, k], true_SK[:, k])
         ratios[f"precision/{name}"] = (hits_SK[:, k], said_SK[:, k])
+        ratios[f"f1/{name}"] = (2 * hits_SK[:, k], true_SK[:, k] + said_SK[:, k])
         ratios[f"specificity/{name}"] = (others_S - said_SK[:, k] + hits_SK[:, k], others_S)
     return ratios
 
@@ -343,6 +377,7 @@ def _score_calibration(
     weights_BN: NDArray[np.float64], confidence_N: NDArray[np.float64], hit_N: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return `compute_ece` for B rows of weights: `(B,)`."""
+    confidence_N = round_ties(confidence_N)
     order_N = np.argsort(confidence_N, kind="stable")
     sorted_N = confidence_N[order_N]
     starts_G = np.flatnonzero(np.r_[True, sorted_N[1:] != sorted_N[:-1]])

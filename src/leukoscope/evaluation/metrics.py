@@ -81,7 +81,6 @@ def compute_metrics(
     kept_N = weights_N > 0
     y_N, w_N = labels_N[kept_N], weights_N[kept_N]
     p_NK = probabilities_NK[kept_N].astype(np.float64)
-    p_NK = p_NK / p_NK.sum(axis=1, keepdims=True)
     index_K = np.arange(len(classes))
     predictions_N = p_NK.argmax(axis=1)
     hit_N = predictions_N == y_N
@@ -129,7 +128,9 @@ def compute_metrics(
         else np.nan,
         "roc_auc": np.nanmean(roc_K) if several else np.nan,
         "pr_auc": np.nanmean(pr_K),
-        "log_loss": log_loss(y_N, p_NK, labels=index_K, sample_weight=w_N),
+        "log_loss": log_loss(
+            y_N, p_NK / p_NK.sum(axis=1, keepdims=True), labels=index_K, sample_weight=w_N
+        ),
         "brier": np.average(((p_NK - onehot_NK) ** 2).sum(axis=1), weights=w_N),
         "ece": compute_ece(p_NK.max(axis=1), hit_N, w_N),
     }
@@ -166,17 +167,22 @@ def compute_calibration_bins(
     many ties there are fewer bins. The three arrays have shape `(M,)`, M at most `bins`.
     """
     weights_N = np.ones(len(hit_N)) if weights_N is None else weights_N
-    values_G, group_N = np.unique(confidence_N, return_inverse=True)
+    values_G, group_N = np.unique(round_ties(confidence_N), return_inverse=True)
     mass_G = np.bincount(group_N, weights=weights_N)
     hits_G = np.bincount(group_N, weights=weights_N * hit_N)
     middle_G = (np.cumsum(mass_G) - mass_G / 2) / mass_G.sum()
     bin_G = np.minimum((middle_G * bins).astype(np.int64), bins - 1)
-    mass_M = np.bincount(bin_G, weights=mass_G, minlength=bins)
+    mass_M = np.asarray(np.bincount(bin_G, weights=mass_G, minlength=bins), dtype=np.float64)
     confidence_M = np.bincount(bin_G, weights=mass_G * values_G, minlength=bins)
     hits_M = np.bincount(bin_G, weights=hits_G, minlength=bins)
     full_M = mass_M > 0
     mass_M = mass_M[full_M]
     return mass_M, confidence_M[full_M] / mass_M, hits_M[full_M] / mass_M
+
+
+def round_ties(confidence_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make confidences equal that differ by the rounding of a softmax only (12 decimals)."""
+    return np.round(confidence_N, 12)
 
 
 def compute_ece(

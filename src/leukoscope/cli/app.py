@@ -1,0 +1,244 @@
+"""The commands: parse, call a use case, render. No thought lives here.
+
+Everything that takes time to import is imported inside a command, so that `--help` answers at
+once. Exit codes: those of `leukoscope.errors`; 130 after Ctrl-C.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import leukoscope
+
+
+class _Group(TyperGroup):
+    """Turns the package's errors into a panel and an exit code, for every command alike."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from leukoscope.errors import LeukoscopeError
+
+        try:
+            return super().invoke(ctx)
+        except LeukoscopeError as error:
+            from leukoscope.cli.render import print_error
+
+            print_error(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            from leukoscope.cli.render import print_interrupted
+
+            print_interrupted()
+            raise typer.Exit(130) from error
+
+
+# Plain help: typer's decorated one imports half of rich and doubles the time of `--help`.
+app = typer.Typer(
+    cls=_Group,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Classify blood cells with CoAtNet, and know how far to trust the answer. "
+    "Research use only; not a medical device.",
+)
+data_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Catalogs, splits and their audit."
+)
+app.add_typer(data_app, name="data")
+
+
+class ProtocolName(StrEnum):
+    """How images get their roles."""
+
+    auto = "auto"
+    random = "random"
+    grouped = "grouped"
+    given = "given"
+    kfold = "kfold"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"leukoscope {leukoscope.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@data_app.command("scan")
+def scan(
+    path: Annotated[Path, typer.Argument(help="Folder of images, table (CSV), or VOC set.")],
+    out: Annotated[Path, typer.Option(help="Catalog to write.")] = Path("catalog.csv"),
+    strict: Annotated[bool, typer.Option(help="Any rejected file is an error.")] = False,
+) -> None:
+    """Build the image table; say which files stay out and why."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        catalog = pipelines.scan_images(path, out, progress=progress)
+    render.print_catalog(catalog, out)
+    if strict:
+        pipelines.check_nothing_rejected(catalog)
+
+
+@data_app.command("split")
+def split(
+    catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(
+            help="random: row by row, as published. grouped: copies of a source stay together. "
+            "given: the folders decide. kfold: one file per fold. "
+            "auto: given if the data names a test part, else grouped."
+        ),
+    ] = ProtocolName.auto,
+    out: Annotated[Path, typer.Option(help="Split to write; its audit lies beside it.")] = Path(
+        "split.csv"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0, max=2**31)] = 42,
+    folds: Annotated[int, typer.Option(help="Number of folds (kfold).", min=2)] = 5,
+) -> None:
+    """Give every image a role: train, val, calib or test."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.data.catalog import load_catalog
+
+    records = load_catalog(catalog)
+    if protocol is ProtocolName.kfold:
+        render.print_splits(pipelines.split_kfold(records, out, folds=folds, seed=seed), out)
+    else:
+        render.print_split(pipelines.split_catalog(records, protocol.value, out, seed=seed), out)
+
+
+@data_app.command("audit")
+def audit(
+    split: Annotated[Path, typer.Argument(help="Split written by `data split`.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
+) -> None:
+    """Say what crosses the roles of a split. Exit code 3 if anything does."""
+    from leukoscope.cli import render
+    from leukoscope.data.splits import audit_split, load_split
+
+    found = audit_split(load_split(split))
+    render.print_audit(found, as_json=json)
+    if found.verdict == "leaking":
+        raise typer.Exit(3)
+
+
+@data_app.command("paint")
+def paint(
+    out: Annotated[Path, typer.Argument(help="Folder to paint into.")],
+    sources: Annotated[int, typer.Option(help="Number of different cells.", min=4)] = 160,
+    copies: Annotated[int, typer.Option(help="Images per cell.", min=1)] = 4,
+    size: Annotated[int, typer.Option(help="Side in pixels.", min=32, max=512)] = 96,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Paint smear cells with known truth, for trying things out."""
+    from leukoscope.cli import render
+    from leukoscope.data.painted import save_painted
+
+    with render.progress() as progress:
+        table = save_painted(
+            out,
+            sources,
+            copies=copies,
+            size_px=size,
+            seed=seed,
+            on_progress=lambda done, total: progress("Painting cells", done, total),
+        )
+    render.print_painted(table)
+
+
+@app.command("train")
+def train(
+    source: Annotated[
+        Path, typer.Argument(help="Split, catalog, table, or folder of images.", metavar="SPLIT")
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="quick, reference, robust, or a TOML file.")
+    ] = "quick",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/run"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. --set train.epochs=5."),
+    ] = None,
+) -> None:
+    """Train a network; `evaluate` then tells how good it is."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    with render.progress() as progress:
+        roles = pipelines.load_split_or_images(source, progress=progress)
+        run = pipelines.train_run(
+            roles, loaded, out, resume=resume, progress=progress, reporter=progress
+        )
+    render.print_trained(run)
+
+
+@app.command("evaluate")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder written by `train`.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Other images: folder, catalog, table or split.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="Which role to judge on.")] = "test",
+    name: Annotated[str | None, typer.Option(help="Name of the evaluation on other data.")] = None,
+) -> None:
+    """Measure a trained network: every figure with an interval, floors beside it, a report."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.evaluate_run(run, data=data, role=role, name=name, progress=progress)
+    render.print_evaluation(found)
+
+
+@app.command("demo")
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images; painted cells if not given.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("runs/demo"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for train.")
+    ] = None,
+) -> None:
+    """Do the main job once: catalog, split, train, evaluate, report."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.run_demo(
+            data, out, overrides=overrides or (), progress=progress, reporter=progress
+        )
+    render.print_evaluation(found)
+
+
+@app.command("recipe")
+def recipe(
+    name: Annotated[str, typer.Argument(help="quick, reference, robust, or a TOML file.")],
+) -> None:
+    """Print a recipe with every key and value, ready to edit."""
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+
+    render.print_recipe(load_recipe(name))

@@ -1,0 +1,281 @@
+"""What the user sees in the terminal: tables, progress, error panels. The only place that prints.
+
+Results go to standard output, progress and errors to standard error, so that a pipe stays clean.
+Under several processes only the main one speaks.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from leukoscope.labels import display_label
+
+if TYPE_CHECKING:
+    from leukoscope.config import Recipe
+    from leukoscope.data.catalog import Catalog
+    from leukoscope.data.splits import Split, SplitAudit
+    from leukoscope.errors import LeukoscopeError
+    from leukoscope.pipelines import Evaluation, TrainedRun
+    from leukoscope.training.loop import EpochResult
+
+ADVICE = "Research use only. Not a medical device."
+
+
+def _console(*, stderr: bool = False) -> Console:
+    # Made anew each time: a console keeps the stream it found, and tests exchange streams.
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, quiet=not _is_main())
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def print_error(error: "LeukoscopeError") -> None:
+    """Show what must hold, what was found and what to do."""
+    body = (
+        f"{escape(error.expected)}.\n"
+        f"[bold]Found:[/] {escape(error.found)}\n"
+        f"[bold]What to do:[/] {escape(error.remedy)}."
+    )
+    console = Console(stderr=True, highlight=False)
+    console.print(Panel(body, title="Error", title_align="left", border_style="red"))
+
+
+def print_interrupted() -> None:
+    """Say that the work can go on."""
+    _console(stderr=True).print("Interrupted. A training run goes on with --resume.")
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+class TerminalProgress:
+    """Bars with rate and remaining time on a terminal; plain lines elsewhere.
+
+    It serves as the progress callback of the use cases and as the reporter of the loop.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.announced: set[str] = set()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Move the bar of one activity."""
+        self._plainly(f"{what} ({total:,})", what)
+        self._move(what, done, total, "images/s")
+
+    def on_step(self, epoch: int, step: int, steps: int, images: int) -> None:
+        """Move the bar of an epoch."""
+        per_step = f"{images}" if step < steps or step == 1 else self._last_images
+        self._last_images = per_step
+        self._move(f"Epoch {epoch}", step * int(per_step), steps * int(per_step), "images/s")
+
+    _last_images = "0"
+
+    def on_epoch(self, result: "EpochResult", epochs: int, best: bool) -> None:
+        """Leave a line behind."""
+        task = self.tasks.pop(f"Epoch {result.epoch}", None)
+        if task is not None:
+            self.bars.remove_task(task)
+        self.console.print(
+            f"Epoch {result.epoch}/{epochs}  loss {result.train_loss:.3f}"
+            f"  val loss {result.val_loss:.3f}  val accuracy {result.val_accuracy:.1%}"
+            f"  {result.seconds:.0f} s{'  best so far' if best else ''}"
+        )
+
+    def _plainly(self, line: str, key: str) -> None:
+        if not self.console.is_terminal and key not in self.announced:
+            self.announced.add(key)
+            self.console.print(line)
+
+    def _move(self, name: str, done: int, total: int, unit: str) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total, rate="")
+        task = self.bars.tasks[self.bars.task_ids.index(self.tasks[name])]
+        rate = f"{task.speed:,.0f} {unit}" if task.speed else ""
+        self.bars.update(self.tasks[name], completed=done, total=total, rate=rate)
+
+
+@contextmanager
+def progress() -> Iterator[TerminalProgress]:
+    """Yield a progress display on standard error."""
+    shown = TerminalProgress(_console(stderr=True))
+    with shown.bars:
+        yield shown
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def print_catalog(catalog: "Catalog", out: Path) -> None:
+    """Show images per class and what was rejected."""
+    console = _console()
+    counts: dict[str, int] = {}
+    for record in catalog.records:
+        counts[record.label] = counts.get(record.label, 0) + 1
+    table = Table(title=f"{len(catalog):,} images in {len(counts)} classes", title_justify="left")
+    table.add_column("Class")
+    table.add_column("Images", justify="right")
+    for label in sorted(counts):
+        table.add_row(escape(display_label(label)), f"{counts[label]:,}")
+    console.print(table)
+    copies = len(catalog) - len({(r.sha256, r.box) for r in catalog.records})
+    if copies:
+        console.print(
+            f"{copies:,} images are byte-identical to another one; splits keep them together."
+        )
+    if catalog.rejected:
+        reasons: dict[str, int] = {}
+        for entry in catalog.rejected:
+            reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
+        told = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
+        console.print(
+            f"[bold]{len(catalog.rejected):,} files were rejected[/] ({told});"
+            f" see {escape(str(out.with_name('rejected.csv')))}"
+        )
+    else:
+        console.print("No file was rejected.")
+    console.print(f"Catalog: {escape(str(out))}")
+
+
+def print_split(split: "Split", out: Path) -> None:
+    """Show counts per role and class, and the audit's verdict."""
+    from leukoscope.data.splits import audit_split
+
+    print_audit(audit_split(split), as_json=False)
+    _console().print(f"Split: {escape(str(out))}")
+
+
+def print_splits(splits: "Sequence[Split]", out: Path) -> None:
+    """Show each fold's size and where the files lie."""
+    console = _console()
+    for number, split in enumerate(splits):
+        path = out.with_name(f"{out.stem}.fold{number}{out.suffix}")
+        test = sum(role == "test" for role in split.roles)
+        console.print(f"Fold {number}: {test:,} test images  {escape(str(path))}")
+
+
+_VERDICTS = {
+    "leaking": ("red", "LEAKING: test shares sources with training"),
+    "unproven": ("yellow", "UNPROVEN: nothing shared was found, but the sources are not known"),
+    "disjoint": ("green", "DISJOINT: no source crosses roles"),
+}
+
+
+def print_audit(audit: "SplitAudit", *, as_json: bool) -> None:
+    """Show an audit as a table, or as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(audit.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        return
+    console = _console()
+    colour, sentence = _VERDICTS[audit.verdict]
+    roles = [role for role, counts in audit.counts.items() if sum(counts.values())]
+    labels = sorted({label for counts in audit.counts.values() for label in counts})
+    table = Table(title=f"Split by protocol {audit.protocol}", title_justify="left")
+    table.add_column("Class")
+    for role in roles:
+        table.add_column(role, justify="right")
+    for label in labels:
+        row = [f"{audit.counts[role].get(label, 0):,}" for role in roles]
+        table.add_row(escape(display_label(label)), *row)
+    table.add_section()
+    table.add_row("All", *(f"{sum(audit.counts[role].values()):,}" for role in roles))
+    console.print(table)
+    console.print(f"[{colour} bold]{sentence}[/]")
+    for warning in audit.warnings:
+        console.print(f"- {escape(warning)}")
+
+
+def print_painted(table: Path) -> None:
+    """Say where the painted table lies and what to do with it."""
+    _console().print(f"Painted cells: {escape(str(table))}  (scan it with `leukoscope data scan`)")
+
+
+def print_trained(run: "TrainedRun") -> None:
+    """Name the best epoch and the next step."""
+    console = _console()
+    best = max(run.history, key=lambda e: (e.val_accuracy, -e.val_loss))
+    console.print(
+        f"Trained: {escape(str(run.folder.path))}  (epoch {best.epoch},"
+        f" validation accuracy {best.val_accuracy:.1%}; not yet a result)"
+    )
+    console.print(f"Next: leukoscope evaluate {escape(str(run.folder.path))}")
+
+
+_BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leaking": "red"}
+
+
+def print_evaluation(found: "Evaluation") -> None:
+    """Show the main figures with intervals and floors, and where the report lies."""
+    console = _console()
+    table = Table(
+        title=f"{found.n_images:,} images of {escape(found.data_name)}, role {escape(found.role)}",
+        title_justify="left",
+    )
+    table.add_column("Figure")
+    table.add_column("Value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    shown = (
+        ("accuracy", "Accuracy"),
+        ("balanced_accuracy", "Balanced accuracy"),
+        ("macro_f1", "Macro F1"),
+        ("kappa", "Kappa"),
+        ("roc_auc", "ROC-AUC"),
+    )
+    for key, name in shown:
+        figure = found.intervals[key]
+        table.add_row(name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+    table.add_section()
+    for name, floor in found.floors.items():
+        label = "Floor: " + name.replace("_", " ")
+        table.add_row(label, f"{floor.value:.3f}", f"{floor.low:.3f} to {floor.high:.3f}")
+    console.print(table)
+    colour = _BANNERS[found.verdict]
+    for sentence in found.sentences:
+        console.print(f"[{colour}]{escape(sentence)}[/]")
+    console.print(ADVICE)
+    console.print(f"Report: {escape(str(found.report))}")
+
+
+def print_recipe(recipe: "Recipe") -> None:
+    """Print a resolved recipe as TOML."""
+    for section, content in recipe.model_dump(mode="json", exclude_none=True).items():
+        if isinstance(content, dict):
+            sys.stdout.write(f"\n[{section}]\n")
+            for key, value in content.items():
+                sys.stdout.write(f"{key} = {json.dumps(value)}\n")
+        else:
+            sys.stdout.write(f"{section} = {json.dumps(content)}\n")

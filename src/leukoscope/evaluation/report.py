@@ -1,0 +1,477 @@
+"""The report of one evaluation: a self-contained HTML page, a plain text, and the JSON of figures.
+
+All three say the same facts, the trust in the number before the number's details. What this
+file does not do: it computes nothing and decides no verdict; it words what it is given.
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from leukoscope.errors import DataError
+from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
+from leukoscope.labels import display_label, is_critical
+
+Verdict = Literal["disjoint", "unproven", "suspect", "leaking"]
+"""Can the number be trusted? `disjoint`: no source of the test set was seen in training.
+`unproven`: nobody knows. `suspect`: not known, but there are signs of copies. `leaking`: test and
+training share sources."""
+
+DISCLAIMER = "Research use only. Not a medical device."
+
+VERDICT_TITLES: dict[Verdict, str] = {
+    "disjoint": "Measured on sources the network has never seen",
+    "unproven": "Copies between training and test cannot be excluded",
+    "suspect": "These numbers are probably inflated",
+    "leaking": "These numbers are inflated",
+}
+
+VERDICT_TEXTS: dict[Verdict, str] = {
+    "disjoint": "No source of the test images occurs in training. The figures say what to expect"
+    " on other images from the same kind of source.",
+    "unproven": "The sources of the images are not known, or the split ignores them. If copies of"
+    " one cell lie in training and in test, the network has seen the answers.",
+    "suspect": "The split ignores sources, and a method that sees only colours does as well as the"
+    " network. That is the sign of copies of one cell in training and in test.",
+    "leaking": "Images of the same sources lie in training and in test. The network has seen the"
+    " answers; the figures say little about new blood.",
+}
+
+_LEVELS: dict[Verdict, str] = {
+    "disjoint": "good",
+    "unproven": "caution",
+    "suspect": "bad",
+    "leaking": "bad",
+}
+
+FLOOR_NAMES = {
+    "majority": "Majority class",
+    "colour_histogram": "Colour histogram",
+    "nearest_neighbour": "Nearest neighbour",
+}
+"""How the floors of `baselines` are shown."""
+
+METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "F1, mean over classes",
+    "weighted_f1": "F1, weighted by class size",
+    "macro_precision": "Precision (PPV), mean over classes",
+    "weighted_precision": "Precision (PPV), weighted",
+    "macro_recall": "Recall (sensitivity), mean over classes",
+    "weighted_recall": "Recall (sensitivity), weighted",
+    "mcc": "Matthews correlation (MCC)",
+    "kappa": "Cohen's kappa",
+    "roc_auc": "Area under ROC, mean over classes",
+    "pr_auc": "Average precision, mean over classes",
+    "log_loss": "Log loss (lower is better)",
+    "brier": "Brier score (lower is better)",
+    "ece": "Calibration error (lower is better)",
+}
+
+CLASS_METRIC_NAMES = {
+    "recall": "Sensitivity",
+    "precision": "PPV",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "roc_auc": "ROC area",
+    "pr_auc": "Average precision",
+}
+"""Figures of one class in the order of the table."""
+
+_SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("per_class", "", ("per_class",)),
+    (
+        "confusion",
+        "Each row is what the cells are, each column what the network called them. A perfect"
+        " network fills the diagonal only.",
+        ("confusion",),
+    ),
+    (
+        "samples",
+        "Look at the mistakes first: the ones the network is most sure of tell most.",
+        ("confident_wrong", "unsure_right", "confident_right"),
+    ),
+    (
+        "curves",
+        "How sensitivity is traded against false alarms, and against precision, as the threshold"
+        " for one class moves.",
+        ("roc", "pr"),
+    ),
+    (
+        "confidence",
+        "How sure the network says it is, against how often it is right. Points below the diagonal:"
+        " surer than it should be. Above: less sure than it could be.",
+        ("reliability", "probabilities"),
+    ),
+    ("training", "How loss and accuracy moved during training.", ("training_curves",)),
+)
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    ("Accuracy", "The share of all test images that got the right name."),
+    (
+        "95 % interval",
+        "If the test were repeated on other sources of the same kind, the interval would hold the"
+        " true figure in about 95 of 100 repeats. Few sources give wide intervals. It does not"
+        " cover other laboratories, stains or scanners.",
+    ),
+    (
+        "Source",
+        "Where images come from together: a patient, a slide, a field, an original that was copied."
+        " Images of one source are not independent evidence.",
+    ),
+    ("Sensitivity (recall)", "Of all cells of this kind, the share that was found."),
+    (
+        "PPV (precision)",
+        "Of all cells called by this name, the share that really was. It depends on how common"
+        " each kind is in the test set.",
+    ),
+    ("Specificity", "Of all other cells, the share that was not called by this name."),
+    ("F1", "One number for sensitivity and PPV together (their harmonic mean)."),
+    ("Balanced accuracy", "The mean of the sensitivities: each kind counts alike, rare or not."),
+    (
+        "Kappa, MCC",
+        "Agreement beyond what chance alone would give: 0 is chance, 1 is perfect.",
+    ),
+    (
+        "ROC area",
+        "The chance that a cell of the kind is ranked above another cell: 0.5 is a coin, 1 is"
+        " perfect.",
+    ),
+    (
+        "Calibration error",
+        "How far stated confidence and real success lie apart: at 0, cells named with 90 %"
+        " confidence are right 90 times in 100.",
+    ),
+    (
+        "Floor",
+        "What a method reaches that cannot see a cell's shape. A network has to be clearly better"
+        " to have shown anything.",
+    ),
+    (
+        "Leak",
+        "The same cell, or a copy of it, in training and in test. The network then repeats what"
+        " it was told.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """One class of the test set: its name, and how many images and sources it has there."""
+
+    name: str
+    n_images: int
+    n_sources: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Another evaluation of the same network; `note` says what it means."""
+
+    name: str
+    accuracy: Interval
+    n_images: int
+    note: str
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything a report says.
+
+    `intervals` is what `compute_intervals` returns, `per_class` and the rows and columns of
+    `confusion` are its classes in order. `figures` maps the names below to (PNG bytes or SVG
+    text, alternative text); other names are shown at the end. Known names: `headline`,
+    `per_class`, `confusion`, `confident_wrong`, `unsure_right`, `confident_right`, `roc`, `pr`,
+    `reliability`, `probabilities`, `training_curves`. `verdict_sentences` are the findings behind
+    the verdict, with counts. `compare` lists all evaluations of the network, this one too.
+
+    Raises `DataError` if the confusion matrix does not fit the classes or a class has no figures.
+    """
+
+    title: str
+    data_name: str
+    role: str
+    n_images: int
+    n_sources: int
+    source_known: bool
+    protocol: str
+    verdict: Verdict
+    intervals: Mapping[str, Interval]
+    per_class: tuple[ClassCount, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    verdict_sentences: tuple[str, ...] = ()
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+    figures: Mapping[str, tuple[bytes | str, str]] = field(default_factory=dict)
+    compare: tuple[Comparison, ...] = ()
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        k = len(self.per_class)
+        shape = [len(row) for row in self.confusion]
+        if shape != [k] * k:
+            raise DataError(
+                f"the confusion matrix of {k} classes must have {k} rows of {k}",
+                f"rows of {shape}",
+                "pass the confusion of the same classes",
+            )
+        wanted = list(OVERALL) + [f"{m}/{c.name}" for c in self.per_class for m in PER_CLASS]
+        missing = [name for name in wanted if name not in self.intervals]
+        if missing:
+            raise DataError(
+                "a report needs every figure of merit",
+                f"{len(missing)} missing, the first is {missing[0]}",
+                "pass the result of compute_intervals for the same classes",
+            )
+
+
+def render_report(content: ReportContent) -> str:
+    """Render the report as one HTML page that needs no other file, no network and no script.
+
+    All text of `content` is escaped: class names are what users made of them.
+    """
+    environment = Environment(
+        loader=PackageLoader("leukoscope.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": format_percent,
+        "figure": format_figure,
+        "display": display_label,
+        "critical": is_critical,
+    }
+    style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
+    known = {"headline"} | {name for _, _, names in _SECTIONS for name in names}
+    return environment.get_template("report.html.j2").render(
+        c=content,
+        style=Markup(style),  # our own file; the rest is escaped
+        disclaimer=DISCLAIMER,
+        headline=_word_headline(content),
+        basis=_word_basis(content),
+        verdict_title=VERDICT_TITLES[content.verdict],
+        verdict_text=VERDICT_TEXTS[content.verdict],
+        verdict_level=_LEVELS[content.verdict],
+        added=_word_added(content),
+        floor_names=FLOOR_NAMES,
+        metric_names=METRIC_NAMES,
+        class_metric_names=CLASS_METRIC_NAMES,
+        images={name: (_embed(image), alt) for name, (image, alt) in content.figures.items()},
+        sections={key: (text, names) for key, text, names in _SECTIONS},
+        further=[name for name in content.figures if name not in known],
+        glossary=GLOSSARY,
+    )
+
+
+def render_text(content: ReportContent) -> str:
+    """Render the same facts as aligned plain text, for `model_evaluation_results.txt`."""
+    lines = [content.title, "=" * len(content.title), DISCLAIMER, ""]
+    lines += [VERDICT_TITLES[content.verdict].upper(), VERDICT_TEXTS[content.verdict]]
+    lines += [f"- {sentence}" for sentence in content.verdict_sentences]
+    lines += ["", _word_headline(content), _word_basis(content)]
+    if content.floors:
+        lines.append(_word_added(content))
+    if content.warnings:
+        lines += _head("Warnings") + [f"- {warning}" for warning in content.warnings]
+    lines += _head("Figures, each with its 95 % interval")
+    lines += _align(
+        [[METRIC_NAMES[name], *_cells(content.intervals[name])] for name in OVERALL],
+        ["", "value", "low", "high"],
+    )
+    rows = []
+    for count in content.per_class:
+        sources = f"{count.n_sources:,}" if content.source_known else "unknown"
+        row = [display_label(count.name), f"{count.n_images:,}", sources]
+        rows.append(
+            row
+            + [format_figure(content.intervals[f"{m}/{count.name}"]) for m in CLASS_METRIC_NAMES]
+        )
+    lines += _head("Each class") + _align(
+        rows, ["", "images", "sources", *CLASS_METRIC_NAMES.values()]
+    )
+    names = [display_label(count.name) for count in content.per_class]
+    lines += _head("Confusion matrix (rows: true, columns: predicted)")
+    lines += _align(
+        [[n, *(str(x) for x in row)] for n, row in zip(names, content.confusion, strict=True)],
+        ["", *names],
+    )
+    if content.floors:
+        lines += _head("Floors: what methods reach that cannot see a cell's shape")
+        lines += _align(
+            [
+                [FLOOR_NAMES.get(name, name), *_cells(floor.accuracy), floor.description]
+                for name, floor in content.floors.items()
+            ],
+            ["", "accuracy", "low", "high", ""],
+        )
+    if content.compare:
+        lines += _head("The same network, evaluated in other ways")
+        lines += _align(
+            [[x.name, f"{x.n_images:,}", *_cells(x.accuracy), x.note] for x in content.compare],
+            ["", "images", "accuracy", "low", "high", ""],
+        )
+    if content.provenance:
+        lines += _head("Provenance") + _align([list(x) for x in content.provenance.items()], None)
+    return "\n".join(line.rstrip() for line in [*lines, "", DISCLAIMER]) + "\n"
+
+
+def metrics_to_json(content: ReportContent) -> dict[str, object]:
+    """Return what `metrics.json` holds: only numbers, strings, lists and None, never NaN.
+
+    The figures of `metrics.OVERALL` stand at the top level, each as `{"value", "low", "high"}`.
+    """
+    found = content.intervals
+    return {
+        **{name: found[name].to_dict() for name in OVERALL},
+        "per_class": {
+            count.name: {
+                **{m: found[f"{m}/{count.name}"].to_dict() for m in PER_CLASS},
+                "n_images": count.n_images,
+                "n_sources": count.n_sources,
+            }
+            for count in content.per_class
+        },
+        "classes": [count.name for count in content.per_class],
+        "confusion": [list(row) for row in content.confusion],
+        "data": content.data_name,
+        "role": content.role,
+        "protocol": content.protocol,
+        "n_images": content.n_images,
+        "n_sources": content.n_sources,
+        "source_known": content.source_known,
+        "verdict": content.verdict,
+        "verdict_sentences": list(content.verdict_sentences),
+        "warnings": list(content.warnings),
+        "floors": {
+            name: {
+                "accuracy": floor.accuracy.to_dict(),
+                "balanced_accuracy": None
+                if math.isnan(floor.balanced_accuracy)
+                else floor.balanced_accuracy,
+                "description": floor.description,
+            }
+            for name, floor in content.floors.items()
+        },
+        "compare": [
+            {
+                "name": other.name,
+                "accuracy": other.accuracy.to_dict(),
+                "n_images": other.n_images,
+                "note": other.note,
+            }
+            for other in content.compare
+        ],
+    }
+
+
+def format_percent(value: float) -> str:
+    """Return a share in per cent with one decimal; 100.0 and 0.0 only where they are exact.
+
+    >>> format_percent(0.9379), format_percent(0.99996), format_percent(1.0)
+    ('93.8 %', '>99.9 %', '100.0 %')
+    """
+    if math.isnan(value):
+        return "–"
+    text = f"{100 * value:.1f}"
+    if text == "100.0" and value < 1:
+        return ">99.9 %"
+    if text == "0.0" and value > 0:
+        return "<0.1 %"
+    return f"{text} %"
+
+
+def format_figure(interval: Interval) -> str:
+    """Return a figure with three decimals and its interval, dashes for what is undefined.
+
+    >>> format_figure(Interval(0.5, 0.41234, 0.6))
+    '0.500 (0.412–0.600)'
+    """
+    if math.isnan(interval.value):
+        return "–"
+    if math.isnan(interval.low):
+        return f"{interval.value:.3f} (–)"
+    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
+
+
+def _cells(interval: Interval) -> list[str]:
+    values = (interval.value, interval.low, interval.high)
+    return ["–" if math.isnan(x) else f"{x:.4f}" for x in values]
+
+
+def _per_hundred(value: float) -> str:
+    """Word a share as so many of 100; `100` and `0` only where they are exact."""
+    text = f"{100 * value:.0f}"
+    if text in ("0", "100") and value not in (0, 1):
+        text = f"{min(99.9, max(0.1, 100 * value)):.1f}"
+    return text
+
+
+def _word_headline(content: ReportContent) -> str:
+    accuracy = content.intervals["accuracy"]
+    return (
+        f"{_per_hundred(accuracy.value)} of 100 cells named right, 95 % interval"
+        f" {_per_hundred(accuracy.low)} to {_per_hundred(accuracy.high)}."
+    )
+
+
+def _word_basis(content: ReportContent) -> str:
+    sources = (
+        f"from {content.n_sources:,} source{'s' * (content.n_sources != 1)}"
+        if content.source_known
+        else "from unknown sources"
+    )
+    return (
+        f"{content.n_images:,} cell image{'s' * (content.n_images != 1)} {sources}"
+        f" ({content.data_name}, role “{content.role}”, split “{content.protocol}”)."
+    )
+
+
+def _word_added(content: ReportContent) -> str:
+    """Say what the network adds over the best floor, and whether the intervals keep apart."""
+    if not content.floors:
+        return ""
+    name, best = max(content.floors.items(), key=lambda item: item[1].accuracy.value)
+    network = content.intervals["accuracy"]
+    points = 100 * (network.value - best.accuracy.value)
+    shown = f"the best floor ({FLOOR_NAMES.get(name, name)}, {format_percent(best.accuracy.value)})"
+    if network.low > best.accuracy.high:
+        return f"The network is {points:.1f} points better than {shown}."
+    if network.high < best.accuracy.low:
+        return f"The network is {-points:.1f} points worse than {shown}."
+    return (
+        f"The network lies {abs(points):.1f} points {'above' if points >= 0 else 'below'} {shown};"
+        " the intervals overlap, so it is not shown to add anything."
+    )
+
+
+def _embed(image: bytes | str) -> str:
+    kind, data = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _head(title: str) -> list[str]:
+    return ["", title, "-" * len(title)]
+
+
+def _align(rows: list[list[str]], header: list[str] | None) -> list[str]:
+    """Lay out columns: the first and any without a header flush left, numbers flush right."""
+    table = rows if header is None else [header, *rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    right = [bool(name) for name in header] if header else [False] * len(widths)
+    return [
+        "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        )
+        for row in table
+    ]

@@ -1,0 +1,237 @@
+"""From one score table to the files of an evaluation: figures, intervals, report, JSON, text.
+
+What this file does not do: it never touches a network, and decides nothing but how far the split
+lets the number be trusted (`judge_split`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from leukoscope.data.images import load_pixels
+from leukoscope.errors import DataError, ImageError
+from leukoscope.evaluation import figures
+from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.intervals import Interval, compute_intervals
+from leukoscope.evaluation.metrics import compute_confusion
+from leukoscope.evaluation.report import (
+    FLOOR_NAMES,
+    ClassCount,
+    Comparison,
+    ReportContent,
+    Verdict,
+    metrics_to_json,
+    render_report,
+    render_text,
+)
+from leukoscope.labels import display_label
+from leukoscope.runfolder import create_folder, write_json, write_text
+from leukoscope.scores import ScoreTable
+
+SAMPLES = 12
+"""Images on a sheet of samples."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an evaluation is about, apart from the scores themselves.
+
+    `verdict` and `verdict_sentences` come from the audit of the split; `boxes` cut cells out of
+    fields for the sample sheets, by image id.
+    """
+
+    title: str
+    data_name: str
+    role: str
+    protocol: str
+    verdict: Verdict
+    verdict_sentences: tuple[str, ...]
+    history: Sequence[Mapping[str, float]]
+    compare: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, str]
+    boxes: Mapping[str, tuple[int, int, int, int]]
+
+
+def judge_split(
+    verdict: Verdict, ignores_sources: bool, network: Interval, floors: Mapping[str, Floor]
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Turn `unproven` into `suspect` where the figures themselves speak of copies.
+
+    That is so when the split drew single images of unknown source, and a floor that cannot see a
+    cell's shape is not shown to be worse than the network (its interval reaches the network's).
+    """
+    if verdict != "unproven" or not ignores_sources:
+        return verdict, ()
+    best = max(floors.values(), key=lambda floor: floor.accuracy.value)
+    if best.name == "majority" or best.accuracy.high < network.low:
+        return verdict, ()
+    return "suspect", (
+        f"The floor “{FLOOR_NAMES[best.name]}” reaches {best.accuracy.value:.1%} without seeing the"
+        f" shape of a cell; the network reaches {network.value:.1%}.",
+    )
+
+
+def write_evaluation(
+    table: ScoreTable,
+    study: Study,
+    floors: Mapping[str, Floor],
+    folder: Path,
+    *,
+    ignores_sources: bool,
+    replicates: int = 1000,
+) -> ReportContent:
+    """Compute every figure of a table and write all files of an evaluation into `folder`.
+
+    Writes `metrics.json`, `model_evaluation_results.txt`, `report.html` and `figures/`. Rows of
+    unknown class (-1) are left out and counted in a warning.
+
+    Raises `DataError` if no row is left, `StorageError` if the folder cannot be written.
+    """
+    known = table.take(table.labels_N >= 0)
+    if not len(known):
+        raise DataError(
+            "an evaluation needs images of classes that the network knows",
+            f"{len(table):,} images, none of {', '.join(table.classes)}",
+            "check the labels of the data, or train on these classes",
+        )
+    intervals = compute_intervals(known, replicates=replicates)
+    verdict, found = judge_split(study.verdict, ignores_sources, intervals["accuracy"], floors)
+    probabilities_NK = known.probabilities_NK
+    predictions_N = probabilities_NK.argmax(axis=1)
+    confusion_KK = compute_confusion(known.labels_N, predictions_N, len(known.classes))
+    here = Comparison(
+        name=f"{study.data_name}, {study.role} (this report)",
+        accuracy=intervals["accuracy"],
+        n_images=len(known),
+        note=VERDICT_NOTES[verdict],
+    )
+    drawn = _draw_all(known, study, floors, intervals, confusion_KK)
+    create_folder(folder / "figures")
+    content = ReportContent(
+        title=study.title,
+        data_name=study.data_name,
+        role=study.role,
+        n_images=len(known),
+        n_sources=len(set(known.sources)),
+        source_known=known.source_known,
+        protocol=study.protocol,
+        verdict=verdict,
+        verdict_sentences=study.verdict_sentences + found,
+        intervals=intervals,
+        per_class=_count_classes(known),
+        confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
+        floors=floors,
+        figures={
+            name: (figures.save_figure(figure, folder / "figures", name)[0].read_bytes(), alt)
+            for name, (figure, alt) in drawn.items()
+        },
+        compare=(here, *study.compare) if study.compare else (),
+        warnings=study.warnings,
+        provenance=study.provenance,
+    )
+    write_text(folder / "report.html", render_report(content))
+    write_text(folder / "model_evaluation_results.txt", render_text(content))
+    write_json(folder / "metrics.json", metrics_to_json(content))
+    return content
+
+
+VERDICT_NOTES: dict[Verdict, str] = {
+    "disjoint": "means something: no source was seen in training",
+    "unproven": "means something only if no copies are hidden in the data",
+    "suspect": "says little about new blood: signs of copies in training",
+    "leaking": "says little about new blood: copies lie in training",
+}
+"""What a figure of each verdict means, in one line."""
+
+
+def _count_classes(table: ScoreTable) -> tuple[ClassCount, ...]:
+    counts = []
+    for k, name in enumerate(table.classes):
+        own = np.flatnonzero(table.labels_N == k)
+        counts.append(ClassCount(name, len(own), len({table.sources[i] for i in own})))
+    return tuple(counts)
+
+
+def _draw_all(
+    table: ScoreTable,
+    study: Study,
+    floors: Mapping[str, Floor],
+    intervals: Mapping[str, Interval],
+    confusion_KK: NDArray[np.float64],
+) -> dict[str, tuple[Figure, str]]:
+    classes, labels_N = table.classes, table.labels_N
+    p_NK = table.probabilities_NK
+    shown_floors = {FLOOR_NAMES[name]: floor.accuracy for name, floor in floors.items()}
+    recalls = {name: intervals[f"recall/{name}"] for name in classes}
+    counts = {count.name: count.n_images for count in _count_classes(table)}
+    accuracy = intervals["accuracy"].value
+    drawn = {
+        "headline": (
+            figures.draw_headline(intervals["accuracy"], shown_floors),
+            f"Accuracy of the network, {accuracy:.1%}, beside the floors, with intervals",
+        ),
+        "per_class": (
+            figures.draw_per_class(recalls, counts),
+            "Sensitivity of each class with its interval",
+        ),
+        "confusion": (
+            figures.draw_confusion(confusion_KK, classes),
+            "Confusion matrix: counts of images by true and predicted class",
+        ),
+        "roc": (figures.draw_roc(labels_N, p_NK, classes), "ROC curve of each class"),
+        "pr": (figures.draw_pr(labels_N, p_NK, classes), "Precision-recall curve of each class"),
+        "probabilities": (
+            figures.draw_probability_distributions(labels_N, p_NK, classes),
+            "Distribution of the probability given to the true class, by class",
+        ),
+        "reliability": (
+            figures.draw_reliability(labels_N, p_NK),
+            "Reliability diagram: how often right against how sure",
+        ),
+    }
+    if study.history:
+        drawn["training_curves"] = (
+            figures.draw_training_curves(study.history),
+            "Loss and accuracy by epoch, training and validation",
+        )
+    return drawn | _draw_sheets(table, study)
+
+
+def _draw_sheets(table: ScoreTable, study: Study) -> dict[str, tuple[Figure, str]]:
+    """Sheets of samples: the surest mistakes, the least sure and the surest right answers."""
+    p_NK = table.probabilities_NK
+    confidence_N = p_NK.max(axis=1)
+    predictions_N = p_NK.argmax(axis=1)
+    right_N = predictions_N == table.labels_N
+    order = np.argsort(-confidence_N, kind="stable")
+    wrong, right = order[~right_N[order]], order[right_N[order]]
+    sheets = {
+        "confident_wrong": (wrong[:SAMPLES], f"Named wrong ({len(wrong):,}), the surest first"),
+        "unsure_right": (right[::-1][:SAMPLES], "Named right, the least sure first"),
+        "confident_right": (right[:SAMPLES], "Named right, the surest first"),
+    }
+    drawn = {}
+    for name, (rows, title) in sheets.items():
+        images, captions = [], []
+        for i in rows:
+            truth = display_label(table.classes[table.labels_N[i]])
+            told = display_label(table.classes[predictions_N[i]])
+            said = f"{told} {confidence_N[i]:.0%}"
+            captions.append(said if right_N[i] else f"is {truth}\nnamed {said}")
+            images.append(_load_sample(table, study, int(i)))
+        drawn[name] = (figures.draw_samples(images, captions, title), title)
+    return drawn
+
+
+def _load_sample(table: ScoreTable, study: Study, row: int) -> NDArray[np.uint8]:
+    try:
+        box = study.boxes.get(table.ids[row])
+        return load_pixels(Path(table.paths[row]), 160, box, resize="pad")
+    except ImageError:
+        # The scores stand without the file; a grey tile says that it is gone.
+        return np.full((160, 160, 3), 200, dtype=np.uint8)

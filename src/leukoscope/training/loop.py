@@ -1,0 +1,495 @@
+"""The training loop: one readable pass from a network and a pack to the best weights.
+
+Everything random in a step is a function of (seed, epoch, step, process), so a run that was killed
+and resumed is, on a CPU in fp32, bitwise the run that was not. What this file does not do: it
+reads no images and no recipe files, writes no reports, and prints nothing.
+"""
+
+import contextlib
+import csv
+import io
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from types import FrameType
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from leukoscope.config import Recipe
+from leukoscope.data.augment import augment_images, mix_images
+from leukoscope.data.batches import EpochOrder, Pixels, load_batch
+from leukoscope.errors import MissingExtraError, NonFiniteError, RunError
+from leukoscope.models.coatnet import CoAtNet
+from leukoscope.runfolder import RunFolder, storage_errors, write_text
+from leukoscope.training.checkpoint import (
+    add_prefix,
+    load_tensors,
+    load_weights,
+    pack_optimizer,
+    save_tensors,
+    take_prefix,
+    unpack_optimizer,
+)
+from leukoscope.training.optim import (
+    Plateau,
+    build_average,
+    build_optimizer,
+    compute_class_weights,
+    compute_loss,
+    compute_lr,
+)
+
+FINITE_CHECK_STEPS = 10
+"""Looking at the loss makes a GPU wait; so it is looked at this often."""
+
+HISTORY_COLUMNS = (
+    "Epoch",
+    "Training Loss",
+    "Validation Loss",
+    "Training Accuracy",
+    "Validation Accuracy",
+    "Learning Rate",
+    "Seconds",
+)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A pack `(N, S, S, 3)`, one class number per pack row, and the rows of two roles."""
+
+    pack_NHWC: Pixels
+    labels_N: NDArray[np.int64]
+    train_rows: NDArray[np.int64]
+    val_rows: NDArray[np.int64]
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One line of the history. Losses are means over images; accuracies are 0 to 1. The training
+    figures are running ones, on augmented images and without the moving average."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    train_accuracy: float
+    val_accuracy: float
+    lr: float
+    seconds: float
+
+
+class TrainingReporter(Protocol):
+    """What a front end hears of a training run."""
+
+    def on_step(self, epoch: int, step: int, steps: int, images: int) -> None:
+        """A step of an epoch is done; `images` were trained on since the last call."""
+
+    def on_epoch(self, result: EpochResult, epochs: int, best: bool) -> None:
+        """An epoch is done; `best` if its weights are the ones to keep so far."""
+
+
+@dataclass
+class _State:
+    """Where the loop stands; everything here goes into the checkpoint as JSON."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    best: tuple[float, float] = (-math.inf, -math.inf)
+    best_epoch: int = 0
+    plateau: dict[str, float] = field(default_factory=dict)
+    averaged: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    finished: bool = False
+    identity: str = ""
+
+
+def train_network(
+    network: CoAtNet,
+    data: TrainingData,
+    recipe: Recipe,
+    run: RunFolder,
+    accelerator: Accelerator,
+    *,
+    identity: str,
+    resume: bool = False,
+    reporter: TrainingReporter | None = None,
+) -> list[EpochResult]:
+    """Train, and leave the best weights in `run.best`; return the history.
+
+    `identity` names recipe and data; a checkpoint of another identity is refused. With `resume`
+    the run goes on from `run.checkpoint` if there is one. On SIGINT or SIGTERM the step is
+    finished, a checkpoint written, and KeyboardInterrupt raised.
+
+    Raises `NonFiniteError` when a loss is not finite, `StorageError` when the disk is full (the
+    last checkpoint stays intact), `WeightsError` or `RunError` for a checkpoint that does not fit.
+    """
+    loop = _Loop(network, data, recipe, run, accelerator, identity, reporter)
+    if resume and run.checkpoint.is_file():
+        loop.restore()
+    loop.write_history()
+    with _deferred_interrupt() as interrupted, _tensorboard(recipe, run, accelerator) as board:
+        while not loop.state.finished:
+            loop.train_epoch(interrupted)
+            loop.close_epoch(board)
+    return [EpochResult(**_epoch_fields(entry)) for entry in loop.state.history]
+
+
+class _Loop:
+    """The moving parts of one run, and the four things done with them."""
+
+    def __init__(
+        self,
+        network: CoAtNet,
+        data: TrainingData,
+        recipe: Recipe,
+        run: RunFolder,
+        accelerator: Accelerator,
+        identity: str,
+        reporter: TrainingReporter | None,
+    ) -> None:
+        self.data, self.recipe, self.run = data, recipe, run
+        self.accelerator, self.reporter = accelerator, reporter
+        self.state = _State(identity=identity)
+        self.plateau = Plateau(recipe.optim)
+        train = recipe.train
+        self.network = network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = build_average(self.network, train.ema_decay) if train.ema_decay else None
+        forward = torch.compile(self.network) if train.compile else self.network
+        optimizer = build_optimizer(self.network, recipe.optim)
+        # `forward` and `optimizer` carry the wrappers for processes and precision; `network` is
+        # the plain module on the same weights.
+        self.forward, self.optimizer = accelerator.prepare(forward, optimizer)
+        self.order = EpochOrder(data.train_rows, train.batch_size, train.seed)
+        self.steps = self.order.steps(accelerator.num_processes)
+        counts = np.bincount(data.labels_N[data.train_rows], minlength=data.n_classes)
+        weights = compute_class_weights(counts.tolist(), recipe.optim)
+        self.class_weights = None if weights is None else weights.to(accelerator.device)
+        self.last_saved = time.monotonic()
+
+    # -- one epoch of steps -------------------------------------------------------------------
+
+    def train_epoch(self, interrupted: threading.Event) -> None:
+        """Take the steps of the current epoch that are still to be taken."""
+        state, train = self.state, self.recipe.train
+        device = self.accelerator.device
+        loss_sum = torch.tensor(state.loss_sum, device=device, dtype=torch.float64)
+        correct = torch.tensor(state.correct, device=device)
+        started, seconds = time.monotonic(), state.seconds
+        self.forward.train()
+        for rows in self.order.batches(
+            state.epoch,
+            start=state.step,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        ):
+            loss, hits = self._train_step(rows)
+            loss_sum += loss.double() * len(rows)
+            correct += hits
+            state.step += 1
+            state.seen += len(rows)
+            state.seconds = seconds + time.monotonic() - started
+            last = state.step == self.steps
+            if state.step % FINITE_CHECK_STEPS == 0 or last:
+                self._check_finite(float(loss_sum), "training loss")
+            if self.reporter is not None:
+                images = len(rows) * self.accelerator.num_processes
+                self.reporter.on_step(state.epoch + 1, state.step, self.steps, images)
+            stop = self._agree(interrupted.is_set())
+            due = time.monotonic() - self.last_saved >= 60 * train.checkpoint_minutes
+            if stop or (self._agree(due) and not last):
+                state.loss_sum, state.correct = float(loss_sum), int(correct)
+                self._check_finite(state.loss_sum, "training loss")
+                self.save_checkpoint()
+            if stop:
+                self.log(f"interrupted in epoch {state.epoch + 1} at step {state.step}")
+                raise KeyboardInterrupt
+        state.loss_sum, state.correct = float(loss_sum), int(correct)
+
+    def _agree(self, wish: bool) -> bool:
+        """Tell whether any process wishes to pause. Processes do not see a signal or a clock at
+        the same step, and a collective entered by one alone never ends; so they ask each other."""
+        if self.accelerator.num_processes == 1:
+            return wish
+        if self.state.step % FINITE_CHECK_STEPS:
+            return False
+        votes = torch.tensor(float(wish), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(votes) > 0)
+
+    def _train_step(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Take one optimiser step; return the mean loss and the number of right answers."""
+        state, recipe = self.state, self.recipe
+        place = [recipe.train.seed, state.epoch, state.step, self.accelerator.process_index]
+        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+        torch.manual_seed(seed)  # dropout and stochastic depth
+        generator = torch.Generator().manual_seed(seed)
+        lr = self.plateau.lr
+        if recipe.optim.schedule != "plateau":
+            done = state.epoch * self.steps + state.step
+            lr = compute_lr(recipe.optim, done, recipe.train.epochs * self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        device = self.accelerator.device
+        loss_sum = torch.zeros((), device=device)
+        correct = torch.zeros((), device=device, dtype=torch.int64)
+        pieces = np.array_split(rows, recipe.train.accumulate)
+        for number, piece in enumerate(pieces, start=1):
+            images = load_batch(self.data.pack_NHWC, piece, device)
+            labels = torch.from_numpy(self.data.labels_N[piece]).to(device)
+            targets = F.one_hot(labels, self.data.n_classes).float()
+            images = augment_images(images, recipe.augment, generator)
+            images, targets = mix_images(images, targets, recipe.augment, generator)
+            images = images.contiguous(memory_format=torch.channels_last)
+            hold = number < len(pieces)  # gradients travel between processes once per step
+            with self.accelerator.no_sync(self.forward) if hold else contextlib.nullcontext():
+                logits, _ = self.forward(images)
+                loss = compute_loss(logits, targets, recipe.optim, self.class_weights)
+                loss = loss * (len(piece) / len(rows))
+                self.accelerator.backward(loss)
+            loss_sum += loss.detach()
+            correct += (logits.detach().argmax(1) == labels).sum()
+        if recipe.optim.grad_clip:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), recipe.optim.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return loss_sum, correct
+
+    # -- the end of an epoch ------------------------------------------------------------------
+
+    def close_epoch(self, board: Any) -> None:
+        """Validate, keep the best weights, adjust the rate, write history and checkpoint."""
+        state, train = self.state, self.recipe.train
+        started = time.monotonic()
+        totals = torch.tensor(
+            [state.loss_sum, state.correct, state.seen],
+            dtype=torch.float64,
+            device=self.accelerator.device,
+        )
+        loss_sum, correct, seen = self.accelerator.reduce(totals).tolist()
+        val_loss, val_accuracy = self._validate()
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        result = EpochResult(
+            epoch=state.epoch + 1,
+            train_loss=loss_sum / seen,
+            val_loss=val_loss,
+            train_accuracy=correct / seen,
+            val_accuracy=val_accuracy,
+            lr=lr,
+            seconds=state.seconds + time.monotonic() - started,
+        )
+        score = (val_accuracy, -val_loss)
+        if train.select == "loss":
+            score = (-val_loss, val_accuracy)
+        best = score > tuple(state.best)
+        if best:
+            state.best, state.best_epoch = score, result.epoch
+            if self.accelerator.is_main_process:
+                save_tensors(self.run.best, self._evaluated().state_dict(), {"epoch": result.epoch})
+        if self.recipe.optim.schedule == "plateau":
+            self.plateau.update(val_loss)
+        state.history.append(asdict(result))
+        waited = result.epoch - state.best_epoch
+        stop_early = 0 < train.early_stop_epochs <= waited
+        state.epoch, state.step, state.loss_sum, state.correct = state.epoch + 1, 0, 0.0, 0
+        state.seen, state.seconds = 0, 0.0
+        state.finished = stop_early or state.epoch >= train.epochs
+        self.save_checkpoint()
+        self.append_history(result)
+        why = " (stopped early)" if stop_early and state.epoch < train.epochs else ""
+        self.log(
+            f"epoch {result.epoch}/{train.epochs} loss {result.train_loss:.4f}"
+            f" val_loss {val_loss:.4f} accuracy {result.train_accuracy:.4f}"
+            f" val_accuracy {val_accuracy:.4f} lr {lr:.2e} {result.seconds:.1f} s{why}"
+        )
+        if board is not None:
+            for name in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr"):
+                board.add_scalar(name, getattr(result, name), result.epoch)
+        if self.reporter is not None:
+            self.reporter.on_epoch(result, train.epochs, best)
+
+    def _evaluated(self) -> CoAtNet:
+        """The network whose weights are judged and kept: the moving average where there is one."""
+        return self.network if self.average is None else cast(CoAtNet, self.average.module)
+
+    @torch.inference_mode()
+    def _validate(self) -> tuple[float, float]:
+        network = self._evaluated()
+        accelerator = self.accelerator
+        if accelerator.num_processes > 1:
+            # Batch-norm statistics of this process's images only; agree on the main one's.
+            for buffer in network.buffers():
+                buffer.copy_(broadcast(buffer))
+        network.eval()
+        share = self.data.val_rows[accelerator.process_index :: accelerator.num_processes]
+        totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        for start in range(0, len(share), 64):
+            rows = share[start : start + 64]
+            images = load_batch(self.data.pack_NHWC, rows, accelerator.device)
+            labels = torch.from_numpy(self.data.labels_N[rows]).to(accelerator.device)
+            with accelerator.autocast():
+                logits, _ = network(images)
+            logits = logits.float()
+            totals[0] += F.cross_entropy(logits, labels, reduction="sum")
+            totals[1] += (logits.argmax(1) == labels).sum()
+        loss, accuracy = (accelerator.reduce(totals) / len(self.data.val_rows)).tolist()
+        self._check_finite(loss, "validation loss")
+        return loss, accuracy
+
+    def _check_finite(self, value: float, name: str) -> None:
+        if not math.isfinite(value):
+            place = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
+            self.log(f"{name} is {value} in {place}")
+            raise NonFiniteError(
+                f"the {name} must be finite",
+                f"{value} in {place}",
+                "lower optim.lr, set optim.grad_clip=1, or use train.precision=fp32; checkpoint"
+                " and best weights from before are intact",
+            )
+
+    # -- what is written ----------------------------------------------------------------------
+
+    def save_checkpoint(self) -> None:
+        """Write the whole state of training at once (main process only)."""
+        self.last_saved = time.monotonic()
+        totals = torch.tensor(
+            [self.state.loss_sum, self.state.correct, self.state.seen],
+            dtype=torch.float64,
+            device=self.accelerator.device,
+        )
+        if self.accelerator.num_processes > 1:
+            totals = self.accelerator.reduce(totals)
+        if not self.accelerator.is_main_process:
+            return
+        tensors = add_prefix(self.network.state_dict(), "network.")
+        tensors |= add_prefix(pack_optimizer(self.optimizer), "optim.")
+        if self.average is not None:
+            tensors |= add_prefix(self.average.module.state_dict(), "average.")
+            self.state.averaged = int(self.average.n_averaged)
+        plateau = {"lr": self.plateau.lr, "best": self.plateau.best, "waited": self.plateau.waited}
+        self.state.plateau = plateau
+        state = asdict(self.state)
+        state["loss_sum"], state["correct"], state["seen"] = totals.tolist()
+        save_tensors(self.run.checkpoint, tensors, state)
+
+    def restore(self) -> None:
+        """Go back to where the checkpoint was written."""
+        path = self.run.checkpoint
+        tensors, content = load_tensors(path)
+        state = _State(**content)
+        if state.identity != self.state.identity:
+            raise RunError(
+                "a run is resumed with the recipe and data it was started with",
+                f"{path} belongs to {state.identity}, this is {self.state.identity}",
+                "give the same recipe, split and --set options, or choose another --out",
+            )
+        state.best = (float(state.best[0]), float(state.best[1]))
+        state.correct, state.seen = int(state.correct), int(state.seen)
+        if not self.accelerator.is_main_process:
+            # The sums are of all processes; the main one carries them on.
+            state.loss_sum, state.correct, state.seen = 0.0, 0, 0
+        load_weights(self.network, take_prefix(tensors, "network."), path)
+        unpack_optimizer(self.optimizer, take_prefix(tensors, "optim."))
+        if self.average is not None:
+            load_weights(self.average.module, take_prefix(tensors, "average."), path)
+            self.average.n_averaged.fill_(state.averaged)
+        self.plateau.lr = state.plateau["lr"]
+        self.plateau.best = state.plateau["best"]
+        self.plateau.waited = int(state.plateau["waited"])
+        self.state = state
+        self.log(f"resumed in epoch {state.epoch + 1} at step {state.step}")
+
+    def write_history(self) -> None:
+        """Bring the history file in line with the state; lines after a checkpoint are redone."""
+        if self.accelerator.is_main_process:
+            rows = [EpochResult(**_epoch_fields(entry)) for entry in self.state.history]
+            write_text(self.run.history, _history_lines(rows, header=True))
+
+    def append_history(self, result: EpochResult) -> None:
+        """Add the line of an epoch."""
+        if self.accelerator.is_main_process:
+            with (
+                storage_errors(self.run.history),
+                self.run.history.open("a", encoding="utf-8", newline="") as file,
+            ):
+                file.write(_history_lines([result], header=False))
+
+    def log(self, text: str) -> None:
+        """Add a line to the log, with the local time."""
+        if self.accelerator.is_main_process:
+            with (
+                storage_errors(self.run.log),
+                self.run.log.open("a", encoding="utf-8") as file,
+            ):
+                file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
+
+
+def _epoch_fields(entry: dict[str, float]) -> dict[str, Any]:
+    return {**entry, "epoch": int(entry["epoch"])}
+
+
+def _history_lines(rows: list[EpochResult], *, header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(HISTORY_COLUMNS)
+    for row in rows:
+        figures = (row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy)
+        writer.writerow(
+            [row.epoch, *(f"{x:.6f}" for x in figures), f"{row.lr:.3e}", f"{row.seconds:.1f}"]
+        )
+    return text.getvalue()
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event, so that a step is never cut in half. A second signal
+    interrupts at once. Outside the main thread signals cannot be caught and are left alone."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _tensorboard(recipe: Recipe, run: RunFolder, accelerator: Accelerator) -> Iterator[Any]:
+    if not recipe.train.tensorboard or not accelerator.is_main_process:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError(
+            "train.tensorboard needs the package tensorboard",
+            "it is not installed",
+            "pip install 'leukoscope[tensorboard]', or set train.tensorboard=false",
+        ) from error
+    with SummaryWriter(str(run.tensorboard)) as board:
+        yield board

@@ -1,0 +1,113 @@
+"""Parameter groups, optimiser, learning-rate schedules, losses, moving average.
+
+What this file does not do: it takes no step; that is the loop's business.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+
+from leukoscope.config import OptimConfig
+
+
+def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov and Hutter 2019), fused where the device offers it.
+
+    Weight decay spares norms, biases and relative-bias tables, unless `decay_all`.
+    """
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        spare = parameter.ndim < 2 or name.endswith("bias_table")
+        (spared if spare and not config.decay_all else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        fused=next(network.parameters()).device.type in ("cpu", "cuda", "mps"),
+    )
+
+
+def compute_lr(config: OptimConfig, step: int, total_steps: int) -> float:
+    """Return the learning rate of a step, for the schedules `constant` and `cosine`.
+
+    Cosine: linear warm-up over `warmup_frac` of all steps, then half a cosine to `min_lr` at the
+    last step (Loshchilov and Hutter 2017).
+    """
+    if config.schedule != "cosine":
+        return config.lr
+    warmup = round(config.warmup_frac * total_steps)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup - 1)
+    low = min(config.min_lr, config.lr)
+    return low + (config.lr - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Plateau:
+    """Lower the rate when the validation loss stops falling, with Keras' ReduceLROnPlateau's
+    counting: after `plateau_patience` epochs in a row that are not better by more than 1e-4."""
+
+    def __init__(self, config: OptimConfig) -> None:
+        self.config = config
+        self.lr = config.lr
+        self.best = math.inf
+        self.waited = 0
+
+    def update(self, val_loss: float) -> float:
+        """Take an epoch's validation loss, return the rate for the next epoch."""
+        if val_loss < self.best - 1e-4:
+            self.best, self.waited = val_loss, 0
+        else:
+            self.waited += 1
+            if self.waited >= self.config.plateau_patience:
+                self.lr = max(self.lr * self.config.plateau_factor, self.config.min_lr)
+                self.waited = 0
+        return self.lr
+
+
+def compute_class_weights(counts_K: Sequence[int], config: OptimConfig) -> Tensor | None:
+    """Return one weight per class with mean 1 over images, or None for equal weights."""
+    if config.class_weights == "none":
+        return None
+    counts = torch.tensor(counts_K, dtype=torch.float32).clamp(min=1)
+    return counts.sum() / (len(counts_K) * counts)
+
+
+def compute_loss(
+    logits_BK: Tensor, targets_BK: Tensor, config: OptimConfig, class_weights_K: Tensor | None
+) -> Tensor:
+    """Return the cross-entropy against class probabilities, a scalar, in float32.
+
+    With class weights it is the plain mean of weighted losses, not divided by the batch's weight:
+    so that accumulated pieces add up to the whole batch.
+    """
+    smooth = config.label_smoothing
+    targets = targets_BK * (1 - smooth) + smooth / targets_BK.shape[1]
+    if class_weights_K is not None:
+        targets = targets * class_weights_K
+    return -(targets * F.log_softmax(logits_BK.float(), dim=1)).sum(1).mean()
+
+
+def build_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of the weights; batch-norm statistics are copied.
+
+    Decay warms up as `min(decay, (1 + t) / (10 + t))`, so that the random start is forgotten.
+    """
+
+    def blend(average: Sequence[Tensor], current: Sequence[Tensor], seen: Tensor | int) -> None:
+        t = float(seen)
+        share = 1 - min(decay, (1 + t) / (10 + t))
+        torch._foreach_lerp_(list(average), list(current), share)
+
+    average = AveragedModel(network, multi_avg_fn=blend, use_buffers=False)
+    return average.requires_grad_(False)
