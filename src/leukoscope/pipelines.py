@@ -12,12 +12,13 @@ What this file does not do: it prints nothing (that is `cli.render`) and compute
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from leukoscope.config import Recipe
+from leukoscope.config import Recipe, load_recipe, parse_recipe
 from leukoscope.data.catalog import (
     Catalog,
     ImageRecord,
@@ -37,11 +38,10 @@ from leukoscope.data.splits import (
     load_split,
     save_split,
 )
-from leukoscope.errors import DataError, MissingExtraError, RunError, SplitError
+from leukoscope.errors import CatalogError, DataError, MissingExtraError, RunError, SplitError
 from leukoscope.runfolder import (
     RunFolder,
     collect_provenance,
-    create_folder,
     hash_file,
     read_json,
     replacing,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
     from leukoscope.data.batches import Pixels
     from leukoscope.evaluation.intervals import Interval
+    from leukoscope.evaluation.report import Comparison, ReportContent, Verdict
+    from leukoscope.evaluation.results import Study
     from leukoscope.scores import ScoreTable
     from leukoscope.training.loop import EpochResult, TrainingReporter
     from leukoscope.training.trained import TrainedNetwork
@@ -125,17 +127,22 @@ def load_split_or_images(
     path: str | Path, *, seed: int = 42, progress: Progress = _silent
 ) -> Split:
     """Return the split in a CSV; or scan and split a folder, a catalog or any other table."""
-    path = Path(path)
+    table = _load_table(Path(path))
+    if isinstance(table, Split):
+        return table
+    return split_catalog(table or scan_images(path, progress=progress), seed=seed)
+
+
+def _load_table(path: Path) -> Split | Catalog | None:
+    """Load what a CSV of our own holds, told by its header; None for anything else."""
     header = b""
     if path.is_file():
         with path.open("rb") as file:
             header = file.readline(65536)
-    columns = header.decode("utf-8-sig", "replace").strip().split(",")
-    if {"id", "sha256", "role"} <= set(columns):
+    columns = set(header.decode("utf-8-sig", "replace").strip().split(","))
+    if {"id", "sha256", "role"} <= columns:
         return load_split(path)
-    if {"id", "sha256"} <= set(columns):
-        return split_catalog(load_catalog(path), seed=seed)
-    return split_catalog(scan_images(path, progress=progress), seed=seed)
+    return load_catalog(path) if {"id", "sha256"} <= columns else None
 
 
 # -- split -> trained network and score table -----------------------------------------------------
@@ -322,6 +329,394 @@ def score_records(
     )
 
 
+# -- score table -> report ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found. `floors` are accuracies; `sentences` word the verdict."""
+
+    folder: Path
+    report: Path
+    data_name: str
+    role: str
+    n_images: int
+    intervals: "dict[str, Interval]"
+    floors: "dict[str, Interval]"
+    verdict: str
+    sentences: tuple[str, ...]
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    role: str = "test",
+    name: str | None = None,
+    replicates: int = 1000,
+    progress: Progress = _silent,
+) -> Evaluation:
+    """Measure a trained run on one role of its own split, or on other data, and write a report.
+
+    Its own role is read from the score table, without a network; the files go into the run folder
+    for the role `test` and into `evaluations/<role>` for others. Other data are scanned, scored,
+    and checked against the training images by bytes and sources; their files go into
+    `evaluations/<name>`. Of other data with roles or named parts, those of `role` count; of data
+    without any, all images.
+
+    Raises `MissingStepError` before training has ended, `DataError` for an empty role.
+    """
+    _require_train_extra()
+    import numpy as np
+
+    from leukoscope.data.batches import shrink_pack
+    from leukoscope.data.pack import build_pack
+    from leukoscope.evaluation.baselines import compute_floors
+    from leukoscope.evaluation.results import write_evaluation
+
+    folder = RunFolder(Path(run))
+    folder.require(folder.model, "leukoscope train")
+    recipe = parse_recipe(
+        _without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
+    )
+    home = load_split(folder.require(folder.split, "leukoscope train"))
+    records, roles = _used_rows(home)
+    pack = build_pack(
+        records, recipe.input, folder.pack, lambda d, t: progress("Decoding images", d, t)
+    )
+    if data is None:
+        subject = _own_subject(folder, home, role, pack)
+    else:
+        subject = _other_subject(folder, home, Path(data), role, name, recipe, progress)
+    labels = {label: k for k, label in enumerate(subject.table.classes)}
+    train_rows = np.flatnonzero(roles == "train")
+    known = np.flatnonzero(subject.table.labels_N >= 0)
+    floor_px = min(recipe.input.image_size, FLOOR_PX)
+    progress("Fitting floors", 0, 1)
+    floors = (
+        compute_floors(
+            shrink_pack(pack, train_rows, floor_px),
+            np.array([labels[records[row].label] for row in train_rows], dtype=np.int64),
+            shrink_pack(subject.pack_NHWC, subject.rows[known], floor_px),
+            subject.table.labels_N[known],
+            subject.table.classes,
+            [subject.table.sources[row] for row in known],
+            seed=recipe.train.seed,
+        )
+        if len(known)
+        else {}
+    )
+    progress("Fitting floors", 1, 1)
+    progress("Writing the report", 0, 1)
+    content = write_evaluation(
+        subject.table,
+        subject.study,
+        floors,
+        subject.folder,
+        ignores_sources=subject.ignores_sources,
+        replicates=replicates,
+    )
+    progress("Writing the report", 1, 1)
+    return Evaluation(
+        folder=subject.folder,
+        report=subject.folder / "report.html",
+        data_name=content.data_name,
+        role=content.role,
+        n_images=content.n_images,
+        intervals=dict(content.intervals),
+        floors={floor: found.accuracy for floor, found in content.floors.items()},
+        verdict=content.verdict,
+        sentences=_word_verdict(content),
+    )
+
+
+FLOOR_PX = 96
+"""Floors see images of at most this side; they use nothing finer."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is judged: scores, the pack rows of the same images, and what is known about them."""
+
+    folder: Path
+    table: "ScoreTable"
+    pack_NHWC: "Pixels"
+    rows: "NDArray[np.int64]"
+    ignores_sources: bool
+    study: "Study"
+
+
+def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _Subject:
+    import numpy as np
+
+    from leukoscope.scores import load_scores
+
+    scores = load_scores(folder.require(folder.scores, "leukoscope train"))
+    rows = np.flatnonzero(np.array(scores.roles) == role)
+    if not len(rows):
+        raise DataError(
+            f"the run must have images in the role {role}",
+            f"roles {', '.join(sorted(set(scores.roles)))}",
+            "choose one of these by --role",
+        )
+    audit = audit_split(home)
+    out = folder.path if role == "test" else folder.evaluation(role)
+    sentences = tuple(audit.warnings)
+    verdict: Verdict = audit.verdict
+    if role == "train":
+        verdict, sentences = "leaking", ("These are the training images themselves.",)
+    elif role == "val":
+        sentences = ("These images chose the best epoch; the figure is optimistic.", *sentences)
+    elif audit.test_with_copy_in_training:
+        sentences = (
+            f"{audit.test_with_copy_in_training:,} of {len(rows):,} test images have a copy in"
+            " training.",
+            *sentences,
+        )
+    return _Subject(
+        folder=out,
+        table=scores.take(rows),
+        pack_NHWC=pack,
+        rows=rows,
+        ignores_sources=home.protocol == "random" or not audit.sources_known,
+        study=_build_study(
+            folder,
+            home.catalog.records,
+            _name_data(home),
+            role,
+            home.protocol,
+            verdict,
+            sentences,
+            out,
+        ),
+    )
+
+
+def _other_subject(
+    folder: RunFolder,
+    home: Split,
+    data: Path,
+    role: str,
+    name: str | None,
+    recipe: Recipe,
+    progress: Progress,
+) -> _Subject:
+    import numpy as np
+
+    from leukoscope.data.pack import build_pack
+    from leukoscope.training.trained import load_trained
+
+    records, rest = _select_other(data, role, progress)
+    name = name or _safe_name(data)
+    out = folder.evaluation(name)
+    trained = load_trained(folder)
+    catalog = Catalog(records)
+    sources = group_sources(catalog)
+    known = sources_known(catalog)
+    pack = build_pack(
+        records, recipe.input, out / "pack", lambda d, t: progress("Decoding other images", d, t)
+    )
+    table = score_records(trained, pack, records, [role] * len(records), sources, known, progress)
+    seen = [
+        r
+        for r, part in zip(home.catalog.records, home.roles, strict=True)
+        if part in ("train", "val")
+    ]
+    seen_bytes = {record.sha256 for record in seen}
+    seen_sources = {record.source for record in seen} - {""}
+    shared = sum(r.sha256 in seen_bytes or r.source in seen_sources for r in records)
+    verdict: Verdict = "unproven"
+    sentences: tuple[str, ...] = (
+        f"No image of {data.name} is byte-identical to a training image; copies that were rotated,"
+        " cropped or re-encoded cannot be excluded.",
+    )
+    if shared:
+        verdict = "leaking"
+        sentences = (f"{shared:,} of {len(records):,} images also lie in training or validation.",)
+    elif known and sources_known(home.catalog):
+        verdict, sentences = "disjoint", ()
+    unknown = sorted({r.label for r in records} - set(trained.classes))
+    warnings = rest
+    if unknown:
+        count = sum(r.label in unknown for r in records)
+        warnings += (
+            f"{count:,} images are of classes the network does not know and are left out:"
+            f" {', '.join(unknown)}.",
+        )
+    return _Subject(
+        folder=out,
+        table=table,
+        pack_NHWC=pack,
+        rows=np.arange(len(records)),
+        ignores_sources=False,
+        study=_build_study(
+            folder, records, data.name, role, "other data", verdict, sentences, out, warnings
+        ),
+    )
+
+
+def _select_other(
+    data: Path, role: str, progress: Progress
+) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
+    """The rows of other data that count, and a warning about those that do not."""
+    split = _load_table(data)
+    if isinstance(split, Split):
+        records, parts = split.catalog.records, split.roles
+        rejected = 0
+    else:
+        catalog = split or scan_images(data, progress=progress)
+        records, parts = catalog.records, tuple(r.split for r in catalog.records)
+        rejected = len(catalog.rejected)
+    chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)
+    warnings: tuple[str, ...] = ()
+    if not any(parts):
+        chosen = records
+    elif not chosen:
+        raise DataError(
+            f"{data} must have images in the role {role}",
+            f"roles {', '.join(sorted(set(parts) - {''}))}",
+            "choose one of these by --role",
+        )
+    else:
+        warnings += (
+            (f"{len(records) - len(chosen):,} images of other parts than {role} are left out.",)
+            if len(chosen) < len(records)
+            else ()
+        )
+    if rejected:
+        warnings += (f"{rejected:,} files were rejected; `leukoscope data scan` says why.",)
+    return chosen, warnings
+
+
+def _build_study(
+    folder: RunFolder,
+    records: Sequence[ImageRecord],
+    data_name: str,
+    role: str,
+    protocol: str,
+    verdict: "Verdict",
+    sentences: tuple[str, ...],
+    out: Path,
+    warnings: tuple[str, ...] = (),
+) -> "Study":
+    import csv
+
+    from leukoscope.evaluation.results import Study
+
+    with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
+        history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    model = read_json(folder.model)
+    origin = read_json(folder.require(folder.provenance, "leukoscope train"))
+    recipe = read_json(folder.recipe)
+    return Study(
+        title=f"Evaluation of {folder.path.resolve().name} on {data_name}",
+        data_name=data_name,
+        role=role,
+        protocol=protocol,
+        verdict=verdict,
+        verdict_sentences=sentences,
+        history=history,
+        compare=_list_others(folder, out),
+        warnings=warnings,
+        provenance={
+            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px, best epoch"
+            f" {model['best_epoch']} of {len(history)}",
+            "Recipe": f"{recipe['name']} ({recipe['hash']})",
+            "Seed": str(origin["seed"]),
+            "Precision": recipe["train"]["precision"],
+            "Weights SHA-256": model["sha256"],
+            "Split SHA-256": origin["split_sha256"],
+            "leukoscope": origin["leukoscope"],
+            "Python": f"{origin['python']}, {origin['platform']}",
+            "Packages": ", ".join(f"{k} {v}" for k, v in origin["packages"].items()),
+            "Command": " ".join(origin["command"]),
+            "Started": origin["started"],
+        },
+        boxes={record.id: record.box for record in records if record.box is not None},
+    )
+
+
+def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
+    """Other evaluations of the same run that were written before."""
+    from leukoscope.evaluation.intervals import Interval
+    from leukoscope.evaluation.report import Comparison
+    from leukoscope.evaluation.results import VERDICT_NOTES
+
+    found = []
+    for path in (folder.path, *sorted((folder.path / "evaluations").glob("*"))):
+        if path == out or not (path / "metrics.json").is_file():
+            continue
+        metrics = read_json(path / "metrics.json")
+        found.append(
+            Comparison(
+                name=f"{metrics['data']}, {metrics['role']}",
+                accuracy=Interval(**metrics["accuracy"]),
+                n_images=metrics["n_images"],
+                note=VERDICT_NOTES[metrics["verdict"]],
+            )
+        )
+    return tuple(found)
+
+
+def _word_verdict(content: "ReportContent") -> tuple[str, ...]:
+    from leukoscope.evaluation.report import VERDICT_TEXTS, VERDICT_TITLES
+
+    return (
+        f"{VERDICT_TITLES[content.verdict]}. {VERDICT_TEXTS[content.verdict]}",
+        *content.verdict_sentences,
+    )
+
+
+# -- the main job ---------------------------------------------------------------------------------
+
+
+def run_demo(
+    data: str | Path | None,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress = _silent,
+    reporter: "TrainingReporter | None" = None,
+) -> Evaluation:
+    """Do the main job once: catalog, split, train with `quick`, evaluate, report.
+
+    Without `data`, cells are painted into `out/painted` and split by their known sources. A run
+    that was interrupted goes on.
+    """
+    out = Path(out)
+    settings = list(overrides)
+    if data is None:
+        from leukoscope.data.painted import save_painted
+
+        data = save_painted(
+            out / "painted", on_progress=lambda d, t: progress("Painting cells", d, t)
+        )
+        settings = [*DEMO_SETTINGS, *settings]
+    catalog = scan_images(data, out / "catalog.csv", progress=progress)
+    split = split_catalog(catalog, out=out / "split.csv")
+    recipe = load_recipe("quick", settings)
+    train_run(split, recipe, out / "run", resume=True, progress=progress, reporter=reporter)
+    return evaluate_run(out / "run", progress=progress)
+
+
+DEMO_SETTINGS = ("input.image_size=96", "train.epochs=30")
+"""Painted cells are few and small: smaller input, more epochs."""
+
+
+def check_nothing_rejected(catalog: Catalog) -> None:
+    """Raise `CatalogError` if any file was rejected (the option `--strict`)."""
+    if catalog.rejected:
+        first = "; ".join(f"{r.path} ({r.reason})" for r in catalog.rejected[:3])
+        raise CatalogError(
+            "with --strict every file must be usable",
+            f"{len(catalog.rejected):,} rejected, first: {first}",
+            "repair or remove them, or scan without --strict",
+        )
+
+
+# -- shared ---------------------------------------------------------------------------------------
+
+
 def _used_rows(split: Split) -> tuple[list[ImageRecord], "NDArray[np.str_]"]:
     """The records that have a role, and their roles; rows left aside drop out."""
     import numpy as np
@@ -353,3 +748,18 @@ def _require_train_extra() -> None:
             f"{', '.join(missing)} not installed",
             "pip install 'leukoscope[train]'",
         )
+
+
+def _name_data(split: Split) -> str:
+    """Name a data set by the folder that its images share."""
+    common = os.path.commonpath([record.path.parent for record in split.catalog.records])
+    return Path(common).name or "images"
+
+
+def _safe_name(path: Path) -> str:
+    """A folder name from a path."""
+    return re.sub(r"[^\w.-]+", "_", path.resolve().stem) or "data"
+
+
+def _without_hash(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != "hash"}

@@ -65,8 +65,8 @@ _HEMATOLOGY = CoAtNetSpec(
 _PICO = CoAtNetSpec(
     name="coatnet-pico",
     family="paper",
-    stem_width=24,
-    stages=_stages((1, 2, 3, 1), (48, 96, 160, 256), head_width=32),
+    stem_width=16,
+    stages=_stages((1, 2, 3, 1), (32, 64, 160, 256), head_width=32),
     activation="silu",
     se_ratio=0.0,
     stride_place="expand",

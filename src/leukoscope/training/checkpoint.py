@@ -7,6 +7,7 @@ a function of (seed, epoch, step).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
         try:
             save_file(packed, temporary, metadata={"state": json.dumps(state)})
         except SafetensorError as error:
-            full = any(word in str(error) for word in ("StorageFull", "code: 28", "code: 27"))
+            # The library words the system's error: no space, file too large, quota.
+            full = re.search(r"os error (27|28|122)\b|StorageFull", str(error)) is not None
             raise StorageError(
                 f"{path} must be writable",
                 "the disk is full" if full else str(error),

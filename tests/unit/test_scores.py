@@ -1,0 +1,93 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leukoscope.errors import DataError, RunError
+from leukoscope.scores import ScoreTable, load_scores, save_scores
+
+
+def make_table(n=5, k=3, width=4, known=True):
+    generator = np.random.default_rng(0)
+    return ScoreTable(
+        classes=tuple(f"c{i}" for i in range(k)),
+        ids=tuple(f"a/é {i}.jpg" for i in range(n)),
+        paths=tuple(f"/x/{i}.jpg" for i in range(n)),
+        sources=tuple(f"s{i // 2}" for i in range(n)),
+        roles=tuple("test" if i % 2 else "val" for i in range(n)),
+        labels_N=np.arange(n) % (k + 1) - 1,
+        logits_NK=generator.normal(size=(n, k)).astype(np.float32),
+        embeddings_ND=generator.normal(size=(n, width)).astype(np.float32),
+        source_known=known,
+    )
+
+
+def assert_same(a, b):
+    for name in ("classes", "ids", "paths", "sources", "roles", "source_known"):
+        assert getattr(a, name) == getattr(b, name), name
+    for name in ("labels_N", "logits_NK", "embeddings_ND"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert x.dtype == y.dtype and x.shape == y.shape and (x == y).all(), name
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("n", "width"), [(5, 4), (1, 1), (5, 0), (0, 0)])
+def test_a_table_comes_back_as_it_was(tmp_path, n, width, known):
+    table = make_table(n=n, width=width, known=known)
+    save_scores(table, tmp_path / "scores.parquet")
+    assert_same(load_scores(tmp_path / "scores.parquet"), table)
+
+
+def test_a_taken_table_comes_back(tmp_path):
+    table = make_table().take(np.array([4, 2, 1]))
+    save_scores(table, tmp_path / "scores.parquet")
+    assert_same(load_scores(tmp_path / "scores.parquet"), table)
+
+
+def test_probabilities_are_the_softmax_even_of_huge_logits():
+    table = make_table(n=2, k=2)
+    huge = ScoreTable(**{**vars(table), "logits_NK": np.array([[1e4, 0], [2, 2]], np.float32)})
+    assert huge.probabilities_NK.tolist() == [[1, 0], [0.5, 0.5]]
+    assert huge.probabilities_NK.dtype == np.float64
+    assert huge.logits_NK[0, 0] == 1e4  # untouched
+    assert make_table(n=0).probabilities_NK.shape == (0, 3)
+
+
+def test_rows_are_taken_by_mask_and_by_index():
+    table = make_table()
+    assert_same(table.take(np.array([False, True, False, True, False])), table.of_role("test"))
+    assert_same(table.take(np.array([1, 3])), table.of_role("test"))
+    assert len(table.of_role("train")) == 0
+    assert len(table.of_role("test")) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"paths": ("x",)},
+        {"labels_N": np.zeros(4, np.int64)},
+        {"embeddings_ND": np.zeros((6, 1), np.float32)},
+        {"logits_NK": np.zeros((5, 2), np.float32)},
+        {"logits_NK": np.zeros((4, 3), np.float32)},
+    ],
+)
+def test_uneven_columns_are_refused(change):
+    with pytest.raises(DataError, match="one entry per image"):
+        ScoreTable(**{**vars(make_table()), **change})
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "scores.parquet"
+    with pytest.raises(RunError, match="must be a score table"):
+        load_scores(path)
+    path.write_bytes(b"not parquet")
+    with pytest.raises(RunError, match="must be a score table"):
+        load_scores(path)
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(RunError, match="version none"):
+        load_scores(path)
+    pq.write_table(
+        pa.table({"x": [1]}).replace_schema_metadata({"leukoscope_scores": "99"}), path
+    )
+    with pytest.raises(RunError, match="version 99"):
+        load_scores(path)
