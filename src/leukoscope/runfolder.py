@@ -191,7 +191,8 @@ def _umask() -> int:
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8, at once or not at all. Raises `StorageError`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # newline="": what the text says; surrogates: file names that are not Unicode.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def write_json(path: Path, content: Any) -> None:

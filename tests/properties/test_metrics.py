@@ -23,7 +23,7 @@ def assert_close(found, expected):
     assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(scores())
 def test_the_order_of_classes_does_not_matter(given):
     labels, p, classes, generator = given
@@ -33,7 +33,7 @@ def test_the_order_of_classes_does_not_matter(given):
     assert_close(found, compute_metrics(labels, p, classes))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(scores())
 def test_the_order_of_rows_does_not_matter(given):
     labels, p, classes, generator = given
@@ -43,7 +43,7 @@ def test_the_order_of_rows_does_not_matter(given):
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(scores(), st.integers(2, 4))
 def test_the_same_rows_again_change_nothing(given, times):
     labels, p, classes, _ = given
@@ -53,7 +53,7 @@ def test_the_same_rows_again_change_nothing(given, times):
     assert_close(compute_metrics(labels, p, classes, weights), found)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(scores())
 def test_figures_lie_in_their_range(given):
     labels, p, classes, _ = given
@@ -63,7 +63,7 @@ def test_figures_lie_in_their_range(given):
         assert math.isnan(value) or low - 1e-12 <= value <= high + 1e-12, name
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(scores())
 def test_the_truth_itself_is_perfect(given):
     labels, _, classes, _ = given

@@ -100,11 +100,11 @@ def test_all_figures_cover(sources, size, signal, shared):
     generator = np.random.default_rng(13)
     large = draw_table(generator, 40_000, 2, signal, shared)
     truth = compute_metrics(large.labels_N, large.probabilities_NK, large.classes)
-    runs = 120
+    runs = 70
     covered = dict.fromkeys(truth, 0)
     for run in range(runs):
         table = draw_table(generator, sources, size, signal, shared)
-        for name, found in compute_intervals(table, replicates=120, seed=run).items():
+        for name, found in compute_intervals(table, replicates=100, seed=run).items():
             covered[name] += found.low <= truth[name] <= found.high
     # Proportions hold their level. Areas, losses and calibration come from a bootstrap that is a
     # little narrow for so few sources: 90 % is what we ask of them.

@@ -86,8 +86,6 @@ def test_other_files_are_refused(tmp_path):
     pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(RunError, match="version none"):
         load_scores(path)
-    pq.write_table(
-        pa.table({"x": [1]}).replace_schema_metadata({"leukoscope_scores": "99"}), path
-    )
+    pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({"leukoscope_scores": "99"}), path)
     with pytest.raises(RunError, match="version 99"):
         load_scores(path)

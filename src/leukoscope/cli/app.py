@@ -4,9 +4,8 @@ Everything that takes time to import is imported inside a command, so that `--he
 once. Exit codes: those of `leukoscope.errors`; 130 after Ctrl-C.
 """
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -50,16 +49,6 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
-class ProtocolName(StrEnum):
-    """How images get their roles."""
-
-    auto = "auto"
-    random = "random"
-    grouped = "grouped"
-    given = "given"
-    kfold = "kfold"
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"leukoscope {leukoscope.__version__}")
@@ -99,13 +88,13 @@ def scan(
 def split(
     catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
     protocol: Annotated[
-        ProtocolName,
+        Literal["auto", "random", "grouped", "given", "kfold"],
         typer.Option(
             help="random: row by row, as published. grouped: copies of a source stay together. "
             "given: the folders decide. kfold: one file per fold. "
             "auto: given if the data names a test part, else grouped."
         ),
-    ] = ProtocolName.auto,
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Split to write; its audit lies beside it.")] = Path(
         "split.csv"
     ),
@@ -118,10 +107,10 @@ def split(
     from leukoscope.data.catalog import load_catalog
 
     records = load_catalog(catalog)
-    if protocol is ProtocolName.kfold:
+    if protocol == "kfold":
         render.print_splits(pipelines.split_kfold(records, out, folds=folds, seed=seed), out)
     else:
-        render.print_split(pipelines.split_catalog(records, protocol.value, out, seed=seed), out)
+        render.print_split(pipelines.split_catalog(records, protocol, out, seed=seed), out)
 
 
 @data_app.command("audit")

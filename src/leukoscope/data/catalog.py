@@ -1,11 +1,29 @@
-"""The image table: one row per cell image, checked to the last pixel, with rejected files named."""
+"""The image table: one row per cell image, checked to the last pixel, with rejected files named.
 
-from collections.abc import Mapping
+What this file does not do: it assigns no roles (`splits`) and finds no copies but byte-identical
+ones (`sources`).
+"""
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leukoscope.data.images import Box
-from leukoscope.errors import RejectReason
+from leukoscope.data.images import Box, ImageFacts, check_box, probe_image
+from leukoscope.data.readers import Candidate, Rejected, find_candidates
+from leukoscope.errors import CatalogError, ImageError
+from leukoscope.labels import resolve_label
+from leukoscope.runfolder import write_text
+
+MAX_BYTES = 1 << 30
+"""Larger files are refused unread."""
+
+COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
+BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +31,8 @@ class ImageRecord:
     """One row. `id` is unique in its catalog: the path relative to the scanned folder with
     forward slashes, plus `#k` for the k-th box of a field. `path` is absolute. `label` is
     canonical. `split` is what the folder or table said ("" for nothing); `source` is "" where
-    unknown. `extra` holds further columns of a CSV, for subgroups."""
+    unknown. `width` and `height` are the whole image's, in pixels after EXIF rotation. `extra`
+    holds further columns of a CSV, for subgroups."""
 
     id: str
     path: Path
@@ -26,15 +45,6 @@ class ImageRecord:
     source: str = ""
     box: Box | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A file or table row that stayed out, why, and what was found."""
-
-    path: str
-    reason: RejectReason
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -51,3 +61,257 @@ class Catalog:
     def classes(self) -> tuple[str, ...]:
         """Labels that occur, sorted."""
         return tuple(sorted({record.label for record in self.records}))
+
+
+# -- building -------------------------------------------------------------------------------------
+
+
+def build_catalog(path: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Catalog:
+    """Read every image of a folder, table or annotated set once, and return the table.
+
+    An image that cannot be decoded to its last pixel is rejected with a reason. So are all rows
+    of the same bytes (and box) under two labels: a label that contradicts itself can neither
+    train nor judge. Byte-identical copies under one label stay; splits keep them together.
+
+    Raises `CatalogError` if nothing is found or nothing is left.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    found = find_candidates(path)
+    rejected = [entry for entry in found if isinstance(entry, Rejected)]
+    candidates = [entry for entry in found if isinstance(entry, Candidate)]
+    facts = _probe_all(sorted({candidate.path for candidate in candidates}), on_progress)
+    records: list[ImageRecord] = []
+    for candidate in candidates:
+        record = _check_candidate(candidate, facts[candidate.path])
+        if isinstance(record, Rejected):
+            rejected.append(record)
+        else:
+            records.append(record)
+    records, conflicts = _take_conflicts(records)
+    rejected = sorted([*rejected, *conflicts], key=lambda entry: (entry.path, entry.reason))
+    if not records:
+        first = "; ".join(f"{r.path}: {r.detail}" for r in rejected[:3])
+        raise CatalogError(
+            f"{path} must hold at least one usable image",
+            f"{len(rejected):,} files, all rejected, first: {first}",
+            "put images into one folder per class, or give a table with path and label",
+        )
+    return Catalog(tuple(sorted(records, key=lambda r: r.id)), tuple(rejected))
+
+
+def _probe_all(
+    paths: Sequence[Path], on_progress: Callable[[int, int], None] | None
+) -> dict[Path, ImageFacts | Rejected]:
+    """Probe each file once. Threads suffice: decoding and hashing let go of the interpreter."""
+    facts: dict[Path, ImageFacts | Rejected] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (path, found) in enumerate(
+            zip(paths, pool.map(_probe_file, paths), strict=True), start=1
+        ):
+            facts[path] = found
+            if on_progress is not None:
+                on_progress(done, len(paths))
+    return facts
+
+
+def _probe_file(path: Path) -> ImageFacts | Rejected:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            return Rejected(str(path), "too_large", f"{size:,} bytes")
+        return probe_image(path.read_bytes(), path.name)
+    except ImageError as error:
+        return Rejected(str(path), error.reason, error.found)
+    except OSError as error:
+        return Rejected(str(path), "unreadable", error.strerror or str(error))
+
+
+def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> ImageRecord | Rejected:
+    if isinstance(facts, Rejected):
+        return (
+            facts if candidate.box is None else Rejected(candidate.id, facts.reason, facts.detail)
+        )
+    label = resolve_label(candidate.label)
+    if not label:
+        return Rejected(candidate.id, "no_label", "the label is blank")
+    box = candidate.box
+    if box is not None:
+        if candidate.clip:
+            x_min, y_min, x_max, y_max = box
+            box = (max(0, x_min), max(0, y_min), min(facts.width, x_max), min(facts.height, y_max))
+        try:
+            check_box(box, facts.width, facts.height, candidate.id)
+        except ImageError as error:
+            return Rejected(candidate.id, error.reason, error.found)
+    return ImageRecord(
+        id=candidate.id,
+        path=candidate.path,
+        label=label,
+        width=facts.width,
+        height=facts.height,
+        bytes=facts.bytes,
+        sha256=facts.sha256,
+        split=candidate.split,
+        source=candidate.source,
+        box=box,
+        extra=candidate.extra,
+    )
+
+
+def _take_conflicts(records: list[ImageRecord]) -> tuple[list[ImageRecord], list[Rejected]]:
+    groups: dict[tuple[str, Box | None], list[ImageRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.sha256, record.box].append(record)
+    kept, conflicts = [], []
+    for group in groups.values():
+        if len({record.label for record in group}) == 1:
+            kept += group
+            continue
+        told = ", ".join(sorted(f"{record.id} ({record.label})" for record in group))
+        conflicts += [
+            Rejected(str(record.path), "label_conflict", f"the same bytes under two labels: {told}")
+            for record in group
+        ]
+    return kept, conflicts
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def save_catalog(catalog: Catalog, path: Path) -> None:
+    """Write the table as CSV, at once or not at all; paths below its folder relative to it.
+
+    Raises `StorageError`.
+    """
+    rows = [record_to_row(record, path) for record in catalog.records]
+    write_rows(rows, list_columns(catalog.records), path)
+
+
+def save_rejected(catalog: Catalog, path: Path) -> None:
+    """Write what was rejected as CSV: `path`, `reason`, `detail`. Raises `StorageError`."""
+    rows = [{"path": r.path, "reason": r.reason, "detail": r.detail} for r in catalog.rejected]
+    write_rows(rows, ("path", "reason", "detail"), path)
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read what `save_catalog` wrote; rejected files are not in it.
+
+    Raises `CatalogError` with the first problems and their lines.
+    """
+    records = [row_to_record(row, path) for row in read_rows(path, COLUMNS)]
+    return Catalog(tuple(sorted(records, key=lambda r: r.id)))
+
+
+def list_columns(records: Sequence[ImageRecord]) -> tuple[str, ...]:
+    """Return the columns that a table of these records needs, in order."""
+    boxes = BOX_COLUMNS if any(record.box is not None for record in records) else ()
+    extras = sorted({name for record in records for name in record.extra})
+    return (*COLUMNS, *boxes, *extras)
+
+
+def record_to_row(record: ImageRecord, table: Path) -> dict[str, str]:
+    """Return the cells of a record for a table that will lie at `table`."""
+    folder = Path(os.path.abspath(table)).parent  # noqa: PTH100 - resolve() would follow links
+    below = record.path.is_relative_to(folder)
+    row = dict(record.extra) | {
+        "id": record.id,
+        "path": record.path.relative_to(folder).as_posix() if below else str(record.path),
+        "label": record.label,
+        "split": record.split,
+        "source": record.source,
+        "width": str(record.width),
+        "height": str(record.height),
+        "bytes": str(record.bytes),
+        "sha256": record.sha256,
+    }
+    if record.box is not None:
+        row |= {name: str(value) for name, value in zip(BOX_COLUMNS, record.box, strict=True)}
+    return row
+
+
+def row_to_record(row: Mapping[str, str], table: Path) -> ImageRecord:
+    """Return the record that `record_to_row` wrote. The row must come from `read_rows`."""
+    folder = Path(os.path.abspath(table)).parent  # noqa: PTH100 - resolve() would follow links
+    box = None
+    if row.get("x_min"):
+        box = (int(row["x_min"]), int(row["y_min"]), int(row["x_max"]), int(row["y_max"]))
+    return ImageRecord(
+        id=row["id"],
+        path=folder / row["path"],
+        label=row["label"],
+        width=int(row["width"]),
+        height=int(row["height"]),
+        bytes=int(row["bytes"]),
+        sha256=row["sha256"],
+        split=row["split"],
+        source=row["source"],
+        box=box,
+        extra={k: v for k, v in row.items() if k not in COLUMNS and k not in BOX_COLUMNS},
+    )
+
+
+def write_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], path: Path) -> None:
+    """Write a CSV in UTF-8; cells that a row lacks are empty. Raises `StorageError`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    # File names need not be valid Unicode; the bytes go through as they are.
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV of ours and check every cell that must be a number or a hash.
+
+    Raises `CatalogError` with up to five problems and their lines.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = reader.fieldnames or []
+            rows = list(reader)
+    except (OSError, csv.Error) as error:
+        raise CatalogError(
+            f"{path} must be a readable CSV table", str(error), "check the path, or scan again"
+        ) from error
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise CatalogError(
+            f"{path} must have the columns {', '.join(required)}",
+            f"no {', '.join(missing)}",
+            "make it with `leukoscope data scan` or `leukoscope data split`",
+        )
+    problems: list[str] = []
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        problems += [f"row {line}: {problem}" for problem in _list_problems(row, seen)]
+        seen.add(row["id"])
+    if problems:
+        more = f" and {len(problems) - 5:,} more" if len(problems) > 5 else ""
+        raise CatalogError(
+            f"every row of {path} must be as leukoscope wrote it",
+            "; ".join(problems[:5]) + more,
+            "scan again, or undo the edit",
+        )
+    if not rows:
+        raise CatalogError(f"{path} must have at least one row", "none", "scan again")
+    return rows
+
+
+def _list_problems(row: Mapping[str, str], seen: set[str]) -> list[str]:
+    if None in row or None in row.values():
+        return ["more or fewer cells than the header"]
+    problems = [f"{name} is blank" for name in ("id", "path", "label") if not row[name]]
+    if row["id"] in seen:
+        problems.append(f"id {row['id']!r} occurs twice")
+    numbers = ["width", "height", "bytes"]
+    if any(row.get(name) for name in BOX_COLUMNS):
+        numbers += BOX_COLUMNS
+    problems += [
+        f"{name} must be a whole number, not {row.get(name)!r}"
+        for name in numbers
+        if not (row.get(name) or "").isascii() or not (row.get(name) or "").isdigit()
+    ]
+    if len(row["sha256"]) != 64 or set(row["sha256"]) - set("0123456789abcdef"):
+        problems.append(f"sha256 must have 64 hexadecimal digits, not {row['sha256'][:12]!r}...")
+    return problems

@@ -6,11 +6,12 @@ rests on colour alone. Axes: N images, K classes. What this file does not do: it
 figure of merit that is not given to it, except curves and bins from scikit-learn and `metrics`.
 """
 
+import contextlib
 import io
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -67,11 +68,23 @@ SAMPLE_TITLES: dict[SampleKind, str] = {
 _P = ParamSpec("_P")
 
 
+@contextlib.contextmanager
+def _drawing() -> Iterator[None]:
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A class name in a script the font lacks is drawn as boxes; the report has it in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     @wraps(draw)
     def draw_styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with matplotlib.rc_context(_STYLE):
-            return draw(*args, **kwargs)
+        with _drawing():
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+            # Each rendering would move the layout on a little; fixed here, all files agree.
+            figure.set_layout_engine("none")
+            return figure
 
     return draw_styled
 
@@ -470,9 +483,7 @@ def render_svg(figure: Figure) -> str:
 def _render(figure: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # A class name in a script the font lacks is drawn as boxes; the report has it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _drawing():
         figure.savefig(buffer, format=form, dpi=_DPI, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 

@@ -101,9 +101,9 @@ def test_probability_distributions_place_each_image():
     labels, p = make_scores(k=2, n=40)
     labels[:] = np.where(np.arange(40) < 30, 0, 1)
     figure = room.draw_probability_distributions(labels, p, ("basophil", "platelet"))
-    x = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections
-                        if len(c.get_offsets()) and c.get_label() is not None
-                        and isinstance(c, matplotlib.collections.PathCollection)])  # fmt: skip
+    kind = matplotlib.collections.PathCollection
+    dots = [c for c in figure.axes[0].collections if isinstance(c, kind)]
+    x = np.concatenate([np.asarray(c.get_offsets())[:, 0] for c in dots if len(c.get_offsets())])
     assert np.sort(x) == pytest.approx(np.sort(p[np.arange(40), labels]))
     assert "Basophil (n = 30)" in texts(figure)
     empty = room.draw_probability_distributions(np.zeros(40, int), p, ("basophil", "platelet"))

@@ -1,0 +1,341 @@
+"""Where tables come from: class folders, split/class folders, CSV tables, Pascal-VOC cell boxes.
+
+A reader only finds candidates; whether an image can be read is decided in `catalog`. What this
+file does not do: it opens no image and resolves no label alias.
+
+How a folder is read. A folder named like a part of a data set (TRAIN, val, TEST_SIMPLE ..., any
+case) gives the split, and the folder below it the class. Without such a folder the class is the
+folder right below PATH; a single folder that only wraps others (`images/`) is looked through.
+Where there are `*.xml` files the set is Pascal-VOC: one candidate per box, and the field a cell
+was cut from is its source.
+"""
+
+import csv
+import io
+import os
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from leukoscope.data.images import IMAGE_SUFFIXES, Box
+from leukoscope.errors import CatalogError, RejectReason
+
+SPLIT_NAMES: dict[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "calib": "calib",
+    "calibration": "calib",
+    "test": "test",
+    "testing": "test",
+    "test_simple": "test",
+}
+"""Folder and table names of the parts of a data set, in lower case."""
+
+WRAPPER_NAMES = frozenset({"images", "image", "imgs", "img", "data", "cells", "crops"})
+"""Folders below a split folder that are looked through."""
+
+_COLUMN_NAMES = {
+    "path": ("path", "filepath", "file_path", "filename", "file", "image", "image_path"),
+    "label": ("label", "class", "category", "cell_type", "celltype"),
+    "split": ("split", "fold", "subset", "partition"),
+    "source": ("source", "source_id", "patient", "patient_id", "slide_id", "group"),
+    "id": ("id",),
+}
+_BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
+# Written by a catalog; of no use as subgroups when it is read as a plain table.
+_FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image, or a box of one, that may become a row. `label` is as the data set spells it;
+    `clip` allows a box to be cut to the image (annotations that touch its border)."""
+
+    id: str
+    path: Path
+    label: str
+    split: str = ""
+    source: str = ""
+    box: Box | None = None
+    clip: bool = False
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file or table row that stayed out, why, and what was found."""
+
+    path: str
+    reason: RejectReason
+    detail: str
+
+
+def find_candidates(path: Path) -> list[Candidate | Rejected]:
+    """Return everything that a folder or table offers, in a fixed order.
+
+    Raises `CatalogError` if `path` does not exist, is no folder or table, or is empty.
+    """
+    if path.is_dir():
+        found = list(_read_folder(path))
+    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        found = list(_read_table(path))
+    else:
+        raise CatalogError(
+            "images come from a folder or a CSV table",
+            f"{path}, which is {'neither' if path.exists() else 'not there'}",
+            "check the path",
+        )
+    if not found:
+        raise CatalogError(f"{path} must offer at least one image", "it is empty", "check the path")
+    return found
+
+
+# -- folders --------------------------------------------------------------------------------------
+
+
+def _read_folder(root: Path) -> Iterator[Candidate | Rejected]:
+    images: list[tuple[str, ...]] = []
+    annotations: list[Path] = []
+    for entry in _walk(root):
+        if isinstance(entry, Rejected):
+            yield entry
+            continue
+        suffix = entry.suffix.lower()
+        if suffix == ".xml":
+            annotations.append(entry)
+        elif suffix in IMAGE_SUFFIXES:
+            images.append(entry.relative_to(root).parts)
+        else:
+            yield Rejected(
+                str(entry), "not_an_image", f"files of type {suffix or 'no suffix'} are not read"
+            )
+    if annotations:
+        yield from _read_voc(root, annotations, images)
+        return
+    skipped = _count_wrappers(images)
+    for parts in images:
+        split, label = _name_parts(parts[:-1], skipped)
+        path = root.joinpath(*parts)
+        if label:
+            yield Candidate("/".join(parts), path, label, split)
+        else:
+            yield Rejected(str(path), "no_label", "the image lies in no class folder")
+
+
+def _walk(root: Path) -> Iterator[Path | Rejected]:
+    """Yield regular files in a fixed order, and what was passed over, following links once."""
+    seen: set[str] = set()
+    failures: list[Rejected] = []
+
+    def note(error: OSError) -> None:
+        failures.append(Rejected(str(error.filename), "unreadable", error.strerror or str(error)))
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=note):
+        seen.add(os.path.realpath(folder))
+        here = Path(folder)
+        open_folders = []
+        for name in sorted(folders):
+            if name.startswith(".") or name == "__MACOSX":
+                yield Rejected(str(here / name), "hidden", "hidden folders are not read")
+            elif os.path.realpath(here / name) in seen:
+                yield Rejected(str(here / name), "hidden", "a link to a folder already read")
+            else:
+                open_folders.append(name)
+        folders[:] = open_folders
+        for name in sorted(files):
+            path = here / name
+            if name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini"):
+                yield Rejected(str(path), "hidden", "hidden files are not read")
+                continue
+            try:
+                regular = stat.S_ISREG(path.stat().st_mode)
+            except OSError as error:
+                yield Rejected(str(path), "missing_file", error.strerror or str(error))
+                continue
+            if regular:
+                yield path
+            else:
+                # Reading a pipe or a device could wait for ever.
+                yield Rejected(str(path), "unreadable", "not a regular file")
+    yield from failures
+
+
+def _count_wrappers(images: Iterable[tuple[str, ...]]) -> int:
+    """Count the single folders at the top that only wrap two or more others."""
+    folders = [parts[:-1] for parts in images]
+    skipped = 0
+    while True:
+        tops = {parts[skipped : skipped + 1] for parts in folders}
+        nexts = {parts[skipped + 1 : skipped + 2] for parts in folders}
+        if len(tops) != 1 or () in tops or () in nexts or len(nexts) < 2:
+            return skipped
+        skipped += 1
+
+
+def _name_parts(folders: tuple[str, ...], skipped: int) -> tuple[str, str]:
+    """Return split and class that the folders above an image name; "" for none."""
+    for place, name in enumerate(folders):
+        if name.casefold() in SPLIT_NAMES:
+            below = list(folders[place + 1 :])
+            while len(below) > 1 and below[0].casefold() in WRAPPER_NAMES:
+                below.pop(0)
+            return SPLIT_NAMES[name.casefold()], below[0] if below else ""
+    return "", folders[skipped] if len(folders) > skipped else ""
+
+
+# -- Pascal-VOC -----------------------------------------------------------------------------------
+
+
+def _read_voc(
+    root: Path, annotations: list[Path], images: list[tuple[str, ...]]
+) -> Iterator[Candidate | Rejected]:
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for parts in images:
+        path = root.joinpath(*parts)
+        by_name[path.name].append(path)
+        by_name[path.stem].append(path)
+    used: set[Path] = set()
+    for annotation in annotations:
+        content = annotation.read_bytes()
+        # Entities can be bombs or read files; no annotation needs them. Nulls: UTF-16.
+        if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):
+            yield Rejected(str(annotation), "unreadable", "XML with a DOCTYPE is refused")
+            continue
+        try:
+            tree = ElementTree.fromstring(content)
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            yield Rejected(str(annotation), "unreadable", f"not XML: {error}")
+            continue
+        # Only the last part counts: annotations carry paths of other machines.
+        name = PurePosixPath((tree.findtext("filename") or "").replace("\\", "/")).name
+        image = _pick_nearest(annotation, by_name.get(name) or by_name.get(annotation.stem) or [])
+        if image is None:
+            yield Rejected(str(annotation), "missing_file", f"its image {name!r} is not there")
+            continue
+        used.add(image)
+        yield from _read_boxes(root, annotation, image, tree)
+    for path in sorted({root.joinpath(*parts) for parts in images} - used):
+        yield Rejected(str(path), "no_label", "no annotation names this image")
+
+
+def _pick_nearest(annotation: Path, paths: list[Path]) -> Path | None:
+    """Of images of one name, the one that shares most folders with the annotation."""
+
+    def closeness(path: Path) -> int:
+        return len(os.path.commonpath([path.parent, annotation.parent]))
+
+    return max(paths, key=closeness, default=None)
+
+
+def _read_boxes(
+    root: Path, annotation: Path, path: Path, tree: ElementTree.Element
+) -> Iterator[Candidate | Rejected]:
+    field_id = path.relative_to(root).as_posix()
+    objects = tree.findall("object")
+    if not objects:
+        yield Rejected(str(path), "no_label", f"{annotation.name} holds no object")
+    for number, item in enumerate(objects):
+        name = f"{field_id}#{number}"
+        corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x_min, y_min, x_max, y_max = (round(float(text or "")) for text in corners)
+        except (ValueError, OverflowError):
+            yield Rejected(name, "bad_box", f"corners {corners} are not four numbers")
+            continue
+        # VOC counts pixels from 1 and includes the last one.
+        box = (x_min - 1, y_min - 1, x_max, y_max)
+        label = item.findtext("name") or ""
+        yield Candidate(name, path, label, source=field_id, box=box, clip=True)
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(
+            f"{table} must be a text table in UTF-8", str(error), "save it as CSV in UTF-8"
+        ) from error
+    header, _, _ = text.partition("\n")
+    delimiter = max(",;\t", key=header.count)
+    # newline="": quoted fields may hold line ends, which are the reader's to judge.
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns = _map_columns(table, reader.fieldnames or [])
+    known = {*columns.values(), *_BOX_COLUMNS}
+    seen: dict[str, int] = defaultdict(int)
+    try:
+        for line, row in enumerate(reader, start=2):
+            if None in row or None in row.values():
+                yield Rejected(
+                    f"{table.name}, row {line}", "unreadable", "more or fewer cells than the header"
+                )
+                continue
+            yield _read_row(table, line, row, columns, known, seen)
+    except csv.Error as error:
+        raise CatalogError(
+            f"{table} must be a well-formed CSV table", f"{error}", "save it again as CSV"
+        ) from error
+
+
+def _map_columns(table: Path, header: Iterable[str]) -> dict[str, str]:
+    tidy = {name.strip().casefold().replace(" ", "_"): name for name in header if name}
+    columns = {}
+    for column, names in _COLUMN_NAMES.items():
+        for name in names:
+            if name in tidy:
+                columns[column] = tidy[name]
+                break
+    missing = {"path", "label"} - set(columns)
+    if missing:
+        raise CatalogError(
+            "a table needs a column `path` and a column `label`",
+            f"{table} without {' and '.join(sorted(missing))}; columns {', '.join(tidy) or 'none'}",
+            "name the columns in the first row",
+        )
+    return columns
+
+
+def _read_row(
+    table: Path,
+    line: int,
+    row: dict[str, str],
+    columns: dict[str, str],
+    known: set[str],
+    seen: dict[str, int],
+) -> Candidate | Rejected:
+    text = row[columns["path"]].strip()
+    if not text:
+        return Rejected(f"{table.name}, row {line}", "missing_file", "the path is empty")
+    path = Path(os.path.abspath(table.parent / text))  # noqa: PTH100 - resolve() follows links
+    corners = [row.get(name, "").strip() for name in _BOX_COLUMNS]
+    box: Box | None = None
+    if any(corners):
+        try:
+            x_min, y_min, x_max, y_max = (int(corner) for corner in corners)
+        except ValueError:
+            return Rejected(text, "bad_box", f"row {line}: {corners} are not four whole numbers")
+        box = (x_min, y_min, x_max, y_max)
+    if not path.is_file():
+        return Rejected(text, "missing_file", f"row {line}: no such file")
+    name = row[columns["id"]].strip() if "id" in columns else PurePosixPath(text).as_posix()
+    seen[name] += 1
+    split = row[columns["split"]].strip() if "split" in columns else ""
+    return Candidate(
+        id=name if seen[name] == 1 else f"{name}#{seen[name]}",
+        path=path,
+        label=row[columns["label"]],
+        split=SPLIT_NAMES.get(split.casefold(), split),
+        source=row[columns["source"]].strip() if "source" in columns else "",
+        box=box,
+        extra={k: v for k, v in row.items() if k not in known and k not in _FACT_COLUMNS},
+    )

@@ -1,0 +1,409 @@
+"""Which image plays which role: random, grouped, given, k-fold; and the audit of a split.
+
+Each datum is spent once: `train` fits, `val` chooses the epoch, `calib` is for temperature and
+thresholds, `test` is reported once. What this file does not do: it finds no copies (`sources`).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.data.catalog import (
+    COLUMNS,
+    Catalog,
+    ImageRecord,
+    list_columns,
+    read_rows,
+    record_to_row,
+    row_to_record,
+    write_rows,
+)
+from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.errors import SplitError
+from leukoscope.runfolder import write_json
+
+Role = Literal["train", "val", "calib", "test"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+Protocol = Literal["random", "grouped", "given", "kfold"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+GROUPED_FRACTIONS: dict[Role, float] = {"train": 0.68, "test": 0.15, "val": 0.09, "calib": 0.08}
+"""The reference's 68 % and 15 %; its 17 % of validation are shared with calibration. The order
+is the order in which roles are served when a class has few sources."""
+
+CARVED_FRACTION = 0.1
+"""Share of a given training part that becomes `val`, and as much `calib`, where none is given."""
+
+FEW_IMAGES = 30
+"""A class with fewer test images has an interval too wide to say much; the audit warns."""
+
+Verdict = Literal["disjoint", "unproven", "leaking"]
+
+RoleName = TypeVar("RoleName", bound=str)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A catalog and one role per record; "" for records left aside."""
+
+    catalog: Catalog
+    roles: tuple[str, ...]
+    protocol: Protocol
+    seed: int
+
+    def records_of(self, role: str) -> tuple[ImageRecord, ...]:
+        """Return the records of a role, in the catalog's order."""
+        pairs = zip(self.catalog.records, self.roles, strict=True)
+        return tuple(record for record, own in pairs if own == role)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """One source name per record; see `group_sources`."""
+        return group_sources(self.catalog)
+
+
+# -- making ---------------------------------------------------------------------------------------
+
+
+def build_split(catalog: Catalog, protocol: Protocol, *, seed: int = 42) -> Split:
+    """Give every record a role.
+
+    `random` is the reference's protocol: single images, 15 % test, 20 % of the rest validation,
+    no stratification, no calibration role; the same images as scikit-learn's `train_test_split`
+    called twice with this seed. Records whose own split says test are left aside, since the
+    published protocol never opens them. `grouped` keeps the images of a source together and the
+    classes as balanced as the sources allow. `given` follows the catalog's split column, and
+    carves `val` and `calib` out of the training part where they are not given.
+
+    The result depends on the records and the seed, not on their order.
+
+    Raises `SplitError` when the catalog cannot fill training and test, has fewer than two
+    classes, or (`given`) names no or unknown parts.
+    """
+    if len(catalog.classes) < 2:
+        raise SplitError(
+            "a classifier needs at least 2 classes",
+            f"{len(catalog.classes)}: {', '.join(catalog.classes)}",
+            "check how the folder was read: one folder per class is expected",
+        )
+    catalog = Catalog(tuple(sorted(catalog.records, key=lambda r: r.id)), catalog.rejected)
+    if protocol == "random":
+        roles = _draw_random(catalog, seed)
+    elif protocol == "grouped":
+        rows = range(len(catalog))
+        roles = [""] * len(catalog)
+        for row, role in _assign_groups(catalog, rows, GROUPED_FRACTIONS, seed).items():
+            roles[row] = role
+    elif protocol == "given":
+        roles = _read_given(catalog, seed)
+    else:
+        raise SplitError(
+            "protocol must be random, grouped or given",
+            repr(protocol),
+            "use `build_kfold` for folds",
+        )
+    for role in ("train", "val", "test"):
+        if role not in roles:
+            raise SplitError(
+                f"the role {role} needs at least one image",
+                f"{len(catalog):,} images of {len(set(group_sources(catalog))):,} sources",
+                "add images, or sources",
+            )
+    return Split(catalog, tuple(roles), protocol, seed)
+
+
+def _draw_random(catalog: Catalog, seed: int) -> list[str]:
+    rows = np.array([i for i, r in enumerate(catalog.records) if r.split != "test"], dtype=np.int64)
+    roles = [""] * len(catalog)
+    if len(rows) < 3:
+        return roles
+    rest, test = _draw_part(rows, 0.15, seed)
+    train, val = _draw_part(rest, 0.2, seed)
+    for role, part in (("train", train), ("val", val), ("test", test)):
+        for row in part:
+            roles[row] = role
+    return roles
+
+
+def _draw_part(
+    rows: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut off a share as scikit-learn's ShuffleSplit does: rounded up, first in a permutation."""
+    n = math.ceil(fraction * len(rows))
+    order = np.random.RandomState(seed).permutation(len(rows))
+    return rows[order[n:]], rows[order[:n]]
+
+
+def _read_given(catalog: Catalog, seed: int) -> list[str]:
+    roles = [record.split for record in catalog.records]
+    strange = [r for r in catalog.records if r.split not in ROLES]
+    if strange:
+        told = ", ".join(f"{r.id} ({r.split or 'none'})" for r in strange[:3])
+        raise SplitError(
+            "protocol given needs a part (train, val, calib, test) for every image",
+            f"{len(strange):,} without, for example {told}",
+            "name the folders TRAIN and TEST, fill the split column, or use protocol grouped",
+        )
+    for role in ("train", "test"):
+        if role not in roles:
+            raise SplitError(
+                "protocol given needs a train and a test part",
+                f"no {role}; parts {', '.join(sorted(set(roles)))}",
+                "scan the folder above both parts, or use protocol grouped",
+            )
+    carved: dict[Role, float] = {
+        role: CARVED_FRACTION for role in ("val", "calib") if role not in roles
+    }
+    if carved:
+        rows = [i for i, role in enumerate(roles) if role == "train"]
+        fractions: dict[Role, float] = {"train": 1 - sum(carved.values()), **carved}
+        for row, role in _assign_groups(catalog, rows, fractions, seed).items():
+            roles[row] = role
+    return roles
+
+
+def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Split, ...]:
+    """Return one split per fold: its test role is the fold, the rest is train, val and calib.
+
+    Sources stay together throughout, and every record is tested exactly once.
+
+    Raises `SplitError` for fewer than two folds or classes, or fewer sources than folds.
+    """
+    sources = set(group_sources(catalog))
+    if folds < 2 or len(sources) < folds or len(catalog.classes) < 2:
+        raise SplitError(
+            "k-fold needs at least 2 folds and classes, and a source for each fold",
+            f"{folds} folds, {len(sources):,} sources, {len(catalog.classes)} classes",
+            "use fewer folds, or add sources",
+        )
+    catalog = Catalog(tuple(sorted(catalog.records, key=lambda r: r.id)), catalog.rejected)
+    rows = range(len(catalog))
+    shares = {str(fold): 1 / folds for fold in range(folds)}
+    fold_of = _assign_groups(catalog, rows, shares, seed)
+    rest = {role: share for role, share in GROUPED_FRACTIONS.items() if role != "test"}
+    splits = []
+    for fold in shares:
+        roles = ["test"] * len(catalog)
+        others = [row for row in rows if fold_of[row] != fold]
+        for row, role in _assign_groups(catalog, others, rest, seed).items():
+            roles[row] = role
+        splits.append(Split(catalog, tuple(roles), "kfold", seed))
+    return tuple(splits)
+
+
+def _assign_groups(
+    catalog: Catalog, rows: Sequence[int], fractions: Mapping[RoleName, float], seed: int
+) -> dict[int, RoleName]:
+    """Share whole sources out among roles, classes balanced: greedy, the largest first.
+
+    Each source goes where the squared distance of the class counts from their targets, relative
+    to the class's size, falls most. Before that, the rarest class's sources are dealt one to each
+    role in the order of `fractions`, so that no role goes without a class that can be spared.
+    """
+    names = group_sources(catalog)
+    classes = {label: k for k, label in enumerate(catalog.classes)}
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        members[names[row]].append(row)
+    groups = sorted(members)
+    counts_GK = np.zeros((len(groups), len(classes)))
+    for g, name in enumerate(groups):
+        for row in members[name]:
+            counts_GK[g, classes[catalog.records[row].label]] += 1
+    total_K = np.maximum(counts_GK.sum(axis=0), 1)
+    shares_R = np.array(list(fractions.values())) / sum(fractions.values())
+    target_RK = shares_R[:, None] * total_K
+    have_RK = np.zeros_like(target_RK)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    order = order[np.argsort(-counts_GK[order].sum(axis=1), kind="stable")]
+    chosen = np.full(len(groups), -1)
+    sources_K = (counts_GK > 0).sum(axis=0)
+    for k in np.argsort(sources_K, kind="stable"):
+        for r in range(len(shares_R)):
+            # The smallest will do: the largest are needed to meet the targets.
+            free = [g for g in order[::-1] if chosen[g] < 0 and counts_GK[g, k] > 0]
+            if free and have_RK[r, k] == 0:
+                chosen[free[0]] = r
+                have_RK[r] += counts_GK[free[0]]
+    for g in order:
+        if chosen[g] >= 0:
+            continue
+        gap_RK = (have_RK - target_RK) / total_K
+        step_K = counts_GK[g] / total_K
+        gain_R = ((gap_RK + step_K) ** 2 - gap_RK**2).sum(axis=1)
+        r = int(np.argmin(gain_R))
+        chosen[g] = r
+        have_RK[r] += counts_GK[g]
+    roles = list(fractions)
+    return {row: roles[chosen[g]] for g, name in enumerate(groups) for row in members[name]}
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write the catalog's columns with `role`, `protocol` and `seed`, and the audit beside it as
+    `<stem>.audit.json`. Raises `StorageError`."""
+    rows = [
+        record_to_row(record, path)
+        | {"role": role, "protocol": split.protocol, "seed": str(split.seed)}
+        for record, role in zip(split.catalog.records, split.roles, strict=True)
+    ]
+    columns = list_columns(split.catalog.records)
+    own = ("role", "protocol", "seed")
+    place = len(COLUMNS)
+    columns = (*columns[:place], *own, *(c for c in columns[place:] if c not in own))
+    write_rows(rows, columns, path)
+    write_json(path.with_name(f"{path.stem}.audit.json"), audit_split(split).to_dict())
+
+
+def load_split(path: Path) -> Split:
+    """Read what `save_split` wrote.
+
+    Raises `CatalogError` for a table that is not one of ours, `SplitError` for unknown roles.
+    """
+    rows = read_rows(path, (*COLUMNS, "role", "protocol", "seed"))
+    wrong = sorted({row["role"] for row in rows} - {*ROLES, ""})
+    protocols = {row["protocol"] for row in rows}
+    seeds = {row["seed"] for row in rows}
+    protocol = next((p for p in PROTOCOLS if protocols == {p}), None)
+    if wrong or protocol is None or len(seeds) != 1 or not next(iter(seeds)).isdigit():
+        raise SplitError(
+            f"{path} must hold roles {', '.join(ROLES)}, and one protocol and seed throughout",
+            f"roles {', '.join(wrong) or 'fine'}; protocols {', '.join(sorted(protocols))};"
+            f" seeds {', '.join(sorted(seeds))}",
+            "make the split with `leukoscope data split`",
+        )
+    rows.sort(key=lambda row: row["id"])
+    roles = tuple(row["role"] for row in rows)
+    seed = int(next(iter(seeds)))
+    own = ("role", "protocol", "seed")
+    records = tuple(
+        row_to_record({k: v for k, v in row.items() if k not in own}, path) for row in rows
+    )
+    return Split(Catalog(records), roles, protocol, seed)
+
+
+# -- audit ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SharedSources:
+    """Sources that occur in two roles: how many, the first names, and whether bytes are equal."""
+
+    roles: tuple[str, str]
+    n_sources: int
+    examples: tuple[str, ...]
+    n_identical_files: int
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """What a reader must know before believing a number measured on a split.
+
+    `counts` are images by role and class. `test_with_copy_in_training` counts test images whose
+    source or bytes also occur in `train` or `val`. `verdict`: `leaking` if any source crosses
+    roles, `unproven` if none does but the sources are not all known, else `disjoint`.
+    """
+
+    protocol: str
+    seed: int
+    counts: dict[str, dict[str, int]]
+    n_sources: dict[str, int]
+    n_left_aside: int
+    sources_known: bool
+    shared: tuple[SharedSources, ...]
+    test_with_copy_in_training: int
+    verdict: Verdict
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the audit for JSON."""
+        return asdict(self)
+
+
+def audit_split(split: Split) -> SplitAudit:
+    """Return what crosses the roles of a split, and what else limits a number measured on it."""
+    records, sources = split.catalog.records, split.sources
+    known = sources_known(split.catalog)
+    counts: dict[str, dict[str, int]] = {role: {} for role in ROLES}
+    sources_of: dict[str, set[str]] = {role: set() for role in ROLES}
+    files_of: dict[str, set[str]] = {role: set() for role in ROLES}
+    for record, role, source in zip(records, split.roles, sources, strict=True):
+        if role:
+            counts[role][record.label] = counts[role].get(record.label, 0) + 1
+            sources_of[role].add(source)
+            files_of[role].add(record.sha256)
+    shared = []
+    for i, first in enumerate(ROLES):
+        for second in ROLES[i + 1 :]:
+            common = sources_of[first] & sources_of[second]
+            if common:
+                identical = len(files_of[first] & files_of[second])
+                examples = tuple(sorted(common)[:3])
+                shared.append(SharedSources((first, second), len(common), examples, identical))
+    seen = sources_of["train"] | sources_of["val"]
+    copies = sum(
+        role == "test" and source in seen for role, source in zip(split.roles, sources, strict=True)
+    )
+    verdict: Verdict = "leaking" if shared else "disjoint" if known else "unproven"
+    return SplitAudit(
+        protocol=split.protocol,
+        seed=split.seed,
+        counts=counts,
+        n_sources={role: len(names) for role, names in sources_of.items()},
+        n_left_aside=sum(not role for role in split.roles),
+        sources_known=known,
+        shared=tuple(shared),
+        test_with_copy_in_training=copies,
+        verdict=verdict,
+        warnings=_list_warnings(split, counts, shared, copies, known),
+    )
+
+
+def _list_warnings(
+    split: Split,
+    counts: Mapping[str, Mapping[str, int]],
+    shared: Sequence[SharedSources],
+    copies: int,
+    known: bool,
+) -> tuple[str, ...]:
+    warnings = []
+    for entry in shared:
+        first, second = entry.roles
+        warnings.append(
+            f"{entry.n_sources:,} sources lie in {first} and in {second}"
+            f" ({entry.n_identical_files:,} byte-identical files)."
+        )
+    if copies:
+        total = sum(counts["test"].values())
+        warnings.append(f"{copies:,} of {total:,} test images share a source with training.")
+    if not known:
+        text = "The sources of the images are not known: rotated or cropped copies may hide"
+        if split.protocol == "given":
+            text += " among the parts. The parts are those of the data itself."
+        else:
+            text += " in other roles, and the split drew single images."
+        warnings.append(text)
+    aside = sum(not role for role in split.roles)
+    if aside:
+        warnings.append(f"{aside:,} images are left aside by protocol {split.protocol}.")
+    for role in ROLES:
+        absent = [c for c in split.catalog.classes if counts[role].get(c, 0) == 0]
+        if absent and counts[role]:
+            warnings.append(f"No image of {', '.join(absent)} in {role}.")
+    few = [c for c, n in counts["test"].items() if n < FEW_IMAGES]
+    if few:
+        warnings.append(
+            f"Fewer than {FEW_IMAGES} test images of {', '.join(sorted(few))}:"
+            " their intervals are wide."
+        )
+    return tuple(warnings)
