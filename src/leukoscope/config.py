@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -70,10 +70,13 @@ class AugmentConfig(_Section):
     """Added to all channels, in units of half the value range."""
     blur_px: float = Field(0, ge=0, le=10)
     """Standard deviation of a Gaussian; half of the batches are blurred."""
-    mixup: float = Field(0, ge=0)
+    mixup: float = Field(0, ge=0, le=100)
     """Beta parameter of mixup (Zhang et al. 2018); 0 switches it off."""
-    cutmix: float = Field(0, ge=0)
+    cutmix: float = Field(0, ge=0, le=100)
     """Beta parameter of cutmix (Yun et al. 2019); 0 switches it off."""
+
+
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimConfig(_Section):
@@ -83,7 +86,7 @@ class OptimConfig(_Section):
     weight_decay: float = Field(0.01, ge=0)
     decay_all: bool = False
     """Decay norms, biases and bias tables too, as Keras' AdamW does (the reference)."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     warmup_frac: float = Field(0.0, ge=0, lt=1)
@@ -197,7 +200,7 @@ def _read_recipe_file(path: Path) -> str:
         raise ConfigError(
             f"a recipe is one of {', '.join(RECIPE_NAMES)} or a readable TOML file",
             f"{str(path)!r} ({error})",
-            f"did you mean {near[0]!r}?" if near else "check the path",
+            f"write {near[0]!r}" if near else "check the path",
         ) from error
 
 
@@ -246,16 +249,21 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _describe(problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
+    if not key:  # a rule about several keys: its message names them
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] != "extra_forbidden":
-        return f"{key or 'recipe'}: {problem['msg']} (given: {problem.get('input')!r})"
+        return f"{key}: {problem['msg']} (given: {problem.get('input')!r})"
     keys = list_keys()
     sections = sorted({k.split(".")[0] for k in keys})
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [k for k in keys if k.rsplit(".", 1)[-1] == leaf]
-    near = (
-        difflib.get_close_matches(key, keys, n=1, cutoff=0.7)
-        or same_leaf
-        or difflib.get_close_matches(key, [*keys, *sections], n=1, cutoff=0.5)
-    )
-    hint = f", did you mean {near[0]!r}?" if near else ""
+    if isinstance(problem["input"], dict):
+        near = difflib.get_close_matches(key, sections, n=1, cutoff=0.5)
+    else:
+        near = (
+            difflib.get_close_matches(key, keys, n=1, cutoff=0.7)
+            or same_leaf
+            or difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+        )
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"unknown key {key!r}{hint}"

@@ -178,8 +178,7 @@ def train_run(
     _require_train_extra()
     import contextlib
 
-    from leukoscope.training.device import build_accelerator, choose_precision
-    from leukoscope.training.trained import pick_device
+    from leukoscope.training.device import build_accelerator, choose_precision, pick_device
 
     run = RunFolder(Path(out))
     for role in ("train", "val"):

@@ -123,16 +123,18 @@ class RunFolder:
         from filelock import FileLock, Timeout
 
         create_folder(self.path)
-        guard = FileLock(self.path / ".lock", timeout=0)
-        try:
-            with guard:
-                yield
-        except Timeout as error:
-            raise RunLockedError(
-                f"one process at a time works in {self.path}",
-                "another leukoscope process holds its lock",
-                "wait for it to end, or choose another --out",
-            ) from error
+        path = self.path / ".lock"
+        with storage_errors(path):
+            try:
+                held = FileLock(path, timeout=0).acquire()
+            except Timeout as error:
+                raise RunLockedError(
+                    f"one process at a time works in {self.path}",
+                    "another leukoscope process holds its lock",
+                    "wait for it to end, or choose another --out",
+                ) from error
+        with held:
+            yield
 
 
 @contextlib.contextmanager
@@ -204,7 +206,7 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises `RunError` for anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} must be a readable JSON file", str(error), "restore it, or run the step again"

@@ -7,6 +7,7 @@ on every device. What this file does not do: it is never used outside training.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +34,7 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.G
 def build_affine(n: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Draw `n` affine maps from output to input coordinates (both -1 to 1): `(n, 2, 3)`.
 
-    Order, from the source's view: flip, shear, scale, rotate, shift.
+    Order, from the source's view: shift, flip, shear, scale, rotate.
     """
     angle = _uniform((n,), -1, 1, generator) * math.radians(config.rotate_deg)
     shear = torch.tan(_uniform((n,), -1, 1, generator) * math.radians(config.shear_deg))
@@ -112,9 +113,6 @@ def mix_images(
 
 
 def _draw_beta(alpha: float, generator: torch.Generator) -> float:
-    """Draw from Beta(alpha, alpha) by Joehnk's method; torch's own takes no generator."""
-    while True:
-        u, v = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        x, y = u ** (1 / alpha), v ** (1 / alpha)
-        if 0 < x + y <= 1:
-            return float(x / (x + y))
+    """Draw from Beta(alpha, alpha) by way of numpy; torch's own takes no generator."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return float(np.random.default_rng(seed).beta(alpha, alpha))

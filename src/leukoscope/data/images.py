@@ -35,7 +35,8 @@ IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
 
-_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "MPO")
+# JPEG opens MPO too; naming MPO here would make Pillow raise KeyError.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -135,8 +136,8 @@ def probe_image(content: bytes, name: str = "image") -> ImageFacts:
     with _translated(name):
         image = _open(content, name)
         width, height = image.size
-        orientation = image.getexif().get(0x0112, 1)
-        if orientation in (5, 6, 7, 8):
+        # Pillow gives a TIFF's size after rotation, any other image's before.
+        if image.format != "TIFF" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
         image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
         image.load()

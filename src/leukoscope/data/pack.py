@@ -5,6 +5,7 @@ key hashes the images' own hashes, their boxes and the preprocessing, so a pack 
 mistaken for another. What this file does not do: no labels, no roles, no augmentation.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.images import decode_image, resize_image
-from leukoscope.errors import DataError
-from leukoscope.runfolder import create_folder, replacing, storage_errors
+from leukoscope.errors import DataError, ImageError
+from leukoscope.runfolder import create_folder, replacing
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -42,9 +43,11 @@ def build_pack(
     shape = (len(records), config.image_size, config.image_size, 3)
     path = folder / f"{_pack_key(records, config)}.npy"
     if path.is_file():
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        if pixels.shape == shape and pixels.dtype == np.uint8:
-            return np.asarray(pixels)
+        # A damaged pack is built again: it holds nothing that the images do not.
+        with contextlib.suppress(ValueError):
+            pixels = np.lib.format.open_memmap(path, mode="r")
+            if pixels.shape == shape and pixels.dtype == np.uint8:
+                return np.asarray(pixels)
     with replacing(path) as temporary:
         # Reserve the space now: a memory-mapped write to a full disk kills the process.
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
@@ -59,12 +62,19 @@ def build_pack(
                 if on_progress is not None:
                     on_progress(done, len(records))
         pixels.flush()
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def _read_record(record: ImageRecord, config: InputConfig) -> NDArray[np.uint8]:
-    with storage_errors(record.path):
+    try:
         content = record.path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            "missing_file",
+            f"{record.path} must be a readable file",
+            error.strerror or str(error),
+            "restore the file, or scan the folder again and split again",
+        ) from error
     if hashlib.sha256(content).hexdigest() != record.sha256:
         raise DataError(
             f"{record.path} must hold the bytes that were scanned",

@@ -83,19 +83,29 @@ def find_candidates(path: Path) -> list[Candidate | Rejected]:
 
     Raises `CatalogError` if `path` does not exist, is no folder or table, or is empty.
     """
-    if path.is_dir():
+    mode = _read_mode(path)
+    if stat.S_ISDIR(mode):
         found = list(_read_folder(path))
-    elif path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt"):
+    elif stat.S_ISREG(mode) and path.suffix.lower() in (".csv", ".tsv", ".txt"):
         found = list(_read_table(path))
     else:
         raise CatalogError(
             "images come from a folder or a CSV table",
-            f"{path}, which is {'neither' if path.exists() else 'not there'}",
+            f"{path}, which is {'neither' if mode else 'not there'}",
             "check the path",
         )
     if not found:
         raise CatalogError(f"{path} must offer at least one image", "it is empty", "check the path")
     return found
+
+
+def _read_mode(path: Path) -> int:
+    """Return the file mode; 0 where there is none to be had: no such file, no permission, a name
+    that cannot be one."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 # -- folders --------------------------------------------------------------------------------------
@@ -138,16 +148,19 @@ def _walk(root: Path) -> Iterator[Path | Rejected]:
     def note(error: OSError) -> None:
         failures.append(Rejected(str(error.filename), "unreadable", error.strerror or str(error)))
 
+    seen.add(os.path.realpath(root))
     for folder, folders, files in os.walk(root, followlinks=True, onerror=note):
-        seen.add(os.path.realpath(folder))
         here = Path(folder)
         open_folders = []
-        for name in sorted(folders):
+        # Links last: of a folder and a link to it, the folder gives the names.
+        for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name)):
+            real = os.path.realpath(here / name)
             if name.startswith(".") or name == "__MACOSX":
                 yield Rejected(str(here / name), "hidden", "hidden folders are not read")
-            elif os.path.realpath(here / name) in seen:
+            elif real in seen:
                 yield Rejected(str(here / name), "hidden", "a link to a folder already read")
             else:
+                seen.add(real)
                 open_folders.append(name)
         folders[:] = open_folders
         for name in sorted(files):
@@ -171,13 +184,9 @@ def _walk(root: Path) -> Iterator[Path | Rejected]:
 def _count_wrappers(images: Iterable[tuple[str, ...]]) -> int:
     """Count the single folders at the top that only wrap two or more others."""
     folders = [parts[:-1] for parts in images]
-    skipped = 0
-    while True:
-        tops = {parts[skipped : skipped + 1] for parts in folders}
-        nexts = {parts[skipped + 1 : skipped + 2] for parts in folders}
-        if len(tops) != 1 or () in tops or () in nexts or len(nexts) < 2:
-            return skipped
-        skipped += 1
+    shared = os.path.commonprefix(folders)
+    # An image right in the last shared folder: that folder is no mere wrapper.
+    return len(shared) if all(len(parts) > len(shared) for parts in folders) else 0
 
 
 def _name_parts(folders: tuple[str, ...], skipped: int) -> tuple[str, str]:
@@ -202,9 +211,13 @@ def _read_voc(
         path = root.joinpath(*parts)
         by_name[path.name].append(path)
         by_name[path.stem].append(path)
-    used: set[Path] = set()
+    n_boxes: dict[Path, int] = {}
     for annotation in annotations:
-        content = annotation.read_bytes()
+        try:
+            content = annotation.read_bytes()
+        except OSError as error:
+            yield Rejected(str(annotation), "unreadable", error.strerror or str(error))
+            continue
         # Entities can be bombs or read files; no annotation needs them. Nulls: UTF-16.
         if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):
             yield Rejected(str(annotation), "unreadable", "XML with a DOCTYPE is refused")
@@ -220,9 +233,11 @@ def _read_voc(
         if image is None:
             yield Rejected(str(annotation), "missing_file", f"its image {name!r} is not there")
             continue
-        used.add(image)
-        yield from _read_boxes(root, annotation, image, tree)
-    for path in sorted({root.joinpath(*parts) for parts in images} - used):
+        # Two annotations of one image: the boxes are numbered on, ids are unique.
+        first = n_boxes.setdefault(image, 0)
+        n_boxes[image] += len(tree.findall("object"))
+        yield from _read_boxes(root, annotation, image, tree, first)
+    for path in sorted({root.joinpath(*parts) for parts in images} - set(n_boxes)):
         yield Rejected(str(path), "no_label", "no annotation names this image")
 
 
@@ -236,13 +251,13 @@ def _pick_nearest(annotation: Path, paths: list[Path]) -> Path | None:
 
 
 def _read_boxes(
-    root: Path, annotation: Path, path: Path, tree: ElementTree.Element
+    root: Path, annotation: Path, path: Path, tree: ElementTree.Element, first: int
 ) -> Iterator[Candidate | Rejected]:
     field_id = path.relative_to(root).as_posix()
     objects = tree.findall("object")
     if not objects:
         yield Rejected(str(path), "no_label", f"{annotation.name} holds no object")
-    for number, item in enumerate(objects):
+    for number, item in enumerate(objects, start=first):
         name = f"{field_id}#{number}"
         corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
         try:
@@ -270,10 +285,10 @@ def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
     delimiter = max(",;\t", key=header.count)
     # newline="": quoted fields may hold line ends, which are the reader's to judge.
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns = _map_columns(table, reader.fieldnames or [])
-    known = {*columns.values(), *_BOX_COLUMNS}
     seen: dict[str, int] = defaultdict(int)
     try:
+        columns = _map_columns(table, reader.fieldnames or [])
+        known = {*columns.values(), *_BOX_COLUMNS}
         for line, row in enumerate(reader, start=2):
             if None in row or None in row.values():
                 yield Rejected(
@@ -325,9 +340,10 @@ def _read_row(
         except ValueError:
             return Rejected(text, "bad_box", f"row {line}: {corners} are not four whole numbers")
         box = (x_min, y_min, x_max, y_max)
-    if not path.is_file():
+    if not stat.S_ISREG(_read_mode(path)):
         return Rejected(text, "missing_file", f"row {line}: no such file")
-    name = row[columns["id"]].strip() if "id" in columns else PurePosixPath(text).as_posix()
+    name = row[columns["id"]].strip() if "id" in columns else ""
+    name = name or PurePosixPath(text).as_posix()
     seen[name] += 1
     split = row[columns["split"]].strip() if "split" in columns else ""
     return Candidate(

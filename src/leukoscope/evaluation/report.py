@@ -36,10 +36,10 @@ VERDICT_TITLES: dict[Verdict, str] = {
 VERDICT_TEXTS: dict[Verdict, str] = {
     "disjoint": "No source of the test images occurs in training. The figures say what to expect"
     " on other images from the same kind of source.",
-    "unproven": "The sources of the images are not known, or the split ignores them. If copies of"
+    "unproven": "The sources of the images are not known. If copies of"
     " one cell lie in training and in test, the network has seen the answers.",
-    "suspect": "The split ignores sources, and a method that sees only colours does as well as the"
-    " network. That is the sign of copies of one cell in training and in test.",
+    "suspect": "The split ignores sources, and a method far too simple to know cells does as well"
+    " as the network. That is the sign of copies of one cell in training and in test.",
     "leaking": "Images of the same sources lie in training and in test. The network has seen the"
     " answers; the figures say little about new blood.",
 }

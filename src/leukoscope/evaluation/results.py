@@ -24,16 +24,16 @@ from leukoscope.evaluation.report import (
     Comparison,
     ReportContent,
     Verdict,
+    format_percent,
     metrics_to_json,
     render_report,
     render_text,
 )
-from leukoscope.labels import display_label
 from leukoscope.runfolder import create_folder, write_json, write_text
 from leukoscope.scores import ScoreTable
 
-SAMPLES = 12
-"""Images on a sheet of samples."""
+SAMPLE_PX = 160
+"""Side of an image on a sheet of samples."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def judge_split(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Turn `unproven` into `suspect` where the figures themselves speak of copies.
 
-    That is so when the split drew single images of unknown source, and a floor that cannot see a
-    cell's shape is not shown to be worse than the network (its interval reaches the network's).
+    That is so when the split drew single images of unknown source, and a floor is not shown to be
+    worse than the network (its interval reaches the network's): without copies in training,
+    neither colours alone nor a thumbnail's nearest neighbour come that far.
     """
     if verdict != "unproven" or not ignores_sources:
         return verdict, ()
@@ -71,8 +72,8 @@ def judge_split(
     if best.name == "majority" or best.accuracy.high < network.low:
         return verdict, ()
     return "suspect", (
-        f"The floor “{FLOOR_NAMES[best.name]}” reaches {best.accuracy.value:.1%} without seeing the"
-        f" shape of a cell; the network reaches {network.value:.1%}.",
+        f"The floor “{FLOOR_NAMES[best.name]}” reaches {format_percent(best.accuracy.value)};"
+        f" the network reaches {format_percent(network.value)}.",
     )
 
 
@@ -127,7 +128,7 @@ def write_evaluation(
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
         floors=floors,
         figures={
-            name: (figures.save_figure(figure, folder / "figures", name)[0].read_bytes(), alt)
+            name: (_save_figure(figure, folder / "figures", name), alt)
             for name, (figure, alt) in drawn.items()
         },
         compare=(here, *study.compare) if study.compare else (),
@@ -147,6 +148,13 @@ VERDICT_NOTES: dict[Verdict, str] = {
     "leaking": "says little about new blood: copies lie in training",
 }
 """What a figure of each verdict means, in one line."""
+
+
+def _save_figure(figure: Figure, folder: Path, name: str) -> bytes | str:
+    """Write a figure in both forms; return the one the report shows: photographs as PNG, charts
+    as SVG, which stays sharp in print."""
+    png, svg = figures.save_figure(figure, folder, name)
+    return png.read_bytes() if name in figures.SAMPLE_TITLES else svg.read_text(encoding="utf-8")
 
 
 def _count_classes(table: ScoreTable) -> tuple[ClassCount, ...]:
@@ -205,33 +213,22 @@ def _draw_all(
 def _draw_sheets(table: ScoreTable, study: Study) -> dict[str, tuple[Figure, str]]:
     """Sheets of samples: the surest mistakes, the least sure and the surest right answers."""
     p_NK = table.probabilities_NK
-    confidence_N = p_NK.max(axis=1)
-    predictions_N = p_NK.argmax(axis=1)
-    right_N = predictions_N == table.labels_N
-    order = np.argsort(-confidence_N, kind="stable")
-    wrong, right = order[~right_N[order]], order[right_N[order]]
-    sheets = {
-        "confident_wrong": (wrong[:SAMPLES], f"Named wrong ({len(wrong):,}), the surest first"),
-        "unsure_right": (right[::-1][:SAMPLES], "Named right, the least sure first"),
-        "confident_right": (right[:SAMPLES], "Named right, the surest first"),
-    }
-    drawn = {}
-    for name, (rows, title) in sheets.items():
-        images, captions = [], []
-        for i in rows:
-            truth = display_label(table.classes[table.labels_N[i]])
-            told = display_label(table.classes[predictions_N[i]])
-            said = f"{told} {confidence_N[i]:.0%}"
-            captions.append(said if right_N[i] else f"is {truth}\nnamed {said}")
-            images.append(_load_sample(table, study, int(i)))
-        drawn[name] = (figures.draw_samples(images, captions, title), title)
+    drawn: dict[str, tuple[Figure, str]] = {}
+    for kind, rows in figures.choose_samples(table.labels_N, p_NK).items():
+        title = figures.SAMPLE_TITLES[kind]
+        images = [_load_sample(table, study, int(row)) for row in rows]
+        captions = [
+            figures.caption_sample(int(table.labels_N[row]), p_NK[row], table.classes)
+            for row in rows
+        ]
+        drawn[kind] = (figures.draw_samples(images, captions, title), title)
     return drawn
 
 
 def _load_sample(table: ScoreTable, study: Study, row: int) -> NDArray[np.uint8]:
     try:
         box = study.boxes.get(table.ids[row])
-        return load_pixels(Path(table.paths[row]), 160, box, resize="pad")
+        return load_pixels(Path(table.paths[row]), SAMPLE_PX, box, resize="pad")
     except ImageError:
         # The scores stand without the file; a grey tile says that it is gone.
-        return np.full((160, 160, 3), 200, dtype=np.uint8)
+        return np.full((SAMPLE_PX, SAMPLE_PX, 3), 200, dtype=np.uint8)

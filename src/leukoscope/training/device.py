@@ -17,6 +17,12 @@ GAIN = 1.2
 """Mixed precision must be this many times faster than fp32 to be chosen on a CPU."""
 
 
+def pick_device() -> torch.device:
+    """Return the accelerator at hand, or the CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found or torch.device("cpu")
+
+
 def choose_precision(device: torch.device) -> Precision:
     """Return the precision that gains on a device.
 
@@ -56,4 +62,8 @@ def build_accelerator(precision: Precision) -> Accelerator:
     that one process can train two recipes.
     """
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    return Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision,
+        # Said aloud, because several processes without a GPU find each other only then.
+        cpu=pick_device().type == "cpu",
+    )

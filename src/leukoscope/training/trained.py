@@ -13,6 +13,7 @@ from leukoscope.errors import WeightsError
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.runfolder import RunFolder, hash_file, read_json, write_json
 from leukoscope.training.checkpoint import check_hash, load_tensors, load_weights, save_tensors
+from leukoscope.training.device import pick_device
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedN
         network = CoAtNet(_parse_spec(dict(record["spec"])))
         settings = {k: v for k, v in record["input"].items() if k != "normalise"}
         classes, config = tuple(record["classes"]), InputConfig.model_validate(settings)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{run.model} must describe a trained network",
             f"{type(error).__name__}: {error}",
@@ -66,12 +67,6 @@ def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedN
     device = device or pick_device()
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return TrainedNetwork(network, classes, config)
-
-
-def pick_device() -> torch.device:
-    """Return the accelerator at hand, or the CPU."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found or torch.device("cpu")
 
 
 def _parse_spec(content: dict[str, Any]) -> CoAtNetSpec:
