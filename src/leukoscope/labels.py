@@ -61,6 +61,8 @@ def resolve_label(text: str) -> str:
     ('eosinophil', 'immature_granulocyte', 'hairy_cell')
     """
     tidy = unicodedata.normalize("NFC", text).strip().casefold()
+    # Folding can leave a letter and its accent apart.
+    tidy = unicodedata.normalize("NFC", tidy)
     tidy = re.sub(r"[\s\-_./\\]+", "_", tidy).strip("_")
     return _BY_ALIAS.get(tidy, tidy)
 

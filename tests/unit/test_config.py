@@ -212,7 +212,7 @@ def test_a_recipe_cannot_be_changed():
         ("optim.label_smothing=0.1", "optim.label_smoothing"),
         ("aug.rotation=5", "augment"),
         ("optim.decay=1", "optim.decay_all"),
-        ("optim.warm=0.1", "optim.warmup_frac"),
+        ("early_stop=3", "train.early_stop_epochs"),
         ("optim.image_size=64", "input.image_size"),
         ("augmentation.flip=true", "augment"),
         ("trian.epochs=3", "train"),

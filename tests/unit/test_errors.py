@@ -18,7 +18,9 @@ CLASSES = [
 
 def read_drawn_tree():
     """(name, parent, exit code) of each line that the module's docstring draws."""
-    lines = re.findall(r"^    ([|` -]*)(\w+Error) +(\d)   (.+)$", errors.__doc__ or "", re.MULTILINE)
+    lines = re.findall(
+        r"^    ([|` -]*)(\w+Error) +(\d)   (.+)$", errors.__doc__ or "", re.MULTILINE
+    )
     path, found = [], []
     for branch, name, code, _text in lines:
         depth = len(branch) // 4

@@ -253,7 +253,15 @@ def row_to_record(row: Mapping[str, str], table: Path) -> ImageRecord:
 def write_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], path: Path) -> None:
     """Write a CSV in UTF-8; cells that a row lacks are empty. Raises `StorageError`."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    # A carriage return in a file name would end the row: the writer quotes only line feeds.
+    returns = any("\r" in cell for row in rows for cell in row.values())
+    writer = csv.DictWriter(
+        text,
+        columns,
+        restval="",
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
+    )
     writer.writeheader()
     writer.writerows(rows)
     # File names need not be valid Unicode; the bytes go through as they are.
@@ -298,6 +306,11 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
+def is_whole_number(text: str) -> bool:
+    """Tell whether a cell holds a whole number that `int` reads."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 def _list_problems(row: Mapping[str, str], seen: set[str]) -> list[str]:
     if None in row or None in row.values():
         return ["more or fewer cells than the header"]
@@ -310,7 +323,7 @@ def _list_problems(row: Mapping[str, str], seen: set[str]) -> list[str]:
     problems += [
         f"{name} must be a whole number, not {row.get(name)!r}"
         for name in numbers
-        if not (row.get(name) or "").isascii() or not (row.get(name) or "").isdigit()
+        if not is_whole_number(row.get(name) or "")
     ]
     if len(row["sha256"]) != 64 or set(row["sha256"]) - set("0123456789abcdef"):
         problems.append(f"sha256 must have 64 hexadecimal digits, not {row['sha256'][:12]!r}...")

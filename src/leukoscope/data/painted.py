@@ -5,8 +5,8 @@ smear (azure in chromatin, azure in cytoplasm, eosin in granules, haemoglobin wi
 cells), each with its own absorption per colour channel, and light passes through them
 (Beer-Lambert). A slide has its own dyes, lamp and lens, so that colour alone does not name a cell.
 
-What this file does not do: nothing here may stand for patient material. A network that does well
-on painted cells has shown that the program works, and nothing else.
+What this file does not do: it does not imitate disease, and it stands for no patient material. A
+network that does well on painted cells shows that the program works, and nothing more.
 
 Arrays: H, W rows and columns in pixels; C red, green, blue; D the four dyes. Lengths inside a
 white cell are in units of its radius.
@@ -49,7 +49,7 @@ _CHROMATIN, _CYTOPLASM, _EOSIN, _HAEMOGLOBIN = range(4)
 _DYES_DC = np.array(
     [
         [0.80, 1.22, 0.38],
-        [0.80, 0.62, 0.20],
+        [0.66, 0.60, 0.17],
         [0.22, 0.90, 0.68],
         [0.22, 0.42, 0.30],
     ]
@@ -79,9 +79,10 @@ def paint_cells(
 
     Classes and slides take turns. Copy 0 is the cell as painted; the others are rotated by up to
     20 degrees, shifted by up to 10 %, sheared by up to 0.2, flipped, and filled with black, as in
-    the Kaggle blood-cell set. The pixels of a source depend on its number, `copies` and the seed
-    only through their own random streams: more sources or copies change no earlier image. Names
-    are a shuffled running number over the whole set.
+    the Kaggle blood-cell set. Pixels depend on the source's number, the copy's number, the size and
+    the seed alone: more sources or copies change no other image. Names are a shuffled running
+    number over the whole set, so they do depend on its size. The same versions of numpy and
+    Pillow paint the same pixels.
 
     Raises `ConfigError` on a wrong argument, at once.
 
@@ -227,8 +228,8 @@ def _draw_slide(seed: int, slide: int) -> _Slide:
     light_C = (
         warm * np.array([254.0, 231.0, 207.0]) + (1 - warm) * np.array([216.0, 219.0, 214.0])
     ) + lilac * np.array([-8.0, -8.0, 10.0])
-    amount_D = rng.uniform([0.80, 0.70, 0.70, 0.75], [1.20, 1.30, 1.25, 1.45])
-    dyes_DC = _DYES_DC * rng.uniform(0.86, 1.14, (4, 3)) * amount_D[:, None]
+    amount_D = rng.uniform([0.85, 0.75, 0.75, 0.75], [1.15, 1.25, 1.25, 1.35])
+    dyes_DC = _DYES_DC * rng.uniform(0.91, 1.09, (4, 3)) * amount_D[:, None]
     # From grey-pink to orange: the buffer's pH decides how much eosin red cells take up.
     orange = rng.uniform(-0.4, 1.0)
     dyes_DC[_HAEMOGLOBIN] *= 1 + orange * np.array([-0.35, 0.10, 0.55])
@@ -236,8 +237,8 @@ def _draw_slide(seed: int, slide: int) -> _Slide:
         light_C=light_C * rng.uniform(0.93, 1.0),
         dyes_DC=dyes_DC,
         red_cell_frac=float(rng.uniform(0.205, 0.24)),
-        crowding=float(rng.uniform(9, 22)),
-        pallor=float(rng.uniform(0.35, 0.8)),
+        crowding=float(rng.uniform(14, 32)),
+        pallor=float(rng.uniform(0.55, 0.88)),
         blur_px=float(rng.uniform(0.35, 0.75)),
         noise=float(rng.uniform(1.0, 3.0)),
         jpeg_quality=int(rng.integers(82, 95)),
@@ -333,31 +334,38 @@ def _paint_red_cells(
     rng: np.random.Generator,
 ) -> None:
     side = density_DHW.shape[1]
+    placed: list[tuple[float, float]] = []
     for _ in range(int(rng.poisson(slide.crowding))):
         x, y = rng.uniform(-0.08, 1.08, 2) * side
         radius = 0.5 * unit * rng.normal(1.0, 0.06)
         stretch, angle = 1 + abs(rng.normal(0, 0.10)), rng.uniform(0, math.pi)
         bumps = _draw_outline(rng, 0.025)
         crenated = rng.uniform() < 0.03
-        pallor = slide.pallor * rng.uniform(0.6, 1.15) * (rng.uniform() > 0.12)
-        width, offset = rng.uniform(0.33, 0.52), rng.normal(0, 0.06, 2)
+        pallor = slide.pallor * rng.uniform(0.7, 1.1) * (rng.uniform() > 0.10)
+        width, offset = rng.uniform(0.38, 0.58), rng.normal(0, 0.06, 2)
         strength = rng.uniform(0.85, 1.15)
         # White cells push red cells aside; a little overlap remains.
-        if math.hypot(x - white[0], y - white[1]) < 0.80 * (radius + white[2]):
+        if math.hypot(x - white[0], y - white[1]) < 0.84 * (radius + white[2]):
             continue
+        if any(math.hypot(x - other[0], y - other[1]) < 0.7 * unit for other in placed):
+            continue
+        placed.append((x, y))
         window = _open_window(side, x, y, 1.6 * radius)
         u_HW = (window.x_HW * math.cos(angle) + window.y_HW * math.sin(angle)) / radius / stretch
         v_HW = (window.y_HW * math.cos(angle) - window.x_HW * math.sin(angle)) / radius * stretch
         theta_HW = np.arctan2(v_HW, u_HW)
         rim_HW = 1 + _trace_outline(bumps, theta_HW)
         if crenated:
-            rim_HW += 0.07 * np.cos(11 * theta_HW)
+            rim_HW += 0.04 * np.cos(13 * theta_HW)
         far_HW = np.hypot(u_HW, v_HW) / rim_HW
         inside_HW = _soften((1 - far_HW) * radius, 1.4)
         well_HW = np.hypot(u_HW - offset[0], v_HW - offset[1]) / width
-        plate_HW = 1 - pallor * np.exp(-(well_HW**2) * np.where(well_HW > 1, well_HW, 1.0))
-        plate_HW += 0.18 * np.exp(-(((far_HW - 0.93) / 0.07) ** 2))
-        density_DHW[_HAEMOGLOBIN, window.rows, window.columns] += inside_HW * plate_HW * strength
+        plate_HW = 1 - pallor * np.exp(-(well_HW**2.8))
+        plate_HW += 0.18 * np.exp(-(((far_HW - 0.90) / 0.08) ** 2))
+        new_HW = inside_HW * plate_HW * strength
+        # Cells that lie on each other flatten: darker than one, lighter than two.
+        old_HW = density_DHW[_HAEMOGLOBIN, window.rows, window.columns]
+        old_HW += new_HW - 0.45 * np.minimum(old_HW, new_HW)
 
 
 def _paint_platelets(
@@ -374,11 +382,12 @@ def _paint_platelets(
         theta_HW = np.arctan2(window.y_HW, window.x_HW)
         far_HW = np.hypot(window.x_HW, window.y_HW) / radius / (1 + _trace_outline(bumps, theta_HW))
         body_HW = _soften((1 - far_HW) * radius, 1.6)
-        grain_HW = 0.5 + 0.5 * np.tanh(_draw_noise(*far_HW.shape, radius / 2.2, rng))
+        rows, columns = far_HW.shape
+        grain_HW = 0.5 + 0.5 * np.tanh(_draw_noise(rows, columns, radius / 2.2, rng))
         core_HW = grain_HW * np.exp(-((far_HW / 0.65) ** 2))
         here = (window.rows, window.columns)
-        density_DHW[(_CYTOPLASM, *here)] += 0.32 * body_HW
-        density_DHW[(_CHROMATIN, *here)] += body_HW * (0.12 + 0.75 * core_HW)
+        density_DHW[(_CYTOPLASM, *here)] += 0.18 * body_HW
+        density_DHW[(_CHROMATIN, *here)] += body_HW * (0.16 + 0.75 * core_HW)
 
 
 # -- white cell -----------------------------------------------------------------------------------
@@ -411,6 +420,7 @@ class _Cell:
     granules: int
     granule_radius: float
     granule_strength: float
+    granule_dye: int
     dust: float  # fine granules, too small to be drawn one by one
     vacuoles: int
 
@@ -431,8 +441,10 @@ def _draw_neutrophil(rng: np.random.Generator) -> _Cell:
         # A band form: a bent rod of even width.
         lobes = _bend_rod(rng, 0.50, rng.uniform(2.6, 4.0), 0.22)
     else:
-        lobes = _chain_lobes(rng, count, 0.56 / math.sqrt(count), rng.uniform(0.04, 0.09))
-    toxic = rng.uniform() < 0.10
+        lobes = _chain_lobes(rng, count, 0.54 / math.sqrt(count), rng.uniform(0.04, 0.09))
+    # Coarse granules, violet or salmon: the neutrophil that is taken for an eosinophil.
+    coarse = rng.uniform() < 0.12
+    dye = int(rng.choice([_CHROMATIN, _EOSIN]))
     return _Cell(
         diameter=rng.uniform(1.55, 1.9),
         lobes=lobes,
@@ -445,9 +457,10 @@ def _draw_neutrophil(rng: np.random.Generator) -> _Cell:
         lacy=0.1,
         blue=rng.uniform(0.06, 0.16),
         pink=rng.uniform(0.14, 0.26),
-        granules=int(rng.integers(90, 150)) if toxic else 0,
+        granules=int(rng.integers(90, 150)) if coarse else 0,
         granule_radius=0.040,
-        granule_strength=0.45,
+        granule_strength=0.35,
+        granule_dye=dye,
         dust=rng.uniform(0.10, 0.20),
         vacuoles=0,
     )
@@ -455,7 +468,7 @@ def _draw_neutrophil(rng: np.random.Generator) -> _Cell:
 
 def _draw_eosinophil(rng: np.random.Generator) -> _Cell:
     count = int(rng.choice([2, 3], p=[0.82, 0.18]))
-    size = rng.uniform(0.38, 0.43) if count == 2 else rng.uniform(0.30, 0.34)
+    size = rng.uniform(0.35, 0.41) if count == 2 else rng.uniform(0.28, 0.32)
     pale = rng.uniform() < 0.12
     return _Cell(
         diameter=rng.uniform(1.6, 1.95),
@@ -468,10 +481,11 @@ def _draw_eosinophil(rng: np.random.Generator) -> _Cell:
         clump_size=0.16,
         lacy=0.1,
         blue=rng.uniform(0.05, 0.14),
-        pink=rng.uniform(0.14, 0.24),
-        granules=int(rng.integers(190, 260)),
+        pink=rng.uniform(0.18, 0.32),
+        granules=int(rng.integers(220, 300)),
         granule_radius=rng.uniform(0.058, 0.072),
         granule_strength=rng.uniform(0.35, 0.5) if pale else rng.uniform(0.55, 0.95),
+        granule_dye=_EOSIN,
         dust=0.0,
         vacuoles=0,
     )
@@ -490,16 +504,17 @@ def _draw_lymphocyte(rng: np.random.Generator) -> _Cell:
         lobes=(_Lobe((x - dx, y - dy), (x + dx, y + dy), size - along),),
         melt=0.05,
         outline=0.035,
-        warp=0.05,
+        warp=0.03,
         chromatin=rng.uniform(0.95, 1.15) if large else rng.uniform(1.15, 1.45),
         clumps=0.20,
         clump_size=0.30,
         lacy=0.0,
-        blue=rng.uniform(0.35, 0.6),
+        blue=rng.uniform(0.38, 0.65),
         pink=0.0,
         granules=int(rng.integers(0, 9)) if large else 0,
         granule_radius=0.04,
         granule_strength=0.6,
+        granule_dye=_CHROMATIN,
         dust=0.05,
         vacuoles=0,
     )
@@ -508,17 +523,17 @@ def _draw_lymphocyte(rng: np.random.Generator) -> _Cell:
 def _draw_monocyte(rng: np.random.Generator) -> _Cell:
     shape = rng.choice(["horseshoe", "kidney", "folded"], p=[0.30, 0.45, 0.25])
     if shape == "horseshoe":
-        lobes = _bend_rod(rng, 0.42, rng.uniform(2.6, 3.8), rng.uniform(0.27, 0.33))
+        lobes = _bend_rod(rng, 0.42, rng.uniform(2.6, 3.8), rng.uniform(0.28, 0.34))
     elif shape == "kidney":
-        lobes = _bend_rod(rng, 0.34, rng.uniform(1.7, 2.5), rng.uniform(0.37, 0.43))
+        lobes = _bend_rod(rng, 0.33, rng.uniform(1.7, 2.5), rng.uniform(0.40, 0.47))
     else:
         lobes = _chain_lobes(rng, 2, rng.uniform(0.42, 0.47), 0.30)
     return _Cell(
         diameter=rng.uniform(1.8, 2.4),
         lobes=lobes,
-        melt=0.12,
+        melt=0.16,
         outline=rng.uniform(0.04, 0.09),
-        warp=0.09,
+        warp=0.06,
         chromatin=rng.uniform(0.72, 0.95),
         clumps=0.34,
         clump_size=0.11,
@@ -528,6 +543,7 @@ def _draw_monocyte(rng: np.random.Generator) -> _Cell:
         granules=0,
         granule_radius=0.03,
         granule_strength=0.3,
+        granule_dye=_CHROMATIN,
         dust=rng.uniform(0.08, 0.16),
         vacuoles=int(rng.integers(2, 9)) if rng.uniform() < 0.35 else 0,
     )
@@ -539,7 +555,7 @@ def _chain_lobes(
     """Lay lobes along an arc round the middle of the cell, joined by bridges."""
     ring = min(0.86 - radius, 0.50) * rng.uniform(0.85, 1.0)
     # Neighbours on the ring about two radii apart.
-    step = 2 * math.asin(min(0.98, radius * rng.uniform(0.98, 1.22) / ring))
+    step = 2 * math.asin(min(0.98, radius * rng.uniform(1.06, 1.32) / ring))
     step = min(step, 2 * math.pi / count)
     angles = rng.uniform(0, 2 * math.pi) + step * np.arange(count) + rng.normal(0, 0.08, count)
     reach = ring * rng.uniform(0.80, 1.08, count)
@@ -564,7 +580,8 @@ def _bend_rod(
     middle = ring * 2 * math.sin(sweep / 2) / sweep * 0.8
     xs = ring * np.cos(angles) - middle * math.cos(facing)
     ys = ring * np.sin(angles) - middle * math.sin(facing)
-    sizes = radius * rng.uniform(0.88, 1.10, 6)
+    # Thickness runs evenly along the rod: steps would show as corners.
+    sizes = radius * (1 + 0.10 * np.sin(rng.uniform(0, 2 * math.pi) + np.linspace(0, 2.5, 6)))
     return tuple(_Lobe((xs[i], ys[i]), (xs[i + 1], ys[i + 1]), sizes[i]) for i in range(6))
 
 
@@ -583,7 +600,7 @@ def _paint_white_cell(
     cell_HW = _soften((1 - far_HW) * radius, 1.3)
 
     # The nucleus: distances to its lobes, melted together, on a slightly crumpled grid.
-    a_HW, b_HW = u_HW + cell.warp * draw_noise(0.35), v_HW + cell.warp * draw_noise(0.35)
+    a_HW, b_HW = u_HW + cell.warp * draw_noise(0.5), v_HW + cell.warp * draw_noise(0.5)
     depth_HW = _melt_lobes(cell.lobes, a_HW, b_HW, cell.melt)
     # No nucleus reaches beyond its cell.
     depth_HW = np.minimum(depth_HW, (0.97 - far_HW) + 0.02)
@@ -601,7 +618,7 @@ def _paint_white_cell(
     ground_HW = cytoplasm_HW * clear_HW
     cloud_HW = 1 + 0.18 * draw_noise(0.25)
     dust_HW = cell.dust * np.clip(draw_noise(0.07), 0, 3)
-    grain_HW, dark_HW = _scatter_granules(cell, far_HW, depth_HW, u_HW, v_HW, radius, rng)
+    granules_HW = _scatter_granules(cell, u_HW, v_HW, radius, rng)
     here = (window.rows, window.columns)
     # The cell covers what lay there: red cells fold away under it.
     density_DHW[(slice(None), *here)] *= 1 - 0.96 * cell_HW
@@ -612,8 +629,8 @@ def _paint_white_cell(
     density_DHW[(_CYTOPLASM, *here)] += 0.12 * nucleus_HW
     # Granules also lie on top of the nucleus, dimly.
     cover_HW = cell_HW * (1 - 0.8 * nucleus_HW)
-    density_DHW[(_EOSIN, *here)] += ground_HW * cloud_HW * cell.pink + cover_HW * grain_HW
-    density_DHW[(_CHROMATIN, *here)] += cover_HW * dark_HW
+    density_DHW[(_EOSIN, *here)] += ground_HW * cloud_HW * cell.pink
+    density_DHW[(cell.granule_dye, *here)] += cover_HW * granules_HW
 
 
 def _melt_lobes(lobes: tuple[_Lobe, ...], u_HW: Array, v_HW: Array, melt: float) -> Array:
@@ -647,16 +664,10 @@ def _paint_vacuoles(
 
 
 def _scatter_granules(
-    cell: _Cell,
-    far_HW: Array,
-    depth_HW: Array,
-    u_HW: Array,
-    v_HW: Array,
-    radius: float,
-    rng: np.random.Generator,
-) -> tuple[Array, Array]:
-    """Return eosin and azure of single granules."""
-    eosin_HW, azure_HW = np.zeros_like(u_HW), np.zeros_like(u_HW)
+    cell: _Cell, u_HW: Array, v_HW: Array, radius: float, rng: np.random.Generator
+) -> Array:
+    """Return the dye of single granules; where they touch, the stronger one shows."""
+    granules_HW = np.zeros_like(u_HW)
     rows, columns = u_HW.shape
     for _ in range(cell.granules):
         angle, far = rng.uniform(0, 2 * math.pi), 0.93 * math.sqrt(rng.uniform())
@@ -671,8 +682,8 @@ def _scatter_granules(
         )
         away_HW = np.hypot(u_HW[here] - x, v_HW[here] - y) / size
         bead_HW = strength * np.exp(-(away_HW**4))
-        eosin_HW[here] = np.maximum(eosin_HW[here], bead_HW)
-    return eosin_HW, azure_HW
+        granules_HW[here] = np.maximum(granules_HW[here], bead_HW)
+    return granules_HW
 
 
 # -- forms ----------------------------------------------------------------------------------------

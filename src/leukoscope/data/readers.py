@@ -184,9 +184,11 @@ def _walk(root: Path) -> Iterator[Path | Rejected]:
 def _count_wrappers(images: Iterable[tuple[str, ...]]) -> int:
     """Count the single folders at the top that only wrap two or more others."""
     folders = [parts[:-1] for parts in images]
-    shared = os.path.commonprefix(folders)
-    # An image right in the last shared folder: that folder is no mere wrapper.
-    return len(shared) if all(len(parts) > len(shared) for parts in folders) else 0
+    for depth, names in enumerate(zip(*folders, strict=False)):
+        if len(set(names)) > 1:
+            return depth
+    # An image lies right in the last shared folder: that one is no mere wrapper.
+    return 0
 
 
 def _name_parts(folders: tuple[str, ...], skipped: int) -> tuple[str, str]:
@@ -276,7 +278,7 @@ def _read_boxes(
 
 def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
     try:
-        text = table.read_text(encoding="utf-8-sig")
+        text = table.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(
             f"{table} must be a text table in UTF-8", str(error), "save it as CSV in UTF-8"
@@ -285,7 +287,7 @@ def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
     delimiter = max(",;\t", key=header.count)
     # newline="": quoted fields may hold line ends, which are the reader's to judge.
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    seen: dict[str, int] = defaultdict(int)
+    seen: dict[str, int] = {}
     try:
         columns = _map_columns(table, reader.fieldnames or [])
         known = {*columns.values(), *_BOX_COLUMNS}
@@ -344,10 +346,14 @@ def _read_row(
         return Rejected(text, "missing_file", f"row {line}: no such file")
     name = row[columns["id"]].strip() if "id" in columns else ""
     name = name or PurePosixPath(text).as_posix()
-    seen[name] += 1
+    unique = name
+    while unique in seen:
+        seen[name] += 1
+        unique = f"{name}#{seen[name]}"
+    seen[unique] = 1
     split = row[columns["split"]].strip() if "split" in columns else ""
     return Candidate(
-        id=name if seen[name] == 1 else f"{name}#{seen[name]}",
+        id=unique,
         path=path,
         label=row[columns["label"]],
         split=SPLIT_NAMES.get(split.casefold(), split),

@@ -19,6 +19,7 @@ from leukoscope.data.catalog import (
     COLUMNS,
     Catalog,
     ImageRecord,
+    is_whole_number,
     list_columns,
     read_rows,
     record_to_row,
@@ -110,14 +111,18 @@ def build_split(catalog: Catalog, protocol: Protocol, *, seed: int = 42) -> Spli
             repr(protocol),
             "use `build_kfold` for folds",
         )
+    _check_roles(catalog, roles, "add images, or sources")
+    return Split(catalog, tuple(roles), protocol, seed)
+
+
+def _check_roles(catalog: Catalog, roles: Sequence[str], remedy: str) -> None:
     for role in ("train", "val", "test"):
         if role not in roles:
             raise SplitError(
                 f"the role {role} needs at least one image",
                 f"{len(catalog):,} images of {len(set(group_sources(catalog))):,} sources",
-                "add images, or sources",
+                remedy,
             )
-    return Split(catalog, tuple(roles), protocol, seed)
 
 
 def _draw_random(catalog: Catalog, seed: int) -> list[str]:
@@ -175,7 +180,8 @@ def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Sp
 
     Sources stay together throughout, and every record is tested exactly once.
 
-    Raises `SplitError` for fewer than two folds or classes, or fewer sources than folds.
+    Raises `SplitError` for fewer than two folds or classes, fewer sources than folds, or sources
+    so few that a fold, or training or validation beside it, would be empty.
     """
     sources = set(group_sources(catalog))
     if folds < 2 or len(sources) < folds or len(catalog.classes) < 2:
@@ -195,6 +201,7 @@ def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Sp
         others = [row for row in rows if fold_of[row] != fold]
         for row, role in _assign_groups(catalog, others, rest, seed).items():
             roles[row] = role
+        _check_roles(catalog, roles, "use fewer folds, or add sources")
         splits.append(Split(catalog, tuple(roles), "kfold", seed))
     return tuple(splits)
 
@@ -227,12 +234,13 @@ def _assign_groups(
     chosen = np.full(len(groups), -1)
     sources_K = (counts_GK > 0).sum(axis=0)
     for k in np.argsort(sources_K, kind="stable"):
-        for r in range(len(shares_R)):
-            # The smallest will do: the largest are needed to meet the targets.
-            free = [g for g in order[::-1] if chosen[g] < 0 and counts_GK[g, k] > 0]
-            if free and have_RK[r, k] == 0:
-                chosen[free[0]] = r
-                have_RK[r] += counts_GK[free[0]]
+        needy = [r for r in range(len(shares_R)) if have_RK[r, k] == 0]
+        free = [g for g in order[::-1] if chosen[g] < 0 and counts_GK[g, k] > 0]
+        # The smallest will do: the largest are needed to meet the targets. Of the smallest the
+        # role that is served first gets the largest, lest training starve where there are few.
+        for r, g in zip(needy, reversed(free[: len(needy)]), strict=False):
+            chosen[g] = r
+            have_RK[r] += counts_GK[g]
     for g in order:
         if chosen[g] >= 0:
             continue
@@ -275,7 +283,7 @@ def load_split(path: Path) -> Split:
     protocols = {row["protocol"] for row in rows}
     seeds = {row["seed"] for row in rows}
     protocol = next((p for p in PROTOCOLS if protocols == {p}), None)
-    if wrong or protocol is None or len(seeds) != 1 or not next(iter(seeds)).isdigit():
+    if wrong or protocol is None or len(seeds) != 1 or not is_whole_number(*seeds):
         raise SplitError(
             f"{path} must hold roles {', '.join(ROLES)}, and one protocol and seed throughout",
             f"roles {', '.join(wrong) or 'fine'}; protocols {', '.join(sorted(protocols))};"

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+
+from leukoscope.data.batches import EpochOrder, load_batch, normalise, shrink_pack
+from leukoscope.data.images import resize_image
+
+
+def make_order(n=103, batch_size=8, seed=5):
+    rows = np.arange(1000, 1000 + n)  # rows of a pack, not 0 to n - 1
+    return EpochOrder(rows, batch_size, seed)
+
+
+def list_batches(order, epoch, **where):
+    return [batch.tolist() for batch in order.batches(epoch, **where)]
+
+
+# -- the network's input ----------------------------------------------------------------------
+
+
+def test_every_byte_value_becomes_the_reference_input():
+    values = torch.arange(256, dtype=torch.uint8).repeat(3, 1).T.reshape(1, 16, 16, 3).contiguous()
+    out = normalise(values)
+    assert out.shape == (1, 3, 16, 16) and out.dtype == torch.float32
+    expected = (np.arange(256) / 127.5 - 1).astype(np.float32)
+    assert np.abs(out[0, 0].flatten().numpy() - expected).max() < 1e-7
+    assert (out.min(), out.max()) == (-1, 1)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert values[0, 0, 1].tolist() == [1, 1, 1]  # the pixels are left alone
+
+
+def test_a_batch_holds_the_rows_asked_for_in_order():
+    pack = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    pack.setflags(write=False)
+    batch = load_batch(pack, np.array([4, 0, 4]), torch.device("cpu"))
+    for place, row in enumerate((4, 0, 4)):
+        expected = pack[row].transpose(2, 0, 1) / 127.5 - 1
+        np.testing.assert_allclose(batch[place].numpy(), expected, atol=1e-7)
+    assert load_batch(pack, np.array([], np.int64), torch.device("cpu")).shape == (0, 3, 4, 4)
+
+
+def test_small_copies_are_resized_one_by_one():
+    pack = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    small = shrink_pack(pack, np.array([3, 1]), 8)
+    assert small.shape == (2, 8, 8, 3) and small.dtype == np.uint8
+    assert (small[0] == resize_image(pack[3], 8)).all()
+    assert (small[1] == resize_image(pack[1], 8)).all()
+    assert shrink_pack(pack, np.array([], np.int64), 8).shape == (0, 8, 8, 3)
+
+
+# -- the order --------------------------------------------------------------------------------
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    first = list_batches(make_order(), 0)
+    assert list_batches(make_order(), 0) == first
+    order = make_order()
+    list_batches(order, 7)  # what was asked before does not matter
+    assert list_batches(order, 0) == first
+    orders = [list_batches(make_order(seed=s), e) for s in (5, 6) for e in (0, 1, 2)]
+    assert all(a != b for i, a in enumerate(orders) for b in orders[:i])
+
+
+@pytest.mark.parametrize("n", [96, 98, 103])
+def test_each_image_comes_once_per_epoch(n):
+    order = make_order(n)
+    for epoch in range(3):
+        batches = list_batches(order, epoch)
+        assert len(batches) == order.steps() == 12 + (n > 96)
+        assert sorted(sum(batches, [])) == list(range(1000, 1000 + n))
+
+
+@pytest.mark.parametrize(
+    ("n", "processes", "sizes"),
+    [
+        (17, 1, [8, 8]),
+        (18, 1, [8, 8, 2]),
+        (19, 2, [8, 8]),
+        (20, 2, [8, 8, 4]),
+        (23, 4, [8, 8]),
+        (24, 4, [8, 8, 8]),
+    ],
+)
+def test_a_tail_of_less_than_two_images_per_process_is_left_out(n, processes, sizes):
+    order = make_order(n)
+    assert order.steps(processes) == len(sizes)
+    shares = [list_batches(order, 0, process=p, processes=processes) for p in range(processes)]
+    for step, size in enumerate(sizes):
+        assert sum(len(share[step]) for share in shares) == size
+    trained = [row for share in shares for batch in share for row in batch]
+    assert len(set(trained)) == len(trained) == sum(sizes)
+
+
+def test_an_image_left_out_gets_its_turn():
+    order = make_order(17)
+    left_out = {
+        row
+        for epoch in range(100)
+        for row in set(order.rows_N.tolist()) - set(sum(list_batches(order, epoch), []))
+    }
+    assert left_out == set(order.rows_N.tolist())
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_a_set_smaller_than_a_batch_is_one_batch(n):
+    order = make_order(n)
+    assert order.steps() == 1
+    assert [sorted(batch) for batch in list_batches(order, 0)] == [list(range(1000, 1000 + n))]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_a_batch_without_overlap(processes):
+    order = make_order(100)
+    whole = list_batches(order, 3)
+    shares = [list_batches(order, 3, process=p, processes=processes) for p in range(processes)]
+    for step in range(order.steps(processes)):
+        parts = [share[step] for share in shares]
+        assert len({len(part) for part in parts}) == 1
+        assert sorted(sum(parts, [])) == sorted(whole[step])
+
+
+@pytest.mark.parametrize(("n", "processes"), [(16, 3), (23, 3), (22, 5), (1, 4), (3, 4)])
+def test_uneven_batches_are_filled_up_from_their_own_start(n, processes):
+    """All processes take equally many steps of equally many images, or they would wait forever."""
+    order = make_order(n)
+    whole = [
+        order_rows.tolist()
+        for order_rows in np.split(
+            np.random.default_rng([5, 0]).permutation(order.rows_N), range(8, n, 8)
+        )
+    ]
+    shares = [list_batches(order, 0, process=p, processes=processes) for p in range(processes)]
+    for step in range(order.steps(processes)):
+        parts = [share[step] for share in shares]
+        assert len({len(part) for part in parts}) == 1
+        rows = sum(parts, [])
+        assert set(rows) == set(whole[step])
+        assert len(rows) == -(-len(whole[step]) // processes) * processes
+    assert all(len(share) == order.steps(processes) for share in shares)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_resumed_epoch_is_the_tail_of_the_whole_one(processes):
+    order = make_order()
+    for process in range(processes):
+        where = {"process": process, "processes": processes}
+        whole = list_batches(order, 2, **where)
+        for start in range(len(whole) + 1):
+            assert list_batches(order, 2, start=start, **where) == whole[start:]

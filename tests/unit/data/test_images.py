@@ -1,0 +1,453 @@
+import hashlib
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from leukoscope.data import images
+from leukoscope.data.images import (
+    check_box,
+    decode_image,
+    load_pixels,
+    probe_image,
+    resize_image,
+)
+from leukoscope.errors import ImageError
+
+W, H = 40, 24
+
+
+def paint(width=W, height=H):
+    """A smooth picture: red grows to the right, green downwards, blue is constant."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[..., 0] = np.linspace(10, 240, width)[None, :]
+    pixels[..., 1] = np.linspace(20, 200, height)[:, None]
+    pixels[..., 2] = 90
+    return pixels
+
+
+def encode(image, kind="PNG", **options):
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def rotated(kind, orientation, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(paint(), kind, exif=exif, **options)
+
+
+def reason_of(call, *args):
+    with pytest.raises(ImageError) as caught:
+        call(*args)
+    return caught.value.reason
+
+
+ENCODED = {
+    "JPEG": encode(paint(), "JPEG", quality=95),
+    "progressive": encode(paint(), "JPEG", quality=95, progressive=True),
+    "PNG": encode(paint()),
+    "TIFF": encode(paint(), "TIFF"),
+    "LZW": encode(paint(), "TIFF", compression="tiff_lzw"),
+    "BMP": encode(paint(), "BMP"),
+    "WEBP": encode(paint(), "WEBP", lossless=True),
+    "GIF": encode(paint(), "GIF"),
+}
+LOSSLESS = ("PNG", "TIFF", "LZW", "BMP", "WEBP")
+
+
+# -- probing and decoding -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_every_format_is_probed_and_decoded(kind):
+    content = ENCODED[kind]
+    facts = probe_image(content, "cell")
+    assert (facts.width, facts.height, facts.bytes) == (W, H, len(content))
+    assert facts.sha256 == hashlib.sha256(content).hexdigest()
+    pixels = decode_image(content)
+    assert pixels.shape == (H, W, 3)
+    assert pixels.dtype == np.uint8
+    tolerance = 0 if kind in LOSSLESS else 25
+    assert np.abs(pixels.astype(int) - paint()).max() <= tolerance
+
+
+def test_content_decides_not_the_name():
+    assert probe_image(ENCODED["PNG"], "cell.jpg").width == W
+    assert reason_of(probe_image, b"path,label\n" * 50, "cell.jpg") == "not_an_image"
+
+
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"\0" * 400, "not_an_image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>" * 9, "not_an_image"),
+        (b"%PDF-1.7\n" + b"x" * 400, "not_an_image"),
+        (ENCODED["PNG"][:20], "not_an_image"),
+        (encode(paint(W, 7)), "too_small"),
+        (encode(paint(7, H)), "too_small"),
+    ],
+)
+def test_what_is_no_cell_image_is_refused(read, content, reason):
+    assert reason_of(read, content) == reason
+
+
+def test_formats_that_pillow_knows_but_we_do_not_are_refused():
+    assert reason_of(probe_image, encode(paint(), "PPM")) == "not_an_image"
+    assert reason_of(probe_image, encode(paint(), "PDF")) == "not_an_image"
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_a_file_cut_anywhere_is_never_half_read(kind):
+    content = ENCODED[kind]
+    whole = decode_image(content)
+    for length in range(1, len(content), max(1, len(content) // 40)):
+        cut = content[:length]
+        try:
+            probe_image(cut)
+        except ImageError as error:
+            assert error.reason in ("truncated", "unreadable", "not_an_image")
+            with pytest.raises(ImageError):
+                decode_image(cut)
+        else:
+            # Only a trailer was lost: the pixels are all there.
+            assert np.array_equal(decode_image(cut), whole)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_a_file_cut_in_the_middle_is_told_truncated(kind):
+    content = encode(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), kind)
+    assert reason_of(probe_image, content[: len(content) * 2 // 3]) == "truncated"
+
+
+def test_mutated_bytes_end_in_pixels_or_in_our_own_error():
+    generator = random.Random(7)
+    samples = [ENCODED[kind] for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")]
+    samples.append(rotated("JPEG", 6))
+    outcomes = set()
+    for _ in range(300):
+        content = bytearray(generator.choice(samples))
+        for _ in range(generator.choice((1, 3, 12))):
+            reach = min(len(content), generator.choice((60, 10**6)))
+            content[generator.randrange(reach)] = generator.randrange(256)
+        for read in (probe_image, decode_image):
+            try:
+                read(bytes(content))
+                outcomes.add("read")
+            except ImageError as error:
+                outcomes.add(error.reason)
+    assert {"read", "unreadable"} <= outcomes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        struct.error("bad"),
+        ZeroDivisionError("x"),
+        KeyError("tile"),
+        OverflowError("x"),
+        IndexError("x"),
+        TypeError("x"),
+    ],
+)
+def test_whatever_a_decoder_throws_becomes_one_error(monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ImageError) as caught:
+        probe_image(b"x")
+    assert caught.value.reason == "unreadable"
+    assert caught.value.__cause__ is error
+    # A message is never blank.
+    assert caught.value.found
+
+
+# -- bombs ----------------------------------------------------------------------------------------
+
+
+def write_png_header(width, height):
+    def chunk(kind, body):
+        crc = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + crc
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = zlib.compress(b"\0" * 1000)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("side", [(10_001, 10_000), (12_000, 12_000), (50_000, 50_000)])
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+def test_a_small_file_that_claims_to_be_huge_is_refused_unread(read, side):
+    content = write_png_header(*side)
+    assert len(content) < 200
+    assert reason_of(read, content) == "too_large"
+
+
+def test_the_pixel_limit_itself_is_allowed(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", W * H)
+    assert probe_image(ENCODED["PNG"]).width == W
+    monkeypatch.setattr(images, "MAX_PIXELS", W * H - 1)
+    assert reason_of(probe_image, ENCODED["PNG"]) == "too_large"
+
+
+# -- rotation -------------------------------------------------------------------------------------
+
+TURNS = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda p: np.rot90(p),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_exif_rotation_is_applied_and_facts_agree(kind, options, orientation):
+    content = rotated(kind, orientation, **options)
+    pixels = decode_image(content)
+    assert np.array_equal(pixels, TURNS[orientation](paint()))
+    facts = probe_image(content)
+    assert (facts.height, facts.width) == pixels.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_exif_rotation_of_jpeg(orientation):
+    content = rotated("JPEG", orientation, quality=95)
+    pixels = decode_image(content)
+    expected = TURNS[orientation](decode_image(ENCODED["JPEG"]))
+    assert np.abs(pixels.astype(int) - expected).max() <= 25
+    facts = probe_image(content)
+    assert (facts.height, facts.width) == pixels.shape[:2]
+
+
+def test_an_unknown_orientation_is_passed_over():
+    facts = probe_image(rotated("JPEG", 99))
+    assert (facts.width, facts.height) == (W, H)
+    assert decode_image(rotated("JPEG", 99)).shape == (H, W, 3)
+
+
+def test_a_two_picture_camera_file_gives_its_first():
+    second = Image.fromarray(np.zeros((H, W, 3), np.uint8))
+    content = encode(paint(), "MPO", save_all=True, append_images=[second], quality=95)
+    assert Image.open(io.BytesIO(content)).format == "MPO"
+    assert probe_image(content).width == W
+    assert np.abs(decode_image(content).astype(int) - paint()).max() <= 25
+
+
+# -- modes ----------------------------------------------------------------------------------------
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    content = encode(Image.fromarray(paint()).convert("CMYK"), "JPEG", quality=95)
+    assert Image.open(io.BytesIO(content)).mode == "CMYK"
+    assert np.abs(decode_image(content).astype(int) - paint()).max() <= 30
+    assert probe_image(content).width == W
+
+
+def test_grey_and_one_bit_images_have_three_equal_channels():
+    grey = np.linspace(0, 255, W * H).astype(np.uint8).reshape(H, W)
+    assert np.array_equal(decode_image(encode(grey)), np.repeat(grey[..., None], 3, axis=2))
+    bits = Image.fromarray(grey).convert("1")
+    pixels = decode_image(encode(bits))
+    assert np.array_equal(pixels[..., 1], np.asarray(bits.convert("L")))
+
+
+def test_palette_with_and_without_transparency():
+    palette = Image.fromarray(paint()).quantize(16)
+    assert np.array_equal(decode_image(encode(palette)), np.asarray(palette.convert("RGB")))
+    clear = int(np.asarray(palette)[0, 0])
+    pixels = decode_image(encode(palette, transparency=clear))
+    is_clear = np.asarray(palette) == clear
+    assert (pixels[is_clear] == 255).all()
+    assert np.array_equal(pixels[~is_clear], np.asarray(palette.convert("RGB"))[~is_clear])
+
+
+def test_alpha_is_laid_on_white():
+    rgba = np.dstack([paint(), np.full((H, W), 255, np.uint8)])
+    rgba[:, :10, 3] = 0
+    rgba[:, 10:20, 3] = 128
+    pixels = decode_image(encode(rgba))
+    assert (pixels[:, :10] == 255).all()
+    half = paint()[:, 10:20] * (128 / 255) + 255 * (127 / 255)
+    assert np.abs(pixels[:, 10:20] - half).max() <= 1
+    assert np.array_equal(pixels[:, 20:], paint()[:, 20:])
+
+
+def test_grey_with_alpha_and_single_transparent_colour():
+    grey = np.full((H, W), 80, np.uint8)
+    alpha = np.zeros((H, W), np.uint8)
+    alpha[:, 20:] = 255
+    pixels = decode_image(encode(np.dstack([grey, alpha])))
+    assert (pixels[:, :20] == 255).all()
+    assert (pixels[:, 20:] == 80).all()
+    flat = np.full((H, W, 3), 60, np.uint8)
+    flat[:, :20] = (1, 2, 3)
+    pixels = decode_image(encode(flat, transparency=(1, 2, 3)))
+    assert (pixels[:, :20] == 255).all()
+    assert (pixels[:, 20:] == 60).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("top", [65535, 4095, 200])
+def test_sixteen_bit_greys_are_scaled_not_clipped(kind, top):
+    grey = np.linspace(0, top, W * H).astype(np.uint16).reshape(H, W)
+    pixels = decode_image(encode(grey, kind))
+    assert np.abs(pixels[..., 0] - grey / 257).max() <= 1
+
+
+@pytest.mark.parametrize(("top", "divisor"), [(255, 1), (65535, 257)])
+def test_thirty_two_bit_greys_by_their_peak(top, divisor):
+    grey = np.linspace(0, top, W * H).astype(np.int32).reshape(H, W)
+    content = encode(grey, "TIFF")
+    assert Image.open(io.BytesIO(content)).mode == "I"
+    assert np.abs(decode_image(content)[..., 2] - grey / divisor).max() <= 1
+
+
+@pytest.mark.parametrize(("top", "scale"), [(1.0, 255), (255.0, 1), (65535.0, 1 / 257)])
+def test_floating_point_greys_by_their_peak(top, scale):
+    grey = np.linspace(-top / 10, top, W * H).astype(np.float32).reshape(H, W)
+    expected = np.clip(grey * scale, 0, 255)
+    assert np.abs(decode_image(encode(grey, "TIFF"))[..., 0] - expected).max() <= 1
+
+
+def test_floating_point_garbage_gives_pixels_without_a_warning():
+    grey = np.full((H, W), np.nan, np.float32)
+    grey[0, 0] = np.inf
+    assert decode_image(encode(grey, "TIFF")).shape == (H, W, 3)
+
+
+def test_the_first_frame_of_an_animation_counts():
+    black = Image.new("RGB", (W, H))
+    content = encode(paint(), "GIF", save_all=True, append_images=[black], duration=50)
+    assert Image.open(io.BytesIO(content)).n_frames == 2
+    assert np.abs(decode_image(content).astype(int) - paint()).max() <= 25
+    stack = encode(paint(), "TIFF", save_all=True, append_images=[black])
+    assert np.array_equal(decode_image(stack), paint())
+
+
+def test_a_colour_space_that_cannot_become_rgb_is_refused_by_both():
+    lab = encode(Image.new("LAB", (W, H)), "TIFF")
+    assert reason_of(decode_image, lab) == "unreadable"
+    assert reason_of(probe_image, lab) == "unreadable"
+
+
+def test_advice_of_the_decoder_is_no_warning():
+    # Pillow warns of a TIFF whose directory is odd; the suite turns warnings into errors.
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[270] = "a cell"
+    content = encode(paint(), "TIFF", tiffinfo=info)
+    where = content.index(struct.pack("<HHI", 270, 2, 7))
+    odd = content[:where] + struct.pack("<HHI", 270, 2, 10**6) + content[where + 8 :]
+    with pytest.warns(UserWarning):
+        Image.open(io.BytesIO(odd)).size  # noqa: B018
+    assert probe_image(odd).width == W
+
+
+# -- boxes ----------------------------------------------------------------------------------------
+
+
+def test_a_box_is_cut_after_rotation():
+    pixels = decode_image(rotated("PNG", 6), (2, 3, 12, 30))
+    assert np.array_equal(pixels, np.rot90(paint(), -1)[3:30, 2:12])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0, 0, W + 1, H),
+        (0, 0, W, H + 1),
+        (-1, 0, 5, 5),
+        (0, -1, 5, 5),
+        (5, 0, 5, 5),
+        (0, 5, 5, 5),
+        (9, 0, 5, 5),
+    ],
+)
+def test_boxes_outside_or_empty_are_refused(box):
+    assert reason_of(decode_image, ENCODED["PNG"], box) == "bad_box"
+    assert reason_of(check_box, box, W, H) == "bad_box"
+
+
+def test_the_whole_image_and_one_pixel_are_boxes():
+    check_box((0, 0, W, H), W, H)
+    check_box((W - 1, H - 1, W, H), W, H)
+    assert decode_image(ENCODED["PNG"], (W - 1, H - 1, W, H)).shape == (1, 1, 3)
+
+
+# -- resizing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "nearest"])
+def test_stretch_equals_pillow(interpolation):
+    filters = {
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+        "nearest": Image.Resampling.NEAREST,
+    }
+    ours = resize_image(paint(), 16, "stretch", interpolation)
+    witness = Image.fromarray(paint()).resize((16, 16), filters[interpolation])
+    assert np.array_equal(ours, np.asarray(witness))
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (33, 33), (9, 300)])
+def test_pad_keeps_the_shape_and_fills_with_the_border(shape):
+    pixels = np.full((*shape, 3), 50, np.uint8)
+    pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1] = 230, 230, 230, 230
+    out = resize_image(pixels, 32, "pad", "nearest")
+    assert out.shape == (32, 32, 3)
+    assert out.dtype == np.uint8
+    height, width = (max(1, round(side * 32 / max(shape))) for side in shape)
+    y, x = (32 - height) // 2, (32 - width) // 2
+    inner = np.zeros((32, 32), bool)
+    inner[y : y + height, x : x + width] = True
+    assert (out[~inner] == 230).all()
+    witness = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+    assert np.array_equal(out[inner].reshape(height, width, 3), np.asarray(witness))
+
+
+def test_pad_of_a_square_is_stretch():
+    square = paint(30, 30)
+    assert np.array_equal(resize_image(square, 16, "pad"), resize_image(square, 16))
+
+
+def test_load_pixels(tmp_path):
+    path = tmp_path / "cell \u00e9 1.png"
+    path.write_bytes(ENCODED["PNG"])
+    assert np.array_equal(load_pixels(path, 20), resize_image(paint(), 20))
+    box = (1, 2, 21, 12)
+    assert np.array_equal(
+        load_pixels(path, 20, box, "pad", "bicubic"),
+        resize_image(paint()[2:12, 1:21], 20, "pad", "bicubic"),
+    )
+    assert reason_of(load_pixels, tmp_path / "gone.png", 20) == "missing_file"
+    assert reason_of(load_pixels, tmp_path, 20) == "missing_file"
+    (tmp_path / "zero.jpg").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"zero\.jpg") as caught:
+        load_pixels(tmp_path / "zero.jpg", 20)
+    assert caught.value.reason == "empty"
