@@ -95,15 +95,11 @@ class TerminalProgress:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Move the bar of one activity."""
         self._plainly(f"{what} ({total:,})", what)
-        self._move(what, done, total, "images/s")
+        self._move(what, done, total, 1)
 
     def on_step(self, epoch: int, step: int, steps: int, images: int) -> None:
         """Move the bar of an epoch."""
-        per_step = f"{images}" if step < steps or step == 1 else self._last_images
-        self._last_images = per_step
-        self._move(f"Epoch {epoch}", step * int(per_step), steps * int(per_step), "images/s")
-
-    _last_images = "0"
+        self._move(f"Epoch {epoch}", step, steps, images)
 
     def on_epoch(self, result: "EpochResult", epochs: int, best: bool) -> None:
         """Leave a line behind."""
@@ -121,11 +117,12 @@ class TerminalProgress:
             self.announced.add(key)
             self.console.print(line)
 
-    def _move(self, name: str, done: int, total: int, unit: str) -> None:
+    def _move(self, name: str, done: int, total: int, images: int) -> None:
+        """Move a bar whose unit stands for so many images."""
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(name, total=total, rate="")
         task = self.bars.tasks[self.bars.task_ids.index(self.tasks[name])]
-        rate = f"{task.speed:,.0f} {unit}" if task.speed else ""
+        rate = f"{task.speed * images:,.0f} images/s" if task.speed else ""
         self.bars.update(self.tasks[name], completed=done, total=total, rate=rate)
 
 

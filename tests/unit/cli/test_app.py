@@ -1,0 +1,189 @@
+"""The command line in-process: what it prints, where, and with which exit code."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tests.conftest import save_discs
+from typer.testing import CliRunner
+
+import leukoscope
+from leukoscope.cli import app as cli
+from leukoscope.cli import render
+from leukoscope.config import list_keys, load_recipe
+from leukoscope.evaluation import results
+from leukoscope.training.loop import EpochResult
+
+SETTINGS = [
+    "--set",
+    "input.image_size=32",
+    "--set",
+    "train.epochs=1",
+    "--set",
+    "train.batch_size=8",
+]
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+    return call
+
+
+def flat(text):
+    """Text without the frame and line ends of a panel."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_the_whole_road(invoke, disc_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_draw_all", lambda *_: {})
+    scanned = invoke("data", "scan", disc_folder, "--out", "catalog.csv")
+    assert scanned.exit_code == 0, scanned.output
+    assert "48 images in 4 classes" in scanned.stdout and "No file was rejected" in scanned.stdout
+    made = invoke("data", "split", "catalog.csv", "--out", "split.csv")
+    assert made.exit_code == 0 and "UNPROVEN" in made.stdout
+    assert json.loads((tmp_path / "split.audit.json").read_text())["verdict"] == "unproven"
+    trained = invoke("train", "split.csv", "--out", "run", *SETTINGS)
+    assert trained.exit_code == 0, trained.output
+    assert "Next: leukoscope evaluate run" in trained.stdout and "Epoch 1/1" in trained.stderr
+    found = invoke("evaluate", "run")
+    assert found.exit_code == 0, found.output
+    assert "Research use only" in found.stdout and "Report: run/report.html" in found.stdout
+    assert "Floor: colour histogram" in found.stdout
+
+
+def test_demo_takes_a_folder(invoke, disc_folder, monkeypatch):
+    monkeypatch.setattr(results, "_draw_all", lambda *_: {})
+    found = invoke("demo", "--data", disc_folder, "--out", "demo", *SETTINGS)
+    assert found.exit_code == 0, found.output
+    assert "Report: demo/run/report.html" in found.stdout
+
+
+def test_rejected_files_are_told_and_strict_is_an_error(invoke, tmp_path):
+    folder = save_discs(tmp_path / "cells", 2)
+    (folder / "MONOCYTE" / "notes.txt").write_text("x")
+    shutil.copy(folder / "MONOCYTE" / "000.png", folder / "MONOCYTE" / "copy.png")
+    told = invoke("data", "scan", folder)
+    assert told.exit_code == 0
+    assert "1 files were rejected (not_an_image 1)" in told.stdout
+    assert "1 images are byte-identical" in told.stdout
+    strict = invoke("data", "scan", folder, "--strict")
+    assert strict.exit_code == 3 and "notes.txt" in strict.stderr
+    assert (tmp_path / "catalog.csv").is_file()
+
+
+def test_folds_get_a_file_each(invoke, disc_folder, tmp_path):
+    invoke("data", "scan", disc_folder)
+    made = invoke("data", "split", "catalog.csv", "--protocol", "kfold", "--folds", "3")
+    assert made.exit_code == 0 and "Fold 2: 16 test images" in made.stdout
+    assert (tmp_path / "split.fold2.csv").is_file()
+
+
+def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path):
+    folder = shutil.copytree(disc_folder, tmp_path / "cells")
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    invoke("data", "scan", folder)
+    invoke("data", "split", "catalog.csv", "--out", "grouped.csv")
+    invoke("data", "split", "catalog.csv", "--protocol", "random", "--out", "random.csv")
+    assert invoke("data", "audit", "grouped.csv").exit_code == 0
+    leaking = invoke("data", "audit", "random.csv")
+    assert leaking.exit_code == 3 and "LEAKING" in leaking.stdout
+    found = json.loads(invoke("data", "audit", "random.csv", "--json").stdout)
+    assert found["verdict"] == "leaking" and found["test_with_copy_in_training"] > 0
+
+
+def test_errors_have_three_parts_and_an_exit_code(invoke):
+    missing = invoke("evaluate", "nowhere")
+    assert missing.exit_code == 4
+    told = flat(missing.stderr)
+    assert "Found: no such folder" in told and "What to do: run `leukoscope train` first" in told
+    assert missing.stdout == ""
+    wrong = invoke("train", "x", "--set", "train.epoch=5")
+    assert wrong.exit_code == 2 and "did you mean 'train.epochs'" in flat(wrong.stderr)
+    assert invoke("train", "nowhere").exit_code == 3
+    assert invoke("data", "split", "nowhere.csv").exit_code == 3
+    assert invoke("data", "split", "x.csv", "--protocol", "clever").exit_code == 2  # by typer
+
+
+def test_markup_in_names_is_shown_as_it_is(invoke, tmp_path):
+    save_discs(tmp_path / "cells", 2, ("EOSINOPHIL", "NEUTROPHIL"))
+    (tmp_path / "cells" / "NEUTROPHIL").rename(tmp_path / "cells" / "[red]odd")
+    told = invoke("data", "scan", "cells")
+    assert told.exit_code == 0 and "[red]odd" in told.stdout.lower()
+
+
+def test_interruption_is_exit_code_130(invoke, monkeypatch):
+    from leukoscope import pipelines
+
+    def interrupt(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipelines, "scan_images", interrupt)
+    found = invoke("data", "scan", ".")
+    assert found.exit_code == 130 and "--resume" in found.stderr
+
+
+def test_version_and_help(invoke):
+    assert invoke("--version").stdout == f"leukoscope {leukoscope.__version__}\n"
+    told = invoke("--help").stdout
+    assert "Research use only" in told
+    for command in ("train", "evaluate", "demo", "data", "recipe"):
+        assert command in told
+
+
+def test_a_printed_recipe_loads_again(invoke, tmp_path):
+    for name in ("quick", "reference", "robust"):
+        text = invoke("recipe", name).stdout
+        (tmp_path / "mine.toml").write_text(text)
+        assert load_recipe(tmp_path / "mine.toml") == load_recipe(name)
+    leaves = {key.rsplit(".", 1)[-1] for key in list_keys()}
+    shown = {line.split(" = ")[0] for line in text.splitlines() if " = " in line}
+    assert shown | {"dropout", "head_dropout", "stochastic_depth"} == leaves
+
+
+def test_painted_cells_are_announced(invoke):
+    found = invoke("data", "paint", "painted", "--sources", 4, "--copies", 1, "--size", 48)
+    assert found.exit_code == 0 and "painted.csv" in found.stdout
+
+
+def test_other_processes_are_silent(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with render.progress() as progress:
+        progress("Reading images", 1, 2)
+        progress.on_epoch(EpochResult(1, 1.0, 1.0, 0.5, 0.5, 0.1, 2.0), 1, True)
+    render.print_interrupted()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bars_move_on_a_terminal():
+    import io
+
+    from rich.console import Console
+
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system=None, width=120)
+    progress = render.TerminalProgress(console)
+    with progress.bars:
+        progress("Reading images", 1, 2)
+        progress("Reading images", 2, 2)
+        for step in (1, 2, 3):
+            progress.on_step(1, step, 3, 32 if step < 3 else 10)
+        progress.on_epoch(EpochResult(1, 1.0, 0.5, 0.5, 0.75, 0.1, 2.0), 4, False)
+    told = stream.getvalue()
+    assert "Reading images" in told and "Epoch 1/4" in told and "75.0%" in told
+    assert "best" not in told
+
+
+def test_python_m_runs_the_same_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "leukoscope", "--version"], capture_output=True, text=True
+    )
+    assert done.stdout == f"leukoscope {leukoscope.__version__}\n"

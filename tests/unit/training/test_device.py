@@ -1,0 +1,100 @@
+import pytest
+import torch
+from torch import nn
+
+from leukoscope.training import device
+from leukoscope.training.device import GAIN, build_accelerator, choose_precision, pick_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """Times that `_time_layer` would measure, by kind of layer and type of number."""
+
+    def install(linear, convolution):
+        def time_layer(layer, inputs, dtype):
+            layer(inputs)  # the shapes must fit
+            gain = linear if isinstance(layer, nn.Linear) else convolution
+            return 1.0 if dtype == torch.float32 else 1 / gain
+
+        monkeypatch.setattr(device, "_time_layer", time_layer)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("linear", "convolution", "expected"),
+    [
+        (3.0, 3.0, "bf16"),
+        (GAIN * 1.001, 3.0, "bf16"),
+        (GAIN * 0.999, 3.0, "fp32"),
+        (3.0, GAIN * 0.999, "fp32"),  # both must gain
+        (0.01, 0.01, "fp32"),
+    ],
+)
+def test_a_cpu_is_measured(stopwatch, linear, convolution, expected):
+    stopwatch(linear, convolution)
+    assert choose_precision(CPU) == expected
+
+
+def test_a_real_measurement_says_one_of_the_two():
+    assert choose_precision(CPU) in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_is_timed_in_the_precision_asked_for(dtype):
+    seen = []
+
+    class Spy(nn.Linear):
+        def forward(self, inputs):
+            out = super().forward(inputs)
+            seen.append(out.dtype)
+            return out
+
+    layer = Spy(8, 8)
+    assert 0 < device._time_layer(layer, torch.randn(4, 8), dtype) < 10
+    assert len(seen) > 1 and set(seen) == {dtype}
+    assert layer.weight.grad is not None  # backward counts too
+
+
+def test_the_best_of_the_runs_counts(monkeypatch):
+    clock = iter([0, 9, 10, 13, 20, 22, 30, 34])  # 9, 3, 2 and 4 seconds
+    monkeypatch.setattr(device.time, "perf_counter", lambda: next(clock))
+    assert device._time_layer(nn.Linear(2, 2), torch.randn(2, 2), torch.float32) == 2
+
+
+@pytest.mark.parametrize(("emulated", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_takes_bf16_where_it_has_it(monkeypatch, emulated, expected):
+    def is_supported(including_emulation=True):
+        assert not including_emulation  # emulated bf16 gains nothing
+        return emulated
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    assert choose_precision(torch.device("cuda")) == expected
+
+
+def test_other_devices_take_fp32():
+    assert choose_precision(torch.device("mps")) == "fp32"
+
+
+def test_the_accelerator_at_hand_is_picked_or_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
+    assert pick_device() == CPU
+    found = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found)
+    assert pick_device() is found
+
+
+def test_one_process_can_train_in_two_precisions(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
+    for precision, name, dtype in (
+        ("bf16", "bf16", torch.bfloat16),
+        ("fp32", "no", torch.float32),
+        ("bf16", "bf16", torch.bfloat16),
+    ):
+        accelerator = build_accelerator(precision)
+        assert accelerator.mixed_precision == name
+        assert accelerator.device == CPU
+        with accelerator.autocast():
+            assert nn.Linear(2, 2)(torch.randn(2, 2)).dtype == dtype

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from leukoscope.training.scoring import score_rows
+
+
+class Network(nn.Module):
+    """Logits and embedding are simple functions of the pixels, changed by training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0], [-2.0], [0.5]]))
+        self.dropout = nn.Dropout(0.5)
+        self.sizes = []
+
+    def forward(self, images_BCHW):
+        assert torch.is_inference_mode_enabled()
+        assert images_BCHW.dtype == torch.float32
+        self.sizes.append(len(images_BCHW))
+        embedding = self.dropout(images_BCHW.mean((2, 3)))
+        logits = embedding.sum(1, keepdim=True) @ self.weight.T
+        return logits, {"embedding": embedding, "logits": logits}
+
+
+@pytest.fixture
+def pack():
+    return np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_rows_are_scored_in_the_order_asked_for(pack, batch_size):
+    network = Network().train()
+    rows = np.array([9, 0, 3, 3, 7])
+    logits, embeddings = score_rows(network, pack, rows, batch_size=batch_size)
+    expected = (pack[rows] / 127.5 - 1).mean((1, 2))
+    np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+    np.testing.assert_allclose(logits, expected.sum(1, keepdims=True) * [1, -2, 0.5], atol=1e-5)
+    assert logits.dtype == embeddings.dtype == np.float32
+    assert max(network.sizes) <= batch_size and sum(network.sizes) == 5
+    assert not network.training
+
+
+def test_half_precision_weights_are_scored_in_fp32_out(pack):
+    class Half(Network):
+        def forward(self, images_BCHW):
+            logits, out = super().forward(images_BCHW)
+            return logits.bfloat16(), {k: v.bfloat16() for k, v in out.items()}
+
+    logits, embeddings = score_rows(Half(), pack, np.arange(3))
+    assert logits.dtype == embeddings.dtype == np.float32
+
+
+def test_progress_is_told(pack):
+    heard = []
+    score_rows(
+        Network(), pack, np.arange(10), batch_size=4, on_progress=lambda *x: heard.append(x)
+    )
+    assert heard == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_no_rows_give_empty_arrays(pack):
+    logits, embeddings = score_rows(Network(), pack, np.array([], np.int64))
+    assert logits.shape == embeddings.shape == (0, 0)
