@@ -113,6 +113,9 @@ class TrainConfig(_Section):
     seed: int = Field(42, ge=0, lt=2**31)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto` takes the faster one, measured on the device at hand."""
+    recompute: bool = False
+    """Compute the insides of convolution blocks again in the backward pass: less memory, same
+    numbers, more time."""
     compile: bool = False
     """Use `torch.compile`."""
     ema_decay: float = Field(0, ge=0, lt=1)

@@ -78,7 +78,8 @@ def _change_colour(images: Tensor, config: AugmentConfig, generator: torch.Gener
 def _blur(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     if not config.blur_px or torch.rand((), generator=generator) < 0.5:
         return images
-    sigma = float(_uniform((), 0.1, 1, generator)) * config.blur_px
+    # Below 0.01 the kernel is a single 1 anyway; 0 would divide by 0.
+    sigma = max(0.01, float(_uniform((), 0.1, 1, generator)) * config.blur_px)
     reach = max(1, min(math.ceil(3 * sigma), images.shape[-1] - 1))
     x = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
     kernel = torch.exp(-(x**2) / (2 * sigma**2))

@@ -8,6 +8,7 @@ raises `ImageError` with a reason.
 import contextlib
 import hashlib
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def _translated(name: str) -> Iterator[None]:
     ) as error:
         text = str(error) or type(error).__name__
         reason: Literal["truncated", "unreadable"] = (
-            "truncated" if "truncat" in text or "end of" in text.lower() else "unreadable"
+            "truncated" if re.search("truncat|end of", text, re.IGNORECASE) else "unreadable"
         )
         raise ImageError(
             reason, f"{name} must be readable to its last pixel", text, remedy

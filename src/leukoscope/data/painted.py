@@ -31,8 +31,8 @@ from leukoscope.runfolder import create_folder, storage_errors, write_text
 LABELS = ("neutrophil", "eosinophil", "lymphocyte", "monocyte")
 """The painted classes; source k shows `LABELS[k % 4]`."""
 
-N_SLIDES = 10
-"""Sources are dealt over this many slides so that every slide holds every class."""
+SOURCES_PER_SLIDE = 8
+"""So many sources in a row come from one slide: every slide holds every class."""
 
 MIN_SIZE_PX = 32
 """Smaller crops cannot show what tells the classes apart."""
@@ -175,7 +175,7 @@ def _check_folder(folder: Path, marker: Path, arguments: dict[str, int]) -> None
             try:
                 found = json.loads(marker.read_text(encoding="utf-8"))
             except ValueError:
-                found = "an unreadable painted.json"
+                found = "what its painted.json does not tell"
     if found != arguments:
         raise StorageError(
             f"{folder} must be new, empty, or hold the same painted set",
@@ -187,7 +187,7 @@ def _check_folder(folder: Path, marker: Path, arguments: dict[str, int]) -> None
 def _paint_all(n_sources: int, copies: int, size_px: int, seed: int) -> Iterator[PaintedImage]:
     numbers = np.random.default_rng([seed, 0]).permutation(n_sources * copies)
     for k in range(n_sources):
-        label, slide = LABELS[k % len(LABELS)], k // len(LABELS) % N_SLIDES
+        label, slide = LABELS[k % len(LABELS)], k // SOURCES_PER_SLIDE
         rng = np.random.default_rng([seed, 2, k])
         original = _paint_source(label, _draw_slide(seed, slide), size_px, rng)
         for copy in range(copies):
@@ -200,7 +200,7 @@ def _paint_all(n_sources: int, copies: int, size_px: int, seed: int) -> Iterator
                 source=f"source_{k:05d}",
                 slide=f"slide_{slide:02d}",
                 copy=copy,
-                pixels_HWC=np.asarray(image),
+                pixels_HWC=np.array(image),
             )
 
 
@@ -236,7 +236,7 @@ def _draw_slide(seed: int, slide: int) -> _Slide:
     return _Slide(
         light_C=light_C * rng.uniform(0.93, 1.0),
         dyes_DC=dyes_DC,
-        red_cell_frac=float(rng.uniform(0.205, 0.24)),
+        red_cell_frac=float(rng.uniform(0.195, 0.235)),
         crowding=float(rng.uniform(14, 32)),
         pallor=float(rng.uniform(0.55, 0.88)),
         blur_px=float(rng.uniform(0.35, 0.75)),
@@ -268,7 +268,7 @@ def _open_window(side: int, x: float, y: float, reach: float) -> _Window:
 
 def _paint_source(label: str, slide: _Slide, size_px: int, rng: np.random.Generator) -> Image.Image:
     side = size_px * _SUPERSAMPLING
-    unit = slide.red_cell_frac * side
+    unit = slide.red_cell_frac * rng.uniform(0.85, 1.15) * side
     cell = _draw_cell(label, rng)
     x, y = side * (0.5 + rng.uniform(-0.08, 0.08, 2))
     radius = 0.5 * unit * cell.diameter
@@ -284,14 +284,15 @@ def _photograph(
 ) -> Image.Image:
     """Let light through the dyes, and lens, sensor and JPEG encoder spoil the picture a little."""
     side = density_DHW.shape[1]
-    # Cells of one slide differ too: thickness of the smear, age of the stain.
-    dyes_DC = slide.dyes_DC * rng.uniform(0.90, 1.10, (4, 1)) * rng.uniform(0.96, 1.04, (4, 3))
+    # Crops of one slide differ too: thickness of the smear, exposure, white balance.
+    dyes_DC = slide.dyes_DC * rng.uniform(0.72, 1.28, (4, 1)) * rng.uniform(0.92, 1.08, (4, 3))
+    light_C = slide.light_C * rng.uniform(0.88, 1.02) * rng.uniform(0.96, 1.04, 3)
     od_HWC = np.tensordot(density_DHW, dyes_DC, axes=(0, 0))
     y_HW, x_HW = np.mgrid[0:side, 0:side] / side - 0.5
     tilt = rng.uniform(-0.08, 0.08, 2)
     lamp_HW = 1 + tilt[0] * x_HW + tilt[1] * y_HW - 0.12 * (x_HW**2 + y_HW**2)
     lamp_HW += 0.008 * _draw_noise(side, side, side / 5, rng)
-    light_HWC = slide.light_C * np.exp(-od_HWC) * lamp_HW[:, :, None]
+    light_HWC = light_C * np.exp(-od_HWC) * lamp_HW[:, :, None]
     picture = Image.fromarray(np.clip(light_HWC, 0, 255).round().astype(np.uint8))
     # Focus is a property of the crop as much as of the slide; the scale keeps it size-free.
     blur = slide.blur_px * rng.uniform(0.7, 1.6) * _SUPERSAMPLING * max(1.0, size_px / 96)
@@ -335,7 +336,7 @@ def _paint_red_cells(
 ) -> None:
     side = density_DHW.shape[1]
     placed: list[tuple[float, float]] = []
-    for _ in range(int(rng.poisson(slide.crowding))):
+    for _ in range(int(rng.poisson(slide.crowding * rng.uniform(0.5, 1.5)))):
         x, y = rng.uniform(-0.08, 1.08, 2) * side
         radius = 0.5 * unit * rng.normal(1.0, 0.06)
         stretch, angle = 1 + abs(rng.normal(0, 0.10)), rng.uniform(0, math.pi)

@@ -5,14 +5,20 @@ not do: it knows nothing of files, labels, training or preprocessing beyond the 
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from leukoscope.errors import ConfigError
 from leukoscope.models.attention import RelativeAttention
-from leukoscope.models.blocks import Activation, MBConv, StridePlace, TransformerBlock
+from leukoscope.models.blocks import (
+    Activation,
+    MBConv,
+    StridePlace,
+    TransformerBlock,
+    recompute_block,
+)
 
 BlockKind = Literal["mbconv", "transformer"]
 
@@ -73,6 +79,9 @@ class CoAtNet(nn.Module):
     "stem", "stage_1" ... (maps `(B, C, H, W)`), "embedding" `(B, D)` (global average of the last
     map, normalised where the family has a final norm), "logits".
 
+    With `recompute` set, training keeps only the inputs of the convolution blocks, whose maps fill
+    most of the memory, and computes their insides again in the backward pass.
+
     Deviation: the paper does not say whether a norm follows the last stage; pre-norm residual
     streams need one, so the paper family has a layer norm before the pooling's linear layer.
     """
@@ -81,6 +90,7 @@ class CoAtNet(nn.Module):
         super().__init__()
         spec.check()
         self.spec = spec
+        self.recompute = False
         paper = spec.family == "paper"
         map_px = spec.image_size // 2
         if paper:
@@ -158,7 +168,12 @@ class CoAtNet(nn.Module):
         out: dict[str, Tensor] = {}
         maps_BCHW = out["stem"] = self.stem(images_BCHW)
         for position, stage in enumerate(self.stages, start=1):
-            maps_BCHW = out[f"stage_{position}"] = stage(maps_BCHW)
+            for block in cast(nn.Sequential, stage):
+                if self.recompute and self.training and isinstance(block, MBConv):
+                    maps_BCHW = recompute_block(block, maps_BCHW)
+                else:
+                    maps_BCHW = block(maps_BCHW)
+            out[f"stage_{position}"] = maps_BCHW
         out["embedding"] = self.norm(maps_BCHW.mean((2, 3)))
         out["logits"] = self.head(self.head_dropout(out["embedding"]))
         return out["logits"], out

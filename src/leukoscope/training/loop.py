@@ -168,6 +168,7 @@ class _Loop:
         self.plateau = Plateau(recipe.optim)
         train = recipe.train
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.recompute = train.recompute
         self.average = build_average(self.network, train.ema_decay) if train.ema_decay else None
         forward = torch.compile(self.network) if train.compile else self.network
         optimizer = build_optimizer(self.network, recipe.optim)

@@ -285,6 +285,6 @@ def test_shares_follow_the_beta_distribution(alpha):
     generator = seeded()
     shares = torch.tensor([_draw_beta(alpha, generator) for _ in range(4000)])
     spread = 1 / math.sqrt(4 * (2 * alpha + 1))
-    assert 0 <= shares.min() and shares.max() <= 1
+    assert shares.min() >= 0 and shares.max() <= 1
     assert abs(float(shares.mean()) - 0.5) < 4 * spread / math.sqrt(4000)
     assert abs(float(shares.std()) / spread - 1) < 0.05

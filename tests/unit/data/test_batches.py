@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -67,7 +69,7 @@ def test_each_image_comes_once_per_epoch(n):
     for epoch in range(3):
         batches = list_batches(order, epoch)
         assert len(batches) == order.steps() == 12 + (n > 96)
-        assert sorted(sum(batches, [])) == list(range(1000, 1000 + n))
+        assert sorted(chain(*batches)) == list(range(1000, 1000 + n))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_an_image_left_out_gets_its_turn():
     left_out = {
         row
         for epoch in range(100)
-        for row in set(order.rows_N.tolist()) - set(sum(list_batches(order, epoch), []))
+        for row in set(order.rows_N.tolist()) - set(chain(*list_batches(order, epoch)))
     }
     assert left_out == set(order.rows_N.tolist())
 
@@ -116,24 +118,20 @@ def test_processes_share_a_batch_without_overlap(processes):
     for step in range(order.steps(processes)):
         parts = [share[step] for share in shares]
         assert len({len(part) for part in parts}) == 1
-        assert sorted(sum(parts, [])) == sorted(whole[step])
+        assert sorted(chain(*parts)) == sorted(whole[step])
 
 
 @pytest.mark.parametrize(("n", "processes"), [(16, 3), (23, 3), (22, 5), (1, 4), (3, 4)])
 def test_uneven_batches_are_filled_up_from_their_own_start(n, processes):
     """All processes take equally many steps of equally many images, or they would wait forever."""
     order = make_order(n)
-    whole = [
-        order_rows.tolist()
-        for order_rows in np.split(
-            np.random.default_rng([5, 0]).permutation(order.rows_N), range(8, n, 8)
-        )
-    ]
+    shuffled = np.random.default_rng([5, 0]).permutation(order.rows_N)
+    whole = [rows.tolist() for rows in np.split(shuffled, range(8, n, 8))]
     shares = [list_batches(order, 0, process=p, processes=processes) for p in range(processes)]
     for step in range(order.steps(processes)):
         parts = [share[step] for share in shares]
         assert len({len(part) for part in parts}) == 1
-        rows = sum(parts, [])
+        rows = list(chain(*parts))
         assert set(rows) == set(whole[step])
         assert len(rows) == -(-len(whole[step]) // processes) * processes
     assert all(len(share) == order.steps(processes) for share in shares)

@@ -11,7 +11,13 @@ from PIL import Image
 
 from leukoscope.data import painted
 from leukoscope.data.catalog import build_catalog
-from leukoscope.data.painted import LABELS, N_SLIDES, PaintedImage, paint_cells, save_painted
+from leukoscope.data.painted import (
+    LABELS,
+    SOURCES_PER_SLIDE,
+    PaintedImage,
+    paint_cells,
+    save_painted,
+)
 from leukoscope.errors import ConfigError, StorageError
 
 SET = {"copies": 2, "size_px": 32, "seed": 3}
@@ -28,7 +34,7 @@ def count_colours(images: list[PaintedImage]) -> np.ndarray:
     return np.stack([np.bincount(code, minlength=512) / code.size for code in codes])
 
 
-def measure_cells(label: str, count: int = 40) -> tuple[float, float, float]:
+def measure_cells(label: str, count: int = 25) -> tuple[float, float, float]:
     """Mean nucleus : cell ratio, cell area and eosin outside the nucleus, from the dyes alone."""
     ratios, areas, eosin = [], [], []
     for k in range(count):
@@ -51,7 +57,8 @@ def test_classes_copies_and_slides_are_dealt_evenly(many: list[PaintedImage]) ->
     assert Counter(i.label for i in many) == dict.fromkeys(LABELS, 120)
     assert set(Counter(i.source for i in many).values()) == {4}
     pairs = Counter((i.slide, i.label) for i in many)
-    assert set(pairs.values()) == {12} and len(pairs) == N_SLIDES * len(LABELS)
+    assert set(pairs.values()) == {4 * SOURCES_PER_SLIDE // len(LABELS)}
+    assert len(pairs) == 120 // SOURCES_PER_SLIDE * len(LABELS)
     for image in many:
         assert image.pixels_HWC.shape == (64, 64, 3)
         assert image.pixels_HWC.dtype == np.uint8
@@ -100,7 +107,7 @@ def test_sizes_and_nuclei_are_those_of_the_textbook() -> None:
 
 def test_every_cell_that_can_be_drawn_keeps_its_nucleus_inside() -> None:
     for label in LABELS:
-        for k in range(30):
+        for k in range(15):
             rng = np.random.default_rng([9, k])
             cell = painted._draw_cell(label, rng)
             density_DHW = np.zeros((4, 120, 120))
@@ -156,22 +163,28 @@ def test_colours_betray_copies_but_only_half_betray_the_class(many: list[Painted
     colours = count_colours(many)
     labels = np.array([i.label for i in many])
     sources = np.array([int(i.source.removeprefix("source_")) for i in many])
-    random = np.random.default_rng(0).uniform(size=len(many)) < 0.25
-    grouped = np.isin(sources, np.random.default_rng(0).permutation(120)[:30])
-    scores = {}
-    for name, test in (("random", random), ("grouped", grouped)):
-        trees = ExtraTreesClassifier(100, random_state=0)
-        scores[name] = trees.fit(colours[~test], labels[~test]).score(colours[test], labels[test])
-    assert scores["random"] > 0.97
-    assert 0.40 < scores["grouped"] < 0.88
+    scores: dict[str, list[float]] = {"random": [], "grouped": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        tests = {
+            "random": rng.uniform(size=len(many)) < 0.25,
+            "grouped": np.isin(sources, rng.permutation(120)[:30]),
+        }
+        for name, test in tests.items():
+            trees = ExtraTreesClassifier(50, random_state=seed)
+            trees.fit(colours[~test], labels[~test])
+            scores[name].append(trees.score(colours[test], labels[test]))
+    assert np.mean(scores["random"]) > 0.97
+    # Far above chance (0.25), far below what a reader of shapes can do.
+    assert 0.50 < np.mean(scores["grouped"]) < 0.88
 
 
 def test_the_nearest_image_by_colour_is_mostly_a_copy(many: list[PaintedImage]) -> None:
     colours = count_colours(many)
-    gaps = np.abs(colours[:, None] - colours[None]).sum(axis=2)
-    np.fill_diagonal(gaps, np.inf)
+    likeness = np.sqrt(colours) @ np.sqrt(colours).T
+    np.fill_diagonal(likeness, -np.inf)
     sources = np.array([i.source for i in many])
-    assert (sources[gaps.argmin(axis=1)] == sources).mean() > 0.9
+    assert (sources[likeness.argmax(axis=1)] == sources).mean() > 0.9
 
 
 # -- arguments ------------------------------------------------------------------------------------

@@ -158,3 +158,23 @@ def test_tokens_and_maps_are_inverse_views():
     assert tokens.data_ptr() == maps.data_ptr()
     assert (tokens[:, 7] == maps[:, :, 1, 2]).all()
     assert (map_from_tokens(tokens, (4, 5)) == maps).all()
+
+
+def test_recomputing_changes_no_number():
+    """Same logits, gradients and batch-norm statistics, dropout and stochastic depth included."""
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        network = CoAtNet(tiny(stochastic_depth=0.3, dropout=0.2))
+        network.recompute = recompute
+        for step in range(2):
+            torch.manual_seed(step)
+            logits, _ = network(torch.rand(4, 3, 64, 64))
+            logits.square().sum().backward()
+        gradients = {n: p.grad for n, p in network.named_parameters()}
+        statistics = {n: b for n, b in network.named_buffers() if "num_batches" not in n}
+        found.append({"logits": logits, **gradients, **statistics})
+        momenta = {m.momentum for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+        assert momenta == {0.1}
+    for name in found[0]:
+        assert torch.equal(found[0][name], found[1][name]), name

@@ -54,9 +54,7 @@ def test_half_precision_weights_are_scored_in_fp32_out(pack):
 
 def test_progress_is_told(pack):
     heard = []
-    score_rows(
-        Network(), pack, np.arange(10), batch_size=4, on_progress=lambda *x: heard.append(x)
-    )
+    score_rows(Network(), pack, np.arange(10), batch_size=4, on_progress=lambda *x: heard.append(x))
     assert heard == [(4, 10), (8, 10), (10, 10)]
 
 

@@ -1,0 +1,529 @@
+import csv
+import hashlib
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.splits import (
+    GROUPED_FRACTIONS,
+    PROTOCOLS,
+    ROLES,
+    Split,
+    audit_split,
+    build_kfold,
+    build_split,
+    load_split,
+    save_split,
+)
+from leukoscope.errors import CatalogError, SplitError, StorageError
+
+
+def make_catalog(sizes, known=True):
+    """`sizes`: per class, the number of images of each of its sources."""
+    records = []
+    for label, sources in sizes.items():
+        for s, n in enumerate(sources):
+            for i in range(n):
+                name = f"{label}/{s:03d}/{i:03d}.png"
+                records.append(
+                    ImageRecord(
+                        id=name,
+                        path=Path("/cells") / name,
+                        label=label,
+                        width=32,
+                        height=32,
+                        bytes=9,
+                        sha256=hashlib.sha256(name.encode()).hexdigest(),
+                        source=f"{label}-{s}" if known else "",
+                    )
+                )
+    return Catalog(tuple(sorted(records, key=lambda r: r.id)))
+
+
+def with_parts(catalog, choose):
+    """The catalog with `choose(place, record)` as its split column."""
+    records = (replace(r, split=choose(i, r)) for i, r in enumerate(catalog.records))
+    return Catalog(tuple(records))
+
+
+def count(split):
+    return Counter(split.roles)
+
+
+PLAIN = make_catalog({"eosinophil": [1] * 60, "monocyte": [1] * 40}, known=False)
+GROUPED = make_catalog({"eosinophil": [10] * 20, "monocyte": [5] * 12})
+
+
+# -- random ---------------------------------------------------------------------------------------
+
+
+def test_random_rounds_as_the_reference_does():
+    split = build_split(PLAIN, "random")
+    assert count(split) == {"test": 15, "val": 17, "train": 68}
+    assert (split.protocol, split.seed) == ("random", 42)
+
+
+def test_random_leaves_the_given_test_part_aside():
+    catalog = with_parts(PLAIN, lambda i, r: "test" if i % 10 == 0 else "train")
+    split = build_split(catalog, "random")
+    assert all((r.split == "test") == (role == "") for r, role in pairs(split))
+    assert count(split)["test"] == math.ceil(0.15 * 90)
+
+
+def pairs(split):
+    return list(zip(split.catalog.records, split.roles, strict=True))
+
+
+def test_another_seed_is_another_draw_the_same_seed_the_same():
+    for protocol in ("random", "grouped"):
+        assert build_split(PLAIN, protocol, seed=1) == build_split(PLAIN, protocol, seed=1)
+        assert build_split(PLAIN, protocol, seed=1).roles != build_split(PLAIN, protocol).roles
+
+
+def test_three_images_are_the_least():
+    three = make_catalog({"a": [1, 1], "b": [1]})
+    assert sorted(build_split(three, "random").roles) == ["test", "train", "val"]
+    two = make_catalog({"a": [1], "b": [1]})
+    with pytest.raises(SplitError, match="the role train needs at least one image"):
+        build_split(two, "random")
+
+
+# -- grouped --------------------------------------------------------------------------------------
+
+
+def test_grouped_meets_its_fractions_in_every_class():
+    split = build_split(GROUPED, "grouped")
+    for label, total, step in (("eosinophil", 200, 10), ("monocyte", 60, 5)):
+        for role, fraction in GROUPED_FRACTIONS.items():
+            n = sum(r.label == label for r in split.records_of(role))
+            assert abs(n - fraction * total) <= step
+
+
+def test_grouped_keeps_a_source_and_its_copies_in_one_role():
+    catalog = Catalog(
+        tuple(
+            # The first image of a source is the first of its neighbour too, byte for byte.
+            replace(r, sha256=f"{int(r.id[-11:-8]) // 2:064x}") if r.id.endswith("000.png") else r
+            for r in GROUPED.records
+        )
+    )
+    split = build_split(catalog, "grouped")
+    roles = {}
+    for (record, role), source in zip(pairs(split), split.sources, strict=True):
+        for key in (source, record.source, record.sha256):
+            assert roles.setdefault(key, role) == role
+    assert len(set(split.sources)) < len({r.source for r in catalog.records})
+
+
+@pytest.mark.parametrize(
+    ("n_sources", "served"),
+    [
+        (1, {"train"}),
+        (2, {"train", "test"}),
+        (3, {"train", "test", "val"}),
+        (4, {"train", "test", "val", "calib"}),
+    ],
+)
+def test_a_tiny_class_serves_training_then_test_then_validation(n_sources, served):
+    catalog = make_catalog({"common": [5] * 40, "rare": list(range(2, 2 + n_sources))})
+    split = build_split(catalog, "grouped")
+    assert {role for r, role in pairs(split) if r.label == "rare"} == served
+
+
+def test_the_largest_source_of_a_tiny_class_trains():
+    catalog = make_catalog({"common": [10] * 20, "rare": [2, 100, 3, 5]})
+    counts = audit_split(build_split(catalog, "grouped")).counts
+    assert {role: counts[role]["rare"] for role in ROLES} == {
+        "train": 100,
+        "test": 5,
+        "val": 3,
+        "calib": 2,
+    }
+
+
+def test_one_giant_source_does_not_leave_the_other_roles_bare():
+    catalog = make_catalog({"a": [500, 2, 2, 2, 2, 2], "b": [10] * 10})
+    counts = audit_split(build_split(catalog, "grouped")).counts
+    assert counts["train"]["a"] >= 500
+    assert all(counts[role]["a"] >= 2 for role in ROLES)
+
+
+def test_grouped_without_enough_sources():
+    with pytest.raises(SplitError, match="the role test needs at least one image") as caught:
+        build_split(make_catalog({"a": [50], "b": [50]}), "grouped")
+    assert "100 images of 2 sources" in caught.value.found
+
+
+@pytest.mark.parametrize("protocol", ["random", "grouped", "given"])
+def test_one_class_is_no_classifier(protocol):
+    with pytest.raises(SplitError, match="at least 2 classes"):
+        build_split(make_catalog({"a": [1] * 50}), protocol)
+    with pytest.raises(SplitError, match="at least 2 classes"):
+        build_split(Catalog(()), protocol)
+
+
+@pytest.mark.parametrize("protocol", ["kfold", "stratified", ""])
+def test_other_protocols_are_refused(protocol):
+    with pytest.raises(SplitError, match="random, grouped or given"):
+        build_split(PLAIN, protocol)
+
+
+# -- given ----------------------------------------------------------------------------------------
+
+
+def test_given_follows_the_split_column():
+    catalog = with_parts(PLAIN, lambda i, r: ROLES[i % 4])
+    split = build_split(catalog, "given")
+    assert [role for _, role in pairs(split)] == [r.split for r in split.catalog.records]
+
+
+@pytest.mark.parametrize(
+    ("parts", "carved"),
+    [
+        (("train", "test"), {"val", "calib"}),
+        (("train", "val", "test"), {"calib"}),
+        (("train", "calib", "test"), {"val"}),
+    ],
+)
+def test_given_carves_what_is_missing_out_of_training(parts, carved):
+    catalog = with_parts(GROUPED, lambda i, r: parts[int(r.source[-1]) % len(parts)])
+    split = build_split(catalog, "given")
+    n_train = sum(r.split == "train" for r in catalog.records)
+    for record, role in pairs(split):
+        assert role == record.split or (record.split == "train" and role in carved)
+    for role in carved:
+        assert abs(count(split)[role] - 0.1 * n_train) <= 10
+    trained = {source for s, source in zip(split.roles, split.sources, strict=True) if s == "train"}
+    for (_, role), source in zip(pairs(split), split.sources, strict=True):
+        assert role not in carved or source not in trained
+
+
+def test_given_names_what_lacks_a_part():
+    catalog = with_parts(PLAIN, lambda i, r: ("train", "test", "", "fold3")[min(i % 50, 3)])
+    with pytest.raises(SplitError) as caught:
+        build_split(catalog, "given")
+    assert "96 without" in caught.value.found
+    assert "(none)" in caught.value.found
+    assert "(fold3)" in caught.value.found
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_given_needs_both_ends(part):
+    other = "test" if part == "train" else "train"
+    with pytest.raises(SplitError, match=f"no {other}; parts {part}"):
+        build_split(with_parts(PLAIN, lambda i, r: part), "given")
+
+
+def test_given_with_a_training_part_too_small_to_carve():
+    catalog = make_catalog({"a": [5, 5], "b": [5]})
+    catalog = with_parts(catalog, lambda i, r: "train" if r.source == "a-0" else "test")
+    with pytest.raises(SplitError, match="the role val"):
+        build_split(catalog, "given")
+
+
+# -- k-fold ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 10])
+def test_every_record_is_tested_once_and_sources_stay_together(folds):
+    splits = build_kfold(GROUPED, folds)
+    assert len(splits) == folds
+    tested = Counter(r.id for split in splits for r in split.records_of("test"))
+    assert tested == Counter(r.id for r in GROUPED.records)
+    for split in splits:
+        assert (split.protocol, split.seed) == ("kfold", 42)
+        assert audit_split(split).verdict == "disjoint"
+        assert set(split.roles) == set(ROLES)
+        n_test = count(split)["test"]
+        assert abs(n_test - 260 / folds) <= 15
+
+
+def test_folds_depend_on_the_seed():
+    assert build_kfold(GROUPED, 3) == build_kfold(GROUPED, 3)
+    assert build_kfold(GROUPED, 3)[0].roles != build_kfold(GROUPED, 3, seed=1)[0].roles
+
+
+@pytest.mark.parametrize(
+    ("catalog", "folds"),
+    [
+        (GROUPED, 1),
+        (GROUPED, 0),
+        (make_catalog({"a": [5, 5], "b": [5, 5]}), 5),
+        (make_catalog({"a": [5] * 9}), 3),
+    ],
+)
+def test_kfold_needs_folds_classes_and_sources(catalog, folds):
+    with pytest.raises(SplitError, match="k-fold needs at least"):
+        build_kfold(catalog, folds)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "folds", "role"),
+    [
+        ({"a": [3, 3], "b": [2, 2, 2]}, 5, "test"),
+        ({"a": [3], "b": [3]}, 2, "val"),
+    ],
+)
+def test_kfold_refuses_to_leave_a_role_empty(sizes, folds, role):
+    with pytest.raises(SplitError, match=f"the role {role}") as caught:
+        build_kfold(make_catalog(sizes), folds)
+    assert caught.value.remedy == "use fewer folds, or add sources"
+
+
+# -- the split itself -----------------------------------------------------------------------------
+
+
+def test_records_of_a_role_in_order():
+    split = Split(PLAIN, ("train", "", "test", "train") + ("",) * 96, "given", 0)
+    assert split.records_of("train") == (PLAIN.records[0], PLAIN.records[3])
+    assert split.records_of("calib") == ()
+    assert len(split.records_of("")) == 97
+
+
+def test_rejected_files_stay_with_the_catalog():
+    catalog = Catalog(GROUPED.records[::-1], ("rejected",))
+    for split in (build_split(catalog, "grouped"), *build_kfold(catalog, 2)):
+        assert split.catalog == Catalog(GROUPED.records, ("rejected",))
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def test_a_saved_split_is_loaded_as_it_was(tmp_path):
+    catalog = with_parts(GROUPED, lambda i, r: "test" if i < 20 else "train")
+    catalog = Catalog(
+        tuple(
+            # Columns of the user's own may bear our names.
+            replace(r, extra={"role": "mine", "stain": "MGG"}, box=(1, 2, 3, 4))
+            for r in catalog.records
+        )
+    )
+    for protocol in ("random", "grouped"):
+        split = build_split(catalog, protocol, seed=7)
+        path = tmp_path / f"{protocol}.csv"
+        save_split(split, path)
+        loaded = load_split(path)
+        records = tuple(replace(r, extra={"stain": "MGG"}) for r in catalog.records)
+        assert loaded == replace(split, catalog=Catalog(records))
+        with path.open(newline="") as file:
+            header = next(csv.reader(file))
+        assert header[9:] == [
+            "role",
+            "protocol",
+            "seed",
+            "x_min",
+            "y_min",
+            "x_max",
+            "y_max",
+            "stain",
+        ]
+        audit = json.loads((tmp_path / f"{protocol}.audit.json").read_text())
+        assert audit == json.loads(json.dumps(audit_split(split).to_dict()))
+
+
+def test_every_protocol_is_loaded(tmp_path):
+    for protocol in PROTOCOLS:
+        split = replace(build_split(GROUPED, "grouped"), protocol=protocol)
+        save_split(split, tmp_path / "s.csv")
+        assert load_split(tmp_path / "s.csv") == split
+
+
+def test_rows_out_of_order_are_put_in_order(tmp_path):
+    split = build_split(GROUPED, "grouped")
+    save_split(split, tmp_path / "s.csv")
+    head, *rows = (tmp_path / "s.csv").read_text().splitlines()
+    (tmp_path / "s.csv").write_text("\n".join([head, *reversed(rows)]))
+    assert load_split(tmp_path / "s.csv") == split
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (",train,", ",Train,", "roles Train;"),
+        (",grouped,42", ",magic,42", "protocols magic"),
+        (",grouped,42", ",grouped,-1", "seeds -1"),
+        (",grouped,42", ",grouped,\u00b2", "seeds \u00b2"),
+        (",grouped,42", ",grouped,", "seeds $"),
+    ],
+)
+def test_loading_a_split_is_strict(tmp_path, old, new, found):
+    path = tmp_path / "s.csv"
+    save_split(build_split(GROUPED, "grouped"), path)
+    path.write_text(path.read_text().replace(old, new), encoding="utf-8")
+    with pytest.raises(SplitError) as caught:
+        load_split(path)
+    assert found.rstrip("$") in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("new", "found"),
+    [
+        (",random,42", "protocols grouped, random"),
+        (",grouped,43", "seeds 42, 43"),
+    ],
+)
+def test_one_protocol_and_seed_throughout(tmp_path, new, found):
+    path = tmp_path / "s.csv"
+    save_split(build_split(GROUPED, "grouped"), path)
+    path.write_text(path.read_text().replace(",grouped,42", new, 1))
+    with pytest.raises(SplitError, match=found):
+        load_split(path)
+
+
+def test_a_catalog_is_no_split(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("id,path,label,split,source,width,height,bytes,sha256\n")
+    with pytest.raises(CatalogError, match="no role, protocol, seed"):
+        load_split(path)
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError):
+        save_split(build_split(GROUPED, "grouped"), tmp_path / "file" / "s.csv")
+
+
+# -- audit ----------------------------------------------------------------------------------------
+
+
+def assign(catalog, roles, protocol="given"):
+    return Split(catalog, tuple(roles), protocol, 42)
+
+
+def test_known_sources_that_stay_together_are_disjoint():
+    split = build_split(GROUPED, "grouped")
+    audit = audit_split(split)
+    assert audit.verdict == "disjoint"
+    assert audit.sources_known
+    assert audit.shared == ()
+    assert audit.test_with_copy_in_training == 0
+    assert audit.n_left_aside == 0
+    assert (audit.protocol, audit.seed) == ("grouped", 42)
+    assert sum(n for role in audit.counts.values() for n in role.values()) == 260
+    assert sum(audit.n_sources.values()) == 32
+
+
+def test_unknown_sources_prove_nothing():
+    audit = audit_split(build_split(PLAIN, "random"))
+    assert audit.verdict == "unproven"
+    assert audit.shared == ()
+    assert not audit.sources_known
+    assert any("not known" in w and "drew single images" in w for w in audit.warnings)
+    assert audit.n_sources == {"train": 68, "val": 17, "calib": 0, "test": 15}
+    # A role that is meant to be empty is no reason to warn.
+    assert not any("in calib" in w for w in audit.warnings)
+
+
+def test_a_given_split_of_unknown_sources_does_not_claim_to_have_drawn():
+    catalog = with_parts(PLAIN, lambda i, r: ROLES[i % 4])
+    (warning,) = [w for w in audit_split(build_split(catalog, "given")).warnings if "known" in w]
+    assert "those of the data itself" in warning
+    assert "drew" not in warning
+
+
+@pytest.mark.parametrize("first", ROLES)
+@pytest.mark.parametrize("second", ROLES)
+def test_a_planted_source_across_two_roles_is_found(first, second):
+    clean = build_split(GROUPED, "grouped")
+    places = {role: clean.roles.index(role) for role in ROLES}
+    records = list(GROUPED.records)
+    planted = replace(records[places[first]], source=records[places[second]].source)
+    if first == second:
+        assert audit_split(clean).verdict == "disjoint"
+        return
+    # The planted image alone moves to the other one's source; its role stays.
+    records[places[first]] = planted
+    audit = audit_split(assign(Catalog(tuple(records)), clean.roles))
+    assert audit.verdict == "leaking"
+    (shared,) = audit.shared
+    assert set(shared.roles) == {first, second}
+    assert (shared.n_sources, shared.examples) == (1, (planted.source,))
+    assert shared.n_identical_files == 0
+    expected = 0
+    if {first, second} & {"test"} and {first, second} & {"train", "val"}:
+        in_test = [s == "test" for s in clean.roles]
+        expected = sum(
+            t and r.source == planted.source for t, r in zip(in_test, records, strict=True)
+        )
+    assert audit.test_with_copy_in_training == expected
+    assert any(f"1 sources lie in {shared.roles[0]}" in w for w in audit.warnings)
+    assert any("share a source with training" in w for w in audit.warnings) == bool(expected)
+
+
+def test_a_planted_byte_identical_copy_is_found_though_sources_are_unknown():
+    roles = ["train"] * 50 + ["val"] * 20 + ["test"] * 30
+    records = list(PLAIN.records)
+    records[99] = replace(records[99], sha256=records[0].sha256)
+    records[98] = replace(records[98], sha256=records[0].sha256)
+    audit = audit_split(assign(Catalog(tuple(records)), roles))
+    assert audit.verdict == "leaking"
+    (shared,) = audit.shared
+    assert shared.roles == ("train", "test")
+    assert shared.n_identical_files == 1
+    assert shared.examples[0].startswith("sha256:")
+    assert audit.test_with_copy_in_training == 2
+    assert "2 of 30 test images share a source with training." in audit.warnings
+
+
+def test_examples_are_three_at_most():
+    records = tuple(replace(r, source=f"p{i % 10}") for i, r in enumerate(PLAIN.records))
+    audit = audit_split(assign(Catalog(records), ["train"] * 50 + ["test"] * 50))
+    (shared,) = audit.shared
+    assert (shared.n_sources, shared.examples) == (10, ("p0", "p1", "p2"))
+    assert audit.test_with_copy_in_training == 50
+
+
+def test_left_aside_images_count_nowhere():
+    records = list(PLAIN.records)
+    records[99] = replace(records[99], sha256=records[0].sha256)
+    roles = ["train"] * 50 + ["val"] * 20 + ["test"] * 29 + [""]
+    audit = audit_split(assign(Catalog(tuple(records)), roles, "random"))
+    assert audit.verdict == "unproven"
+    assert audit.n_left_aside == 1
+    assert "1 images are left aside by protocol random." in audit.warnings
+    assert sum(n for role in audit.counts.values() for n in role.values()) == 99
+
+
+def test_absent_and_scarce_classes_are_told():
+    catalog = make_catalog({"a": [1] * 100, "b": [1] * 40, "c": [1] * 40})
+    roles = [
+        {"a": "test", "b": "test", "c": "train"}[r.label] if r.label != "b" or i % 2 else "train"
+        for i, r in enumerate(catalog.records)
+    ]
+    warnings = audit_split(assign(catalog, roles)).warnings
+    assert warnings == (
+        "No image of a in train.",
+        "No image of c in test.",
+        "Fewer than 30 test images of b: their intervals are wide.",
+    )
+
+
+def test_thirty_test_images_are_not_few():
+    for n, told in ((30, False), (29, True)):
+        catalog = make_catalog({"a": [1] * (n + 9), "b": [1] * (n + 9)})
+        roles = ["train" if int(r.source.split("-")[1]) < 9 else "test" for r in catalog.records]
+        warnings = audit_split(assign(catalog, roles)).warnings
+        assert bool(warnings) == told
+
+
+def test_an_audit_is_json():
+    audit = audit_split(build_split(PLAIN, "random"))
+    text = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
+    assert text["counts"]["train"] == audit.counts["train"]
+    assert set(text) == {
+        "protocol",
+        "seed",
+        "counts",
+        "n_sources",
+        "n_left_aside",
+        "sources_known",
+        "shared",
+        "test_with_copy_in_training",
+        "verdict",
+        "warnings",
+    }
