@@ -69,6 +69,7 @@ def measure_unevenness(labels, folds):
     return float(np.sqrt(np.mean((np.array(shares) - 1 / n_folds) ** 2)))
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class in y")
 @pytest.mark.parametrize("n_folds", [3, 5])
 def test_folds_are_as_even_as_those_of_stratified_group_k_fold(n_folds):
     ours, theirs = [], []
@@ -91,5 +92,4 @@ def test_folds_are_as_even_as_those_of_stratified_group_k_fold(n_folds):
         for k, (_, test) in enumerate(witness.split(labels, labels, sources)):
             folds[test] = k
         theirs.append(measure_unevenness(labels, folds))
-    assert np.mean(ours) <= 1.1 * np.mean(theirs)
-    print(n_folds, np.mean(ours), np.mean(theirs))
+    assert np.mean(ours) <= 1.05 * np.mean(theirs)

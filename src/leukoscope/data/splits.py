@@ -181,7 +181,7 @@ def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Sp
     Sources stay together throughout, and every record is tested exactly once.
 
     Raises `SplitError` for fewer than two folds or classes, fewer sources than folds, or sources
-    so few that a fold, or training or validation beside it, would be empty.
+    so few that training or validation beside a fold would be empty.
     """
     sources = set(group_sources(catalog))
     if folds < 2 or len(sources) < folds or len(catalog.classes) < 2:
@@ -212,8 +212,9 @@ def _assign_groups(
     """Share whole sources out among roles, classes balanced: greedy, the largest first.
 
     Each source goes where the squared distance of the class counts from their targets, relative
-    to the class's size, falls most. Before that, the rarest class's sources are dealt one to each
-    role in the order of `fractions`, so that no role goes without a class that can be spared.
+    to the class's size, falls most; among equals, to the emptiest. Before that, where the shares
+    are unequal, the sources of each class, the rarest first, are dealt one to each role in the
+    order of `fractions`, so that no small role goes without a class that can be spared.
     """
     names = group_sources(catalog)
     classes = {label: k for k, label in enumerate(catalog.classes)}
@@ -233,7 +234,9 @@ def _assign_groups(
     order = order[np.argsort(-counts_GK[order].sum(axis=1), kind="stable")]
     chosen = np.full(len(groups), -1)
     sources_K = (counts_GK > 0).sum(axis=0)
-    for k in np.argsort(sources_K, kind="stable"):
+    # Equal shares (folds) spread a class without dealing, and more evenly.
+    dealt = np.argsort(sources_K, kind="stable") if np.ptp(shares_R) > 0 else ()
+    for k in dealt:
         needy = [r for r in range(len(shares_R)) if have_RK[r, k] == 0]
         free = [g for g in order[::-1] if chosen[g] < 0 and counts_GK[g, k] > 0]
         # The smallest will do: the largest are needed to meet the targets. Of the smallest the
@@ -247,7 +250,7 @@ def _assign_groups(
         gap_RK = (have_RK - target_RK) / total_K
         step_K = counts_GK[g] / total_K
         gain_R = ((gap_RK + step_K) ** 2 - gap_RK**2).sum(axis=1)
-        r = int(np.argmin(gain_R))
+        r = int(np.lexsort((have_RK.sum(axis=1), gain_R.round(12)))[0])
         chosen[g] = r
         have_RK[r] += counts_GK[g]
     roles = list(fractions)

@@ -9,6 +9,7 @@ from leukoscope.data import readers
 from leukoscope.data.readers import SPLIT_NAMES, Candidate, Rejected, find_candidates
 from leukoscope.errors import CatalogError
 
+NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 NEEDS_BYTE_NAMES = pytest.mark.skipif(
     sys.platform in ("darwin", "win32"), reason="this file system takes Unicode names only"
 )
@@ -190,7 +191,7 @@ def test_links_to_folders_and_files_are_followed_once(tmp_path):
     assert passed == {"AAA": "hidden"}
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+@NEEDS_PIPES
 def test_pipes_and_sockets_are_never_opened(tmp_path, monkeypatch):
     touch(tmp_path, "EOS/1.jpg")
     os.mkfifo(tmp_path / "EOS" / "pipe.jpg")
@@ -469,6 +470,7 @@ def test_rows_that_do_not_fit_are_told(tmp_path):
     assert [e.path for e in entries[1:4]] == ["t.csv, row 3", "t.csv, row 4", "t.csv, row 5"]
 
 
+@NEEDS_PIPES
 def test_a_pipe_in_a_table_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (entry,) = find_candidates(write_table(tmp_path, "path,label\npipe.jpg,EOS\n"))

@@ -154,7 +154,7 @@ def test_one_giant_source_does_not_leave_the_other_roles_bare():
 
 
 def test_grouped_without_enough_sources():
-    with pytest.raises(SplitError, match="the role test needs at least one image") as caught:
+    with pytest.raises(SplitError, match="the role val needs at least one image") as caught:
         build_split(make_catalog({"a": [50], "b": [50]}), "grouped")
     assert "100 images of 2 sources" in caught.value.found
 
@@ -262,16 +262,21 @@ def test_kfold_needs_folds_classes_and_sources(catalog, folds):
         build_kfold(catalog, folds)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "folds", "role"),
-    [
-        ({"a": [3, 3], "b": [2, 2, 2]}, 5, "test"),
-        ({"a": [3], "b": [3]}, 2, "val"),
-    ],
-)
-def test_kfold_refuses_to_leave_a_role_empty(sizes, folds, role):
-    with pytest.raises(SplitError, match=f"the role {role}") as caught:
-        build_kfold(make_catalog(sizes), folds)
+def test_as_many_sources_as_folds_leave_no_fold_empty():
+    splits = build_kfold(make_catalog({"a": [3, 3], "b": [2, 2, 2]}), 5)
+    assert sorted(count(split)["test"] for split in splits) == [2, 2, 2, 3, 3]
+
+
+def test_a_rare_class_is_in_as_many_folds_as_it_has_sources():
+    catalog = make_catalog({"common": [5] * 40, "rare": [1, 4, 2]})
+    splits = build_kfold(catalog, 5)
+    with_rare = [any(r.label == "rare" for r in s.records_of("test")) for s in splits]
+    assert sum(with_rare) == 3
+
+
+def test_kfold_refuses_to_leave_validation_empty():
+    with pytest.raises(SplitError, match="the role val") as caught:
+        build_kfold(make_catalog({"a": [3], "b": [3]}), 2)
     assert caught.value.remedy == "use fewer folds, or add sources"
 
 
