@@ -44,6 +44,7 @@ from leukoscope.runfolder import (
     collect_provenance,
     hash_file,
     read_json,
+    remove_leftovers,
     replacing,
     write_json,
 )
@@ -214,6 +215,8 @@ def _open_run(run: RunFolder, split: Split, recipe: Recipe, resume: bool) -> Non
             "a checkpoint or a trained network",
             "go on with it by --resume, or choose another --out",
         )
+    for folder in (run.path, run.pack):
+        remove_leftovers(folder)
     save_split(split, run.split)
     write_json(run.recipe, recipe.model_dump(mode="json") | {"hash": recipe.hash()})
     write_json(

@@ -241,16 +241,12 @@ def test_everything_public_has_a_docstring(path):
     assert bare == []
 
 
-RETURNING_CHECKS = {"check_scores"}
-"""Returns the weights that stand for None; to be renamed."""
-
-
 @pytest.mark.parametrize("path", FILES, ids=get_name)
 def test_names_keep_their_promise(path):
     assert path.stem not in {"utils", "common", "helpers", "misc"}
     tree = parse(path)
     for name, node in list_public(tree.body):
-        if name.startswith("check_") and name not in RETURNING_CHECKS:
+        if name.startswith("check_"):
             returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
             assert not any(returned), f"{name} raises or returns nothing"
 

@@ -172,7 +172,7 @@ def test_a_file_is_replaced_at_once(tmp_path):
     write_text(path, "old")
     with replacing(path) as temporary:
         assert temporary.parent == path.parent
-        assert temporary.suffix == ".txt"
+        assert temporary.suffix == ".tmp"
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"

@@ -98,7 +98,7 @@ def split(
     out: Annotated[Path, typer.Option(help="Split to write; its audit lies beside it.")] = Path(
         "split.csv"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0, max=2**31)] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0, max=2**31 - 1)] = 42,
     folds: Annotated[int, typer.Option(help="Number of folds (kfold).", min=2)] = 5,
 ) -> None:
     """Give every image a role: train, val, calib or test."""

@@ -10,8 +10,10 @@ number: that of independent images with the same variance as the ratio over sour
 (Korn and Graubard 1998; with Wilson's form, Franco et al. 2019), reduced by (z / t)^2 for the
 degrees of freedom. These are (sum u^2)^2 / sum u^4 of the sources' residuals u, at most S - 1:
 if all errors lie in one source, the spread between sources is hardly known, and the interval
-says so. Where nothing varies between sources (all right, all wrong, one source) the effective
-number is Kish's number of sources. No proportion ever has an interval of width 0.
+says so. The effective number never falls below Kish's number of sources (less its own degrees of
+freedom): worse than copies that are always right or wrong together it cannot be. That is also
+what counts where nothing varies between sources (all right, all wrong, one source). No
+proportion ever has an interval of width 0.
 
 The other figures take their variance from a bootstrap over sources. Those with two ends
 (averages over classes, F1, areas, and MCC and kappa between -1 and 1) turn it into an effective
@@ -182,12 +184,13 @@ def _compute_ratio(
         return wilson(float(top_S.sum()), n, level)
     p = float(top_S.sum()) / n
     u2 = float(((top_S - p * bottom_S) ** 2).sum())
-    if u2 < _NOTHING * n:
-        effective = n * n / float((bottom_S**2).sum())
-    else:
+    # Kish's number: as if all images of a source were always right or wrong together.
+    effective = n * n / float((bottom_S**2).sum())
+    if u2 >= _NOTHING * n:
         variance = len(bottom_S) / (len(bottom_S) - 1) * u2 / (n * n)
         shrink = _shrink(_compute_freedom(top_S, bottom_S), level)
-        effective = max(1.0, min(n, p * (1 - p) / variance) * shrink)
+        least = effective * _shrink(len(bottom_S) - 1, level)
+        effective = max(1.0, least, min(n, p * (1 - p) / variance) * shrink)
     found = wilson(p * effective, effective, level)
     return Interval(p, found.low, found.high)
 
@@ -218,7 +221,9 @@ def _bound_replicates(
     p = min(max((value - low_end) / width, 0.0), 1.0)  # an area may be 1 + 1e-16
     effective = behind
     if spread >= _NOTHING**2 and 0 < p < 1:
-        effective = max(1.0, p * (1 - p) / (spread / width**2) * _shrink(freedom, level))
+        least = behind * _shrink(behind - 1, level)
+        shrink = _shrink(freedom, level)
+        effective = max(1.0, least, p * (1 - p) / (spread / width**2) * shrink)
     found = wilson(p * effective, effective, level)
     low, high = low_end + width * found.low, low_end + width * found.high
     return Interval(value, min(low, value), max(high, value))

@@ -77,7 +77,7 @@ def compute_metrics(
     >>> figures["accuracy"], figures["recall/a"]
     (1.0, 1.0)
     """
-    weights_N = check_scores(labels_N, probabilities_NK, len(classes), weights_N)
+    weights_N = normalise_weights(labels_N, probabilities_NK, len(classes), weights_N)
     kept_N = weights_N > 0
     y_N, w_N = labels_N[kept_N], weights_N[kept_N]
     p_NK = probabilities_NK[kept_N].astype(np.float64)
@@ -200,7 +200,7 @@ def compute_ece(
     return float((mass_M * np.abs(confidence_M - accuracy_M)).sum() / mass_M.sum())
 
 
-def check_scores(
+def normalise_weights(
     labels_N: NDArray[np.int64],
     probabilities_NK: NDArray[np.float64],
     classes_count: int,

@@ -119,8 +119,8 @@ def build_spec(
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         raise ConfigError(
             f"model.preset must be one of {', '.join(PRESETS)}",
-            repr(preset),
-            f"did you mean {near[0]!r}?" if near else "choose one of these",
+            repr(preset) + (f" (did you mean {near[0]!r}?)" if near else ""),
+            "choose one of these",
         )
     spec = replace(PRESETS[preset], n_classes=n_classes, image_size=image_size)
     rates = {

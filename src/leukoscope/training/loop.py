@@ -247,7 +247,8 @@ class _Loop:
         device = self.accelerator.device
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), device=device, dtype=torch.int64)
-        pieces = np.array_split(rows, recipe.train.accumulate)
+        # A short last batch is cut into fewer pieces: batch norm needs two images in each.
+        pieces = np.array_split(rows, min(recipe.train.accumulate, max(1, len(rows) // 2)))
         for number, piece in enumerate(pieces, start=1):
             images = load_batch(self.data.pack_NHWC, piece, device)
             labels = torch.from_numpy(self.data.labels_N[piece]).to(device)

@@ -8,11 +8,11 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.metrics import (
     OVERALL,
     PER_CLASS,
-    check_scores,
     compute_calibration_bins,
     compute_confusion,
     compute_ece,
     compute_metrics,
+    normalise_weights,
 )
 
 CLASSES = ("basophil", "eosinophil", "monocyte")
@@ -170,4 +170,4 @@ def test_unfit_input_is_refused(labels, p, weights, found):
 
 def test_one_class_is_no_classifier():
     with pytest.raises(DataError, match="at least 2"):
-        check_scores(np.zeros(1, int), np.ones((1, 1)), 1)
+        normalise_weights(np.zeros(1, int), np.ones((1, 1)), 1)

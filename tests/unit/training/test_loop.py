@@ -329,3 +329,10 @@ def test_an_unwritable_folder_keeps_what_was_there(data, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="disk is full"):
         run_loop(data, make_recipe(), tmp_path / "a")
     assert run.checkpoint.read_bytes() == content
+
+
+def test_a_short_last_batch_is_cut_into_fewer_pieces(data, tmp_path):
+    short = TrainingData(data.pack_NHWC, data.labels_N, data.train_rows[:27], data.val_rows, 3)
+    recipe = make_recipe(train={"epochs": 1, "accumulate": 6})  # batches of 12, 12 and 3
+    _, history = run_loop(short, recipe, tmp_path / "a")
+    assert math.isfinite(history[0].train_loss)
