@@ -15,9 +15,7 @@ demo: $(VENV)/.train
 	$(BIN)/leukoscope demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
 test: lint
-	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/python -m pytest --cov --cov-report= --durations=10
-	$(BIN)/coverage report
+	$(BIN)/python -m pytest --cov --cov-report=term-missing --durations=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -113,6 +113,7 @@ class _State:
     best_epoch: int = 0
     plateau: dict[str, float] = field(default_factory=dict)
     averaged: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
     identity: str = ""
@@ -166,6 +167,8 @@ class _Loop:
         self.accelerator, self.reporter = accelerator, reporter
         self.state = _State(identity=identity)
         self.plateau = Plateau(recipe.optim)
+        # Sums over an epoch want all the digits there are; Apple's GPUs have no float64.
+        self.real = torch.float32 if accelerator.device.type == "mps" else torch.float64
         train = recipe.train
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.recompute = train.recompute
@@ -188,7 +191,7 @@ class _Loop:
         """Take the steps of the current epoch that are still to be taken."""
         state, train = self.state, self.recipe.train
         device = self.accelerator.device
-        loss_sum = torch.tensor(state.loss_sum, device=device, dtype=torch.float64)
+        loss_sum = torch.tensor(state.loss_sum, device=device, dtype=self.real)
         correct = torch.tensor(state.correct, device=device)
         started, seconds = time.monotonic(), state.seconds
         self.forward.train()
@@ -199,7 +202,7 @@ class _Loop:
             processes=self.accelerator.num_processes,
         ):
             loss, hits = self._train_step(rows)
-            loss_sum += loss.double() * len(rows)
+            loss_sum += loss.to(self.real) * len(rows)
             correct += hits
             state.step += 1
             state.seen += len(rows)
@@ -280,7 +283,7 @@ class _Loop:
         started = time.monotonic()
         totals = torch.tensor(
             [state.loss_sum, state.correct, state.seen],
-            dtype=torch.float64,
+            dtype=self.real,
             device=self.accelerator.device,
         )
         loss_sum, correct, seen = self.accelerator.reduce(totals).tolist()
@@ -339,7 +342,7 @@ class _Loop:
                 buffer.copy_(broadcast(buffer))
         network.eval()
         share = self.data.val_rows[accelerator.process_index :: accelerator.num_processes]
-        totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        totals = torch.zeros(2, dtype=self.real, device=accelerator.device)
         for start in range(0, len(share), 64):
             rows = share[start : start + 64]
             images = load_batch(self.data.pack_NHWC, rows, accelerator.device)
@@ -371,7 +374,7 @@ class _Loop:
         self.last_saved = time.monotonic()
         totals = torch.tensor(
             [self.state.loss_sum, self.state.correct, self.state.seen],
-            dtype=torch.float64,
+            dtype=self.real,
             device=self.accelerator.device,
         )
         if self.accelerator.num_processes > 1:
@@ -385,6 +388,8 @@ class _Loop:
             self.state.averaged = int(self.average.n_averaged)
         plateau = {"lr": self.plateau.lr, "best": self.plateau.best, "waited": self.plateau.waited}
         self.state.plateau = plateau
+        if self.accelerator.scaler is not None:  # fp16 only
+            self.state.scaler = self.accelerator.scaler.state_dict()
         state = asdict(self.state)
         state["loss_sum"], state["correct"], state["seen"] = totals.tolist()
         save_tensors(self.run.checkpoint, tensors, state)
@@ -410,6 +415,8 @@ class _Loop:
         if self.average is not None:
             load_weights(self.average.module, take_prefix(tensors, "average."), path)
             self.average.n_averaged.fill_(state.averaged)
+        if self.accelerator.scaler is not None and state.scaler:
+            self.accelerator.scaler.load_state_dict(state.scaler)
         self.plateau.lr = state.plateau["lr"]
         self.plateau.best = state.plateau["best"]
         self.plateau.waited = int(state.plateau["waited"])
