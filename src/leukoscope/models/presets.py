@@ -7,10 +7,10 @@ from leukoscope.errors import ConfigError
 from leukoscope.models.coatnet import CoAtNetSpec, StageSpec
 
 
-def _stages(
+def build_stages(
     depths: tuple[int, ...], widths: tuple[int, ...], head_width: int
 ) -> tuple[StageSpec, ...]:
-    """Two MBConv stages, then transformers with heads of `head_width` channels."""
+    """Return two MBConv stages, then transformers with heads of `head_width` channels."""
     return tuple(
         StageSpec("mbconv", depth, width)
         if position < 2
@@ -26,7 +26,7 @@ def _paper(
         name=name,
         family="paper",
         stem_width=stem_width,
-        stages=_stages(depths, widths, head_width=32),
+        stages=build_stages(depths, widths, head_width=32),
         activation="gelu",
         se_ratio=0.25,
         stride_place="expand",
@@ -66,7 +66,7 @@ _PICO = CoAtNetSpec(
     name="coatnet-pico",
     family="paper",
     stem_width=16,
-    stages=_stages((1, 2, 3, 1), (32, 64, 160, 256), head_width=32),
+    stages=build_stages((1, 2, 3, 1), (32, 64, 160, 256), head_width=32),
     activation="silu",
     se_ratio=0.0,
     stride_place="expand",
@@ -78,7 +78,7 @@ _NANO = CoAtNetSpec(
     name="coatnet-nano",
     family="paper",
     stem_width=32,
-    stages=_stages((2, 3, 5, 2), (64, 128, 224, 384), head_width=32),
+    stages=build_stages((2, 3, 5, 2), (64, 128, 224, 384), head_width=32),
     activation="silu",
     se_ratio=0.25,
     stride_place="expand",
