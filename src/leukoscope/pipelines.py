@@ -27,6 +27,7 @@ from leukoscope.data.catalog import (
     save_catalog,
     save_rejected,
 )
+from leukoscope.data.readers import WRAPPER_NAMES
 from leukoscope.data.sources import group_sources, sources_known
 from leukoscope.data.splits import (
     Protocol,
@@ -611,7 +612,7 @@ def _build_study(
     origin = read_json(folder.require(folder.provenance, "leukoscope train"))
     recipe = read_json(folder.recipe)
     return Study(
-        title=f"Evaluation of {folder.path.resolve().name} on {data_name}",
+        title=f"Evaluation on {data_name}",
         data_name=data_name,
         role=role,
         protocol=protocol,
@@ -621,6 +622,7 @@ def _build_study(
         compare=_list_others(folder, out),
         warnings=warnings,
         provenance={
+            "Run": str(folder.path.resolve().name),
             "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px, best epoch"
             f" {model['best_epoch']} of {len(history)}",
             "Recipe": f"{recipe['name']} ({recipe['hash']})",
@@ -754,8 +756,9 @@ def _require_train_extra() -> None:
 
 def _name_data(split: Split) -> str:
     """Name a data set by the folder that its images share."""
-    common = os.path.commonpath([record.path.parent for record in split.catalog.records])
-    return Path(common).name or "images"
+    common = Path(os.path.commonpath([record.path.parent for record in split.catalog.records]))
+    named = [part for part in common.parts if part.casefold() not in WRAPPER_NAMES]
+    return named[-1] if len(named) > 1 else "images"
 
 
 def _safe_name(path: Path) -> str:

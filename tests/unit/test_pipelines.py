@@ -173,7 +173,7 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
     # The other evaluation of the same run stands beside it.
     assert [entry["name"] for entry in report["compare"]] == [
         "other lab, test (this report)",
-        "cells, test",
+        "discs0, test",  # "cells" alone would name nothing
     ]
 
 

@@ -1,4 +1,4 @@
-"""Honest floors: what methods reach that cannot see a cell's shape, on the same test images.
+"""Honest floors: what methods reach that know nothing of cells, on the same test images.
 
 Axes: N images, H height, W width, C colour channel (RGB). A network that does not beat the
 colour histogram has not been shown to look at cells. What this file does not do: it reads no

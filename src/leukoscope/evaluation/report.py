@@ -152,7 +152,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     (
         "Floor",
-        "What a method reaches that cannot see a cell's shape. A network has to be clearly better"
+        "What a method reaches that knows nothing of cells. A network has to be clearly better"
         " to have shown anything.",
     ),
     (
@@ -306,7 +306,7 @@ def render_text(content: ReportContent) -> str:
         ["", *names],
     )
     if content.floors:
-        lines += _head("Floors: what methods reach that cannot see a cell's shape")
+        lines += _head("Floors: what methods reach that know nothing of cells")
         lines += _align(
             [
                 [FLOOR_NAMES.get(name, name), *_cells(floor.accuracy), floor.description]
@@ -408,20 +408,21 @@ def _cells(interval: Interval) -> list[str]:
     return ["–" if math.isnan(x) else f"{x:.4f}" for x in values]
 
 
-def _per_hundred(value: float) -> str:
-    """Word a share as so many of 100; `100` and `0` only where they are exact."""
-    text = f"{100 * value:.0f}"
-    if text in ("0", "100") and value not in (0, 1):
-        text = f"{min(99.9, max(0.1, 100 * value)):.1f}"
-    return text
+def _per_hundred(*values: float) -> list[str]:
+    """Word shares as so many of 100, all with a decimal where one of them needs it: `100` and `0`
+    stand only where they are exact."""
+    if all(f"{100 * x:.0f}" not in ("0", "100") or x in (0, 1) for x in values):
+        return [f"{100 * x:.0f}" for x in values]
+    return [
+        f"{x:.0f}" if x in (0, 100) else f"{min(99.9, max(0.1, x)):.1f}"
+        for x in (100 * v for v in values)
+    ]
 
 
 def _word_headline(content: ReportContent) -> str:
     accuracy = content.intervals["accuracy"]
-    return (
-        f"{_per_hundred(accuracy.value)} of 100 cells named right, 95 % interval"
-        f" {_per_hundred(accuracy.low)} to {_per_hundred(accuracy.high)}."
-    )
+    value, low, high = _per_hundred(accuracy.value, accuracy.low, accuracy.high)
+    return f"{value} of 100 cells named right, 95 % interval {low} to {high}."
 
 
 def _word_basis(content: ReportContent) -> str:

@@ -251,7 +251,7 @@ def test_what_the_network_adds_in_words(network, phrase):
                          (0.99999, "99.9"), (0.004, "0.4"), (0.00001, "0.1")],
 )  # fmt: skip
 def test_certainty_is_said_only_where_it_is_exact(value, words):
-    assert room._per_hundred(value) == words
+    assert room._per_hundred(value) == [words]
 
 
 def test_per_cent_only_exact_at_the_ends():
@@ -269,3 +269,9 @@ def test_unfit_content_is_refused():
         make_content(confusion=((1, 2),))
     with pytest.raises(DataError, match="first is accuracy"):
         make_content(intervals={})
+
+
+def test_shares_of_one_sentence_have_the_same_decimals():
+    assert room._per_hundred(0.94, 0.91, 0.957) == ["94", "91", "96"]
+    assert room._per_hundred(0.994, 0.989, 0.997) == ["99.4", "98.9", "99.7"]
+    assert room._per_hundred(1.0, 0.98, 1.0) == ["100", "98", "100"]
