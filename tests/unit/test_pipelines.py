@@ -94,6 +94,12 @@ def test_any_kind_of_data_becomes_a_split(tmp_path, disc_folder, split):
         assert counts == {role: split.roles.count(role) for role in set(split.roles)}
 
 
+def test_data_are_named_by_a_folder_that_names_something(tmp_path):
+    for folder, name in (("lab/images", "lab"), ("pbc", "pbc"), ("images", tmp_path.name)):
+        split = pipelines.split_catalog(pipelines.scan_images(save_discs(tmp_path / folder, 4)))
+        assert pipelines._name_data(split) == name
+
+
 def test_a_run_folder_holds_the_whole_story(trained, split):
     folder = trained.folder
     names = {path.name for path in folder.path.iterdir()}
@@ -173,7 +179,7 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
     # The other evaluation of the same run stands beside it.
     assert [entry["name"] for entry in report["compare"]] == [
         "other lab, test (this report)",
-        "discs0, test",  # "cells" alone would name nothing
+        "cells, test",
     ]
 
 
