@@ -95,7 +95,7 @@ def paint_cells(
 
 
 def save_painted(
-    folder: Path,
+    folder: str | Path,
     n_sources: int = 160,
     *,
     copies: int = 4,
@@ -113,6 +113,7 @@ def save_painted(
     Raises `ConfigError` on a wrong argument, and `StorageError` if the folder cannot be written
     or holds anything but a set of the same arguments; nothing is overwritten then.
     """
+    folder = Path(folder)
     _check_arguments(n_sources, copies, size_px, seed)
     arguments = {
         "copies": copies,
