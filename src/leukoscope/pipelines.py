@@ -481,7 +481,8 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
         table=scores.take(rows),
         pack_NHWC=pack,
         rows=rows,
-        ignores_sources=home.protocol == "random" or not audit.sources_known,
+        # Where the data's own parts decide, nobody drew single images.
+        ignores_sources=home.protocol != "given" and not audit.sources_known,
         study=_build_study(
             folder,
             home.catalog.records,

@@ -36,6 +36,10 @@ SAMPLE_PX = 160
 """Side of an image on a sheet of samples."""
 
 
+SUSPICIOUS_GAP = 0.01
+"""A floor this close to the network, in accuracy, is a sign of copies."""
+
+
 @dataclass(frozen=True)
 class Study:
     """What an evaluation is about, apart from the scores themselves.
@@ -62,14 +66,15 @@ def judge_split(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Turn `unproven` into `suspect` where the figures themselves speak of copies.
 
-    That is so when the split drew single images of unknown source, and a floor is not shown to be
-    worse than the network (its interval reaches the network's): without copies in training,
-    neither colours alone nor a thumbnail's nearest neighbour come that far.
+    That is so when the split drew single images of unknown source, and a floor that clearly beats
+    the majority class comes within a point of the network: without copies in training, neither
+    colours alone nor a thumbnail's nearest neighbour come that far.
     """
-    if verdict != "unproven" or not ignores_sources:
+    if verdict != "unproven" or not ignores_sources or "majority" not in floors:
         return verdict, ()
     best = max(floors.values(), key=lambda floor: floor.accuracy.value)
-    if best.name == "majority" or best.accuracy.high < network.low:
+    learned = best.accuracy.low > floors["majority"].accuracy.high
+    if not learned or best.accuracy.value < network.value - SUSPICIOUS_GAP:
         return verdict, ()
     return "suspect", (
         f"The floor “{FLOOR_NAMES[best.name]}” reaches {format_percent(best.accuracy.value)};"
