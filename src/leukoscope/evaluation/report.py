@@ -451,7 +451,7 @@ def _word_added(content: ReportContent) -> str:
         return f"The network is {-points:.1f} points worse than {shown}."
     return (
         f"The network lies {abs(points):.1f} points {'above' if points >= 0 else 'below'} {shown};"
-        " the intervals overlap, so it is not shown to add anything."
+        " the intervals overlap, so on these images the difference is uncertain."
     )
 
 
