@@ -59,9 +59,8 @@ _HEMATOLOGY = CoAtNetSpec(
     n_classes=4,
 )
 
-# Ours, for CPUs: the paper's layout, thin where the map is large (memory traffic, not arithmetic,
-# is what a CPU pays for there) and wide where it is small. SiLU, because it costs half of GELU in
-# fp32; no squeeze-excite in pico, whose two passes over the map cost more time than they add.
+# Ours, for CPUs: the paper's layout, thin where the map is large and wide where it is small, with
+# SiLU for GELU and, in pico, no squeeze-excite. Rates: LAB_NOTES, "A compact network for CPUs".
 _PICO = CoAtNetSpec(
     name="coatnet-pico",
     family="paper",
