@@ -1,46 +1,379 @@
-"""Which images come from one source: by the source column and by identical bytes.
+"""Which images are copies of one source: by column, by bytes, and by what the pixels show.
 
-What this file does not do (yet): it does not look at pixels, so rotated, cropped or re-encoded
-copies of unknown source stay unknown. `sources_known` says whether that can matter.
+`find_sources` compares every image with its most similar ones and keeps the evidence:
+`fingerprints` describes an image, `copies` judges a pair, `links` chooses pairs and builds
+groups. `group_sources` is what splits and intervals ask: which rows belong together.
+
+What this file does not do: it reads no roles (`splits`) and judges no data set (`audit`).
 """
 
+import csv
+import io
+import math
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
 
-from leukoscope.data.catalog import Catalog
+from leukoscope.data.catalog import Catalog, ImageRecord, save_catalog
+from leukoscope.errors import CatalogError
+from leukoscope.runfolder import write_json, write_text
+
+FIELD_COLUMN = "field_group"
+"""Catalog column for images that show parts of one microscope field without being copies; blank
+where an image overlaps with nothing else."""
+
+SOURCE_PREFIX = "px-"
+"""Sources found in the pixels are named by this and 12 digits of the smallest content hash."""
+
+FIELD_PREFIX = "field-"
+
+
+# -- what belongs together ------------------------------------------------------------------------
 
 
 def group_sources(catalog: Catalog) -> tuple[str, ...]:
     """Return one source name per record.
 
-    Records share a source when they share the source column or the image's bytes, transitively
-    (all cells cut from one file belong together). The name is the smallest source string of the
-    group, or `sha256:` and 16 digits where there is none; it does not depend on the order of rows.
+    Records share a source when they share the source column, the image's bytes or the field that
+    `find_sources` saw them overlap in, transitively (all cells cut from one file belong
+    together). The name is the smallest source string of the group, or `sha256:` and 16 digits
+    where there is none; it does not depend on the order of rows.
     """
     parent: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
     for record in catalog.records:
         file_key = f"bytes {record.sha256}"
-        find(file_key)
+        _find(parent, file_key)
         if record.source:
-            parent[find(file_key)] = find(f"source {record.source}")
+            _join(parent, file_key, f"source {record.source}")
+        field = record.extra.get(FIELD_COLUMN, "")
+        # Another table may have a column of this name; only our own values join anything.
+        if field.startswith(FIELD_PREFIX):
+            _join(parent, file_key, f"field {field}")
     names: dict[str, list[str]] = defaultdict(list)
     for record in catalog.records:
-        root = find(f"bytes {record.sha256}")
+        root = _find(parent, f"bytes {record.sha256}")
         # "source" sorts behind "bytes": a known name goes first all the same.
         names[root].append(record.source or f"sha256:{record.sha256[:16]}")
     chosen = {
         root: min(group, key=lambda name: (name.startswith("sha256:"), name))
         for root, group in names.items()
     }
-    return tuple(chosen[find(f"bytes {record.sha256}")] for record in catalog.records)
+    return tuple(chosen[_find(parent, f"bytes {record.sha256}")] for record in catalog.records)
 
 
 def sources_known(catalog: Catalog) -> bool:
     """Tell whether every record has a source; identical bytes alone do not count as knowledge."""
     return all(record.source for record in catalog.records)
+
+
+# -- evidence -------------------------------------------------------------------------------------
+
+LinkKind = Literal["near", "geometric", "overlap"]
+"""`near`: the same picture, re-encoded, resized or mildly recoloured. `geometric`: a copy that was
+turned, flipped, sheared, shifted or cropped. `overlap`: two pictures of one microscope field that
+share a part; not copies of one picture, so they do not make a source."""
+
+LINK_KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
+
+Affine = tuple[float, float, float, float, float, float]
+"""Rows `(a, b, c), (d, e, f)`: x' = a x + b y + c, y' = d x + e y + f, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Two image files that show the same pixels, and the evidence.
+
+    `first` and `second` are content hashes (SHA-256, `first < second`). `inliers` counts matched
+    local features that obey one affine map; `overlap_frac` (0 to 1) is the shared area as a share
+    of the smaller picture content; `agreement_frac` (0 to 1) is the share of that area where the
+    two agree locally after warping; `contradiction_frac` (0 to 1) is the area where one shows
+    content and the other's fill says that its picture had ended. `matrix` maps `first` to
+    `second`, in pixels of the stored images after EXIF rotation. `accepted` is False for a copy
+    that the rest of its two groups did not support; such a link joins nothing.
+    """
+
+    first: str
+    second: str
+    kind: LinkKind
+    inliers: int
+    overlap_frac: float
+    agreement_frac: float
+    contradiction_frac: float
+    matrix: Affine
+    accepted: bool = True
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the map flips the picture over."""
+        a, b, _, d, e, _ = self.matrix
+        return a * e - b * d < 0
+
+    @property
+    def scale(self) -> float:
+        """Linear magnification from `first` to `second`."""
+        a, b, _, d, e, _ = self.matrix
+        return math.sqrt(abs(a * e - b * d))
+
+    @property
+    def rotation_deg(self) -> float:
+        """Turn of the x axis, -180 to 180, clockwise as seen on screen; after unflipping the
+        y axis where the map is mirrored."""
+        a, _, _, d, _, _ = self.matrix
+        return math.degrees(math.atan2(d, a))
+
+    @property
+    def shear(self) -> float:
+        """How far the y axis leans from the perpendicular of the x axis: 0 for a rigid map."""
+        a, b, _, d, e, _ = self.matrix
+        determinant = a * e - b * d
+        return (a * b + d * e) / determinant if determinant else math.inf
+
+    def describe(self) -> str:
+        """Word the map for a person.
+
+        >>> link = Link("a", "b", "near", 90, 1.0, 1.0, 0.0, (0.0, -1.0, 99.0, 1.0, 0.0, 0.0))
+        >>> link.describe()
+        'turned 90°'
+        """
+        parts = ["mirrored"] if self.mirrored else []
+        if abs(self.rotation_deg) >= 0.5:
+            parts.append(f"turned {self.rotation_deg:.0f}°")
+        if abs(self.shear) >= 0.015:
+            parts.append(f"sheared {abs(self.shear):.2f}")
+        if abs(self.scale - 1) >= 0.015:
+            parts.append(f"scaled {self.scale:.2f}")
+        return ", ".join(parts) or "not turned"
+
+
+@dataclass(frozen=True)
+class SourceFindings:
+    """What `find_sources` found.
+
+    `catalog` has a source in every row, and the column `field_group` where pictures overlap.
+    `featureless` are ids of images too smooth to be compared except by bytes. `settings` are the
+    thresholds and versions that the result depends on.
+    """
+
+    catalog: Catalog
+    links: tuple[Link, ...]
+    featureless: tuple[str, ...]
+    settings: Mapping[str, float | int | str]
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[ImageRecord, ...]]:
+        """Sources of two or more rows, the largest first, then by name."""
+        members: dict[str, list[ImageRecord]] = defaultdict(list)
+        for record in self.catalog.records:
+            members[record.source].append(record)
+        order = sorted(members, key=lambda name: (-len(members[name]), name))
+        return {name: tuple(members[name]) for name in order if len(members[name]) > 1}
+
+    @property
+    def n_sources(self) -> int:
+        """Number of different sources, images without a copy included."""
+        return len({record.source for record in self.catalog.records})
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the summary for JSON."""
+        kinds = {kind: sum(link.kind == kind for link in self.links) for kind in LINK_KINDS}
+        grouped = sum(len(group) for group in self.groups.values())
+        return {
+            "images": len(self.catalog),
+            "sources": self.n_sources,
+            "groups": len(self.groups),
+            "images_with_copies": grouped,
+            "images_alone": len(self.catalog) - grouped,
+            "byte_identical_images": count_identical(self.catalog),
+            "links": kinds | {"refused": sum(not link.accepted for link in self.links)},
+            "featureless": list(self.featureless),
+            "settings": dict(self.settings),
+        }
+
+
+def count_identical(catalog: Catalog) -> int:
+    """Return how many rows have the same file content, and the same box, as another row."""
+    counts: dict[tuple[str, object], int] = defaultdict(int)
+    for record in catalog.records:
+        counts[record.sha256, record.box] += 1
+    return sum(n for n in counts.values() if n > 1)
+
+
+# -- finding --------------------------------------------------------------------------------------
+
+
+def find_sources(
+    catalog: Catalog,
+    *,
+    cache: Path | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> SourceFindings:
+    """Find the copies in the pixels, and return the catalog with a source for every record.
+
+    A source that the catalog already names stays known: rows that share it stay together, and a
+    group that contains it bears its name. Images are read whole, boxes or not: cells cut from one
+    picture have one source. The result does not depend on the order of rows.
+
+    `cache` is a file that keeps what is learned of each image and pair by content hash; a run
+    that was interrupted goes on from it, and other runs over the same images use it.
+    `on_progress` is called with (what is being done, done, total).
+
+    Raises `ImageError` if an image can no longer be read as the catalog says, `StorageError` if
+    the cache cannot be written, `MissingExtraError` without the extra `sources`.
+    """
+    from leukoscope.data.links import find_links
+
+    report = on_progress or (lambda _what, _done, _total: None)
+    files: dict[str, Path] = {}
+    for record in sorted(catalog.records, key=lambda r: r.id):
+        files.setdefault(record.sha256, record.path)
+    found = find_links(files, cache, report)
+    named = _name_groups(catalog, found.links)
+    fields_of = _name_fields(catalog, named, found.links)
+    records = []
+    for record, source in zip(catalog.records, named, strict=True):
+        extra = {k: v for k, v in record.extra.items() if k != FIELD_COLUMN}
+        if record.sha256 in fields_of:
+            extra[FIELD_COLUMN] = fields_of[record.sha256]
+        records.append(replace(record, source=source, extra=extra))
+    if fields_of:
+        # A table has the same columns in every row.
+        records = [
+            replace(record, extra=dict(record.extra) | {FIELD_COLUMN: ""})
+            if FIELD_COLUMN not in record.extra
+            else record
+            for record in records
+        ]
+    smooth = set(found.featureless)
+    return SourceFindings(
+        catalog=Catalog(tuple(records), catalog.rejected),
+        links=found.links,
+        featureless=tuple(sorted(r.id for r in catalog.records if r.sha256 in smooth)),
+        settings=found.settings,
+    )
+
+
+def _name_groups(catalog: Catalog, links: Sequence[Link]) -> tuple[str, ...]:
+    """A source name per record: its group's known name, else one made of its smallest hash."""
+    parent: dict[str, str] = {}
+    for record in catalog.records:
+        _join(parent, record.sha256, f"source {record.source}" if record.source else record.sha256)
+    for link in links:
+        if link.kind != "overlap" and link.accepted:
+            _join(parent, link.first, link.second)
+    known: dict[str, set[str]] = defaultdict(set)
+    hashes: dict[str, set[str]] = defaultdict(set)
+    for record in catalog.records:
+        root = _find(parent, record.sha256)
+        hashes[root].add(record.sha256)
+        if record.source:
+            known[root].add(record.source)
+    names = {root: f"{SOURCE_PREFIX}{min(group)[:12]}" for root, group in hashes.items()}
+    names |= {root: min(group) for root, group in known.items()}
+    return tuple(names[_find(parent, record.sha256)] for record in catalog.records)
+
+
+def _name_fields(catalog: Catalog, sources: Sequence[str], links: Sequence[Link]) -> dict[str, str]:
+    """The field group of each content hash whose source overlaps with another."""
+    source_of = {r.sha256: name for r, name in zip(catalog.records, sources, strict=True)}
+    parent: dict[str, str] = {}
+    touched = set()
+    for link in links:
+        a, b = source_of[link.first], source_of[link.second]
+        if a != b:
+            _join(parent, a, b)
+            touched |= {a, b}
+    lowest: dict[str, str] = {}
+    for sha256, source in source_of.items():
+        if source in touched:
+            root = _find(parent, source)
+            lowest[root] = min(sha256, lowest.get(root, sha256))
+    return {
+        sha256: f"{FIELD_PREFIX}{lowest[_find(parent, source)][:12]}"
+        for sha256, source in source_of.items()
+        if source in touched
+    }
+
+
+def _find(parent: dict[str, str], key: str) -> str:
+    while parent.setdefault(key, key) != key:
+        parent[key] = parent[parent[key]]
+        key = parent[key]
+    return key
+
+
+def _join(parent: dict[str, str], a: str, b: str) -> None:
+    parent[_find(parent, a)] = _find(parent, b)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+LINK_COLUMNS = (
+    "first",
+    "second",
+    "kind",
+    "accepted",
+    "inliers",
+    "overlap_frac",
+    "agreement_frac",
+    "contradiction_frac",
+    "mirrored",
+    "rotation_deg",
+    "scale",
+    "shear",
+    *"abcdef",
+)
+
+
+def save_sources(findings: SourceFindings, path: Path) -> None:
+    """Write the catalog with its sources; beside it the links as `<stem>.links.csv` and a summary
+    as `<stem>.json`. Raises `StorageError`."""
+    save_catalog(findings.catalog, path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(LINK_COLUMNS)
+    for link in findings.links:
+        shares = (link.overlap_frac, link.agreement_frac, link.contradiction_frac)
+        writer.writerow(
+            [link.first, link.second, link.kind, int(link.accepted), link.inliers]
+            + [f"{share:.6f}" for share in shares]
+            + [int(link.mirrored), f"{link.rotation_deg:.2f}", f"{link.scale:.4f}"]
+            + [f"{link.shear:.4f}", *(repr(value) for value in link.matrix)]
+        )
+    write_text(path.with_name(f"{path.stem}.links.csv"), text.getvalue())
+    write_json(path.with_name(f"{path.stem}.json"), findings.to_dict())
+
+
+def load_links(path: Path) -> tuple[Link, ...]:
+    """Read the links that `save_sources` wrote beside the table at `path`.
+
+    Raises `CatalogError` if they are not there or not as written.
+    """
+    place = path.with_name(f"{path.stem}.links.csv")
+    try:
+        with place.open(encoding="utf-8", newline="") as file:
+            return tuple(_read_link(row) for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise CatalogError(
+            f"{place} must hold the links that belong to {path.name}",
+            str(error) or type(error).__name__,
+            "make both with `leukoscope data sources`",
+        ) from error
+
+
+def _read_link(row: Mapping[str, str]) -> Link:
+    a, b, c, d, e, f = (float(row[name]) for name in "abcdef")
+    (kind,) = (known for known in LINK_KINDS if known == row["kind"])
+    return Link(
+        first=row["first"],
+        second=row["second"],
+        kind=kind,
+        inliers=int(row["inliers"]),
+        overlap_frac=float(row["overlap_frac"]),
+        agreement_frac=float(row["agreement_frac"]),
+        contradiction_frac=float(row["contradiction_frac"]),
+        matrix=(a, b, c, d, e, f),
+        accepted=bool(int(row["accepted"])),
+    )

@@ -403,6 +403,7 @@ def _list_warnings(
             text += " among the parts. The parts are those of the data itself."
         else:
             text += " in other roles, and the split drew single images."
+        text += " `leukoscope data sources` finds them in the pixels."
         warnings.append(text)
     aside = sum(not role for role in split.roles)
     if aside:
