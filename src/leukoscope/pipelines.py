@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,8 +27,16 @@ from leukoscope.data.catalog import (
     save_catalog,
     save_rejected,
 )
-from leukoscope.data.readers import WRAPPER_NAMES
-from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.fingerprint_cache import find_default_cache
+from leukoscope.data.readers import WRAPPER_NAMES, Rejected
+from leukoscope.data.sources import (
+    SOURCE_PREFIX,
+    SourceFindings,
+    find_sources,
+    group_sources,
+    save_sources,
+    sources_known,
+)
 from leukoscope.data.splits import (
     Protocol,
     Split,
@@ -48,6 +56,7 @@ from leukoscope.runfolder import (
     remove_leftovers,
     replacing,
     write_json,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -55,9 +64,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from numpy.typing import NDArray
 
+    from leukoscope.data.audit import DataAudit
     from leukoscope.data.batches import Pixels
     from leukoscope.evaluation.intervals import Interval
-    from leukoscope.evaluation.report import Comparison, ReportContent, Verdict
+    from leukoscope.evaluation.leak_report import LeakProtocol, LeakReport, LeakRow
+    from leukoscope.evaluation.report import Comparison, Leak, ReportContent, Verdict
     from leukoscope.evaluation.results import Study
     from leukoscope.scores import ScoreTable
     from leukoscope.training.loop import EpochResult, TrainingReporter
@@ -87,6 +98,38 @@ def scan_images(
         save_catalog(catalog, Path(out))
         save_rejected(catalog, Path(out).with_name("rejected.csv"))
     return catalog
+
+
+def trace_sources(
+    catalog: Catalog,
+    out: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    progress: Progress = _silent,
+) -> SourceFindings:
+    """Find the copies in the pixels, and write table, links, summary and page if `out` is given.
+
+    The table is the catalog with a source in every row: a split by `grouped` then keeps copies
+    together. Beside it lie `<stem>.links.csv`, `<stem>.json` and `<stem>.html`, the evidence for
+    a person to judge. Without `cache`, the file of `find_default_cache` is used.
+
+    Raises what `find_sources` raises.
+    """
+    found = find_sources(
+        catalog, cache=Path(cache) if cache else find_default_cache(), on_progress=progress
+    )
+    if out is not None:
+        _save_findings(found, Path(out), progress)
+    return found
+
+
+def _save_findings(found: SourceFindings, path: Path, progress: Progress) -> None:
+    from leukoscope.evaluation.source_page import render_source_page
+
+    progress("Writing the page", 0, 1)
+    save_sources(found, path)
+    write_text(path.with_suffix(".html"), render_source_page(found))
+    progress("Writing the page", 1, 1)
 
 
 def split_catalog(
@@ -145,6 +188,89 @@ def _load_table(path: Path) -> Split | Catalog | None:
     if {"id", "sha256", "role"} <= columns:
         return load_split(path)
     return load_catalog(path) if {"id", "sha256"} <= columns else None
+
+
+# -- audit ----------------------------------------------------------------------------------------
+
+
+def audit_data(
+    data: str | Path,
+    *,
+    split: str | Path | None = None,
+    against: str | Path | None = None,
+    html: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: Progress = _silent,
+) -> "DataAudit":
+    """Audit a catalog, a table with sources, a split, a folder or any other table.
+
+    Roles are those of `split`, else the data's own if it is a split. Sources that are not known
+    are found in the pixels first. `against` is other data of any of these kinds: both are then
+    searched together for what they share. With `html` the page is written too. `cache` is that of
+    `trace_sources`.
+
+    Raises `SplitError` where split and data hold different images, and what `trace_sources` does.
+    """
+    from leukoscope.data.audit import audit_against, audit_catalog, join_catalogs, join_roles
+
+    if html is not None:
+        _require_report_extra()
+    catalog, roles = _open_images(Path(data), progress)
+    if split is not None:
+        roles = load_split(Path(split))
+    # Whatever is wrong with the tables is told before minutes of work.
+    if roles is not None:
+        join_roles(roles, catalog)
+    rejected = _load_rejected(Path(data), catalog)
+    theirs = _open_images(Path(against), progress)[0] if against is not None else None
+    if not sources_known(catalog):
+        catalog = trace_sources(catalog, cache=cache, progress=progress).catalog
+    shared = None
+    if theirs is not None:
+        union = trace_sources(join_catalogs(catalog, theirs), cache=cache, progress=progress)
+        shared = audit_against(union.catalog, name=str(data), other=str(against))
+    audit = audit_catalog(catalog, split=roles, rejected=rejected, against=shared, name=str(data))
+    if html is not None:
+        from leukoscope.evaluation.audit_page import render_audit
+
+        progress("Writing the page", 0, 1)
+        write_text(Path(html), render_audit(audit))
+        progress("Writing the page", 1, 1)
+    return audit
+
+
+def _open_images(path: Path, progress: Progress) -> tuple[Catalog, Split | None]:
+    """The catalog of a table, split or folder, and the split if it is one."""
+    table = _load_table(path)
+    if isinstance(table, Split):
+        return table.catalog, table
+    return table or scan_images(path, progress=progress), None
+
+
+def _load_rejected(table: Path, catalog: Catalog) -> tuple[Rejected, ...]:
+    """What the scan of these images refused, as far as the file beside the table tells.
+
+    Another scan into the same folder may have written that file: what lies in other folders, or
+    in the catalog as a whole image, does not count.
+    """
+    import csv
+
+    path = table.with_name("rejected.csv")
+    if not (table.is_file() and path.is_file()):
+        return ()
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        entries = [Rejected(row["path"], row["reason"], row["detail"]) for row in rows]  # type: ignore[arg-type]
+    except (OSError, csv.Error, KeyError) as error:
+        raise CatalogError(
+            f"{path} must be a table with the columns path, reason and detail",
+            str(error),
+            "scan again, or remove the file",
+        ) from error
+    home = os.path.commonpath([record.path.parent for record in catalog.records])
+    used = {str(record.path) for record in catalog.records if record.box is None}
+    return tuple(e for e in entries if Path(e.path).is_relative_to(home) and e.path not in used)
 
 
 # -- split -> trained network and score table -----------------------------------------------------
@@ -337,17 +463,32 @@ def score_records(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found. `floors` are accuracies; `sentences` word the verdict."""
+    """What an evaluation found. `floors` are accuracies; `sentences` word the verdict.
+
+    Where the verdict is `leaking`, `intervals` and `floors` count images with a copy in training;
+    `leak` says how many these are, and what is left without them.
+    """
 
     folder: Path
     report: Path
     data_name: str
     role: str
     n_images: int
+    n_sources: int
+    source_known: bool
     intervals: "dict[str, Interval]"
     floors: "dict[str, Interval]"
-    verdict: str
+    verdict: "Verdict"
     sentences: tuple[str, ...]
+    leak: "Leak | None"
+
+    @property
+    def source_disjoint(self) -> "Interval | None":
+        """Accuracy on the images of which no copy lies in training, as far as copies are known;
+        None where these are too few, or where it is not known at all which images are copies."""
+        if self.leak is not None:
+            return self.leak.accuracy
+        return self.intervals["accuracy"] if self.verdict == "disjoint" else None
 
 
 def evaluate_run(
@@ -363,13 +504,30 @@ def evaluate_run(
 
     Its own role is read from the score table, without a network; the files go into the run folder
     for the role `test` and into `evaluations/<role>` for others. Other data are scanned, scored,
-    and checked against the training images by bytes and sources; their files go into
+    and checked against the training images by bytes, sources and fields; their files go into
     `evaluations/<name>`. Of other data with roles or named parts, those of `role` count; of data
     without any, all images.
+
+    Where images have a copy in training, no accuracy stands alone: the figures of all images are
+    marked as leaked, and those of the images without a copy stand beside them.
 
     Raises `MissingStepError` before training has ended, `DataError` for an empty role.
     """
     _require_train_extra()
+    other = None
+    if data is not None:
+        records, warnings = _select_other(Path(data), role, progress)
+        other = _OtherData(Path(data).name, name or _safe_name(Path(data)), records, warnings)
+    return _evaluate(RunFolder(Path(run)), other, role, replicates, progress)
+
+
+def _evaluate(
+    folder: RunFolder,
+    other: "_OtherData | None",
+    role: str,
+    replicates: int,
+    progress: Progress,
+) -> Evaluation:
     import numpy as np
 
     from leukoscope.data.batches import shrink_pack
@@ -377,7 +535,6 @@ def evaluate_run(
     from leukoscope.evaluation.baselines import compute_floors
     from leukoscope.evaluation.results import write_evaluation
 
-    folder = RunFolder(Path(run))
     folder.require(folder.model, "leukoscope train")
     recipe = parse_recipe(
         _without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
@@ -387,10 +544,10 @@ def evaluate_run(
     pack = build_pack(
         records, recipe.input, folder.pack, lambda d, t: progress("Decoding images", d, t)
     )
-    if data is None:
+    if other is None:
         subject = _own_subject(folder, home, role, pack)
     else:
-        subject = _other_subject(folder, home, Path(data), role, name, recipe, progress)
+        subject = _other_subject(folder, home, other, role, recipe, progress)
     labels = {label: k for k, label in enumerate(subject.table.classes)}
     train_rows = np.flatnonzero(roles == "train")
     known = np.flatnonzero(subject.table.labels_N >= 0)
@@ -426,15 +583,31 @@ def evaluate_run(
         data_name=content.data_name,
         role=content.role,
         n_images=content.n_images,
+        n_sources=content.n_sources,
+        source_known=content.source_known,
         intervals=dict(content.intervals),
         floors={floor: found.accuracy for floor, found in content.floors.items()},
         verdict=content.verdict,
         sentences=_word_verdict(content),
+        leak=content.leak,
     )
 
 
 FLOOR_PX = 96
 """Floors see images of at most this side; they use nothing finer."""
+
+
+@dataclass(frozen=True)
+class _OtherData:
+    """Images from elsewhere to be judged on. `folder_name` names the evaluation's folder. `joint`:
+    their sources were found together with those of the training images, so that equal names and
+    different names both mean what they say."""
+
+    name: str
+    folder_name: str
+    records: tuple[ImageRecord, ...]
+    warnings: tuple[str, ...]
+    joint: bool = False
 
 
 @dataclass(frozen=True)
@@ -465,17 +638,17 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
     audit = audit_split(home)
     out = folder.path if role == "test" else folder.evaluation(role)
     sentences = tuple(audit.warnings)
-    verdict: Verdict = audit.verdict
+    # What chose the epoch is judged against what the network was fitted on.
+    seen_roles = ("train",) if role == "val" else ("train", "val")
+    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
+    seen = {source for _, part, source in own if part in seen_roles}
+    leaked = frozenset(r.id for r, part, source in own if part == role and source in seen)
+    # Sources that cross other roles do not make this figure any better.
+    verdict: Verdict = "leaking" if leaked else "disjoint" if audit.sources_known else "unproven"
     if role == "train":
-        verdict, sentences = "leaking", ("These are the training images themselves.",)
+        sentences = ("These are the training images themselves.",)
     elif role == "val":
         sentences = ("These images chose the best epoch; the figure is optimistic.", *sentences)
-    elif audit.test_with_copy_in_training:
-        sentences = (
-            f"{audit.test_with_copy_in_training:,} of {len(rows):,} test images have a copy in"
-            " training.",
-            *sentences,
-        )
     return _Subject(
         folder=out,
         table=scores.take(rows),
@@ -492,6 +665,7 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
             verdict,
             sentences,
             out,
+            leaked=leaked,
         ),
     )
 
@@ -499,9 +673,8 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
 def _other_subject(
     folder: RunFolder,
     home: Split,
-    data: Path,
+    other: _OtherData,
     role: str,
-    name: str | None,
     recipe: Recipe,
     progress: Progress,
 ) -> _Subject:
@@ -510,9 +683,8 @@ def _other_subject(
     from leukoscope.data.pack import build_pack
     from leukoscope.training.trained import load_trained
 
-    records, rest = _select_other(data, role, progress)
-    name = name or _safe_name(data)
-    out = folder.evaluation(name)
+    records = other.records
+    out = folder.evaluation(other.folder_name)
     trained = load_trained(folder)
     catalog = Catalog(records)
     sources = group_sources(catalog)
@@ -521,26 +693,24 @@ def _other_subject(
         records, recipe.input, out / "pack", lambda d, t: progress("Decoding other images", d, t)
     )
     table = score_records(trained, pack, records, [role] * len(records), sources, known, progress)
-    seen = [
-        r
-        for r, part in zip(home.catalog.records, home.roles, strict=True)
-        if part in ("train", "val")
-    ]
-    seen_bytes = {record.sha256 for record in seen}
-    seen_sources = {record.source for record in seen} - {""}
-    shared = sum(r.sha256 in seen_bytes or r.source in seen_sources for r in records)
+    leaked = _list_shared(home, records, trained.classes)
     verdict: Verdict = "unproven"
     sentences: tuple[str, ...] = (
-        f"No image of {data.name} is byte-identical to a training image; copies that were rotated,"
-        " cropped or re-encoded cannot be excluded.",
+        f"No image of {other.name} is byte-identical to a training image; copies that were"
+        " rotated, cropped or re-encoded cannot be excluded. `leukoscope data audit --against`"
+        " looks for them.",
     )
-    if shared:
+    if leaked:
         verdict = "leaking"
-        sentences = (f"{shared:,} of {len(records):,} images also lie in training or validation.",)
-    elif known and sources_known(home.catalog):
+        sentences = (f"{len(leaked):,} images also lie in training or validation.",)
+    elif (
+        known
+        and sources_known(home.catalog)
+        and (other.joint or not _found_in_pixels((*home.catalog.records, *records)))
+    ):
         verdict, sentences = "disjoint", ()
     unknown = sorted({r.label for r in records} - set(trained.classes))
-    warnings = rest
+    warnings = other.warnings
     if unknown:
         count = sum(r.label in unknown for r in records)
         warnings += (
@@ -554,9 +724,40 @@ def _other_subject(
         rows=np.arange(len(records)),
         ignores_sources=False,
         study=_build_study(
-            folder, records, data.name, role, "other data", verdict, sentences, out, warnings
+            folder,
+            records,
+            other.name,
+            role,
+            "other data",
+            verdict,
+            sentences,
+            out,
+            warnings,
+            leaked,
         ),
     )
+
+
+def _list_shared(
+    home: Split, records: Sequence[ImageRecord], classes: Sequence[str]
+) -> frozenset[str]:
+    """Ids of the images of these classes that share bytes, source or field with an image of
+    `train` or `val`. A source that has the same name in both data sets is one source."""
+    groups = group_sources(Catalog((*home.catalog.records, *records)))
+    at_home = len(home.catalog)
+    seen = {
+        group
+        for group, part in zip(groups[:at_home], home.roles, strict=True)
+        if part in ("train", "val")
+    }
+    pairs = zip(records, groups[at_home:], strict=True)
+    return frozenset(r.id for r, group in pairs if group in seen and r.label in classes)
+
+
+def _found_in_pixels(records: Sequence[ImageRecord]) -> bool:
+    """Tell whether any source has a name given by `find_sources`, which means nothing in another
+    data set: there it may be missing although a copy is there."""
+    return any(record.source.startswith(SOURCE_PREFIX) for record in records)
 
 
 def _select_other(
@@ -602,6 +803,7 @@ def _build_study(
     sentences: tuple[str, ...],
     out: Path,
     warnings: tuple[str, ...] = (),
+    leaked: frozenset[str] = frozenset(),
 ) -> "Study":
     import csv
 
@@ -638,36 +840,48 @@ def _build_study(
             "Started": origin["started"],
         },
         boxes={record.id: record.box for record in records if record.box is not None},
+        leaked=leaked,
     )
 
 
 def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
     """Other evaluations of the same run that were written before."""
-    from leukoscope.evaluation.intervals import Interval
-    from leukoscope.evaluation.report import Comparison
-    from leukoscope.evaluation.results import VERDICT_NOTES
+    from leukoscope.evaluation.results import list_comparisons
 
-    found = []
+    found: list[Comparison] = []
     for path in (folder.path, *sorted((folder.path / "evaluations").glob("*"))):
         if path == out or not (path / "metrics.json").is_file():
             continue
         metrics = read_json(path / "metrics.json")
-        found.append(
-            Comparison(
-                name=f"{metrics['data']}, {metrics['role']}",
-                accuracy=Interval(**metrics["accuracy"]),
-                n_images=metrics["n_images"],
-                note=VERDICT_NOTES[metrics["verdict"]],
-            )
+        rest = metrics["accuracy"].get("source_disjoint")
+        found += list_comparisons(
+            f"{metrics['data']}, {metrics['role']}",
+            _read_interval(metrics["accuracy"]),
+            metrics["n_images"],
+            metrics["verdict"],
+            _read_interval(rest["accuracy"]) if rest else None,
+            rest["n_images"] if rest else 0,
         )
     return tuple(found)
 
 
-def _word_verdict(content: "ReportContent") -> tuple[str, ...]:
-    from leukoscope.evaluation.report import VERDICT_TEXTS, VERDICT_TITLES
+def _read_interval(figure: dict[str, Any]) -> "Interval":
+    from leukoscope.evaluation.intervals import Interval
 
+    return Interval(figure["value"], figure["low"], figure["high"])
+
+
+def _word_verdict(content: "ReportContent") -> tuple[str, ...]:
+    from leukoscope.evaluation.report import VERDICT_TEXTS, VERDICT_TITLES, word_leak
+
+    leak = content.leak
     return (
         f"{VERDICT_TITLES[content.verdict]}. {VERDICT_TEXTS[content.verdict]}",
+        *(
+            word_leak(leak, content.intervals["accuracy"], content.n_images, content.source_known)
+            if leak
+            else ()
+        ),
         *content.verdict_sentences,
     )
 
@@ -683,10 +897,11 @@ def run_demo(
     progress: Progress = _silent,
     reporter: "TrainingReporter | None" = None,
 ) -> Evaluation:
-    """Do the main job once: catalog, split, train with `quick`, evaluate, report.
+    """Do the main job once: catalog, sources, split, train with `quick`, evaluate, report.
 
-    Without `data`, cells are painted into `out/painted` and split by their known sources. A run
-    that was interrupted goes on.
+    Sources that the data do not name are found in the pixels, so that no copy crosses the split.
+    Without `data`, cells are painted into `out/painted`, with known sources. A run that was
+    interrupted goes on.
     """
     out = Path(out)
     settings = list(overrides)
@@ -698,6 +913,8 @@ def run_demo(
         )
         settings = [*DEMO_SETTINGS, *settings]
     catalog = scan_images(data, out / "catalog.csv", progress=progress)
+    if not sources_known(catalog):
+        catalog = trace_sources(catalog, out / "sources.csv", progress=progress).catalog
     split = split_catalog(catalog, out=out / "split.csv")
     recipe = load_recipe("quick", settings)
     train_run(split, recipe, out / "run", resume=True, progress=progress, reporter=reporter)
@@ -719,6 +936,209 @@ def check_nothing_rejected(catalog: Catalog) -> None:
         )
 
 
+# -- what a leak is worth -------------------------------------------------------------------------
+
+
+def report_leak(
+    catalog: Catalog,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    external: Sequence[str | Path] = (),
+    seed: int = 42,
+    cache: str | Path | None = None,
+    replicates: int = 1000,
+    progress: Progress = _silent,
+    reporter: "TrainingReporter | None" = None,
+) -> "LeakReport":
+    """Train one recipe under `random` and under `grouped`, and report what the leak is worth.
+
+    Where the catalog lacks sources they are found in the pixels, those of `external` data in the
+    same search, and written to `out/sources.csv`; `cache` is that of `trace_sources`. The runs are
+    `out/random` and `out/grouped`; each network is judged on its own test images and on all
+    external data. Images that the data themselves name as test part are left aside by both splits.
+    A second call goes on where the first one stopped; what is trained is not trained again. `seed`
+    draws both splits; the recipe has its own for training.
+
+    Raises what `split_catalog`, `train_run`, `evaluate_run` and `trace_sources` raise.
+    """
+    _require_train_extra()
+    import shlex
+
+    from leukoscope.evaluation.leak_report import LeakReport, LeakRow, write_leak_report
+
+    out = Path(out)
+    others = _select_externals(external, progress)
+    warnings = tuple(f"{other.name}: {text}" for other in others for text in other.warnings)
+    home = Catalog(tuple(r for r in catalog.records if r.split != "test"), catalog.rejected)
+    aside = len(catalog) - len(home)
+    if aside:
+        warnings += (
+            f"{aside:,} images that the data name as test part are left aside; give them by"
+            " `--external`.",
+        )
+    origin, settings = "are those of the catalog", ""
+    # Names found in one data set say nothing of another: then both are searched together.
+    if not sources_known(home) or (others and _found_in_pixels(home.records)):
+        home, others, settings = _find_joint_sources(home, others, out, cache, progress)
+        origin = "were found in the pixels (sources.csv)"
+    counts: dict[LeakProtocol, dict[str, int]] = {}
+    rows: list[LeakRow] = []
+    data_name = ""
+    protocols: tuple[LeakProtocol, ...] = ("random", "grouped")
+    for protocol in protocols:
+
+        def tell(what: str, done: int, total: int, protocol: str = protocol) -> None:
+            progress(f"{protocol.capitalize()} split: {what[0].lower()}{what[1:]}", done, total)
+
+        split = split_catalog(home, protocol, seed=seed)
+        data_name = _name_data(split)
+        counts[protocol] = {
+            role: split.roles.count(role)
+            for role in ("train", "val", "calib", "test")
+            if role in split.roles
+        }
+        run = train_run(
+            split, recipe, out / protocol, resume=True, progress=tell, reporter=reporter
+        )
+        found = _evaluate(run.folder, None, "test", replicates, tell)
+        rows += _list_leak_rows(protocol, found)
+        for other in others:
+            found = _evaluate(run.folder, other, "test", replicates, tell)
+            rows += _list_leak_rows(protocol, found, external=True)
+    origin_of = collect_provenance()
+    report = LeakReport(
+        folder=out,
+        data_name=data_name,
+        n_images=len(home),
+        n_sources=len(set(group_sources(home))),
+        origin=origin,
+        counts=counts,
+        # The splits' own test images first: these are compared.
+        rows=tuple(sorted(rows, key=lambda row: row.subject == "external")),
+        reproduce={
+            "Command": shlex.join(origin_of["command"]),
+            "Seed of both splits": str(seed),
+            "Seed of training": str(recipe.train.seed),
+            "Recipe": f"{recipe.name} ({recipe.hash()})",
+        },
+        provenance={
+            "leukoscope": origin_of["leukoscope"],
+            "Python": f"{origin_of['python']}, {origin_of['platform']}",
+            "Packages": ", ".join(f"{k} {v}" for k, v in origin_of["packages"].items()),
+            "Written": origin_of["started"],
+            **({"Search for sources": settings} if settings else {}),
+        },
+        warnings=warnings,
+    )
+    write_leak_report(report)
+    return report
+
+
+def _select_externals(external: Sequence[str | Path], progress: Progress) -> tuple[_OtherData, ...]:
+    """Read external data; each gets a name, and a folder name, of its own."""
+    others: list[_OtherData] = []
+    for data in external:
+        path = Path(data)
+        records, warnings = _select_other(path, "test", progress)
+        folder_name = _safe_name(path)
+        shown = path.resolve().name
+        if shown in {other.name for other in others}:
+            shown = f"{path.resolve().parent.name}/{shown}"
+        if folder_name in {other.folder_name for other in others}:
+            folder_name = f"{folder_name}_{len(others) + 1}"
+        others.append(_OtherData(shown, folder_name, records, warnings))
+    return tuple(others)
+
+
+def _find_joint_sources(
+    home: Catalog,
+    others: tuple[_OtherData, ...],
+    out: Path,
+    cache: str | Path | None,
+    progress: Progress,
+) -> tuple[Catalog, tuple[_OtherData, ...], str]:
+    """Find the sources of a catalog and of other data in one search; write the catalog's.
+
+    What two data sets call by one name has nothing in common, nor has a name that was found in
+    the pixels of one of them.
+    """
+    renamed = []
+    for k, other in enumerate(others):
+        renamed.append(
+            tuple(
+                replace(
+                    r,
+                    id=f"external {k}: {r.id}",
+                    source=f"{other.folder_name}: {r.source}"
+                    if r.source and not _found_in_pixels([r])
+                    else "",
+                )
+                for r in other.records
+            )
+        )
+    union = Catalog((*home.records, *(r for records in renamed for r in records)), home.rejected)
+    findings = trace_sources(union, cache=cache, progress=progress)
+    found = {record.id: record for record in findings.catalog.records}
+    catalog = Catalog(tuple(found[r.id] for r in home.records), home.rejected)
+    ids, files = {r.id for r in home.records}, {r.sha256 for r in home.records}
+    own = replace(
+        findings,
+        catalog=catalog,
+        links=tuple(x for x in findings.links if {x.first, x.second} <= files),
+        featureless=tuple(name for name in findings.featureless if name in ids),
+    )
+    _save_findings(own, out / "sources.csv", progress)
+    joined = tuple(
+        replace(
+            other,
+            records=tuple(
+                replace(found[new.id], id=old.id)
+                for new, old in zip(records, other.records, strict=True)
+            ),
+            joint=True,
+        )
+        for other, records in zip(others, renamed, strict=True)
+    )
+    return catalog, joined, ", ".join(f"{key} {value}" for key, value in findings.settings.items())
+
+
+def _list_leak_rows(
+    protocol: "LeakProtocol", found: Evaluation, *, external: bool = False
+) -> "list[LeakRow]":
+    """The row of an evaluation, and one of its images without a copy where some have one."""
+    from leukoscope.evaluation.leak_report import LeakRow
+
+    rows = [
+        LeakRow(
+            protocol=protocol,
+            subject="external" if external else "test",
+            data=found.data_name,
+            verdict=found.verdict,
+            n_images=found.n_images,
+            n_sources=found.n_sources if found.source_known else None,
+            n_with_copy=found.leak.n_with_copy if found.leak else 0,
+            accuracy=found.intervals["accuracy"],
+            floors=found.floors,
+        )
+    ]
+    if found.leak and found.leak.accuracy:
+        rows.append(
+            LeakRow(
+                protocol=protocol,
+                subject="external" if external else "without_copies",
+                data=f"{found.data_name}, without copies" if external else found.data_name,
+                verdict="disjoint" if found.source_known else "unproven",
+                n_images=found.leak.n_images,
+                n_sources=found.leak.n_sources if found.source_known else None,
+                n_with_copy=0,
+                accuracy=found.leak.accuracy,
+                floors=found.leak.floors,
+            )
+        )
+    return rows
+
+
 # -- shared ---------------------------------------------------------------------------------------
 
 
@@ -736,6 +1156,18 @@ def _hash_data(split: Split) -> str:
     for record, role in zip(split.catalog.records, split.roles, strict=True):
         digest.update(f"{record.sha256} {record.box} {record.label} {role}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _require_report_extra() -> None:
+    """Raise `MissingExtraError` before the work instead of an ImportError after it."""
+    from importlib.util import find_spec
+
+    if find_spec("jinja2") is None:
+        raise MissingExtraError(
+            "an HTML page needs the extra `report`",
+            "jinja2 not installed",
+            "pip install 'leukoscope[report]', or leave --html out",
+        )
 
 
 def _require_train_extra() -> None:

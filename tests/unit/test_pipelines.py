@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tests.conftest import draw_disc, save_discs
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog, save_catalog
+from leukoscope.data.sources import FIELD_COLUMN, SOURCE_PREFIX, SourceFindings
+from leukoscope.data.splits import save_split
 from leukoscope.errors import (
     CatalogError,
     DataError,
@@ -157,7 +160,8 @@ def test_other_roles_have_their_own_folder(run):
     assert found.folder == run / "evaluations" / "val"
     assert any("optimistic" in sentence for sentence in found.sentences)
     found = pipelines.evaluate_run(run, role="train", replicates=50)
-    assert found.verdict == "leaking"
+    assert found.verdict == "leaking" and found.source_disjoint is None
+    assert found.leak.reason.startswith("these are the training images")
     with pytest.raises(DataError, match="must have images in the role nobody"):
         pipelines.evaluate_run(run, role="nobody")
 
@@ -180,7 +184,15 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
     assert [entry["name"] for entry in report["compare"]] == [
         "other lab, test (this report)",
         "cells, test",
+        "cells, test, without copies",
     ]
+    # Of the discs, those kept for calibration and test have no copy in training.
+    home = pipelines.load_split(run / "split.csv")
+    unseen = sum(role in ("calib", "test") for role in home.roles)
+    assert own.leak.n_images == unseen >= 10 and own.leak.n_with_copy == 48 - unseen
+    assert own.source_disjoint == own.leak.accuracy
+    # Discs of unknown class do not count, whether their bytes are known or not.
+    assert found.n_images == found.leak.n_with_copy + found.leak.n_images
 
 
 def save_fresh(folder, per_class=2):
@@ -199,6 +211,7 @@ def test_other_data_with_parts_count_by_role(run, tmp_path):
     save_fresh(tmp_path / "set" / "TEST")
     found = pipelines.evaluate_run(run, data=tmp_path / "set", replicates=50)
     assert found.n_images == 4 and found.verdict == "unproven"
+    assert found.source_disjoint is None and found.leak is None
     with pytest.raises(DataError, match="role calib"):
         pipelines.evaluate_run(run, data=tmp_path / "set", role="calib")
     whole = pipelines.split_catalog(pipelines.scan_images(tmp_path / "set"), "given")
@@ -223,9 +236,15 @@ def test_disjoint_needs_known_sources_on_both_sides(disc_folder, tmp_path):
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     out = tmp_path / "run"
     assert pipelines.train_run(home, recipe, out).audit.verdict == "disjoint"
-    assert pipelines.evaluate_run(out, replicates=50).verdict == "disjoint"
+    found = pipelines.evaluate_run(out, replicates=50)
+    assert found.verdict == "disjoint"
+    assert found.source_disjoint == found.intervals["accuracy"]
     other = with_sources(save_fresh(tmp_path / "other"), "other")
     assert pipelines.evaluate_run(out, data=other, replicates=50).verdict == "disjoint"
+    # A name from the pixels of one data set says nothing of another.
+    pixels = with_sources(tmp_path / "other", SOURCE_PREFIX)
+    found = pipelines.evaluate_run(out, data=pixels, replicates=50)
+    assert found.verdict == "unproven" and "audit --against" in " ".join(found.sentences)
 
 
 def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
@@ -238,8 +257,64 @@ def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
     found = pipelines.evaluate_run(out, replicates=50)
     assert found.verdict == "leaking"
-    assert any("have a copy in training" in sentence for sentence in found.sentences)
+    assert any("with a copy in training" in sentence for sentence in found.sentences)
     assert "These numbers are inflated" in found.report.read_text()
+    # Witness: bytes, role by role.
+    seen = {r.sha256 for role in ("train", "val") for r in split.records_of(role)}
+    copied = [r.sha256 in seen for r in split.records_of("test")]
+    assert found.leak.n_with_copy == sum(copied) > 0
+    assert found.leak.n_images == len(copied) - sum(copied) < 10
+    assert found.source_disjoint is None and "leak-report" in found.leak.reason
+    metrics = json.loads((out / "metrics.json").read_text())["accuracy"]
+    assert metrics["leaked"] and metrics["source_disjoint"] is None
+    # What chose the epoch is judged against what the network was fitted on.
+    fitted = {r.sha256 for r in split.records_of("train")}
+    chosen = pipelines.evaluate_run(out, role="val", replicates=50)
+    copied = [r.sha256 in fitted for r in split.records_of("val")]
+    assert chosen.leak.n_with_copy == sum(copied) > 0
+
+
+def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp_path):
+    """Training and validation share a source; the test images are as good as ever."""
+    split = pipelines.split_catalog(pipelines.scan_images(disc_folder))
+    records = [
+        replace(r, source="shared" if role in ("train", "val") else f"own {i}")
+        for i, (r, role) in enumerate(zip(split.catalog.records, split.roles, strict=True))
+    ]
+    split = pipelines.Split(Catalog(tuple(records)), split.roles, "given", 1)
+    recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
+    audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
+    assert audit.verdict == "leaking"
+    found = pipelines.evaluate_run(tmp_path / "run", replicates=20)
+    assert found.verdict == "disjoint" and found.leak is None
+    assert any("lie in train and in val" in sentence for sentence in found.sentences)
+
+
+def test_other_data_share_bytes_sources_and_fields(split):
+    home, strangers = list(split.catalog.records), []
+    place = {role: split.roles.index(role) for role in ("train", "val", "calib", "test")}
+    home[place["val"]] = replace(home[place["val"]], source="slide 7")
+    home[place["train"]] = replace(home[place["train"]], extra={FIELD_COLUMN: "field-1"})
+    home[place["test"]] = replace(home[place["test"]], source="slide 8")
+    first = home[place["train"]]
+
+    def add(name, **changes):
+        given = {"id": name, "sha256": f"{name} bytes", "source": "", "extra": {}} | changes
+        strangers.append(replace(first, **given))
+
+    add("bytes", sha256=first.sha256)
+    add("source", source="slide 7")
+    add("field", extra={FIELD_COLUMN: "field-1"})
+    add("chain", source="slide 9")
+    add("link", sha256=first.sha256, source="slide 9")
+    add("column of another table", extra={FIELD_COLUMN: "1"})
+    add("test only", source="slide 8")
+    add("calib only", sha256=home[place["calib"]].sha256)
+    add("unknown class", sha256=first.sha256, label="martian")
+    add("fresh")
+    known = pipelines.Split(Catalog(tuple(home)), split.roles, "grouped", 1)
+    shared = pipelines._list_shared(known, strangers, split.catalog.classes)
+    assert shared == {"bytes", "source", "field", "chain", "link"}
 
 
 def test_unknown_classes_only_is_an_error(run, tmp_path):
@@ -313,3 +388,125 @@ def test_demo_on_a_folder(disc_folder, tmp_path):
     assert found.report == tmp_path / "demo" / "run" / "report.html" and found.report.is_file()
     again = pipelines.run_demo(disc_folder, tmp_path / "demo", overrides=SETTINGS)
     assert again.intervals == found.intervals
+
+
+# -- audit ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """Takes the place of `find_sources`: only identical bytes make a source. Keeps its calls."""
+    calls = []
+
+    def find(catalog, *, cache, on_progress):
+        calls.append((catalog, cache))
+        on_progress("Comparing pairs", 1, 1)
+        records = tuple(
+            replace(r, source=r.source or f"px-{r.sha256[:12]}") for r in catalog.records
+        )
+        found = Catalog(records, catalog.rejected)
+        return SourceFindings(catalog=found, links=(), featureless=(), settings={})
+
+    monkeypatch.setattr(pipelines, "find_sources", find)
+    return calls
+
+
+@pytest.fixture
+def doubled(tmp_path):
+    """A scanned folder in which every disc has a byte-identical copy."""
+    folder = save_discs(tmp_path / "cells", 4)
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    return tmp_path / "catalog.csv", pipelines.scan_images(folder, tmp_path / "catalog.csv")
+
+
+def test_an_audit_finds_sources_first_and_carries_the_roles_over(doubled, searched, tmp_path):
+    table, catalog = doubled
+    pipelines.split_catalog(catalog, "random", tmp_path / "random.csv")
+    told = []
+    options = {"cache": tmp_path / "c.sqlite", "progress": lambda *what: told.append(what)}
+    found = pipelines.audit_data(tmp_path / "random.csv", **options)
+    assert found.verdict == "leaking" and found.failed and found.sources_from == "pixels"
+    assert found.leak.same_bytes == found.split.test_with_copy_in_training > 0
+    assert found.name == str(tmp_path / "random.csv")
+    assert [cache for _, cache in searched] == [tmp_path / "c.sqlite"]
+    assert ("Comparing pairs", 1, 1) in told
+    joined = pipelines.audit_data(table, split=tmp_path / "random.csv")
+    assert joined.leak == found.leak and joined.name == str(table)
+    without = pipelines.audit_data(table)
+    assert without.split is None and without.repetition.byte_groups == 16
+    assert pipelines.audit_data(tmp_path / "cells").classes == without.classes
+
+
+def test_known_sources_are_not_searched_for(doubled, searched, tmp_path):
+    table, catalog = doubled
+    known = Catalog(tuple(replace(r, source=f"s{i % 5}") for i, r in enumerate(catalog.records)))
+    save_catalog(known, table)
+    assert pipelines.audit_data(table).sources_from == "table" and searched == []
+    # Between two data sets only pixels and bytes tell.
+    other = save_discs(tmp_path / "other", 2, ("MONOCYTE",), size=40)
+    pipelines.scan_images(other, tmp_path / "o" / "other.csv")
+    found = pipelines.audit_data(table, against=tmp_path / "o" / "other.csv")
+    ((union, _),) = searched
+    assert {r.source[:3] for r in union.records} == {"a/s", ""}
+    assert found.shared.theirs.n_images == 2 and found.shared.theirs.n_kin == 0
+    assert (found.shared.name, found.shared.other) == (
+        str(table), str(tmp_path / "o" / "other.csv"),
+    )  # fmt: skip
+
+
+def test_an_audit_against_a_split_or_folder_tells_what_is_shared(doubled, searched, tmp_path):
+    table, catalog = doubled
+    pipelines.split_catalog(catalog, "random", tmp_path / "random.csv")
+    for other in (tmp_path / "random.csv", tmp_path / "cells"):
+        found = pipelines.audit_data(table, against=other)
+        assert found.verdict == "shared" and found.shared.theirs.same_bytes == 32
+
+
+def test_an_audit_writes_a_page(doubled, searched, tmp_path):
+    pipelines.audit_data(doubled[0], html=tmp_path / "audit.html")
+    assert "<title>Audit of" in (tmp_path / "audit.html").read_text()
+
+
+def test_roles_of_other_images_are_refused_before_the_search(doubled, searched, tmp_path, split):
+    save_split(split, tmp_path / "other.csv")
+    with pytest.raises(SplitError, match="ids only in the catalog"):
+        pipelines.audit_data(doubled[0], split=tmp_path / "other.csv")
+    assert searched == []
+
+
+def test_an_audit_reads_what_the_scan_refused(doubled, searched, tmp_path):
+    folder = tmp_path / "cells"
+    shutil.copy(folder / "MONOCYTE" / "000.png", folder / "EOSINOPHIL" / "wrong.png")
+    pipelines.scan_images(folder, tmp_path / "catalog.csv")
+    for data in (tmp_path / "catalog.csv", folder):
+        found = pipelines.audit_data(data)
+        assert found.verdict == "conflicts" and found.n_conflicts == 1
+        (example,) = found.findings[0].examples
+        assert {example.first.label, example.second.label} == {"eosinophil", "monocyte"}
+    # The same file beside a table of other images does not count.
+    other = save_discs(tmp_path / "other", 2)
+    save_catalog(pipelines.scan_images(other), tmp_path / "other.csv")
+    assert pipelines.audit_data(tmp_path / "other.csv").n_conflicts == 0
+    # Nor does what the table at hand has taken in.
+    (folder / "EOSINOPHIL" / "wrong.png").unlink()
+    save_catalog(pipelines.scan_images(folder), tmp_path / "mended.csv")
+    rows = (tmp_path / "rejected.csv").read_text().splitlines()
+    (tmp_path / "rejected.csv").write_text("\n".join(r for r in rows if "wrong.png," not in r))
+    assert pipelines.audit_data(tmp_path / "mended.csv").n_conflicts == 0
+
+
+@pytest.mark.parametrize("text", ["path,reason\n/cells/a,empty\n", 'path,reason,detail\n"a'])
+def test_a_damaged_list_of_refused_files_is_an_error(doubled, tmp_path, text):
+    (tmp_path / "rejected.csv").write_text(text)
+    with pytest.raises(CatalogError, match=r"rejected\.csv must be a table"):
+        pipelines.audit_data(doubled[0])
+
+
+def test_a_page_without_its_extra_is_refused_before_the_work(monkeypatch, tmp_path):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "jinja2" else real(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"jinja2 not installed.*leukoscope\[report\]"):
+        pipelines.audit_data(tmp_path / "nowhere.csv", html=tmp_path / "x.html")

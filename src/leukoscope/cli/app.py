@@ -49,6 +49,12 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
+CACHE_HELP = (
+    "File that keeps what was learned of images, for the next time."
+    " Default: leukoscope/fingerprints.sqlite in the user's cache folder."
+)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"leukoscope {leukoscope.__version__}")
@@ -84,6 +90,25 @@ def scan(
         pipelines.check_nothing_rejected(catalog)
 
 
+@data_app.command("sources")
+def sources(
+    catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
+    out: Annotated[
+        Path, typer.Option(help="Table to write; links, summary and page lie beside it.")
+    ] = Path("sources.csv"),
+    cache: Annotated[Path | None, typer.Option(help=CACHE_HELP)] = None,
+) -> None:
+    """Find the copies in the pixels: turned, flipped, sheared, shifted, cropped, re-encoded."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.data.catalog import load_catalog
+
+    records = load_catalog(catalog)
+    with render.progress() as progress:
+        found = pipelines.trace_sources(records, out, cache=cache, progress=progress)
+    render.print_sources(found, out)
+
+
 @data_app.command("split")
 def split(
     catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
@@ -115,16 +140,41 @@ def split(
 
 @data_app.command("audit")
 def audit(
-    split: Annotated[Path, typer.Argument(help="Split written by `data split`.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Catalog, table with sources, split, or folder of images.", metavar="CATALOG"
+        ),
+    ],
+    split: Annotated[
+        Path | None, typer.Option(help="Split of the same images; it gives the roles.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Other data: is it really external?", metavar="OTHER")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Page to write, with pairs to judge.")] = None,
+    cache: Annotated[Path | None, typer.Option(help=CACHE_HELP)] = None,
 ) -> None:
-    """Say what crosses the roles of a split. Exit code 3 if anything does."""
-    from leukoscope.cli import render
-    from leukoscope.data.splits import audit_split, load_split
+    """Say what limits a number measured on these images: copies across roles, one cell under two
+    names, classes of few sources, images shared with other data.
 
-    found = audit_split(load_split(split))
-    render.print_audit(found, as_json=json)
-    if found.verdict == "leaking":
+    Where sources are not known they are found in the pixels first, which takes minutes for
+    thousands of images.
+
+    Exit codes: 0, no error was found, though perhaps warnings; 3, a source lies in two roles, a
+    cell bears two names, or the other data share images; or the tables cannot be read; 2, wrong
+    usage; 7, a part of the package is not installed.
+    """
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.audit_data(
+            data, split=split, against=against, html=html, cache=cache, progress=progress
+        )
+    render.print_data_audit(found, as_json=json, page=html)
+    if found.failed:
         raise typer.Exit(3)
 
 
@@ -150,6 +200,47 @@ def paint(
             on_progress=lambda done, total: progress("Painting cells", done, total),
         )
     render.print_painted(table)
+
+
+@data_app.command("leak-report")
+def leak_report(
+    catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into; a second call goes on.")] = Path(
+        "runs/leak"
+    ),
+    recipe: Annotated[
+        str, typer.Option(help="quick, reference, robust, or a TOML file.")
+    ] = "quick",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for train.")
+    ] = None,
+    external: Annotated[
+        list[Path] | None,
+        typer.Option(help="Other images to judge both networks on; may be given again."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of both draws.", min=0, max=2**31 - 1)] = 42,
+    cache: Annotated[Path | None, typer.Option(help=CACHE_HELP)] = None,
+) -> None:
+    """Train one recipe under a random and a grouped split: what is the leak worth?"""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+    from leukoscope.data.catalog import load_catalog
+
+    loaded = load_recipe(recipe, overrides or ())
+    records = load_catalog(catalog)
+    with render.progress() as progress:
+        report = pipelines.report_leak(
+            records,
+            loaded,
+            out,
+            external=external or (),
+            seed=seed,
+            cache=cache,
+            progress=progress,
+            reporter=progress,
+        )
+    render.print_leak_report(report)
 
 
 @app.command("train")

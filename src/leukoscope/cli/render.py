@@ -30,9 +30,13 @@ from leukoscope.labels import display_label
 
 if TYPE_CHECKING:
     from leukoscope.config import Recipe
+    from leukoscope.data.audit import DataAudit, Example
     from leukoscope.data.catalog import Catalog
+    from leukoscope.data.sources import SourceFindings
     from leukoscope.data.splits import Split, SplitAudit
     from leukoscope.errors import LeukoscopeError
+    from leukoscope.evaluation.intervals import Interval
+    from leukoscope.evaluation.leak_report import LeakReport
     from leukoscope.pipelines import Evaluation, TrainedRun
     from leukoscope.training.loop import EpochResult
 
@@ -64,7 +68,10 @@ def print_error(error: "LeukoscopeError") -> None:
 
 def print_interrupted() -> None:
     """Say that the work can go on."""
-    _console(stderr=True).print("Interrupted. A training run goes on with --resume.")
+    _console(stderr=True).print(
+        "Interrupted. A training run goes on with --resume; `demo` and `data leak-report` go on"
+        " when called again."
+    )
 
 
 # -- progress -------------------------------------------------------------------------------------
@@ -168,6 +175,44 @@ def print_catalog(catalog: "Catalog", out: Path) -> None:
     console.print(f"Catalog: {escape(str(out))}")
 
 
+def print_sources(findings: "SourceFindings", out: Path) -> None:
+    """Show how many images are copies of how many sources, and where the evidence lies."""
+    console = _console()
+    catalog = findings.catalog
+    grouped = sum(len(group) for group in findings.groups.values())
+    largest = next((len(group) for group in findings.groups.values()), 1)
+    console.print(
+        f"[bold]{len(catalog):,} images show {findings.n_sources:,} sources.[/]"
+        f" {grouped:,} images have a copy; {len(catalog) - grouped:,} stand alone;"
+        f" the largest group has {largest:,}."
+    )
+    table = Table()
+    for name, numeric in (("Class", False), ("Images", True), ("Sources", True)):
+        table.add_column(name, justify="right" if numeric else "left")
+    for label in catalog.classes:
+        own = [record.source for record in catalog.records if record.label == label]
+        table.add_row(escape(display_label(label)), f"{len(own):,}", f"{len(set(own)):,}")
+    console.print(table)
+    fields = {record.extra.get("field_group", "") for record in catalog.records} - {""}
+    if fields:
+        console.print(
+            f"{len(fields):,} fields are shown by several pictures that share a part without being"
+            " copies; splits keep them together."
+        )
+    if findings.featureless:
+        console.print(
+            f"{len(findings.featureless):,} images are too smooth to be compared; of these only"
+            " identical files are found."
+        )
+    refused = sum(not link.accepted for link in findings.links)
+    if refused:
+        console.print(
+            f"{refused:,} links between groups lack support and join nothing; the page shows them."
+        )
+    page = out.with_suffix(".html")
+    console.print(f"Table: {escape(str(out))}. Look at the groups: {escape(str(page))}")
+
+
 def print_split(split: "Split", out: Path) -> None:
     """Show counts per role and class, and the audit's verdict."""
     from leukoscope.data.splits import audit_split
@@ -199,6 +244,13 @@ def print_audit(audit: "SplitAudit", *, as_json: bool) -> None:
         return
     console = _console()
     colour, sentence = _VERDICTS[audit.verdict]
+    console.print(_tabulate_roles(audit))
+    console.print(f"[{colour} bold]{sentence}[/]")
+    for warning in audit.warnings:
+        console.print(f"- {escape(warning)}")
+
+
+def _tabulate_roles(audit: "SplitAudit") -> Table:
     roles = [role for role, counts in audit.counts.items() if sum(counts.values())]
     labels = sorted({label for counts in audit.counts.values() for label in counts})
     table = Table(title=f"Split by protocol {audit.protocol}", title_justify="left")
@@ -210,10 +262,70 @@ def print_audit(audit: "SplitAudit", *, as_json: bool) -> None:
         table.add_row(escape(display_label(label)), *row)
     table.add_section()
     table.add_row("All", *(f"{sum(audit.counts[role].values()):,}" for role in roles))
+    return table
+
+
+_SEVERITY_COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
+
+_SHOWN_EXAMPLES = 3
+
+
+def print_data_audit(audit: "DataAudit", *, as_json: bool, page: Path | None = None) -> None:
+    """Show an audit: the verdict, the findings, the tables; or all of it as JSON."""
+    from leukoscope.data.audit import VERDICT_TITLES
+
+    if as_json:
+        # ASCII: file names need not be Unicode.
+        sys.stdout.write(json.dumps(audit.to_dict(), indent=2) + "\n")
+        return
+    console = _console()
+    colour = {"warnings": "yellow", "clean": "green"}.get(audit.verdict, "red")
+    word, colon, rest = VERDICT_TITLES[audit.verdict].partition(":")
+    title = f"{word.upper()}:{rest}" if colon else word
+    console.print(f"[{colour} bold]{title}[/]\n{_plain(audit.summary)}\n")
+    for finding in audit.findings:
+        shade = _SEVERITY_COLOURS[finding.severity]
+        console.print(f"[{shade} bold]{finding.severity.upper()}[/] {_plain(finding.title)}")
+        console.print(f"  {_plain(finding.text)}")
+        if finding.severity == "error":
+            for example in finding.examples[:_SHOWN_EXAMPLES]:
+                console.print(f"  - {_plain(_word_example(example))}")
+    table = Table(title=f"{audit.n_images:,} images, {audit.n_sources:,} sources")
+    table.title_justify = "left"
+    table.add_column("Class")
+    for column in ("Images", "Sources", "Effective sources", "Median per source", "Largest"):
+        table.add_column(column, justify="right")
+    for c in audit.classes:
+        table.add_row(
+            _plain(display_label(c.label)),
+            f"{c.n_images:,}",
+            f"{c.n_sources:,}",
+            f"{c.effective:,.1f}",
+            f"{c.median:g}",
+            f"{c.largest:,}",
+        )
+    console.print()
     console.print(table)
-    console.print(f"[{colour} bold]{sentence}[/]")
-    for warning in audit.warnings:
-        console.print(f"- {escape(warning)}")
+    if audit.split is not None:
+        console.print(_tabulate_roles(audit.split))
+    console.print(ADVICE)
+    if page is not None:
+        console.print(f"Page: {_plain(str(page))}")
+
+
+def _word_example(example: "Example") -> str:
+    from leukoscope.data.audit import KINSHIP_NAMES
+
+    told = [
+        f"{image.id} ({', '.join(filter(None, (display_label(image.label), image.role)))})"
+        for image in (example.first, example.second)
+    ]
+    return f"{told[0]} and {told[1]}: {KINSHIP_NAMES[example.kind]}"
+
+
+def _plain(text: str) -> str:
+    """Text as it is: no markup, and no surrogates of file names that are not Unicode."""
+    return escape(text.encode("utf-8", "replace").decode())
 
 
 def print_painted(table: Path) -> None:
@@ -236,15 +348,30 @@ _BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leakin
 
 
 def print_evaluation(found: "Evaluation") -> None:
-    """Show the main figures with intervals and floors, and where the report lies."""
+    """Show the main figures with intervals and floors, and where the report lies. Figures that
+    count copies of training images are marked, and stand beside those without."""
+    from leukoscope.evaluation.report import format_figure
+
     console = _console()
     table = Table(
         title=f"{found.n_images:,} images of {escape(found.data_name)}, role {escape(found.role)}",
         title_justify="left",
     )
     table.add_column("Figure")
-    table.add_column("Value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    leak = found.leak
+    heads = ("Value", "95 % interval")
+    if leak:
+        heads = (f"LEAKED: all {found.n_images:,}", f"Without copies: {leak.n_images:,}")
+    for head in heads:
+        table.add_column(head, justify="right")
+
+    def tell(name: str, all_images: "Interval", rest: "Interval | None") -> None:
+        if leak:
+            cells = (format_figure(all_images), format_figure(rest) if rest else "no figure")
+        else:
+            cells = (f"{all_images.value:.3f}", f"{all_images.low:.3f} to {all_images.high:.3f}")
+        table.add_row(name, *cells)
+
     shown = (
         ("accuracy", "Accuracy"),
         ("balanced_accuracy", "Balanced accuracy"),
@@ -253,18 +380,46 @@ def print_evaluation(found: "Evaluation") -> None:
         ("roc_auc", "ROC-AUC"),
     )
     for key, name in shown:
-        figure = found.intervals[key]
-        table.add_row(name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+        tell(name, found.intervals[key], leak.figures.get(key) if leak else None)
     table.add_section()
-    for name, floor in found.floors.items():
-        label = "Floor: " + name.replace("_", " ")
-        table.add_row(label, f"{floor.value:.3f}", f"{floor.low:.3f} to {floor.high:.3f}")
+    for key, floor in found.floors.items():
+        label = "Floor: " + key.replace("_", " ")
+        tell(label, floor, leak.floors.get(key) if leak else None)
     console.print(table)
     colour = _BANNERS[found.verdict]
     for sentence in found.sentences:
         console.print(f"[{colour}]{escape(sentence)}[/]")
     console.print(ADVICE)
     console.print(f"Report: {escape(str(found.report))}")
+
+
+def print_leak_report(report: "LeakReport") -> None:
+    """Show the answer in one sentence, then what was measured, and where the page lies."""
+    from leukoscope.evaluation.leak_report import EXPLANATION, word_headline
+
+    console = _console()
+    headline, behind = word_headline(report)
+    colour = "red" if report.row_of("random").leaked else "green"
+    console.print(f"[bold {colour}]{escape(headline)}[/]")
+    console.print(escape(behind))
+    table = Table(title="Accuracy with 95 % interval", title_justify="left")
+    table.add_column("Trained and judged")
+    for name in ("Images", "With copy", "Network", "Best floor"):
+        table.add_column(name, justify="right")
+    for row in report.rows:
+        best = max(row.floors.values(), key=lambda floor: floor.value)
+        table.add_row(
+            escape(f"{row.name}{' (LEAKED)' * row.leaked}"),
+            f"{row.n_images:,}",
+            f"{row.n_with_copy:,}",
+            *(f"{x.value:.3f} ({x.low:.3f} to {x.high:.3f})" for x in (row.accuracy, best)),
+        )
+    console.print(table)
+    console.print(EXPLANATION)
+    for warning in report.warnings:
+        console.print(f"- {escape(warning)}")
+    console.print(ADVICE)
+    console.print(f"Report: {escape(str(report.page))}")
 
 
 def print_recipe(recipe: "Recipe") -> None:

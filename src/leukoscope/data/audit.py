@@ -69,7 +69,8 @@ _SIDES = ("a/", "b/")
 
 @dataclass(frozen=True, slots=True)
 class ExampleImage:
-    """One image of an example; `role` is "" where it has none, `label` where it is not known."""
+    """One image of an example; `role` is "" where it has none, `label` where it is not known.
+    `box` is None where the whole picture is to be shown."""
 
     id: str
     path: str
@@ -549,15 +550,20 @@ def _find_repetition(
     copies = [g for g in several[1] if len({(r.sha256, r.box) for r in g}) > 1]
     if copies:
         origin = "picture" if basis == "pixels" else "source"
+        n_joined = len(set(groups))
+        joined = (
+            f"joined where they share a field, {_count(n_joined, 'source')}; "
+            if n_joined < len(sources)
+            else ""
+        )
         findings.append(
             Finding(
                 "note",
                 f"{_count(sum(map(len, copies)), 'image')} in {_count(len(copies), 'group')} of"
                 f" one {origin}",
-                f"{_count(len(records), 'image')} come from"
-                f" {_count(len(set(groups)), 'source')}; the largest source has"
-                f" {_count(max(map(len, copies)), 'image')}. Grouped splits keep a source in one"
-                " role, and intervals count sources.",
+                f"{_count(len(records), 'image')} come from {_count(len(sources), origin)};"
+                f" {joined}the largest has {_count(max(map(len, copies)), 'image')}. Grouped splits"
+                " keep a source in one role, and intervals count sources.",
                 _pick_pairs("source", copies, role_of),
             )
         )
@@ -751,8 +757,11 @@ def _list_keys(record: ImageRecord, group: str) -> list[tuple[Kinship, tuple[str
 def _pair(
     kind: Kinship, first: ImageRecord, second: ImageRecord, role_of: Mapping[str, str]
 ) -> Example:
+    # Pictures were compared whole; cut to a cell, nobody could see that they are related.
     a, b = (
-        ExampleImage(r.id, str(r.path), r.label, role_of.get(r.id, ""), r.box)
+        ExampleImage(
+            r.id, str(r.path), r.label, role_of.get(r.id, ""), r.box if kind == "bytes" else None
+        )
         for r in (first, second)
     )
     return Example(kind, a, b)

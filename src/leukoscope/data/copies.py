@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.data.evidence import Affine, LinkKind
 from leukoscope.data.fingerprints import MIRROR, Fingerprint, root_descriptors
-from leukoscope.data.sources import Affine, LinkKind
 
 RULES = 1
 """To be raised whenever the same two fingerprints would be judged otherwise."""

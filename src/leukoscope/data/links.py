@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.data.evidence import Link
 from leukoscope.data.images import decode_image
-from leukoscope.data.sources import Link
 from leukoscope.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:

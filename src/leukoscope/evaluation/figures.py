@@ -12,6 +12,7 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -32,6 +33,7 @@ from leukoscope.labels import display_label
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#1f2933", "#7b8794", "#d9dee3"
+_WARNING = "#a3310b"  # for words: vermillion is too pale for small type
 _CURVES = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":")
 _DPI = 150
@@ -113,6 +115,70 @@ def draw_headline(
         axes.set_title(f"{sign}{abs(gap):.1f} points over the best floor", pad=10)
     axes.set_xlabel("accuracy, with 95 % interval")
     return figure
+
+
+@dataclass(frozen=True)
+class AccuracyBlock:
+    """Accuracies measured on the same images: the network first, then floors, by the names to
+    show. `leaked` says that some of these images have a copy in training."""
+
+    title: str
+    figures: Mapping[str, Interval]
+    leaked: bool = False
+
+
+@_styled
+def draw_accuracies(blocks: Sequence[AccuracyBlock]) -> Figure:
+    """Draw accuracies with their intervals, one block of rows per set of images.
+
+    The first row of a block, the network, is a disc, the others are diamonds; leaked figures are
+    hollow, and their interval is broken.
+    """
+    titles = [
+        textwrap.wrap(("LEAKED: " if block.leaked else "") + block.title, _TITLE_WIDTH)
+        for block in blocks
+    ]
+    count = sum(len(block.figures) + 0.3 for block in blocks) + 0.75 * sum(map(len, titles))
+    figure = Figure(figsize=(8, 0.9 + 0.34 * count), layout="constrained")
+    axes = figure.subplots()
+    lows = [x.low for block in blocks for x in block.figures.values()]
+    axes.set_xlim(max(0.0, math.floor((min(lows) - 0.02) * 10) / 10), 1.0)
+    across = axes.get_yaxis_transform()
+    ticks: list[tuple[float, str]] = []
+    y = 0.0
+    for block, title in zip(blocks, titles, strict=True):
+        y += 0.75 * (len(title) - 1)
+        axes.text(0, y + 0.3, "\n".join(title), transform=across, va="bottom", fontweight="bold",
+                  color=_WARNING if block.leaked else INK)  # fmt: skip
+        for k, (name, interval) in enumerate(block.figures.items()):
+            y += 1
+            colour = GREY if k else VERMILLION if block.leaked else BLUE
+            axes.plot([interval.low, interval.high], [y, y], ":" if block.leaked else "-",
+                      color=colour, lw=2.5 if k == 0 else 1.8)  # fmt: skip
+            axes.plot(interval.value, y, "D" if k else "o", color=colour, ms=5 if k else 9,
+                      mfc="white" if block.leaked else colour, mew=1.8, clip_on=False,
+                      zorder=3)  # fmt: skip
+            text = (
+                f"{100 * interval.value:.1f} %  ({100 * interval.low:.1f} to"
+                f" {100 * interval.high:.1f})"
+            )
+            weight = "normal" if k else "bold"
+            axes.text(1.03, y, text, transform=across, va="center", fontweight=weight)
+            ticks.append((y, name))
+        y += 1.4
+    axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks])
+    axes.set_ylim(y - 0.8, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("accuracy, with 95 % interval")
+    return figure
+
+
+_TITLE_WIDTH = 62
+"""Characters in a line over a block."""
 
 
 @_styled

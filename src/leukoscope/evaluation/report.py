@@ -6,12 +6,13 @@ file does not do: it computes nothing and decides no verdict; it words what it i
 
 import base64
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import Floor
@@ -40,8 +41,10 @@ VERDICT_TEXTS: dict[Verdict, str] = {
     " one cell lie in training and in test, the network has seen the answers.",
     "suspect": "The split ignores sources, and a method far too simple to know cells does as well"
     " as the network. That is the sign of copies of one cell in training and in test.",
-    "leaking": "Images of the same sources lie in training and in test. The network has seen the"
-    " answers; the figures say little about new blood.",
+    "leaking": "Images with a copy in training test only the network's memory: the same cell,"
+    " perhaps turned or shifted, was among those it learned from, as if the questions of an"
+    " examination had been handed out before. Only images without a copy show whether it can name"
+    " cells it has never seen: judge it by their figure alone.",
 }
 
 _LEVELS: dict[Verdict, str] = {
@@ -174,12 +177,36 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Another evaluation of the same network; `note` says what it means."""
+    """Another evaluation of the same network; `note` says what it means. `leaked` marks a figure
+    that counts images with a copy in training."""
 
     name: str
     accuracy: Interval
     n_images: int
     note: str
+    leaked: bool = False
+
+
+@dataclass(frozen=True)
+class Leak:
+    """How many judged images have a copy in training, and the figures without these images.
+
+    `n_images` and `n_sources` count the images without a copy. `figures` holds what
+    `compute_intervals` finds on them, `floors` the accuracy of each floor; both are empty where
+    such images are too few, and then `reason` says so.
+    """
+
+    n_with_copy: int
+    n_images: int
+    n_sources: int
+    figures: Mapping[str, Interval] = field(default_factory=dict)
+    floors: Mapping[str, Interval] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def accuracy(self) -> Interval | None:
+        """Accuracy on the images without a copy; None where there are too few."""
+        return self.figures.get("accuracy")
 
 
 @dataclass(frozen=True)
@@ -191,9 +218,11 @@ class ReportContent:
     text, alternative text); other names are shown at the end. Known names: `headline`,
     `per_class`, `confusion`, `confident_wrong`, `unsure_right`, `confident_right`, `roc`, `pr`,
     `reliability`, `probabilities`, `training_curves`. `verdict_sentences` are the findings behind
-    the verdict, with counts. `compare` lists all evaluations of the network, this one too.
+    the verdict, with counts. `compare` lists all evaluations of the network, this one too. `leak`
+    is there exactly where the verdict is `leaking`: no accuracy of such a split stands alone.
 
-    Raises `DataError` if the confusion matrix does not fit the classes or a class has no figures.
+    Raises `DataError` if the confusion matrix does not fit the classes, a class has no figures, or
+    verdict and `leak` disagree.
     """
 
     title: str
@@ -213,8 +242,15 @@ class ReportContent:
     compare: tuple[Comparison, ...] = ()
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    leak: Leak | None = None
 
     def __post_init__(self) -> None:
+        if (self.verdict == "leaking") != (self.leak is not None):
+            raise DataError(
+                "a leaking split, and no other, is reported with what leaks",
+                f"verdict {self.verdict}, {'no ' * (self.leak is None)}leak",
+                "pass the images with a copy in training to `write_evaluation`",
+            )
         k = len(self.per_class)
         shape = [len(row) for row in self.confusion]
         if shape != [k] * k:
@@ -233,11 +269,8 @@ class ReportContent:
             )
 
 
-def render_report(content: ReportContent) -> str:
-    """Render the report as one HTML page that needs no other file, no network and no script.
-
-    All text of `content` is escaped: class names are what users made of them.
-    """
+def render_page(template: str, **content: object) -> str:
+    """Render a template of this room with the shared style and disclaimer. All text is escaped."""
     environment = Environment(
         loader=PackageLoader("leukoscope.evaluation", "templates"),
         autoescape=True,
@@ -250,23 +283,40 @@ def render_report(content: ReportContent) -> str:
         "figure": format_figure,
         "display": display_label,
         "critical": is_critical,
+        "code": _mark_code,
+        "range": _format_short_range,
     }
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    known = {"headline"} | {name for _, _, names in _SECTIONS for name in names}
-    return environment.get_template("report.html.j2").render(
-        c=content,
+    return environment.get_template(template).render(
         style=Markup(style),  # our own file; the rest is escaped
         disclaimer=DISCLAIMER,
+        floor_names=FLOOR_NAMES,
+        **content,
+    )
+
+
+def render_report(content: ReportContent) -> str:
+    """Render the report as one HTML page that needs no other file, no network and no script.
+
+    All text of `content` is escaped: class names are what users made of them.
+    """
+    known = {"headline"} | {name for _, _, names in _SECTIONS for name in names}
+    return render_page(
+        "report.html.j2",
+        c=content,
         headline=_word_headline(content),
+        leak_basis=word_leak_basis(content.leak, content.n_images, content.source_known)
+        if content.leak
+        else (),
+        without=content.leak.figures if content.leak else {},
         basis=_word_basis(content),
         verdict_title=VERDICT_TITLES[content.verdict],
         verdict_text=VERDICT_TEXTS[content.verdict],
         verdict_level=_LEVELS[content.verdict],
         added=_word_added(content),
-        floor_names=FLOOR_NAMES,
         metric_names=METRIC_NAMES,
         class_metric_names=CLASS_METRIC_NAMES,
-        images={name: (_embed(image), alt) for name, (image, alt) in content.figures.items()},
+        images={name: (embed_image(image), alt) for name, (image, alt) in content.figures.items()},
         sections={key: (text, names) for key, text, names in _SECTIONS},
         further=[name for name in content.figures if name not in known],
         glossary=GLOSSARY,
@@ -278,16 +328,16 @@ def render_text(content: ReportContent) -> str:
     lines = [content.title, "=" * len(content.title), DISCLAIMER, ""]
     lines += [VERDICT_TITLES[content.verdict].upper(), VERDICT_TEXTS[content.verdict]]
     lines += [f"- {sentence}" for sentence in content.verdict_sentences]
-    lines += ["", _word_headline(content), _word_basis(content)]
+    lines += ["", _word_headline(content), *_word_leak(content), _word_basis(content)]
     if content.floors:
         lines.append(_word_added(content))
     if content.warnings:
-        lines += _head("Warnings") + [f"- {warning}" for warning in content.warnings]
-    lines += _head("Figures, each with its 95 % interval")
-    lines += _align(
-        [[METRIC_NAMES[name], *_cells(content.intervals[name])] for name in OVERALL],
-        ["", "value", "low", "high"],
-    )
+        lines += head_lines("Warnings") + [f"- {warning}" for warning in content.warnings]
+    if content.leak and content.leak.figures:
+        lines += head_lines("Figures on the images without a copy in training, with 95 % intervals")
+        lines += _tabulate(content.leak.figures)
+    lines += head_lines(f"Figures, each with its 95 % interval{_mark(content)}")
+    lines += _tabulate(content.intervals)
     rows = []
     for count in content.per_class:
         sources = f"{count.n_sources:,}" if content.source_known else "unknown"
@@ -296,32 +346,53 @@ def render_text(content: ReportContent) -> str:
             row
             + [format_figure(content.intervals[f"{m}/{count.name}"]) for m in CLASS_METRIC_NAMES]
         )
-    lines += _head("Each class") + _align(
+    lines += head_lines(f"Each class{_mark(content)}") + align_columns(
         rows, ["", "images", "sources", *CLASS_METRIC_NAMES.values()]
     )
     names = [display_label(count.name) for count in content.per_class]
-    lines += _head("Confusion matrix (rows: true, columns: predicted)")
-    lines += _align(
+    lines += head_lines(f"Confusion matrix (rows: true, columns: predicted){_mark(content)}")
+    lines += align_columns(
         [[n, *(str(x) for x in row)] for n, row in zip(names, content.confusion, strict=True)],
         ["", *names],
     )
     if content.floors:
-        lines += _head("Floors: what methods reach that know nothing of cells")
-        lines += _align(
+        lines += head_lines(
+            f"Floors: what methods reach that know nothing of cells{_mark(content)}"
+        )
+        lines += align_columns(
             [
-                [FLOOR_NAMES.get(name, name), *_cells(floor.accuracy), floor.description]
+                [FLOOR_NAMES.get(name, name), *format_cells(floor.accuracy), floor.description]
                 for name, floor in content.floors.items()
             ],
             ["", "accuracy", "low", "high", ""],
         )
+    if content.leak and content.leak.floors:
+        lines += head_lines("Floors on the images without a copy in training")
+        lines += align_columns(
+            [
+                [FLOOR_NAMES.get(name, name), *format_cells(x)]
+                for name, x in content.leak.floors.items()
+            ],
+            ["", "accuracy", "low", "high"],
+        )
     if content.compare:
-        lines += _head("The same network, evaluated in other ways")
-        lines += _align(
-            [[x.name, f"{x.n_images:,}", *_cells(x.accuracy), x.note] for x in content.compare],
+        lines += head_lines("The same network, evaluated in other ways")
+        lines += align_columns(
+            [
+                [
+                    f"{x.name}{' (leaked)' * x.leaked}",
+                    f"{x.n_images:,}",
+                    *format_cells(x.accuracy),
+                    x.note,
+                ]
+                for x in content.compare
+            ],
             ["", "images", "accuracy", "low", "high", ""],
         )
     if content.provenance:
-        lines += _head("Provenance") + _align([list(x) for x in content.provenance.items()], None)
+        lines += head_lines("Provenance") + align_columns(
+            [list(x) for x in content.provenance.items()], None
+        )
     return "\n".join(line.rstrip() for line in [*lines, "", DISCLAIMER]) + "\n"
 
 
@@ -329,13 +400,33 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
     """Return what `metrics.json` holds: only numbers, strings, lists and None, never NaN.
 
     The figures of `metrics.OVERALL` stand at the top level, each as `{"value", "low", "high"}`.
+    Where copies lie in training, each figure of the network or a floor that counts them says
+    `"leaked": true`, and `accuracy` holds what is left without them.
     """
     found = content.intervals
+    leak = content.leak
+    leaked = {"leaked": True} if leak else {}
+    overall: dict[str, dict[str, object]] = {
+        name: {**found[name].to_dict(), **leaked} for name in OVERALL
+    }
+    if leak:
+        overall["accuracy"] |= {
+            "n_with_copy_in_training": leak.n_with_copy,
+            "source_disjoint": {
+                **{name: leak.figures[name].to_dict() for name in OVERALL},
+                "n_images": leak.n_images,
+                "n_sources": leak.n_sources,
+                "floors": {name: floor.to_dict() for name, floor in leak.floors.items()},
+            }
+            if leak.figures
+            else None,
+            "source_disjoint_reason": leak.reason or None,
+        }
     return {
-        **{name: found[name].to_dict() for name in OVERALL},
+        **overall,
         "per_class": {
             count.name: {
-                **{m: found[f"{m}/{count.name}"].to_dict() for m in PER_CLASS},
+                **{m: {**found[f"{m}/{count.name}"].to_dict(), **leaked} for m in PER_CLASS},
                 "n_images": count.n_images,
                 "n_sources": count.n_sources,
             }
@@ -354,7 +445,7 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
         "warnings": list(content.warnings),
         "floors": {
             name: {
-                "accuracy": floor.accuracy.to_dict(),
+                "accuracy": {**floor.accuracy.to_dict(), **leaked},
                 "balanced_accuracy": None
                 if math.isnan(floor.balanced_accuracy)
                 else floor.balanced_accuracy,
@@ -365,7 +456,10 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
         "compare": [
             {
                 "name": other.name,
-                "accuracy": other.accuracy.to_dict(),
+                "accuracy": {
+                    **other.accuracy.to_dict(),
+                    **({"leaked": True} if other.leaked else {}),
+                },
                 "n_images": other.n_images,
                 "note": other.note,
             }
@@ -403,7 +497,18 @@ def format_figure(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
 
 
-def _cells(interval: Interval) -> list[str]:
+def format_range(interval: Interval) -> str:
+    """Return a share in per cent with its interval.
+
+    >>> format_range(Interval(0.931, 0.8604, 0.97))
+    '93.1 % (95 % interval 86.0 % to 97.0 %)'
+    """
+    low, high = format_percent(interval.low), format_percent(interval.high)
+    return f"{format_percent(interval.value)} (95 % interval {low} to {high})"
+
+
+def format_cells(interval: Interval) -> list[str]:
+    """Return value, low and high for a plain table; dashes for what is undefined."""
     values = (interval.value, interval.low, interval.high)
     return ["–" if math.isnan(x) else f"{x:.4f}" for x in values]
 
@@ -420,9 +525,54 @@ def _per_hundred(*values: float) -> list[str]:
 
 
 def _word_headline(content: ReportContent) -> str:
-    accuracy = content.intervals["accuracy"]
+    accuracy = content.leak.accuracy if content.leak else content.intervals["accuracy"]
+    if accuracy is None:
+        return "These images cannot show how the network does on cells it has never seen."
     value, low, high = _per_hundred(accuracy.value, accuracy.low, accuracy.high)
-    return f"{value} of 100 cells named right, 95 % interval {low} to {high}."
+    unseen = " among those without a copy in training" if content.leak else ""
+    return f"{value} of 100 cells named right{unseen}, 95 % interval {low} to {high}."
+
+
+def _word_leak(content: ReportContent) -> tuple[str, ...]:
+    """Both figures of a leaking split, one line each; nothing for any other split."""
+    if content.leak is None:
+        return ()
+    return word_leak(
+        content.leak, content.intervals["accuracy"], content.n_images, content.source_known
+    )
+
+
+def word_leak(leak: Leak, leaked: Interval, n_images: int, source_known: bool) -> tuple[str, ...]:
+    """Say both accuracies of a leaking split, a line each: the leaked one on all images, and the
+    one without copies, or why there is none and what to do."""
+    basis, rest = word_leak_basis(leak, n_images, source_known)
+    if leak.accuracy is not None:
+        rest = f"{format_range(leak.accuracy)} on {rest}"
+    return (f"Leaked: {format_range(leaked)} on {basis}", f"Without copies: {rest}")
+
+
+def word_leak_basis(leak: Leak, n_images: int, source_known: bool) -> tuple[str, str]:
+    """Say on which images either accuracy of a leaking split stands, or why one is missing."""
+    basis = f"all {n_images:,} images, {leak.n_with_copy:,} of them with a copy in training."
+    if leak.accuracy is None:
+        return basis, f"no figure, since {leak.reason}."
+    if source_known:
+        plural = "s" * (leak.n_sources != 1)
+        return basis, f"{leak.n_images:,} images of {leak.n_sources:,} source{plural}."
+    return basis, (
+        f"{leak.n_images:,} images. Not all sources are known, so that other copies may hide among"
+        " them; `leukoscope data sources` finds copies in the pixels."
+    )
+
+
+def _mark(content: ReportContent) -> str:
+    """What a heading adds where the figures below it count copies."""
+    return ": all images, LEAKED" if content.leak else ""
+
+
+def _tabulate(figures: Mapping[str, Interval]) -> list[str]:
+    rows = [[METRIC_NAMES[name], *format_cells(figures[name])] for name in OVERALL]
+    return align_columns(rows, ["", "value", "low", "high"])
 
 
 def _word_basis(content: ReportContent) -> str:
@@ -441,30 +591,50 @@ def _word_added(content: ReportContent) -> str:
     """Say what the network adds over the best floor, and whether the intervals keep apart."""
     if not content.floors:
         return ""
-    name, best = max(content.floors.items(), key=lambda item: item[1].accuracy.value)
     network = content.intervals["accuracy"]
-    points = 100 * (network.value - best.accuracy.value)
-    shown = f"the best floor ({FLOOR_NAMES.get(name, name)}, {format_percent(best.accuracy.value)})"
-    if network.low > best.accuracy.high:
-        return f"The network is {points:.1f} points better than {shown}."
-    if network.high < best.accuracy.low:
-        return f"The network is {-points:.1f} points worse than {shown}."
+    floors = {name: floor.accuracy for name, floor in content.floors.items()}
+    where = "The"
+    if content.leak:
+        where = "On all images, those with a copy in training among them, the"
+        if content.leak.accuracy is not None and content.leak.floors:
+            network, floors = content.leak.accuracy, dict(content.leak.floors)
+            where = "On the images without a copy in training, the"
+    name, best = max(floors.items(), key=lambda item: item[1].value)
+    points = 100 * (network.value - best.value)
+    shown = f"the best floor ({FLOOR_NAMES.get(name, name)}, {format_percent(best.value)})"
+    if network.low > best.high:
+        return f"{where} network is {points:.1f} points better than {shown}."
+    if network.high < best.low:
+        return f"{where} network is {-points:.1f} points worse than {shown}."
+    side = "above" if points >= 0 else "below"
     return (
-        f"The network lies {abs(points):.1f} points {'above' if points >= 0 else 'below'} {shown};"
+        f"{where} network lies {abs(points):.1f} points {side} {shown};"
         " the intervals overlap, so on these images the difference is uncertain."
     )
 
 
-def _embed(image: bytes | str) -> str:
+def _mark_code(text: str) -> Markup:
+    """Escape text for HTML, and set what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _format_short_range(interval: Interval) -> str:
+    """Return the limits in per cent without the sign, for narrow columns."""
+    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+
+
+def embed_image(image: bytes | str) -> str:
+    """Return PNG bytes or SVG text as a data URL."""
     kind, data = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _head(title: str) -> list[str]:
+def head_lines(title: str) -> list[str]:
+    """Return the lines of a heading in plain text."""
     return ["", title, "-" * len(title)]
 
 
-def _align(rows: list[list[str]], header: list[str] | None) -> list[str]:
+def align_columns(rows: list[list[str]], header: list[str] | None) -> list[str]:
     """Lay out columns: the first and any without a header flush left, numbers flush right."""
     table = rows if header is None else [header, *rows]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]

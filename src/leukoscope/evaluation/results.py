@@ -4,8 +4,8 @@ What this file does not do: it never touches a network, and decides nothing but 
 lets the number be trusted (`judge_split`).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,13 @@ from leukoscope.data.images import load_pixels
 from leukoscope.errors import DataError, ImageError
 from leukoscope.evaluation import figures
 from leukoscope.evaluation.baselines import Floor
-from leukoscope.evaluation.intervals import Interval, compute_intervals
+from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_proportion
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.report import (
     FLOOR_NAMES,
     ClassCount,
     Comparison,
+    Leak,
     ReportContent,
     Verdict,
     format_percent,
@@ -39,13 +40,17 @@ SAMPLE_PX = 160
 SUSPICIOUS_GAP = 0.01
 """A floor this close to the network, in accuracy, is a sign of copies."""
 
+FEW_DISJOINT = 10
+"""Fewer images without a copy in training than this say nothing."""
+
 
 @dataclass(frozen=True)
 class Study:
     """What an evaluation is about, apart from the scores themselves.
 
     `verdict` and `verdict_sentences` come from the audit of the split; `boxes` cut cells out of
-    fields for the sample sheets, by image id.
+    fields for the sample sheets, by image id. `leaked` are the ids of images with a copy in
+    training: some where the verdict is `leaking`, none elsewhere.
     """
 
     title: str
@@ -59,6 +64,7 @@ class Study:
     warnings: tuple[str, ...]
     provenance: Mapping[str, str]
     boxes: Mapping[str, tuple[int, int, int, int]]
+    leaked: Set[str] = frozenset()
 
 
 def judge_split(
@@ -78,7 +84,40 @@ def judge_split(
         return verdict, ()
     return "suspect", (
         f"The floor “{FLOOR_NAMES[best.name]}” reaches {format_percent(best.accuracy.value)};"
-        f" the network reaches {format_percent(network.value)}.",
+        f" the network reaches {format_percent(network.value)}. `leukoscope data sources` finds"
+        " copies in the pixels; a split made from its table keeps them together.",
+    )
+
+
+def measure_leak(
+    known: ScoreTable, study: Study, floors: Mapping[str, Floor], replicates: int
+) -> Leak:
+    """Count the images with a copy in training, and measure network and floors without them.
+
+    `known` holds the rows of known class, in the order of the floors' predictions.
+    """
+    unseen_N = np.array([name not in study.leaked for name in known.ids], dtype=np.bool_)
+    rest = known.take(unseen_N)
+    n_rest = len(rest)
+    leak = Leak(len(known) - n_rest, n_rest, len(set(rest.sources)))
+    if n_rest < FEW_DISJOINT:
+        reason = (
+            f"only {n_rest} image{'s have' if n_rest > 1 else ' has'} no copy in training, and"
+            f" fewer than {FEW_DISJOINT} say nothing"
+            if n_rest
+            else "every image has a copy in training"
+        )
+        remedy = "`leukoscope data leak-report` measures the same recipe without the leak"
+        if study.role == "train":
+            reason, remedy = "these are the training images", "judge it by `--role test`"
+        return replace(leak, reason=f"{reason}; {remedy}")
+    return replace(
+        leak,
+        figures=compute_intervals(rest, replicates=replicates),
+        floors={
+            name: compute_proportion(floor.predictions_N[unseen_N] == rest.labels_N, rest.sources)
+            for name, floor in floors.items()
+        },
     )
 
 
@@ -110,13 +149,16 @@ def write_evaluation(
     probabilities_NK = known.probabilities_NK
     predictions_N = probabilities_NK.argmax(axis=1)
     confusion_KK = compute_confusion(known.labels_N, predictions_N, len(known.classes))
-    here = Comparison(
-        name=f"{study.data_name}, {study.role} (this report)",
-        accuracy=intervals["accuracy"],
-        n_images=len(known),
-        note=VERDICT_NOTES[verdict],
+    leak = measure_leak(known, study, floors, replicates) if verdict == "leaking" else None
+    here = list_comparisons(
+        f"{study.data_name}, {study.role} (this report)",
+        intervals["accuracy"],
+        len(known),
+        verdict,
+        leak.accuracy if leak else None,
+        leak.n_images if leak else 0,
     )
-    drawn = _draw_all(known, study, floors, intervals, confusion_KK)
+    drawn = _draw_all(known, study, floors, intervals, confusion_KK, leak)
     create_folder(folder / "figures")
     content = ReportContent(
         title=study.title,
@@ -136,9 +178,10 @@ def write_evaluation(
             name: (_save_figure(figure, folder / "figures", name), alt)
             for name, (figure, alt) in drawn.items()
         },
-        compare=(here, *study.compare) if study.compare else (),
+        compare=(*here, *study.compare) if study.compare else (),
         warnings=study.warnings,
         provenance=study.provenance,
+        leak=leak,
     )
     write_text(folder / "report.html", render_report(content))
     write_text(folder / "model_evaluation_results.txt", render_text(content))
@@ -153,6 +196,24 @@ VERDICT_NOTES: dict[Verdict, str] = {
     "leaking": "says little about new blood: copies lie in training",
 }
 """What a figure of each verdict means, in one line."""
+
+
+def list_comparisons(
+    name: str,
+    accuracy: Interval,
+    n_images: int,
+    verdict: Verdict,
+    disjoint: Interval | None,
+    n_disjoint: int,
+) -> tuple[Comparison, ...]:
+    """Return the lines that one evaluation takes up beside others: a leaking one has a second
+    line for its images without a copy in training, where there are enough."""
+    leaked = verdict == "leaking"
+    lines = (Comparison(name, accuracy, n_images, VERDICT_NOTES[verdict], leaked),)
+    if disjoint is None:
+        return lines
+    note = "means more: only images without a known copy in training"
+    return (*lines, Comparison(f"{name}, without copies", disjoint, n_disjoint, note))
 
 
 def _save_figure(figure: Figure, folder: Path, name: str) -> bytes | str:
@@ -176,18 +237,15 @@ def _draw_all(
     floors: Mapping[str, Floor],
     intervals: Mapping[str, Interval],
     confusion_KK: NDArray[np.float64],
+    leak: Leak | None,
 ) -> dict[str, tuple[Figure, str]]:
     classes, labels_N = table.classes, table.labels_N
     p_NK = table.probabilities_NK
     shown_floors = {FLOOR_NAMES[name]: floor.accuracy for name, floor in floors.items()}
     recalls = {name: intervals[f"recall/{name}"] for name in classes}
     counts = {count.name: count.n_images for count in _count_classes(table)}
-    accuracy = intervals["accuracy"].value
     drawn = {
-        "headline": (
-            figures.draw_headline(intervals["accuracy"], shown_floors),
-            f"Accuracy of the network, {accuracy:.1%}, beside the floors, with intervals",
-        ),
+        "headline": _draw_headline(intervals["accuracy"], shown_floors, len(table), leak),
         "per_class": (
             figures.draw_per_class(recalls, counts),
             "Sensitivity of each class with its interval",
@@ -213,6 +271,31 @@ def _draw_all(
             "Loss and accuracy by epoch, training and validation",
         )
     return drawn | _draw_sheets(table, study)
+
+
+def _draw_headline(
+    accuracy: Interval, floors: Mapping[str, Interval], n_images: int, leak: Leak | None
+) -> tuple[Figure, str]:
+    if leak is None:
+        return (
+            figures.draw_headline(accuracy, floors),
+            f"Accuracy of the network, {accuracy.value:.1%}, beside the floors, with intervals",
+        )
+    blocks = [
+        figures.AccuracyBlock(
+            f"All {n_images:,} images, {leak.n_with_copy:,} of them with a copy in training",
+            {"Network": accuracy, **floors},
+            leaked=True,
+        )
+    ]
+    text = f"Leaked accuracy of the network, {accuracy.value:.1%}, beside the floors"
+    if leak.accuracy is not None:
+        rest = {"Network": leak.accuracy}
+        rest |= {FLOOR_NAMES[name]: floor for name, floor in leak.floors.items()}
+        title = f"The {leak.n_images:,} images without a copy"
+        blocks.insert(0, figures.AccuracyBlock(title, rest))
+        text += f"; without copies, {leak.accuracy.value:.1%}"
+    return figures.draw_accuracies(blocks), f"{text}; with intervals"
 
 
 def _draw_sheets(table: ScoreTable, study: Study) -> dict[str, tuple[Figure, str]]:

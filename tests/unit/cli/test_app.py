@@ -4,15 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.conftest import save_discs
 from typer.testing import CliRunner
 
 import leukoscope
+from leukoscope import pipelines
 from leukoscope.cli import app as cli
 from leukoscope.cli import render
 from leukoscope.config import list_keys, load_recipe
+from leukoscope.data.audit import audit_catalog
+from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.sources import SourceFindings
 from leukoscope.evaluation import results
 from leukoscope.training.loop import EpochResult
 
@@ -86,7 +92,18 @@ def test_folds_get_a_file_each(invoke, disc_folder, tmp_path):
     assert (tmp_path / "split.fold2.csv").is_file()
 
 
-def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path):
+@pytest.fixture
+def searched(monkeypatch):
+    """Takes the place of `find_sources`: only identical bytes make a source."""
+
+    def find(catalog, **_options):
+        records = tuple(replace(r, source=f"px-{r.sha256[:12]}") for r in catalog.records)
+        return SourceFindings(Catalog(records), (), (), {})
+
+    monkeypatch.setattr(pipelines, "find_sources", find)
+
+
+def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path, searched):
     folder = shutil.copytree(disc_folder, tmp_path / "cells")
     for path in sorted(folder.rglob("*.png")):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
@@ -97,7 +114,47 @@ def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path):
     leaking = invoke("data", "audit", "random.csv")
     assert leaking.exit_code == 3 and "LEAKING" in leaking.stdout
     found = json.loads(invoke("data", "audit", "random.csv", "--json").stdout)
-    assert found["verdict"] == "leaking" and found["test_with_copy_in_training"] > 0
+    assert found["verdict"] == found["split"]["verdict"] == "leaking"
+    assert found["split"]["test_with_copy_in_training"] == found["leak"]["same_bytes"] > 0
+    joined = invoke("data", "audit", "catalog.csv", "--split", "random.csv", "--html", "a.html")
+    assert joined.exit_code == 3 and joined.stdout.endswith("Page: a.html\n")
+    assert "Audit of catalog.csv" in (tmp_path / "a.html").read_text()
+    for other, code in (("grouped.csv", 3), ("nowhere.csv", 3)):
+        assert invoke("data", "audit", "catalog.csv", "--against", other).exit_code == code
+    told = flat(invoke("data", "audit", "--help").stdout)
+    assert "Exit codes: 0, no error was found" in told
+
+
+def test_an_audit_says_the_main_thing_first(invoke, disc_folder, tmp_path, searched):
+    folder = shutil.copytree(disc_folder, tmp_path / "cells")
+    (folder / "MONOCYTE").rename(folder / "[red]odd")
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    invoke("data", "scan", folder)
+    invoke("data", "split", "catalog.csv", "--protocol", "random", "--out", "random.csv")
+    told = invoke("data", "audit", "random.csv").stdout
+    lines = told.splitlines()
+    assert lines[0] == "LEAKING: what is measured on this split is inflated"
+    assert lines[1].endswith("have a copy in training.") and "\x1b" not in told
+    assert told.index("ERROR ") < told.index("WARNING ") < told.index("NOTE ")
+    assert told.index("NOTE ") < told.index("96 images, 48 sources")
+    assert "[red]odd" in told and told.rstrip().endswith("Not a medical device.")
+    assert told.count(": same file") == 3
+    roleless = invoke("data", "audit", "catalog.csv")
+    assert roleless.exit_code == 0
+    assert roleless.stdout.startswith("No leak and no conflict found, but mind the warnings\n")
+    assert "Split by protocol" not in roleless.stdout
+
+
+def test_names_that_are_not_unicode_are_told_all_the_same(capsys):
+    record = ImageRecord("\udcff.png", Path("/x/\udcff.png"), "monocyte", 9, 9, 9, "0" * 64)
+    twin = replace(record, id="b.png", label="[b]last")
+    found = audit_catalog(Catalog((record, twin)), name="\udcff.csv")
+    render.print_data_audit(found, as_json=False)
+    assert "b.png ([b]last) and ?.png (Monocyte): same file" in capsys.readouterr().out
+    render.print_data_audit(found, as_json=True)
+    told = capsys.readouterr().out
+    assert told.isascii() and json.loads(told)["name"] == "\udcff.csv"
 
 
 def test_errors_have_three_parts_and_an_exit_code(invoke):

@@ -53,6 +53,28 @@ def test_headline_says_what_the_network_adds():
     assert "points" not in texts(room.draw_headline(Interval(0.5, 0.4, 0.6), {}))
 
 
+def test_accuracies_mark_what_leaked_by_more_than_colour():
+    honest = {"Network": Interval(0.9, 0.85, 0.95), "Majority": Interval(0.25, 0.2, 0.3)}
+    leaked = {"Network": Interval(0.99, 0.98, 1.0), "Majority": Interval(0.26, 0.2, 0.3)}
+    figure = room.draw_accuracies(
+        [
+            room.AccuracyBlock("The 94 images without a copy", honest),
+            room.AccuracyBlock("All 1,494 images, of which so many " + "long " * 9, leaked, True),
+        ]
+    )
+    shown = texts(figure)
+    assert "The 94 images without a copy" in shown and "90.0 %  (85.0 to 95.0)" in shown
+    assert "LEAKED: All 1,494 images" in shown and "long\nlong" in shown
+    (axes,) = figure.axes
+    bars, signs = axes.lines[::2], axes.lines[1::2]
+    assert [bar.get_linestyle() for bar in bars] == ["-", "-", ":", ":"]
+    assert [sign.get_marker() for sign in signs] == ["o", "D", "o", "D"]
+    hollow = [sign.get_markerfacecolor() == "white" for sign in signs]
+    assert hollow == [False, False, True, True]
+    places = [sign.get_ydata()[0] for sign in signs]
+    assert places == sorted(set(places)) and axes.get_ylim()[0] > places[-1]
+
+
 def test_per_class_shows_absent_classes_as_such():
     recalls = {"immature_granulocyte": Interval(0.9, 0.8, 0.95), "basophil": NAN}
     shown = texts(room.draw_per_class(recalls, {"immature_granulocyte": 1200, "basophil": 0}))

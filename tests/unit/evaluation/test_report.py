@@ -49,6 +49,16 @@ def make_content(**changes):
     return room.ReportContent(**(given | changes))
 
 
+def make_leak(**changes):
+    figures = {name: Interval(0.8, 0.7, 0.9) for name in OVERALL}
+    floors = {"majority": Interval(0.4, 0.3, 0.5), "colour_histogram": Interval(0.6, 0.5, 0.65)}
+    given = {"n_with_copy": 1400, "n_images": 94, "n_sources": 60}
+    return room.Leak(**(given | {"figures": figures, "floors": floors} | changes))
+
+
+NO_FIGURE = room.Leak(1494, 0, 0, reason="every image has a copy; `leukoscope data leak-report`")
+
+
 def make_floor(name, value, low, high, balanced=0.5):
     return Floor(name, np.zeros(2, np.int64), Interval(value, low, high), balanced, f"Does {name}.")
 
@@ -109,16 +119,94 @@ def test_first_screen_answers_how_good_and_on_whose_blood():
     ],
 )
 def test_each_verdict_has_its_banner(verdict, level, title):
-    content = make_content(verdict=verdict, warnings=())
+    leak = make_leak() if verdict == "leaking" else None
+    content = make_content(verdict=verdict, warnings=(), leak=leak)
     page = read(room.render_report(content))
     banners = [a["class"] for t, a in page.tags if "banner" in a.get("class", "")]
-    assert banners == [f"banner {level}"]
+    assert banners[0] == f"banner {level}"
+    assert banners[1:] == ["banner bad"] * (verdict == "leaking")
     assert title in page.text
     # A bad verdict stands before the number it takes back.
     before = page.text.index(title) < page.text.index("94.0 %")
     assert before == (level == "bad")
     assert title.upper() in room.render_text(content)
     assert room.metrics_to_json(content)["verdict"] == verdict
+
+
+def test_a_leaked_accuracy_never_stands_alone():
+    content = make_content(
+        verdict="leaking",
+        leak=make_leak(),
+        compare=(room.Comparison("TRAIN", Interval(0.99, 0.98, 1), 9, "Says little.", True),),
+    )
+    text, page = room.render_text(content), read(room.render_report(content)).text
+    for shown in (text, page):
+        assert "80 of 100 cells named right among those without a copy in training" in shown
+        assert "94 of 100 cells named right" not in shown
+        assert "all 1,494 images, 1,400 of them with a copy in training." in shown
+        assert "94 images of 60 sources." in shown
+        assert room.VERDICT_TEXTS["leaking"] in shown
+        added = "On the images without a copy in training, the network is 20.0 points better"
+        assert f"{added} than the best floor (Colour histogram, 60.0 %)" in shown
+    assert "Leaked: 94.0 % (95 % interval 91.0 % to 96.0 %) on all" in text
+    assert "Without copies: 80.0 % (95 % interval 70.0 % to 90.0 %) on 94 images" in text
+    assert "with its 95 % interval: all images, LEAKED" in text
+    assert "TRAIN (leaked)" in text and "TRAIN leaked" in page
+    assert text.index("0.8000") < text.index("0.9400")
+    assert "Floors on the images without a copy in training" in text
+    # The trusted figure comes first on the page, too.
+    assert page.index("80.0 %") < page.index("94.0 %")
+    assert "From here on all images count" in page and "where a column says otherwise" in page
+
+
+def test_where_every_image_leaks_there_is_no_figure_to_trust():
+    content = make_content(verdict="leaking", leak=NO_FIGURE)
+    text, html = room.render_text(content), room.render_report(content)
+    page = read(html).text
+    for shown in (text, page):
+        assert "cannot show how the network does on cells it has never seen" in shown
+        assert "of 100 cells" not in shown
+        assert "no figure, since every image has a copy" in shown
+        assert "On all images, those with a copy in training among them, the network" in shown
+    assert "<code>leukoscope data leak-report</code>" in html
+    assert "No figure" in page and "where a column says otherwise" not in page
+    assert "Floors on the images" not in text
+
+
+def test_copies_that_nobody_looked_for_may_hide_among_the_rest():
+    leak = make_leak(n_images=1, n_sources=1)
+    known = room.word_leak(leak, Interval(0.9, 0.8, 1), 1401, True)
+    assert known[1].endswith("on 1 images of 1 source.")
+    unknown = room.word_leak(leak, Interval(0.9, 0.8, 1), 1401, False)
+    assert "other copies may hide" in unknown[1] and "leukoscope data sources" in unknown[1]
+
+
+def test_leaked_figures_say_so_in_json():
+    found = json.loads(
+        json.dumps(room.metrics_to_json(make_content(verdict="leaking", leak=make_leak())))
+    )
+    accuracy = found["accuracy"]
+    assert (accuracy["value"], accuracy["leaked"]) == (0.94, True)
+    assert accuracy["n_with_copy_in_training"] == 1400
+    rest = accuracy["source_disjoint"]
+    assert rest["accuracy"] == {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert (rest["n_images"], rest["n_sources"]) == (94, 60)
+    assert rest["floors"]["colour_histogram"]["value"] == 0.6
+    assert accuracy["source_disjoint_reason"] is None
+    assert found["macro_f1"]["leaked"] and found["per_class"]["blast"]["recall"]["leaked"]
+    assert found["floors"]["majority"]["accuracy"]["leaked"]
+    none = room.metrics_to_json(make_content(verdict="leaking", leak=NO_FIGURE))["accuracy"]
+    assert none["source_disjoint"] is None and "every image" in none["source_disjoint_reason"]
+    entry = room.Comparison("TRAIN", Interval(0.99, 0.98, 1), 9, "Says little.", True)
+    beside = room.metrics_to_json(make_content(compare=(entry,)))
+    assert beside["compare"][0]["accuracy"]["leaked"]
+    assert "leaked" not in json.dumps(room.metrics_to_json(make_content()))
+
+
+@pytest.mark.parametrize(("verdict", "leak"), [("leaking", None), ("disjoint", NO_FIGURE)])
+def test_a_leak_belongs_to_its_verdict(verdict, leak):
+    with pytest.raises(DataError, match="leaking split, and no other"):
+        make_content(verdict=verdict, leak=leak)
 
 
 def test_page_needs_nothing_from_outside():

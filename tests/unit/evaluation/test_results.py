@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from leukoscope.evaluation.baselines import Floor
-from leukoscope.evaluation.intervals import wilson
-from leukoscope.evaluation.results import judge_split
+from leukoscope.evaluation.intervals import Interval, wilson
+from leukoscope.evaluation.results import (
+    Study,
+    _draw_headline,
+    judge_split,
+    list_comparisons,
+    measure_leak,
+)
+from leukoscope.scores import ScoreTable
 
 
 def make_floors(n=1000, **shares):
@@ -33,6 +40,7 @@ def test_suspicion_needs_a_floor_that_does_as_well(network, floors, verdict):
     found, sentences = judge_split("unproven", True, wilson(network * 1000, 1000), floors)
     assert found == verdict
     assert bool(sentences) == (verdict == "suspect")
+    assert all("`leukoscope data sources`" in sentence for sentence in sentences)
 
 
 @pytest.mark.parametrize("verdict", ["disjoint", "leaking"])
@@ -44,3 +52,92 @@ def test_what_is_known_is_not_suspected(verdict):
 def test_a_split_that_the_data_made_is_not_suspected():
     floors = make_floors(colour_histogram=0.999)
     assert judge_split("unproven", False, wilson(99, 100), floors) == ("unproven", ())
+
+
+# -- without the leak ---------------------------------------------------------------------------
+
+
+def make_scores(n=40):
+    """Images 0, 1, ... of two to a source; the network is wrong on every fourth."""
+    labels = np.arange(n) % 2
+    logits = np.eye(2, dtype=np.float32)[np.where(np.arange(n) % 4 == 3, 1 - labels, labels)]
+    return ScoreTable(
+        classes=("blast", "neutrophil"),
+        ids=tuple(f"image {i}" for i in range(n)),
+        paths=("",) * n,
+        sources=tuple(f"source {i // 2}" for i in range(n)),
+        roles=("test",) * n,
+        labels_N=labels,
+        logits_NK=4 * logits,
+        embeddings_ND=np.zeros((n, 1), np.float32),
+        source_known=True,
+    )
+
+
+def make_study(leaked, role="test"):
+    sentences = ("Copies.",)
+    return Study("T", "cells", role, "random", "leaking", sentences, (), (), (), {}, {}, leaked)
+
+
+def test_figures_without_copies_come_from_the_images_without_copies():
+    table = make_scores()
+    leaked = frozenset(table.ids[i] for i in range(40) if i >= 20 or i % 4 == 3)
+    always = Floor("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5, "")
+    leak = measure_leak(table, make_study(leaked), {"majority": always}, 20)
+    assert (leak.n_with_copy, leak.n_images, leak.n_sources, leak.reason) == (25, 15, 10, "")
+    # Of the first 20 the five that the network gets wrong are among the leaked.
+    assert leak.accuracy.value == 1 and leak.accuracy.low < 0.9
+    assert leak.figures["kappa"].value == 1
+    assert leak.floors["majority"].value == pytest.approx(10 / 15)
+
+
+@pytest.mark.parametrize(
+    ("n_left", "role", "phrases"),
+    [
+        (0, "test", ("every image has a copy in training", "`leukoscope data leak-report`")),
+        (1, "test", ("only 1 image has no copy", "leak-report")),
+        (9, "test", ("only 9 images have no copy", "fewer than 10 say nothing", "leak-report")),
+        (0, "train", ("these are the training images", "--role test")),
+    ],
+)
+def test_too_few_images_without_a_copy_give_no_figure(n_left, role, phrases):
+    table = make_scores()
+    leak = measure_leak(table, make_study(frozenset(table.ids[n_left:]), role), {}, 20)
+    assert leak.accuracy is None and not leak.floors
+    assert (leak.n_with_copy, leak.n_images) == (40 - n_left, n_left)
+    assert all(phrase in leak.reason for phrase in phrases)
+
+
+def test_ten_images_are_enough():
+    table = make_scores()
+    assert measure_leak(table, make_study(frozenset(table.ids[10:])), {}, 20).accuracy is not None
+
+
+def test_a_leaking_evaluation_takes_two_lines_beside_others():
+    high, low = Interval(0.99, 0.98, 1), Interval(0.8, 0.7, 0.9)
+    one = list_comparisons("cells", high, 100, "disjoint", None, 0)
+    assert [(x.name, x.leaked) for x in one] == [("cells", False)]
+    alone = list_comparisons("cells", high, 100, "leaking", None, 0)
+    assert [(x.name, x.leaked) for x in alone] == [("cells", True)]
+    both = list_comparisons("cells", high, 100, "leaking", low, 12)
+    assert [(x.name, x.accuracy, x.n_images, x.leaked) for x in both] == [
+        ("cells", high, 100, True),
+        ("cells, without copies", low, 12, False),
+    ]
+
+
+def test_the_headline_figure_shows_both_sets_of_images():
+    table = make_scores()
+    floors = {"majority": Floor("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5, "")}
+    shown = {"Majority class": floors["majority"].accuracy}
+    leak = measure_leak(table, make_study(frozenset(table.ids[20:])), floors, 20)
+    figure, text = _draw_headline(wilson(30, 40), shown, 40, leak)
+    titles = [t.get_text() for t in figure.axes[0].texts if t.get_weight() == "bold"]
+    assert titles[0] == "The 20 images without a copy"
+    assert any(title.startswith("LEAKED: All 40 images, 20 of them") for title in titles)
+    assert "Leaked accuracy of the network, 75.0%" in text and "without copies, 75.0%" in text
+    none = measure_leak(table, make_study(frozenset(table.ids)), floors, 20)
+    figure, text = _draw_headline(wilson(30, 40), shown, 40, none)
+    assert len(figure.axes[0].lines) == 4 and "without copies" not in text
+    figure, text = _draw_headline(wilson(30, 40), shown, 40, None)
+    assert "points over" in figure.axes[0].get_title("left") and "eaked" not in text
