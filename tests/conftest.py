@@ -48,3 +48,31 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip(f"real images are not here: {REAL_DATA} does not exist")
     return REAL_DATA
+
+
+def paint_field(seed, height=240, width=320, cells=None):
+    """A field of overlapping stained discs on an uneven background: uint8 RGB."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    base = rng.normal(0, 1, (height // 24 + 2, width // 24 + 2, 3)).astype(np.float32)
+    field = 222 + 7 * cv2.resize(base, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(cells or height * width // 1300):
+        centre = tuple(int(v) for v in rng.integers((0, 0), (width, height)))
+        axes = tuple(int(v) for v in rng.integers(6, 20, 2))
+        turn = float(rng.integers(0, 180))
+        colour = (rng.uniform((120, 60, 110), (225, 185, 205))).tolist()
+        cv2.ellipse(field, centre, axes, turn, 0, 360, colour, -1)
+        inner = tuple(max(2, a // int(rng.integers(2, 4))) for a in axes)
+        spot = (centre[0] + int(rng.integers(-4, 5)), centre[1] + int(rng.integers(-4, 5)))
+        cv2.ellipse(
+            field, spot, inner, turn, 0, 360, [c * rng.uniform(0.6, 1.2) for c in colour], -1
+        )
+    field = cv2.GaussianBlur(field, (0, 0), 1.0) + rng.normal(0, 1.5, field.shape)
+    return np.clip(field, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def draw_field():
+    """Paint a field of cells that no other seed shares a pixel with; needs OpenCV."""
+    return paint_field

@@ -97,6 +97,8 @@ def judge_pair(first: Fingerprint, second: Fingerprint) -> Judgement | None:
 
 def _fit_map(first: Fingerprint, second: Fingerprint, mirrored: bool) -> tuple[int, Map] | None:
     """Matched features, thinned to those that agree on a turn and a scale, then one affine map."""
+    if min(len(first.points_K4), len(second.points_K4)) < MIN_INLIERS:
+        return None
     descriptors_KD = second.descriptors_KD[:, MIRROR] if mirrored else second.descriptors_KD
     a, b = _match(root_descriptors(first.descriptors_KD), root_descriptors(descriptors_KD))
     if len(a) < MIN_INLIERS:
@@ -268,7 +270,7 @@ def _is_padded(image: Fingerprint, dx: int, dy: int) -> bool:
     inside_HW = grey_HW[top:bottom, left:right]
     outside = np.ones_like(grey_HW)
     outside[top:bottom, left:right] = 0
-    for border in (cv2.BORDER_REFLECT_101, cv2.BORDER_REPLICATE, cv2.BORDER_WRAP):
+    for border in (cv2.BORDER_REFLECT_101, cv2.BORDER_REPLICATE):
         padded_HW = cv2.copyMakeBorder(inside_HW, top, height - bottom, left, width - right, border)
         if _compute_agreement(grey_HW, np.asarray(padded_HW), outside) >= MIN_AGREEMENT:
             return True

@@ -12,11 +12,12 @@ labels or source names (`sources`).
 """
 
 import hashlib
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,64 +295,102 @@ def build_groups(judge: _Judge) -> list[int]:
     every merger needs support.
 
     Two images join by their link. Where a side has several, further pairs between the sides are
-    judged until `SUPPORT_PAIRS` say something (half of that where one side is a single image), and
-    copies must outnumber contradictions; where both have several, a second copy is needed.
+    judged until `SUPPORT_PAIRS` say something (half of that where one side is a single image).
+    Copies must then outnumber contradictions and involve two images of every side that has
+    several: neither a false link nor a single image that was linked falsely chains two groups. At
+    the end an image that is still alone joins by a single link that nothing contradicts.
     """
-    from leukoscope.data.copies import MAX_CONTRADICTION
-
-    def weigh(found: "Judgement | None") -> int:
-        if found is None:
-            return 0
-        if found.kind != "overlap":
-            return 1
-        return -1 if found.contradiction_frac > MAX_CONTRADICTION else 0
-
-    copies = [
+    groups = _Groups(judge)
+    order = sorted(
         (found.kind != "near", -found.inliers, pair)
         for pair, found in judge.known.items()
         if found is not None and found.kind != "overlap"
-    ]
-    group_of = list(range(len(judge.hashes)))
-    members = {i: [i] for i in group_of}
-    # What is known between two groups: (copies, contradictions), kept for both directions.
-    between: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
+    )
+    copies = [pair for _, _, pair in order]
+    # A refused merger may find support once its sides have grown.
+    while sum([groups.merge(i, j, rows_needed=2) for i, j in copies]):
+        pass
+    for i, j in copies:
+        if groups.is_single(i) or groups.is_single(j):
+            groups.merge(i, j, rows_needed=1)
+    return groups.group_of
 
-    def note(i: int, j: int, weight: int) -> None:
-        a, b = group_of[i], group_of[j]
-        if weight and a != b:
-            for x, y in ((a, b), (b, a)):
-                between[x][y][weight < 0] += 1
 
-    for (i, j), found in judge.known.items():
-        note(i, j, weigh(found))
-    for _, _, (i, j) in sorted(copies):
-        a, b = group_of[i], group_of[j]
-        if a == b:
-            continue
-        sizes = len(members[a]), len(members[b])
-        wanted = SUPPORT_PAIRS if min(sizes) > 1 else min(max(sizes), SUPPORT_PAIRS // 2)
-        if max(sizes) > 1 and sum(between[a][b]) < wanted:
-            asked = _choose_support(members[a], members[b], wanted)
-            new = [pair for pair in asked if pair not in judge.known]
-            judge.judge_all(new)
-            for pair in new:
-                note(*pair, weigh(judge.known[pair]))
-        needed = 2 if min(sizes) > 1 else 1
-        n_copies, n_contradictions = between[a][b]
-        if n_copies < needed or n_copies <= n_contradictions:
-            continue
-        if len(members[a]) < len(members[b]):
+@dataclass
+class _Between:
+    """What is known of the pairs between two groups."""
+
+    copies: list[Rows] = field(default_factory=list)
+    contradictions: int = 0
+
+
+class _Groups:
+    """Groups of rows while they grow."""
+
+    def __init__(self, judge: _Judge) -> None:
+        self.judge = judge
+        self.group_of = list(range(len(judge.hashes)))
+        self.members = {i: [i] for i in self.group_of}
+        # The same object stands in both directions.
+        self.between: dict[int, dict[int, _Between]] = defaultdict(dict)
+        for pair in list(judge.known):
+            self._note(pair)
+
+    def is_single(self, row: int) -> bool:
+        """Tell whether a row is alone in its group."""
+        return len(self.members[self.group_of[row]]) == 1
+
+    def merge(self, i: int, j: int, *, rows_needed: int) -> bool:
+        """Join the groups of two linked rows if they have support; tell whether that was done."""
+        a, b = self.group_of[i], self.group_of[j]
+        if a == b or not self._have_support(a, b, rows_needed):
+            return False
+        if len(self.members[a]) < len(self.members[b]):
             a, b = b, a
-        for row in members[b]:
-            group_of[row] = a
-        members[a] += members.pop(b)
-        for other, (plus, minus) in between.pop(b).items():
-            between[other].pop(b)
+        for row in self.members[b]:
+            self.group_of[row] = a
+        self.members[a] += self.members.pop(b)
+        for other, known in self.between.pop(b).items():
+            del self.between[other][b]
             if other != a:
-                for x, y in ((a, other), (other, a)):
-                    between[x][y][0] += plus
-                    between[x][y][1] += minus
-    return group_of
+                joint = self.between[a].setdefault(other, _Between())
+                self.between[other][a] = joint
+                joint.copies += known.copies
+                joint.contradictions += known.contradictions
+        return True
+
+    def _note(self, pair: Rows) -> None:
+        from leukoscope.data.copies import MAX_CONTRADICTION
+
+        found = self.judge.known[pair]
+        a, b = (self.group_of[row] for row in pair)
+        if found is None or a == b:
+            return
+        known = self.between[a].setdefault(b, _Between())
+        self.between[b][a] = known
+        if found.kind != "overlap":
+            known.copies.append(pair)
+        elif found.contradiction_frac > MAX_CONTRADICTION:
+            known.contradictions += 1
+
+    def _have_support(self, a: int, b: int, rows_needed: int) -> bool:
+        sizes = len(self.members[a]), len(self.members[b])
+        known = self.between[a][b]
+        if max(sizes) > 1:
+            wanted = SUPPORT_PAIRS if min(sizes) > 1 else min(max(sizes), SUPPORT_PAIRS // 2)
+            if len(known.copies) + known.contradictions < wanted:
+                asked = _choose_support(self.members[a], self.members[b], wanted)
+                new = [pair for pair in asked if pair not in self.judge.known]
+                self.judge.judge_all(new)
+                for pair in new:
+                    self._note(pair)
+        rows: dict[int, set[int]] = {a: set(), b: set()}
+        for row in itertools.chain.from_iterable(known.copies):
+            rows[self.group_of[row]].add(row)
+        return len(known.copies) > known.contradictions and all(
+            len(rows[group]) >= min(rows_needed, size)
+            for group, size in zip((a, b), sizes, strict=True)
+        )
 
 
 def _choose_support(a: Sequence[int], b: Sequence[int], wanted: int) -> list[Rows]:

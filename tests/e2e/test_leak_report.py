@@ -1,0 +1,202 @@
+"""The leak report as a user asks for it, on painted cells of which copies are known."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from leukoscope import pipelines
+from leukoscope.cli import app as cli
+from leukoscope.config import load_recipe
+from leukoscope.data.catalog import Catalog, load_catalog, save_catalog
+from leukoscope.data.painted import save_painted
+from leukoscope.data.sources import SourceFindings
+from leukoscope.errors import RunError
+from leukoscope.evaluation import results
+
+SETTINGS = ["input.image_size=32", "train.epochs=1", "train.batch_size=16"]
+
+
+@pytest.fixture(autouse=True)
+def few_figures(monkeypatch):
+    """The figures of single evaluations are looked at elsewhere; the report's own are drawn."""
+    monkeypatch.setattr(results, "_draw_all", lambda *_: {})
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory):
+    """Catalogs: 32 cells in three images each; eight cells from elsewhere, one image each."""
+    folder = tmp_path_factory.mktemp("painted")
+    pipelines.scan_images(
+        save_painted(folder / "home", 32, copies=3, size_px=32), folder / "catalog.csv"
+    )
+    elsewhere = pipelines.scan_images(
+        save_painted(folder / "away", 12, copies=1, size_px=32, seed=5)
+    )
+    # Painted sets call their sources alike.
+    renamed = tuple(replace(r, source=f"away {r.source}") for r in elsewhere.records)
+    save_catalog(Catalog(renamed), folder / "elsewhere.csv")
+    return folder
+
+
+class Epochs:
+    """Counts the epochs that are trained."""
+
+    def __init__(self):
+        self.count = 0
+
+    def on_step(self, *_):
+        pass
+
+    def on_epoch(self, *_):
+        self.count += 1
+
+
+@pytest.fixture(scope="module")
+def invoked(painted, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "leak"
+    options = [x for setting in SETTINGS for x in ("--set", setting)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "_draw_all", lambda *_: {})
+        patch.setenv("COLUMNS", "200")
+        done = CliRunner().invoke(
+            cli.app,
+            ["data", "leak-report", str(painted / "catalog.csv"), "--out", str(out), *options,
+             "--external", str(painted / "elsewhere.csv")],
+        )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return out, done
+
+
+def test_the_command_tells_what_the_leak_is_worth(invoked):
+    out, done = invoked
+    found = json.loads((out / "leak_report.json").read_text())
+    assert found["headline"] in done.stdout.replace("\n", " ")
+    assert found["headline"].startswith("The random split says")
+    assert "Random split, its test images (LEAKED)" in done.stdout
+    assert "Research use only" in done.stdout and "leak_report.html" in done.stdout
+    assert "Grouped split: decoding images" in done.stderr
+    page = (out / "leak_report.html").read_text()
+    assert found["headline"] in page and "<script" not in page
+    assert found["headline"] in (out / "leak_report.txt").read_text()
+    assert not (out / "sources.csv").exists()  # they were known
+
+
+def test_its_rows_are_those_of_the_runs(invoked):
+    out, _ = invoked
+    found = json.loads((out / "leak_report.json").read_text())
+    rows = {(row["protocol"], row["subject"]): row for row in found["rows"]}
+    assert list(rows)[-2:] == [("random", "external"), ("grouped", "external")]
+    for protocol in ("random", "grouped"):
+        metrics = json.loads((out / protocol / "metrics.json").read_text())
+        row = rows[protocol, "test"]
+        for limit in ("value", "low", "high"):
+            assert row["accuracy"][limit] == metrics["accuracy"][limit]
+        assert row["n_images"] == metrics["n_images"]
+        assert set(row["floors"]) == {"majority", "colour_histogram", "nearest_neighbour"}
+        assert rows[protocol, "external"]["n_images"] == 12
+        assert rows[protocol, "external"]["verdict"] == "disjoint"
+    # Witness: the published shares, and the copies counted from the split itself.
+    assert found["images_by_role"]["random"] == {"train": 64, "val": 17, "test": 15}
+    assert set(found["images_by_role"]["grouped"]) == {"train", "val", "calib", "test"}
+    with (out / "random" / "split.csv").open() as file:
+        table = list(csv.DictReader(file))
+    seen = {row["source"] for row in table if row["role"] in ("train", "val")}
+    copied = sum(row["role"] == "test" and row["source"] in seen for row in table)
+    assert rows["random", "test"]["n_with_copy_in_training"] == copied > 0
+    assert rows["random", "test"]["accuracy"]["leaked"]
+    assert rows["grouped", "test"]["n_with_copy_in_training"] == 0
+    assert "leaked" not in rows["grouped", "test"]["accuracy"]
+
+
+def test_a_second_call_trains_nothing_again(invoked, painted):
+    out, _ = invoked
+    before = (out / "leak_report.json").read_text()
+    epochs = Epochs()
+    again = pipelines.report_leak(
+        load_catalog(painted / "catalog.csv"),
+        load_recipe("quick", SETTINGS),
+        out,
+        external=[painted / "elsewhere.csv"],
+        reporter=epochs,
+    )
+    assert epochs.count == 0
+    rows = json.loads(before)["rows"]
+    assert [row.to_dict() for row in again.rows] == rows
+    with pytest.raises(RunError, match="with the recipe and data it was started with"):
+        pipelines.report_leak(
+            load_catalog(painted / "catalog.csv"),
+            load_recipe("quick", [*SETTINGS, "optim.lr=0.1"]),
+            out,
+        )
+
+
+def test_unknown_sources_are_found_together_with_those_of_other_data(
+    painted, tmp_path, monkeypatch
+):
+    """Of an external set of 11 images one is a copy; the search is played, the rest is real."""
+    whole = load_catalog(painted / "catalog.csv")
+    truth = {r.sha256: r.source for r in whole.records}
+    copy = next(r for r in whole.records if r.extra["copy"] == "0")
+    home = Catalog(
+        tuple(
+            replace(r, source="", extra={}, split="test" if r.sha256 == copy.sha256 else "")
+            for r in whole.records
+        )
+    )
+    away = load_catalog(painted / "elsewhere.csv")
+    mixed = [replace(r, source="", extra={}) for r in (*away.records[:10], copy)]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    save_catalog(Catalog(tuple(mixed)), tmp_path / "a" / "set.csv")
+    named = tuple(replace(r, source="source_00001", extra={}) for r in away.records)
+    save_catalog(Catalog(named), tmp_path / "b" / "set.csv")
+    searched = []
+
+    def play(catalog, *, cache, on_progress):
+        searched.append(catalog)
+        on_progress("Describing images", 1, 1)
+        found = tuple(
+            replace(r, source=r.source or truth.get(r.sha256, f"px-{r.sha256[:12]}"))
+            for r in catalog.records
+        )
+        return SourceFindings(Catalog(found, catalog.rejected), (), (home.records[3].id,), {"a": 1})
+
+    monkeypatch.setattr(pipelines, "find_sources", play)
+    monkeypatch.setattr(
+        pipelines, "_save_findings", lambda found, path, _: saved.append((found, path))
+    )
+    saved = []
+    report = pipelines.report_leak(
+        home,
+        load_recipe("quick", SETTINGS),
+        tmp_path / "leak",
+        external=[tmp_path / "a" / "set.csv", tmp_path / "b" / "set.csv"],
+        cache=tmp_path / "cache.sqlite",
+        replicates=20,
+    )
+    (union,) = searched
+    assert len(union) == 95 + 11 + 12 and len({r.id for r in union.records}) == len(union)
+    # What two data sets call by one name has nothing in common.
+    assert {r.source for r in union.records} == {"", "set_2: source_00001"}
+    ((findings, path),) = saved
+    assert path == tmp_path / "leak" / "sources.csv" and len(findings.catalog) == 95
+    assert findings.featureless == (home.records[3].id,)
+    assert {r.sha256: r.source for r in findings.catalog.records}.items() <= truth.items()
+    assert (report.n_images, report.n_sources) == (95, 32)
+    assert report.origin == "were found in the pixels (sources.csv)"
+    assert report.provenance["Search for sources"] == "a 1"
+    assert any("1 images that the data name as test part" in text for text in report.warnings)
+    external = {(r.protocol, r.data): r for r in report.rows if r.subject == "external"}
+    for protocol in ("random", "grouped"):
+        split = pipelines.load_split(tmp_path / "leak" / protocol / "split.csv")
+        fitted = [r.source for role in ("train", "val") for r in split.records_of(role)]
+        shared = external[protocol, "set.csv"]
+        assert shared.leaked == (truth[copy.sha256] in fitted)
+        assert shared.n_with_copy == shared.leaked
+        assert external[protocol, "b/set.csv"].verdict == "disjoint"
+        if shared.leaked:
+            assert external[protocol, "set.csv, without copies"].n_images == 10
+    assert any(row.leaked for row in external.values())
