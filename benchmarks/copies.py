@@ -11,6 +11,10 @@ train  dataset2-master's TRAIN against the BCCD fields it was made from, matched
        are left out of the scores and counted.
 pbc    PBC as it is. There is no outside truth but byte identity: groups are counted and listed.
 
+`false %`: images in a group with an image of another source; `unrelated %`: the same, where
+pictures of one field of BCCD or TEST_SIMPLE, taken twice, count as one source: which these are says
+the same witness. `missed %`: images separated from a copy. `alone %`: images in no group.
+
 FOLDER keeps made images, the truth of `train` and the finder's cache. `seconds` are wall time from
 files to groups. Hashes are ImageHash's, 64 bits; pairs within the Hamming threshold are joined.
 `usual` marks the threshold 10 (the default of imagededup), `best` the highest adjusted Rand index
@@ -26,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -59,16 +63,14 @@ Groups = NDArray[np.int64]
 @dataclass(frozen=True)
 class ImageSet:
     """Files, and for each what the truth says: its source (None: unknown), how it was made and
-    of what ("" for an image that was not made)."""
+    of what ("" for an image that was not made). `views` names sources that are known to show
+    parts of one field."""
 
     paths: list[Path]
     sources: list[str | None]
     kinds: list[str]
     origins: list[str]
-
-    @classmethod
-    def untouched(cls, paths: Sequence[Path], sources: Sequence[str | None]) -> "ImageSet":
-        return cls(list(paths), list(sources), [""] * len(paths), [""] * len(paths))
+    views: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,12 @@ def run_finder(paths: Sequence[Path], cache: Path) -> tuple[SourceFindings, floa
         records.append(ImageRecord(str(path), path, "cell", *size, facts.sha256))
     start = time.perf_counter()
     findings = find_sources(
-        Catalog(tuple(sorted(records, key=lambda r: r.id))), cache=cache, on_progress=_show
+        Catalog(tuple(sorted(records, key=lambda r: r.id))), cache=cache, on_progress=show
     )
     return findings, time.perf_counter() - start
 
 
-def _show(what: str, done: int, total: int) -> None:
+def show(what: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
         print(f"\r{what} {done:,} of {total:,}   ", end="", file=sys.stderr, flush=True)
 
@@ -200,8 +202,9 @@ def print_scores(images: ImageSet, rows: Sequence[Row]) -> None:
     truth = [source for source in images.sources if source is not None]
     rand = [adjusted_rand_score(truth, row.groups[known]) for row in rows]
     names = name_rows(rows, rand)
-    titles = ("adj. Rand", "groups", "alone %", "false %", "missed %", "seconds")
-    print(f"\n{'method':34}" + "".join(f"{title:>11}" for title in titles))
+    fields = [images.views.get(source, source) for source in truth]
+    titles = ("adj. Rand", "groups", "alone %", "false %", "unrelated %", "missed %", "seconds")
+    print(f"\n{'method':34}" + "".join(f"{title:>12}" for title in titles))
     for name, row, index in zip(names, rows, rand, strict=True):
         sizes = Counter(row.groups.tolist())
         groups = row.groups[known].tolist()
@@ -210,10 +213,11 @@ def print_scores(images: ImageSet, rows: Sequence[Row]) -> None:
             f"{sum(size > 1 for size in sizes.values()):,}",
             f"{100 * sum(size == 1 for size in sizes.values()) / len(row.groups):.2f}",
             f"{100 * find_mixed(truth, groups).mean():.2f}",
+            f"{100 * find_mixed(fields, groups).mean():.2f}",
             f"{100 * find_mixed(groups, truth).mean():.2f}",
             f"{row.seconds:.1f}",
         )
-        print(f"{name:34}" + "".join(f"{value:>11}" for value in values))
+        print(f"{name:34}" + "".join(f"{value:>12}" for value in values))
     if any(images.kinds):
         print_recall(images, rows, names)
 
@@ -241,7 +245,7 @@ def make_images(data: Path, n: int, seed: int, folder: Path) -> ImageSet:
     """Originals and distractors are drawn among files of different bytes, by chance alone: the
     finder's own findings would flatter it. A BCCD field of which TEST_SIMPLE holds the reduced
     picture is no original. What the sets hold of cells and fields photographed twice stays, and
-    counts as false merges where a method joins them."""
+    counts as a false merge where a method joins it; `views` tells those of BCCD and TEST_SIMPLE."""
     generator = np.random.default_rng(seed)
     pbc = draw(list_images(data / "pbc"), generator)
     test = draw(list_images(data / "dataset2-master/images/TEST_SIMPLE"), generator)
@@ -271,6 +275,7 @@ def make_images(data: Path, n: int, seed: int, folder: Path) -> ImageSet:
         sources=[*map(str, bare), *(str(path) for path, _ in jobs)],
         kinds=[*([""] * len(bare)), *(kind for _, kind in jobs)],
         origins=[*([""] * len(bare)), *(origin_of[path] for path, _ in jobs)],
+        views=relate([path for path, origin in origin_of.items() if origin != "PBC"]),
     )
 
 
@@ -333,12 +338,12 @@ class Witness:
         order = np.argsort([-p.response for p in points], kind="stable")
         return np.array([p.pt for p in points], np.float32)[order], descriptors[order]
 
-    def place(self, path: Path) -> list[tuple[int, int]]:
+    def place(self, path: Path, thorough: bool) -> list[tuple[int, int]]:
         """The fields with most inliers and their numbers, the best first."""
         grey_HW = self.read(path)
         states = [self.describe(np.ascontiguousarray(g)) for g in (grey_HW, grey_HW[:, ::-1])]
         inliers: dict[int, int] = {}
-        for voters, index, field_of, compared in self.rounds:
+        for voters, index, field_of, compared in self.rounds[thorough:]:
             votes: Counter[int] = Counter()
             for _, descriptors in states:
                 distance, found = index.search(descriptors[:voters], 1)
@@ -372,11 +377,35 @@ def _start(fields: Sequence[Path]) -> None:
     _witness = Witness(fields)
 
 
-def _place(path: Path) -> list[tuple[int, int]]:
-    return _witness.place(path)
+def _place(path: Path, thorough: bool) -> list[tuple[int, int]]:
+    return _witness.place(path, thorough)
 
 
-def place_images(paths: Sequence[Path], data: Path, place: Path) -> list[str | None]:
+def ask_witness(
+    paths: Sequence[Path], fields: Sequence[Path], thorough: bool
+) -> Iterator[list[tuple[int, int]]]:
+    with ProcessPoolExecutor(2, get_context("spawn"), _start, (fields,)) as pool:
+        yield from pool.map(_place, paths, [thorough] * len(paths), chunksize=16)
+
+
+def relate(fields: Sequence[Path]) -> dict[str, str]:
+    """One name, the smallest, for all fields that the witness sees parts of each other in."""
+    names = [str(path) for path in fields]
+    n = len(names)
+    linked = np.zeros((n, n), bool)
+    for i, ranked in enumerate(ask_witness(fields, fields, thorough=True)):
+        linked[i, [j for j, inliers in ranked if inliers >= MIN_INLIERS]] = True
+    parts = connected_components(linked, directed=False)[1]
+    views = {names[i]: min(np.array(names)[parts == parts[i]].tolist()) for i in range(n)}
+    several = Counter(views.values())
+    print(
+        f"{n} fields: the witness sees {sum(m for m in several.values() if m > 1)} in "
+        f"{sum(m > 1 for m in several.values())} fields photographed more than once"
+    )
+    return views
+
+
+def place_images(paths: Sequence[Path], data: Path, place: Path) -> ImageSet:
     """The BCCD field of each image where one wins clearly; kept in a file by content hash."""
     fields = list_images(data / "bccd/JPEGImages")
     fields = list(dict(zip(hash_bytes(fields), fields, strict=True)).values())
@@ -384,28 +413,29 @@ def place_images(paths: Sequence[Path], data: Path, place: Path) -> list[str | N
     known = json.loads(place.read_text()) if place.exists() else {}
     missing = [(h, p) for h, p in zip(hashes, paths, strict=True) if h not in known]
     start = time.perf_counter()
-    with ProcessPoolExecutor(2, get_context("spawn"), _start, (fields,)) as pool:
-        found = pool.map(_place, [path for _, path in missing], chunksize=16)
-        for done, ((name, _), ranked) in enumerate(zip(missing, found, strict=True), start=1):
-            known[name] = [[fields[field].name, n] for field, n in ranked[:2]]
-            if done % 512 == 0 or done == len(missing):
-                _show("Placing images", done, len(missing))
-                place.write_text(json.dumps(known))
+    found = ask_witness([path for _, path in missing], fields, thorough=False)
+    for done, ((name, _), ranked) in enumerate(zip(missing, found, strict=True), start=1):
+        known[name] = [[fields[field].name, n] for field, n in ranked[:2]]
+        if done % 512 == 0 or done == len(missing):
+            show("Placing images", done, len(missing))
+            place.write_text(json.dumps(known))
     if missing:
         print(f"{len(missing):,} images placed in {time.perf_counter() - start:.0f} s")
+    path_of = {field.name: str(field) for field in fields}
     sources: list[str | None] = []
     reasons: Counter[str] = Counter()
     for name in hashes:
         (field, n), (_, second) = (*known[name], ["", 0], ["", 0])[:2]
         weak, torn = n < MIN_INLIERS, n < MIN_RATIO * second
         reasons["on none" if weak else "on two alike" if torn else "placed"] += 1
-        sources.append(None if weak or torn else field)
+        sources.append(None if weak or torn else path_of[field])
     print(
         f"{len(paths):,} images: {reasons['placed']:,} placed on "
         f"{len(set(sources) - {None})} fields; left out: {reasons['on none']:,} on none, "
         f"{reasons['on two alike']:,} on two alike"
     )
-    return sources
+    blank = [""] * len(paths)
+    return ImageSet(list(paths), sources, blank, blank, views=relate(fields))
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -426,11 +456,12 @@ def show_made(data: Path, work: Path, n: int, seed: int) -> None:
     ours, _ = group_by_finder(images.paths, work / "made.sqlite", cold=True)
     same = take_time("byte identity", lambda: group_by_bytes(images.paths))
     print_scores(images, [ours, same, *group_by_hashes(images.paths)])
+    list_differences(images, ours)
 
 
 def show_train(data: Path, work: Path, limit: int | None, seed: int) -> None:
     paths = choose(list_images(data / "dataset2-master/images/TRAIN"), limit, seed)
-    images = ImageSet.untouched(paths, place_images(paths, data, work / "placed.json"))
+    images = place_images(paths, data, work / "placed.json")
     ours, _ = group_by_finder(paths, work / "train.sqlite", cold=False)
     rows = [
         ours,
@@ -443,25 +474,28 @@ def show_train(data: Path, work: Path, limit: int | None, seed: int) -> None:
 
 
 def list_differences(images: ImageSet, ours: Row) -> None:
-    """Fields that our groups join, and fields that they take apart, with counts of images.
+    """Sources that our groups join, and sources that they take apart, with counts of images.
 
-    BCCD holds fields photographed twice. Where two pictures of one field differ little, the
-    witness can name the wrong one as well as we can join the two: these are to be looked at.
+    The sets hold cells and fields photographed twice: to be looked at, before they count against a
+    method. Of two pictures of one field the witness, too, can name the wrong one.
     """
-    fields_of: dict[int, Counter[str]] = defaultdict(Counter)
+    sources_of: dict[int, Counter[str]] = defaultdict(Counter)
     groups_of: dict[str, Counter[int]] = defaultdict(Counter)
-    for field, group in zip(images.sources, ours.groups.tolist(), strict=True):
-        if field is not None:
-            fields_of[group][field] += 1
-            groups_of[field][group] += 1
-    print("\nfields in one group of ours (images):")
-    for fields in sorted(fields_of.values(), key=lambda c: -c.total()):
-        if len(fields) > 1:
-            print("  " + ", ".join(f"{field} ({n})" for field, n in fields.most_common()))
-    print("fields in several groups of ours (images in each):")
-    for field, groups in sorted(groups_of.items()):
+    for source, group in zip(images.sources, ours.groups.tolist(), strict=True):
+        if source is not None:
+            sources_of[group][source] += 1
+            groups_of[source][group] += 1
+    print("\nsources in one group of ours (images):")
+    for sources in sorted(sources_of.values(), key=lambda c: -c.total()):
+        if len(sources) > 1:
+            told = (f"{'/'.join(Path(name).parts[-2:])} ({n})" for name, n in sources.most_common())
+            alone = len({images.views.get(name, name) for name in sources}) > 1
+            print(f"  {', '.join(told)}: {'unrelated to the witness' if alone else 'one field'}")
+    print("sources in several groups of ours (images in each):")
+    for source, groups in sorted(groups_of.items()):
         if len(groups) > 1:
-            print(f"  {field}: {', '.join(str(n) for _, n in groups.most_common())}")
+            counts = ", ".join(str(n) for _, n in groups.most_common())
+            print(f"  {'/'.join(Path(source).parts[-2:])}: {counts}", flush=True)
 
 
 def show_pbc(data: Path, work: Path, limit: int | None, seed: int) -> None:

@@ -1,7 +1,8 @@
 """Copies made with known transforms, for `copies.py` and `copies_scaling.py`.
 
-Every copy is mildly recoloured and encoded as JPEG; its kind says what else was done. A copy is a
-function of the original's pixels, the kind and the generator's state.
+Every copy is recoloured (each channel's gain 0.9 to 1.1, offset up to 8, gamma 0.85 to 1.15) and
+encoded as JPEG (quality 60 to 95); its kind says what else was done. A copy is a function of the
+original's pixels, the kind and the generator's state.
 """
 
 import io

@@ -36,6 +36,15 @@ def save_discs(folder, per_class=12, classes=tuple(COLOURS), size=32):
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Tests leave the user's cache of fingerprints alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp("cache") / "fingerprints.sqlite"
+        patch.setenv("LEUKOSCOPE_CACHE", str(place))
+        yield
+
+
 @pytest.fixture(scope="session")
 def disc_folder(tmp_path_factory):
     """Four classes of twelve discs each; read only."""

@@ -18,7 +18,8 @@ from leukoscope.cli import render
 from leukoscope.config import list_keys, load_recipe
 from leukoscope.data.audit import audit_catalog
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import SourceFindings
+from leukoscope.data.evidence import Link
+from leukoscope.data.sources import FIELD_COLUMN, SourceFindings
 from leukoscope.evaluation import results
 from leukoscope.training.loop import EpochResult
 
@@ -155,6 +156,41 @@ def test_names_that_are_not_unicode_are_told_all_the_same(capsys):
     render.print_data_audit(found, as_json=True)
     told = capsys.readouterr().out
     assert told.isascii() and json.loads(told)["name"] == "\udcff.csv"
+
+
+def test_sources_are_found_and_a_split_keeps_them_together(invoke, tmp_path, draw_field):
+    import cv2
+
+    for label in ("LYMPHOCYTE", "MONOCYTE"):
+        (tmp_path / "cells" / label).mkdir(parents=True)
+        for k in range(3):
+            field = draw_field(400 + k + 10 * (label == "MONOCYTE"), height=96, width=96)
+            for copy, picture in enumerate((field, field[:, ::-1], field[::-1])):
+                cv2.imwrite(str(tmp_path / "cells" / label / f"{3 * copy + k}.png"), picture)
+    invoke("data", "scan", "cells")
+    done = invoke("data", "sources", "catalog.csv", "--cache", "own.sqlite")
+    assert done.exit_code == 0
+    assert "18 images show 6 sources" in done.stdout
+    assert "Lymphocyte" in done.stdout
+    for name in ("sources.csv", "sources.links.csv", "sources.json", "sources.html", "own.sqlite"):
+        assert (tmp_path / name).is_file(), name
+    assert invoke("data", "split", "sources.csv", "--protocol", "grouped").exit_code == 0
+    assert invoke("data", "audit", "split.csv").exit_code == 0
+    invoke("data", "split", "sources.csv", "--protocol", "random")
+    assert invoke("data", "audit", "split.csv").exit_code == 3
+
+
+def test_a_search_tells_of_overlaps_smooth_images_and_refused_links(invoke, capsys, searched):
+    first = ImageRecord("a", Path("/x/a"), "blast", 9, 9, 9, "a" * 64, source="px-1")
+    second = ImageRecord("b", Path("/x/b"), "blast", 9, 9, 9, "b" * 64, source="px-2")
+    field = {FIELD_COLUMN: "field-1"}
+    link = Link("a" * 64, "b" * 64, "geometric", 9, 0.9, 0.9, 0.0, (1, 0, 0, 0, 1, 0), False)
+    rows = (replace(first, extra=field), replace(second, extra=field))
+    render.print_sources(SourceFindings(Catalog(rows), (link,), ("a",), {}), Path("sources.csv"))
+    text = capsys.readouterr().out
+    assert "1 fields are shown by several pictures" in text
+    assert "1 images are too smooth" in text
+    assert "1 links between groups lack support" in text
 
 
 def test_errors_have_three_parts_and_an_exit_code(invoke):
