@@ -339,14 +339,15 @@ class Witness:
         return np.array([p.pt for p in points], np.float32)[order], descriptors[order]
 
     def place(self, path: Path, thorough: bool) -> list[tuple[int, int]]:
-        """The fields with most inliers and their numbers, the best first."""
+        """The fields with most inliers and their numbers, the best first. `thorough` is for a
+        field itself, where its own features are nearest and those of other pictures come next."""
         grey_HW = self.read(path)
         states = [self.describe(np.ascontiguousarray(g)) for g in (grey_HW, grey_HW[:, ::-1])]
         inliers: dict[int, int] = {}
         for voters, index, field_of, compared in self.rounds[thorough:]:
             votes: Counter[int] = Counter()
             for _, descriptors in states:
-                distance, found = index.search(descriptors[:voters], 1)
+                distance, found = index.search(descriptors[:voters], 6 if thorough else 1)
                 votes.update(field_of[found[distance < MAX_DISTANCE]].tolist())
             for field, _ in votes.most_common(compared):
                 inliers[field] = max(self.count(state, self.fields[field]) for state in states)
