@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -307,6 +307,8 @@ WITNESS_SIZE = (320, 240)
 MIN_INLIERS = 15
 MIN_RATIO = 1.5
 MAX_DISTANCE = 64
+MAX_STRETCH = 1.6
+MAX_CHANGE = 1.1
 ROUNDS = ((120, 250, 4), (500, 500, 12))
 """How many features of the image and of its mirror image, the strongest first, vote for how many
 features of each field, and how many fields are then compared. The second round is for what the
@@ -338,25 +340,37 @@ class Witness:
         order = np.argsort([-p.response for p in points], kind="stable")
         return np.array([p.pt for p in points], np.float32)[order], descriptors[order]
 
-    def place(self, path: Path, thorough: bool) -> list[tuple[int, int]]:
-        """The fields with most inliers and their numbers, the best first. `thorough` is for a
-        field itself, where its own features are nearest and those of other pictures come next."""
+    def place(self, path: Path) -> list[tuple[int, int]]:
+        """The fields with most inliers and their numbers, the best first."""
         grey_HW = self.read(path)
         states = [self.describe(np.ascontiguousarray(g)) for g in (grey_HW, grey_HW[:, ::-1])]
         inliers: dict[int, int] = {}
-        for voters, index, field_of, compared in self.rounds[thorough:]:
+        for voters, index, field_of, compared in self.rounds:
             votes: Counter[int] = Counter()
             for _, descriptors in states:
-                distance, found = index.search(descriptors[:voters], 6 if thorough else 1)
+                distance, found = index.search(descriptors[:voters], 1)
                 votes.update(field_of[found[distance < MAX_DISTANCE]].tolist())
             for field, _ in votes.most_common(compared):
-                inliers[field] = max(self.count(state, self.fields[field]) for state in states)
+                counts = [self.count(state, self.fields[field], MAX_STRETCH) for state in states]
+                inliers[field] = max(counts)
             if max(inliers.values(), default=0) >= MIN_INLIERS:
                 break
         return sorted(inliers.items(), key=lambda item: -item[1])
 
-    def count(self, first: tuple, second: tuple) -> int:
-        """Matches (each other's nearest) that obey one affine map."""
+    def find_views(self, field: int) -> list[int]:
+        """Other pictures of a field: moved, but by the same microscope and camera."""
+        _, index, field_of, _ = self.rounds[0]
+        # A feature's own picture is nearest; those of other pictures come next.
+        distance, found = index.search(self.fields[field][1][:250], 6)
+        votes = Counter(field_of[found[distance < MAX_DISTANCE]].tolist())
+        return [
+            other
+            for other, _ in votes.most_common(12)
+            if self.count(self.fields[field], self.fields[other], MAX_CHANGE) >= MIN_INLIERS
+        ]
+
+    def count(self, first: tuple, second: tuple, stretch: float) -> int:
+        """Matches (each other's nearest) that obey one affine map, if it stretches no more."""
         bits_a, bits_b = (np.unpackbits(d, axis=1).astype(np.float32) for _, d in (first, second))
         distance = bits_a.sum(axis=1)[:, None] + bits_b.sum(axis=1) - 2 * bits_a @ bits_b.T
         to_b, to_a = distance.argmin(axis=1), distance.argmin(axis=0)
@@ -367,7 +381,11 @@ class Witness:
         found, inside = cv2.estimateAffine2D(
             first[0][good], second[0][to_b[good]], ransacReprojThreshold=3
         )
-        return 0 if found is None else int(inside.sum())
+        if found is None:
+            return 0
+        large, small = np.linalg.svd(found[:, :2], compute_uv=False)
+        # Few points of repeated structure can always be thrown onto each other.
+        return int(inside.sum()) if large < stretch and small > 1 / stretch else 0
 
 
 _witness: Witness
@@ -378,15 +396,17 @@ def _start(fields: Sequence[Path]) -> None:
     _witness = Witness(fields)
 
 
-def _place(path: Path, thorough: bool) -> list[tuple[int, int]]:
-    return _witness.place(path, thorough)
+def _place(path: Path) -> list[tuple[int, int]]:
+    return _witness.place(path)
 
 
-def ask_witness(
-    paths: Sequence[Path], fields: Sequence[Path], thorough: bool
-) -> Iterator[list[tuple[int, int]]]:
+def _find_views(field: int) -> list[int]:
+    return _witness.find_views(field)
+
+
+def ask_witness(fields: Sequence[Path], ask: Callable, items: Iterable[object]) -> Iterator[Any]:
     with ProcessPoolExecutor(2, get_context("spawn"), _start, (fields,)) as pool:
-        yield from pool.map(_place, paths, [thorough] * len(paths), chunksize=16)
+        yield from pool.map(ask, items, chunksize=16)
 
 
 def relate(fields: Sequence[Path]) -> dict[str, str]:
@@ -394,8 +414,8 @@ def relate(fields: Sequence[Path]) -> dict[str, str]:
     names = [str(path) for path in fields]
     n = len(names)
     linked = np.zeros((n, n), bool)
-    for i, ranked in enumerate(ask_witness(fields, fields, thorough=True)):
-        linked[i, [j for j, inliers in ranked if inliers >= MIN_INLIERS]] = True
+    for i, others in enumerate(ask_witness(fields, _find_views, range(n))):
+        linked[i, others] = True
     parts = connected_components(linked, directed=False)[1]
     views = {names[i]: min(np.array(names)[parts == parts[i]].tolist()) for i in range(n)}
     several = Counter(views.values())
@@ -414,7 +434,7 @@ def place_images(paths: Sequence[Path], data: Path, place: Path) -> ImageSet:
     known = json.loads(place.read_text()) if place.exists() else {}
     missing = [(h, p) for h, p in zip(hashes, paths, strict=True) if h not in known]
     start = time.perf_counter()
-    found = ask_witness([path for _, path in missing], fields, thorough=False)
+    found = ask_witness(fields, _place, [path for _, path in missing])
     for done, ((name, _), ranked) in enumerate(zip(missing, found, strict=True), start=1):
         known[name] = [[fields[field].name, n] for field, n in ranked[:2]]
         if done % 512 == 0 or done == len(missing):

@@ -20,7 +20,7 @@ WORDS = 64
 
 
 def fit_codebook():
-    detector = cv2.SIFT_create(nfeatures=200, contrastThreshold=0.015)
+    detector = cv2.SIFT_create(nfeatures=200, contrastThreshold=0.015, enable_precise_upscale=True)
     found = []
     for image in paint_cells(320, copies=1, size_px=256, seed=1):
         grey = cv2.cvtColor(image.pixels_HWC, cv2.COLOR_RGB2GRAY)

@@ -20,7 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.data.evidence import Affine, LinkKind
-from leukoscope.data.fingerprints import MIRROR, Fingerprint, root_descriptors
+from leukoscope.data.fingerprints import (
+    MIRROR,
+    Fingerprint,
+    find_working_size,
+    root_descriptors,
+)
 
 RULES = 1
 """To be raised whenever the same two fingerprints would be judged otherwise."""
@@ -166,7 +171,7 @@ class _View:
 
     def __init__(self, first: Fingerprint, second: Fingerprint, map_23: Map) -> None:
         self.first, self.second = first, second
-        self.map_23 = _to_thumbnail(map_23)
+        self.map_23 = _to_thumbnail(map_23, first, second)
         near, own = np.ones((3, 3), np.uint8), first.content_HW
         other = self._warp(second.content_HW)
         shared = own & other
@@ -237,10 +242,10 @@ def _compute_agreement(first_HW: Mask, second_HW: Mask, both_HW: Mask) -> float:
 def _name_kind(view: _View, map_23: Map, first: Fingerprint, second: Fingerprint) -> LinkKind:
     if view.contradiction_frac > MAX_CONTRADICTION or view.overlap_frac < MIN_COPY_OVERLAP:
         return "overlap"
-    height, width = (2 * side for side in first.grey_HW.shape)
+    width, height = find_working_size(first.size_px)
     corners_N2 = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
     # Two images of one size: the identity. Of another aspect: the stretch between the frames.
-    stretch = np.array(second.grey_HW.shape[::-1]) / np.array(first.grey_HW.shape[::-1])
+    stretch = np.array(find_working_size(second.size_px)) / (width, height)
     moved_N2 = corners_N2 @ map_23[:, :2].T + map_23[:, 2]
     if np.abs(moved_N2 - corners_N2 * stretch).max() < _NEAR_PX:
         return "near"
@@ -280,22 +285,33 @@ def _is_padded(image: Fingerprint, dx: int, dy: int) -> bool:
 # -- frames ---------------------------------------------------------------------------------------
 
 
-def _to_thumbnail(map_23: Map) -> Map:
-    """The same map between thumbnails of half the size; pixel centres are at whole numbers."""
-    shift = map_23[:, 2] + 0.5 * map_23[:, :2].sum(axis=1) - 0.5
-    return np.hstack([map_23[:, :2], shift[:, None] / 2])
+def _to_thumbnail(map_23: Map, first: Fingerprint, second: Fingerprint) -> Map:
+    """The same map between the thumbnails."""
+    to_first, to_second = (
+        _scale_frame(find_working_size(image.size_px), image.grey_HW.shape[::-1])
+        for image in (first, second)
+    )
+    return np.asarray((to_second @ _square(map_23) @ np.linalg.inv(to_first))[:2])
 
 
 def _to_stored(map_23: Map, first: Fingerprint, second: Fingerprint) -> Affine:
     """The same map between the stored images."""
-    full = _frame(second, inverse=True) @ np.vstack([map_23, (0, 0, 1)]) @ _frame(first)
-    a, b, c, d, e, f = (float(value) for value in full[:2].reshape(-1))
+    to_first, to_second = (
+        _scale_frame(find_working_size(image.size_px), image.size_px) for image in (first, second)
+    )
+    full_33 = to_second @ _square(map_23) @ np.linalg.inv(to_first)
+    a, b, c, d, e, f = (float(value) for value in full_33[:2].reshape(-1))
     return a, b, c, d, e, f
 
 
-def _frame(image: Fingerprint, *, inverse: bool = False) -> Map:
-    """Stored pixels to working pixels."""
-    sides = 2.0 * np.array(image.grey_HW.shape[::-1]) / np.array(image.size_px)
-    frame = np.diag([*sides, 1.0])
-    frame[:2, 2] = 0.5 * sides - 0.5
-    return np.linalg.inv(frame) if inverse else frame
+def _scale_frame(size: tuple[int, ...], to_size: tuple[int, ...]) -> Map:
+    """Pixels of an image to pixels of the same image at another size, as a 3x3 map; the centres
+    of pixels are at whole numbers."""
+    sides = np.array(to_size, np.float64) / size
+    frame_33 = np.diag([*sides, 1.0])
+    frame_33[:2, 2] = 0.5 * sides - 0.5
+    return frame_33
+
+
+def _square(map_23: Map) -> Map:
+    return np.vstack([map_23, (0, 0, 1)])

@@ -50,6 +50,14 @@ class FingerprintCache:
             create_folder(path.parent)
         with self._translated():
             self.store = sqlite3.connect(path or ":memory:", timeout=60)
+        try:
+            self._prepare()
+        except StorageError:
+            self.store.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self._translated():
             # Without the rollback file of every batch; a killed process loses its last batch.
             self.store.execute("PRAGMA journal_mode=WAL")
             self.store.execute("PRAGMA synchronous=NORMAL")
@@ -97,7 +105,7 @@ class FingerprintCache:
             return None
         try:
             return Fingerprint.from_bytes(row[0])
-        except ValueError:
+        except (ValueError, TypeError):
             return None
 
     def save_fingerprints(self, found: "Mapping[str, Fingerprint]") -> None:
@@ -120,9 +128,12 @@ class FingerprintCache:
                 ).fetchone()
                 if row is None:
                     continue
-                values = json.loads(row[0])
-                if values is not None:
-                    values = Judgement(**{**values, "matrix": tuple(values["matrix"])})
+                try:
+                    values = json.loads(row[0])
+                    if values is not None:
+                        values = Judgement(**{**values, "matrix": tuple(values["matrix"])})
+                except (ValueError, KeyError, TypeError):
+                    continue
                 known[first, second] = values
         return known
 

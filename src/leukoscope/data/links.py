@@ -251,10 +251,6 @@ class _Judge:
             if report is not None:
                 report("Comparing pairs", start + len(part), len(wanted))
 
-    def get(self, i: int, j: int) -> "Judgement | None":
-        """Return the judgement of a pair that was judged."""
-        return self.known[_sort(i, j)]
-
 
 def _link_all(judge: _Judge, neighbours: list[list[int]], report: Progress) -> tuple[Link, ...]:
     """Judge candidates, group, judge the candidates outside each group, group again."""

@@ -9,6 +9,7 @@ What this file does not do: it reads no roles (`splits`) and judges no data set 
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -143,12 +144,14 @@ def find_sources(
     that was interrupted goes on from it, and other runs over the same images use it.
     `on_progress` is called with (what is being done, done, total).
 
-    Raises `ImageError` if an image can no longer be read as the catalog says, `StorageError` if
-    the cache cannot be written, `MissingExtraError` without the extra `sources`.
+    Raises `ImageError` if an image can no longer be read as the catalog says, `CatalogError` if
+    a column of another meaning is called `field_group`, `StorageError` if the cache cannot be
+    written, `MissingExtraError` without the extra `sources`.
     """
     from leukoscope.data.links import find_links
 
     report = on_progress or (lambda _what, _done, _total: None)
+    _check_field_column(catalog)
     files: dict[str, Path] = {}
     for record in sorted(catalog.records, key=lambda r: r.id):
         files.setdefault(record.sha256, record.path)
@@ -203,8 +206,14 @@ def _name_fields(catalog: Catalog, sources: Sequence[str], links: Sequence[Link]
     source_of = {r.sha256: name for r, name in zip(catalog.records, sources, strict=True)}
     parent: dict[str, str] = {}
     touched = set()
-    for link in links:
-        a, b = source_of[link.first], source_of[link.second]
+    joined = [(source_of[x.first], source_of[x.second]) for x in links if x.accepted]
+    # What an earlier search saw stays known, though the picture between two may not be here.
+    seen: dict[str, str] = {}
+    for record in catalog.records:
+        if field := record.extra.get(FIELD_COLUMN, ""):
+            source = source_of[record.sha256]
+            joined.append((source, seen.setdefault(field, source)))
+    for a, b in joined:
         if a != b:
             _join(parent, a, b)
             touched |= {a, b}
@@ -218,6 +227,17 @@ def _name_fields(catalog: Catalog, sources: Sequence[str], links: Sequence[Link]
         for sha256, source in source_of.items()
         if source in touched
     }
+
+
+def _check_field_column(catalog: Catalog) -> None:
+    for record in catalog.records:
+        value = record.extra.get(FIELD_COLUMN, "")
+        if value and not value.startswith(FIELD_PREFIX):
+            raise CatalogError(
+                f"the column {FIELD_COLUMN} must be blank or hold what an earlier search wrote",
+                f"{value!r} at {record.id}",
+                "give the column another name; the search writes its own",
+            )
 
 
 def _find(parent: dict[str, str], key: str) -> str:
@@ -252,7 +272,17 @@ LINK_COLUMNS = (
 
 def save_sources(findings: SourceFindings, path: Path) -> None:
     """Write the catalog with its sources; beside it the links as `<stem>.links.csv` and a summary
-    as `<stem>.json`. Raises `StorageError`."""
+    as `<stem>.json`.
+
+    Raises `CatalogError` if `path` does not end in `.csv`, `StorageError` if it cannot be written.
+    """
+    if path.suffix.lower() != ".csv":
+        # Summary and page bear the same stem: they would be written over the table.
+        raise CatalogError(
+            "the table of sources must be a file that ends in .csv",
+            f"{path.name}",
+            f"write to {path.with_suffix('.csv').name}",
+        )
     save_catalog(findings.catalog, path)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -277,8 +307,11 @@ def load_links(path: Path) -> tuple[Link, ...]:
     place = path.with_name(f"{path.stem}.links.csv")
     try:
         with place.open(encoding="utf-8", newline="") as file:
-            return tuple(_read_link(row) for row in csv.DictReader(file))
-    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != LINK_COLUMNS:
+                raise ValueError(f"columns {reader.fieldnames}")
+            return tuple(_read_link(row) for row in reader)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise CatalogError(
             f"{place} must hold the links that belong to {path.name}",
             str(error) or type(error).__name__,
@@ -288,15 +321,18 @@ def load_links(path: Path) -> tuple[Link, ...]:
 
 def _read_link(row: Mapping[str, str]) -> Link:
     a, b, c, d, e, f = (float(row[name]) for name in "abcdef")
+    shares = [float(row[f"{name}_frac"]) for name in ("overlap", "agreement", "contradiction")]
+    if not all(math.isfinite(value) for value in (a, b, c, d, e, f, *shares)):
+        raise ValueError("a number that is not finite")
     (kind,) = (known for known in LINK_KINDS if known == row["kind"])
     return Link(
         first=row["first"],
         second=row["second"],
         kind=kind,
         inliers=int(row["inliers"]),
-        overlap_frac=float(row["overlap_frac"]),
-        agreement_frac=float(row["agreement_frac"]),
-        contradiction_frac=float(row["contradiction_frac"]),
+        overlap_frac=shares[0],
+        agreement_frac=shares[1],
+        contradiction_frac=shares[2],
         matrix=(a, b, c, d, e, f),
         accepted=bool(int(row["accepted"])),
     )

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from leukoscope.data.copies import judge_pair
 from leukoscope.data.fingerprints import build_fingerprint
+from leukoscope.data.painted import paint_cells
 
 SIZE = (320, 240)
 
@@ -194,3 +197,116 @@ def test_two_augmented_copies_do_not_contradict_each_other(field, seed):
     found = judge(*map(compress, copies))
     assert found.kind == "geometric"
     assert found.contradiction_frac < 0.006
+
+
+# -- painted cells --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def painted():
+    """Two collages of six painted cells, and one cell alone."""
+    cells = [image.pixels_HWC for image in paint_cells(12, copies=1, size_px=160, seed=3)]
+    rows = [np.hstack(cells[k : k + 3]) for k in range(0, 12, 3)]
+    collages = [np.vstack(rows[k : k + 2]) for k in (0, 2)]
+    found = [cv2.resize(c, SIZE, interpolation=cv2.INTER_AREA) for c in collages]
+    (cell,) = paint_cells(1, copies=1, size_px=512, seed=4)
+    return {"collage": found[0], "other collage": found[1], "cell": cell.pixels_HWC}
+
+
+@pytest.mark.parametrize("name", ["collage", "other collage", "cell"])
+@pytest.mark.parametrize("how", MOVES)
+def test_painted_copies_are_confirmed_both_ways(painted, name, how):
+    picture = painted[name]
+    size = picture.shape[1::-1]
+    moved, truth = move(picture, **MOVES[how])
+    a, b = build_fingerprint(picture), build_fingerprint(compress(moved))
+    there, back = judge_pair(a, b), judge_pair(b, a)
+    assert there.kind == back.kind == "geometric"
+    assert measure_error(there.matrix, truth, size) < 0.015
+    inverse = np.linalg.inv(np.vstack([truth, (0, 0, 1)]))[:2]
+    assert measure_error(back.matrix, inverse, size) < 0.015
+    # The one leads back from the other.
+    both = np.vstack([np.reshape(back.matrix, (2, 3)), (0, 0, 1)]) @ np.vstack(
+        [np.reshape(there.matrix, (2, 3)), (0, 0, 1)]
+    )
+    assert measure_error(both[:2], np.eye(3)[:2], size) < 0.015
+    assert there.overlap_frac == pytest.approx(back.overlap_frac, abs=0.03)
+    assert there.agreement_frac == pytest.approx(back.agreement_frac, abs=0.03)
+
+
+def test_different_painted_pictures_share_nothing(painted):
+    cells = [image.pixels_HWC for image in paint_cells(8, copies=1, size_px=256, seed=6)]
+    prints = [build_fingerprint(picture) for picture in (*painted.values(), *cells)]
+    assert all(judge_pair(a, b) is None for i, a in enumerate(prints) for b in prints[:i])
+
+
+def test_most_views_of_one_slide_are_told_apart_by_their_fill(slide):
+    """Not every pair shows enough fill where the other has content; most do."""
+    overlaps = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        views = ((slide[100:340, 100:420], 1), (slide[130:370, 130:450], -1))
+        moved = [
+            move(view, angle=rng.uniform(-20, 20), shear=rng.uniform(-0.2, 0.2), flip=(1, s))[0]
+            for view, s in views
+        ]
+        overlaps += judge(*map(compress, moved)).kind == "overlap"
+    assert overlaps >= 9
+
+
+@pytest.mark.parametrize("size", [(320, 240), (300, 200), (1500, 1000)])
+def test_the_map_of_a_half_turn_is_unbiased(field, size):
+    picture = cv2.resize(field, size, interpolation=cv2.INTER_CUBIC)
+    found = judge(picture, np.ascontiguousarray(picture[::-1, ::-1]))
+    truth = [(-1, 0, size[0] - 1), (0, -1, size[1] - 1)]
+    assert measure_error(found.matrix, truth, size) * 256 < 0.2
+
+
+# -- one reason at a time -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def known(field):
+    """A fingerprint that matches itself in all features."""
+    own = build_fingerprint(field)
+    assert judge_pair(own, own).kind == "near"
+    return own
+
+
+def test_matched_features_without_agreeing_pixels_prove_nothing(known):
+    noise = np.random.default_rng(0).integers(0, 256, known.grey_HW.shape, dtype=np.uint8)
+    assert judge_pair(known, replace(known, grey_HW=noise)) is None
+
+
+def test_pictures_without_texture_do_not_agree(known):
+    flat = replace(known, grey_HW=np.full_like(known.grey_HW, 100))
+    assert judge_pair(flat, flat) is None
+
+
+def test_a_common_part_too_small_proves_nothing(known):
+    content = np.zeros_like(known.content_HW)
+    content[:12, :12] = 1
+    assert judge_pair(known, replace(known, content_HW=content)) is None
+
+
+def test_features_that_agree_on_no_turn_prove_nothing(known):
+    few = replace(known, points_K4=known.points_K4[:24], descriptors_KD=known.descriptors_KD[:24])
+    assert judge_pair(few, few).kind == "near"
+    # Turns 15 degrees apart: no more than three of them are within 25 degrees of each other.
+    points = few.points_K4.copy()
+    points[:, 3] += np.arange(24, dtype=np.float32) * 15
+    assert judge_pair(few, replace(few, points_K4=points)) is None
+
+
+@pytest.mark.parametrize("stretch", [(3, 1), (1, 3), (3, 3), (0.3, 0.3), (-1, 1)])
+def test_a_map_that_no_copy_has_proves_nothing(known, stretch):
+    """Stretched too far, or mirrored although the descriptors are not."""
+    points = known.points_K4.copy()
+    points[:, :2] *= np.float32(stretch)
+    assert judge_pair(known, replace(known, points_K4=points)) is None
+
+
+def test_few_features_prove_nothing(known):
+    few = replace(known, points_K4=known.points_K4[:7], descriptors_KD=known.descriptors_KD[:7])
+    assert judge_pair(few, known) is None
+    assert judge_pair(known, few) is None

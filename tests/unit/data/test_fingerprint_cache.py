@@ -96,3 +96,40 @@ def test_the_default_place_can_be_moved(monkeypatch):
     assert find_default_cache() == Path("/scratch/leukoscope/fingerprints.sqlite")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert find_default_cache() == Path.home() / ".cache/leukoscope/fingerprints.sqlite"
+
+
+@pytest.mark.parametrize("damage", ["garbage", "{}", "[1]"])
+def test_a_damaged_judgement_counts_as_absent(damage):
+    with FingerprintCache(None, "1", "1.1") as store:
+        store.store.execute("INSERT INTO pairs VALUES ('1.1', 'aa', 'bb', ?)", (damage,))
+        assert store.load_judgements([("aa", "bb")]) == {}
+
+
+@pytest.mark.parametrize("damage", [None, "text", 7])
+def test_an_entry_that_is_no_bytes_counts_as_absent(damage):
+    with FingerprintCache(None, "1", "1.1") as store:
+        store.store.execute("INSERT INTO fingerprints VALUES ('1', 'aa', ?)", (damage,))
+        assert store.load_fingerprint("aa") is None
+
+
+def test_a_later_judgement_replaces_an_earlier_one():
+    with FingerprintCache(None, "1", "1.1") as store:
+        store.save_judgements({("aa", "bb"): None})
+        store.save_judgements({("aa", "bb"): JUDGEMENT})
+        assert store.load_judgements([("aa", "bb")]) == {("aa", "bb"): JUDGEMENT}
+
+
+def test_the_versions_of_images_and_pairs_are_apart(tmp_path, fingerprint):
+    path = tmp_path / "cache.sqlite"
+    with FingerprintCache(path, "1", "1.1") as store:
+        store.save_fingerprints({"aa": fingerprint})
+        store.save_judgements({("aa", "bb"): None})
+    # New rules for pairs alone: images need not be described again.
+    with FingerprintCache(path, "1", "1.2") as store:
+        assert store.load_fingerprint("aa") is not None
+        assert store.load_judgements([("aa", "bb")]) == {}
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="cache"):
+        FingerprintCache(tmp_path, "1", "1.1")

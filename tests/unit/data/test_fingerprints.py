@@ -12,6 +12,7 @@ from leukoscope.data.fingerprints import (
     find_content,
     root_descriptors,
 )
+from leukoscope.data.painted import paint_cells
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,88 @@ def test_one_lonely_square_is_content_only_if_it_is_large():
         rng = np.random.default_rng(0)
         picture[5 : 5 + side, 5 : 5 + side] = rng.integers(60, 255, (side, side, 3))
         assert (find_content(picture).mean() < 1) == is_fill
+
+
+# -- painted cells --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return [image.pixels_HWC for image in paint_cells(3, copies=1, size_px=320, seed=4)]
+
+
+def warp(picture, angle, fill, sampling=None):
+    """Warp and fill a picture, as JPEG where a sampling is named; thumbnail and true content."""
+    height, width = picture.shape[:2]
+    map_23 = cv2.getRotationMatrix2D((0.47 * width, 0.46 * height), angle, 0.9)
+    moved = cv2.warpAffine(picture, map_23, (width, height), borderValue=fill)
+    if sampling is not None:
+        how = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+        moved = cv2.imdecode(cv2.imencode(".jpg", moved, how)[1], cv2.IMREAD_COLOR)
+    truth = cv2.warpAffine(np.full((height, width), 255, np.uint8), map_23, (width, height))
+    size = (128, round(128 * height / width))
+    small, truth = (cv2.resize(i, size, interpolation=cv2.INTER_AREA) for i in (moved, truth))
+    return small, truth > 127
+
+
+def compute_iou(warped):
+    small, truth = warped
+    found = find_content(small) > 0
+    return (found & truth).sum() / (found | truth).sum()
+
+
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "grey": (128, 128, 128),
+    "green": (30, 160, 60),
+    "red": (200, 30, 30),
+}
+FINE, COARSE = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+
+
+@pytest.mark.parametrize("fill", COLOURS)
+@pytest.mark.parametrize("sampling", [None, FINE], ids=["png", "jpeg"])
+def test_fill_of_any_colour_is_found_around_painted_cells(cells, fill, sampling):
+    for cell in cells:
+        for angle in (4, 17, 45, -100):
+            assert compute_iou(warp(cell, angle, COLOURS[fill], sampling)) > 0.95
+
+
+@pytest.mark.parametrize("fill", ["black", "white", "grey"])
+def test_coarse_colour_does_not_hide_grey_fill(cells, fill):
+    for cell in cells:
+        assert compute_iou(warp(cell, 17, COLOURS[fill], COARSE)) > 0.95
+
+
+def test_painted_cells_have_no_fill():
+    for image in paint_cells(16, copies=1, size_px=160, seed=3):
+        assert find_content(cv2.resize(image.pixels_HWC, (128, 128))).all()
+
+
+def test_the_vector_of_mirrored_descriptors_is_the_same():
+    descriptors = np.random.default_rng(0).integers(0, 200, (150, 128), dtype=np.uint8)
+    own = compute_vector(descriptors)
+    # The order of features does not count either.
+    for same in (descriptors[:, MIRROR], descriptors[::-1]):
+        assert np.abs(compute_vector(same) - own).max() < 1e-5
+    other = np.random.default_rng(1).integers(0, 200, (150, 128), dtype=np.uint8)
+    assert np.abs(compute_vector(other) - own).max() > 0.01
+
+
+def test_root_descriptors_have_length_1_and_none_fails():
+    descriptors = np.random.default_rng(0).integers(0, 255, (9, 128), dtype=np.uint8)
+    descriptors[0] = 0
+    lengths = np.linalg.norm(root_descriptors(descriptors), axis=1)
+    assert lengths == pytest.approx([0] + [1] * 8, abs=1e-5)
+    assert root_descriptors(descriptors[:0]).shape == (0, 128)
+
+
+def test_a_very_long_image_can_be_stored():
+    found = build_fingerprint(np.zeros((8, 70_000, 3), np.uint8))
+    assert Fingerprint.from_bytes(found.to_bytes()).size_px == (70_000, 8)
+
+
+def test_a_stored_vector_is_exactly_the_fresh_one(field):
+    found = build_fingerprint(field)
+    assert (Fingerprint.from_bytes(found.to_bytes()).vector_D == found.vector_D).all()

@@ -4,11 +4,12 @@ import importlib.util
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from leukoscope.data import links
 from leukoscope.data.copies import Judgement
 from leukoscope.data.links import build_groups, find_links, find_neighbours
-from leukoscope.errors import ImageError, MissingExtraError
+from leukoscope.errors import ImageError, MissingExtraError, StorageError
 
 silent = lambda *_: None  # noqa: E731
 
@@ -262,3 +263,75 @@ def test_a_single_image_is_kept_out_by_contradictions():
 def test_pairs_need_no_support():
     assert len(set(build_groups(FakeJudge(2, {(0, 1): WEAK})))) == 1
     assert build_groups(FakeJudge(2, {(0, 1): None})) == [0, 1]
+
+
+# -- around the search ----------------------------------------------------------------------------
+
+
+def test_the_size_of_batches_does_not_matter(searched, monkeypatch):
+    _, files, _, found = searched
+    monkeypatch.setattr(links, "_BATCH", 3)
+    monkeypatch.setattr(links, "_PAIR_BATCH", 1)
+    assert find_links(files, None, silent) == found
+
+
+def test_a_cache_that_is_none_is_told_and_kept(searched, tmp_path):
+    _, files, _, _ = searched
+    notes = tmp_path / "notes.txt"
+    notes.write_text("these are my notes, not a database " * 40)
+    with pytest.raises(StorageError, match="cache"):
+        find_links(files, notes, silent)
+    assert notes.read_text().startswith("these are my notes")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_of_opencv_are_as_they_were(searched, tmp_path, fails):
+    _, files, _, _ = searched
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        if fails:
+            with pytest.raises(ImageError):
+                find_links({"00": tmp_path / "gone.png"}, None, silent)
+        else:
+            find_links(dict(list(files.items())[:2]), None, silent)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_progress_is_told_to_the_end(searched):
+    _, files, _, _ = searched
+    steps = []
+    find_links(files, None, lambda *step: steps.append(step))
+    for what in ("Describing images", "Comparing pairs"):
+        told = [step[1:] for step in steps if step[0] == what]
+        assert told
+        assert all(done <= total for done, total in told)
+        assert told[-1][0] == told[-1][1]
+
+
+def test_the_map_is_that_of_the_picture_as_it_is_shown(draw_field, tmp_path):
+    """A file that is turned by its EXIF tag has the size and the map of the upright picture."""
+    upright = draw_field(70)[:, :, ::-1]
+    Image.fromarray(upright).save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(
+        tmp_path / "b.jpg", exif=exif, quality=95
+    )
+    files = {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in tmp_path.iterdir()}
+    (link,) = find_links(files, None, silent).links
+    assert link.kind == "near"
+    assert link.matrix == pytest.approx((1, 0, 0, 0, 1, 0), abs=0.5)
+
+
+def test_support_pairs_differ_and_cross_the_groups():
+    a, b = list(range(0, 40, 2)), list(range(1, 30, 2))
+    chosen = links._choose_support(a, b, 6)
+    assert len(set(chosen)) == 6
+    assert all(i < j and (i in a) != (j in a) for i, j in chosen)
+    # The choice is of the groups, whatever the order in which they grew.
+    assert chosen == links._choose_support(a[::-1], b[::-1], 6)
+    # Small groups have no more pairs than there are.
+    assert sorted(links._choose_support([0, 1], [2], 6)) == [(0, 2), (1, 2)]

@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from leukoscope.data.catalog import Catalog, ImageRecord, load_catalog
+from leukoscope.data.catalog import Catalog, ImageRecord, Rejected, load_catalog
+from leukoscope.data.evidence import Link
+from leukoscope.data.links import FoundLinks
+from leukoscope.data.painted import paint_cells
 from leukoscope.data.sources import (
     FIELD_COLUMN,
     count_identical,
@@ -18,7 +21,7 @@ from leukoscope.data.sources import (
     save_sources,
     sources_known,
 )
-from leukoscope.errors import CatalogError
+from leukoscope.errors import CatalogError, ImageError, StorageError
 
 
 def make_catalog(*rows):
@@ -232,3 +235,256 @@ def test_links_that_are_not_as_written_are_refused(tmp_path, damage):
         (tmp_path / "sources.links.csv").write_text(damage + "\nx\n")
     with pytest.raises(CatalogError, match="leukoscope data sources"):
         load_links(tmp_path / "sources.csv")
+
+
+# -- painted cells, whose sources are known -------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [64, 96, 128, 160])
+def test_painted_sources_are_recovered(tmp_path, size):
+    images = list(paint_cells(16, copies=4, size_px=size, seed=5))
+    # Names of files say nothing; they come in the order of the set.
+    pictures = {image.name: image.pixels_HWC[:, :, ::-1] for image in images}
+    truth = {image.name: image.source for image in images}
+    found = {r.id: r.source for r in find_sources(save(tmp_path, pictures)).catalog.records}
+    pairs = [
+        (found[a] == found[b], truth[a] == truth[b]) for a, b in itertools.combinations(found, 2)
+    ]
+    # No two cells are taken for one; of the pairs of copies next to none is missed.
+    assert not any(together and not same for together, same in pairs)
+    recall = sum(together for together, same in pairs if same) / (16 * 6)
+    assert recall > 0.93
+
+
+# -- from links to names, with links as a test says -----------------------------------------------
+
+
+def tell(monkeypatch, *links, featureless=()):
+    """Let the search find these links: pairs of contents, their kind, and whether accepted."""
+    found = tuple(
+        Link(*sorted((hash_of(a), hash_of(b))), kind, 30, 0.9, 0.95, 0.0, EYE, accepted)
+        for a, b, kind, accepted in links
+    )
+    smooth = tuple(hash_of(content) for content in featureless)
+    answer = FoundLinks(found, smooth, {"rules": 1})
+    monkeypatch.setattr("leukoscope.data.links.find_links", lambda *_: answer)
+
+
+EYE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def partition(catalog, names):
+    groups = {}
+    for record, name in zip(catalog.records, names, strict=True):
+        groups.setdefault(name, set()).add(record.id)
+    return {frozenset(group) for group in groups.values()}
+
+
+def test_accepted_copies_share_a_source_and_refused_ones_do_not(monkeypatch):
+    tell(
+        monkeypatch,
+        ("a", "b", "geometric", True),
+        ("b", "c", "near", True),
+        ("c", "d", "geometric", False),
+        featureless=("e",),
+    )
+    catalog = make_catalog(*((content, "") for content in "abcde"))
+    found = find_sources(catalog)
+    sources = [record.source for record in found.catalog.records]
+    assert partition(catalog, sources) == {
+        frozenset({"000", "001", "002"}),
+        frozenset({"003"}),
+        frozenset({"004"}),
+    }
+    assert sources[0] == f"px-{min(map(hash_of, 'abc'))[:12]}"
+    assert found.featureless == ("004",)
+    summary = found.to_dict()
+    assert summary["links"] == {"near": 1, "geometric": 2, "overlap": 0, "refused": 1}
+    assert summary["settings"] == {"rules": 1}
+    assert summary["featureless"] == ["004"]
+
+
+def test_fields_join_sources_in_a_chain_and_only_different_ones(monkeypatch):
+    tell(
+        monkeypatch,
+        ("a", "b", "geometric", True),
+        ("a", "c", "overlap", True),
+        ("c", "d", "overlap", True),
+        ("e", "f", "geometric", True),
+        # Copies that also look like neighbours: they are copies already.
+        ("e", "f", "overlap", True),
+    )
+    catalog = make_catalog(*((content, "") for content in "abcdefg"))
+    found = find_sources(catalog).catalog
+    fields = [record.extra[FIELD_COLUMN] for record in found.records]
+    assert fields[:4] == [f"field-{min(map(hash_of, 'abcd'))[:12]}"] * 4
+    assert fields[4:] == ["", "", ""]
+    assert partition(found, group_sources(found)) == {
+        frozenset({"000", "001", "002", "003"}),
+        frozenset({"004", "005"}),
+        frozenset({"006"}),
+    }
+
+
+def test_without_overlaps_there_is_no_column(monkeypatch):
+    tell(monkeypatch, ("a", "b", "near", True))
+    found = find_sources(make_catalog(("a", ""), ("b", ""), ("c", "")))
+    assert all(FIELD_COLUMN not in record.extra for record in found.catalog.records)
+
+
+def test_a_known_name_goes_to_its_whole_group_and_no_further(monkeypatch):
+    tell(monkeypatch, ("a", "b", "geometric", True), ("b", "c", "geometric", True))
+    rows = [("a", ""), ("b", "p7"), ("c", "p3"), ("d", "p7"), ("e", ""), ("f", "p9")]
+    found = find_sources(make_catalog(*rows))
+    sources = [record.source for record in found.catalog.records]
+    assert sources == ["p3", "p3", "p3", "p3", f"px-{hash_of('e')[:12]}", "p9"]
+
+
+def test_the_order_of_rows_and_links_does_not_matter(monkeypatch):
+    links = [("a", "b", "geometric", True), ("c", "b", "near", True), ("c", "d", "overlap", True)]
+    rows = [("a", ""), ("b", "p1"), ("c", ""), ("d", "")]
+    results = set()
+    for order in itertools.permutations(range(4)):
+        tell(monkeypatch, *(links if order[0] < 2 else links[::-1]))
+        catalog = find_sources(make_catalog(*(rows[k] for k in order))).catalog
+        named = [(r.sha256, r.source, r.extra[FIELD_COLUMN]) for r in catalog.records]
+        results.add(tuple(sorted(named)))
+    assert len(results) == 1
+
+
+def test_other_columns_and_rejected_images_stay(monkeypatch):
+    tell(monkeypatch, ("a", "b", "overlap", True))
+    rejected = (Rejected("x.png", "empty", "0 bytes"),)
+    rows = tuple(
+        replace(record, extra={"stain": "giemsa"})
+        for record in make_catalog(("a", ""), ("b", ""), ("c", "")).records
+    )
+    found = find_sources(Catalog(rows, rejected)).catalog
+    assert found.rejected == rejected
+    assert [record.extra["stain"] for record in found.records] == ["giemsa"] * 3
+
+
+def test_a_column_of_that_name_and_another_meaning_is_refused(monkeypatch):
+    tell(monkeypatch)
+    (record,) = make_catalog(("a", "")).records
+    own = replace(record, extra={FIELD_COLUMN: "slide 7"})
+    with pytest.raises(CatalogError, match="slide 7"):
+        find_sources(Catalog((own,)))
+
+
+def test_a_field_of_an_earlier_search_stays_known(monkeypatch):
+    """Two ends of a chain whose middle is not in this table."""
+    tell(monkeypatch, ("a", "b", "overlap", True), ("b", "c", "overlap", True))
+    catalog = find_sources(make_catalog(("a", ""), ("b", ""), ("c", ""), ("d", ""))).catalog
+    ends = Catalog(tuple(r for r in catalog.records if r.sha256 != hash_of("b")))
+    tell(monkeypatch)
+    found = find_sources(ends).catalog
+    groups = partition(found, group_sources(found))
+    assert groups == {frozenset({"000", "002"}), frozenset({"003"})}
+    # Of a whole field one picture is left: it overlaps with nothing here.
+    (alone,) = find_sources(Catalog(catalog.records[:1])).catalog.records
+    assert FIELD_COLUMN not in alone.extra
+
+
+def test_a_refused_link_joins_no_field(monkeypatch):
+    tell(
+        monkeypatch,
+        ("a", "b", "geometric", True),
+        ("c", "d", "geometric", True),
+        ("b", "c", "geometric", False),
+    )
+    catalog = find_sources(make_catalog(("a", ""), ("b", ""), ("c", ""), ("d", ""))).catalog
+    assert len(set(group_sources(catalog))) == 2
+
+
+def test_no_images_no_sources():
+    found = find_sources(Catalog(()))
+    assert (found.n_sources, found.groups, found.links) == (0, {}, ())
+
+
+def test_an_image_that_is_gone_is_told():
+    with pytest.raises(ImageError, match="restore"):
+        find_sources(make_catalog(("a", "")))
+
+
+def test_progress_and_cache_are_passed_on(tmp_path, draw_field):
+    steps = []
+    catalog = save(tmp_path, {"a": draw_field(8), "b": turn(draw_field(8), 20)})
+    cache = tmp_path / "own.sqlite"
+    find_sources(catalog, cache=cache, on_progress=lambda *step: steps.append(step))
+    assert {"Describing images", "Comparing pairs"} == {what for what, _, _ in steps}
+    assert cache.is_file()
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def build_findings(monkeypatch):
+    tell(monkeypatch, ("a", "b", "geometric", True), ("b", "c", "near", False))
+    return find_sources(make_catalog(("a", ""), ("b", ""), ("c", "")))
+
+
+def test_every_value_of_a_link_comes_back(monkeypatch, tmp_path):
+    found = build_findings(monkeypatch)
+    odd = tuple(
+        replace(
+            link,
+            matrix=(0.1 + 0.2, -1 / 3, 1e-17, 2e5, -0.75, 19.000000000000004),
+            overlap_frac=0.123456,
+            agreement_frac=1.0,
+            contradiction_frac=0.006001,
+        )
+        for link in found.links
+    )
+    save_sources(replace(found, links=odd), tmp_path / "t.csv")
+    assert load_links(tmp_path / "t.csv") == odd
+    assert [link.accepted for link in odd] == [True, False]
+
+
+def test_no_links_are_told_from_lost_links(monkeypatch, tmp_path):
+    tell(monkeypatch)
+    save_sources(find_sources(make_catalog(("a", ""))), tmp_path / "t.csv")
+    assert load_links(tmp_path / "t.csv") == ()
+
+
+@pytest.mark.parametrize("content", ["", "x,y\n"], ids=["empty", "another table"])
+def test_a_file_without_the_columns_is_refused(tmp_path, content):
+    (tmp_path / "t.links.csv").write_text(content)
+    with pytest.raises(CatalogError):
+        load_links(tmp_path / "t.csv")
+
+
+def test_a_share_that_is_no_number_is_refused(monkeypatch, tmp_path):
+    save_sources(build_findings(monkeypatch), tmp_path / "t.csv")
+    place = tmp_path / "t.links.csv"
+    place.write_text(place.read_text().replace("0.950000", "nan"))
+    with pytest.raises(CatalogError):
+        load_links(tmp_path / "t.csv")
+
+
+def test_a_file_that_csv_refuses_is_refused(monkeypatch, tmp_path):
+    save_sources(build_findings(monkeypatch), tmp_path / "t.csv")
+    with (tmp_path / "t.links.csv").open("a") as file:
+        file.write("a" * 200_000 + "\n")
+    with pytest.raises(CatalogError):
+        load_links(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"first,second,kind\na\n"])
+def test_bytes_and_rows_that_are_no_links_are_refused(tmp_path, content):
+    (tmp_path / "t.links.csv").write_bytes(content)
+    with pytest.raises(CatalogError, match="must hold the links"):
+        load_links(tmp_path / "t.csv")
+
+
+def test_a_place_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        save_sources(build_findings(monkeypatch), tmp_path / "file" / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.html", "t"])
+def test_the_summary_is_not_written_over_the_table(monkeypatch, tmp_path, name):
+    with pytest.raises(CatalogError, match=r"t\.csv"):
+        save_sources(build_findings(monkeypatch), tmp_path / name)
+    assert not list(tmp_path.iterdir())
