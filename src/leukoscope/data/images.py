@@ -228,6 +228,30 @@ def resize_image(
     return canvas_HWC
 
 
+def load_content(path: Path, sha256: str | None = None) -> bytes:
+    """Read an image file, and check that it still is what a catalog saw, if its hash is given.
+
+    Raises `ImageError` if it cannot be opened or has changed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            "missing_file",
+            f"{path} must be a readable file",
+            error.strerror or str(error),
+            "restore the file, or scan the folder again",
+        ) from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ImageError(
+            "unreadable",
+            f"{path} must hold the bytes that were scanned",
+            "its content has changed since the scan",
+            "scan the folder again with `leukoscope data scan`, and go on from there",
+        )
+    return content
+
+
 def load_pixels(
     path: Path,
     size_px: int,
@@ -239,14 +263,5 @@ def load_pixels(
 
     Raises `ImageError` as `decode_image` does, also when the file cannot be opened.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            "missing_file",
-            f"{path} must be a readable file",
-            error.strerror or str(error),
-            "restore the file, or scan the folder again",
-        ) from error
-    pixels_HWC = decode_image(content, box, str(path))
+    pixels_HWC = decode_image(load_content(path), box, str(path))
     return resize_image(pixels_HWC, size_px, resize, interpolation)

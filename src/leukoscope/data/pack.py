@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.data.images import decode_image, resize_image
-from leukoscope.errors import DataError, ImageError
+from leukoscope.data.images import decode_image, load_content, resize_image
 from leukoscope.runfolder import create_folder, replacing
 
 Progress = Callable[[int, int], None]
@@ -36,8 +35,8 @@ def build_pack(
     An existing pack of the same content is opened; otherwise it is built on all cores and put in
     place at once, so that a killed build leaves nothing that looks like a pack.
 
-    Raises `ImageError` for an image that cannot be read, `DataError` for one whose bytes are not
-    those the catalog saw, `StorageError` when the disk is full.
+    Raises `ImageError` for an image that cannot be read or whose bytes are not those the catalog
+    saw, `StorageError` when the disk is full.
     """
     create_folder(folder)
     shape = (len(records), config.image_size, config.image_size, 3)
@@ -66,21 +65,7 @@ def build_pack(
 
 
 def _read_record(record: ImageRecord, config: InputConfig) -> NDArray[np.uint8]:
-    try:
-        content = record.path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            "missing_file",
-            f"{record.path} must be a readable file",
-            error.strerror or str(error),
-            "restore the file, or scan the folder again and split again",
-        ) from error
-    if hashlib.sha256(content).hexdigest() != record.sha256:
-        raise DataError(
-            f"{record.path} must hold the bytes that were scanned",
-            "its content has changed since",
-            "scan the folder again with `leukoscope data scan`, and split again",
-        )
+    content = load_content(record.path, record.sha256)
     pixels = decode_image(content, record.box, str(record.path))
     return resize_image(pixels, config.image_size, config.resize, config.interpolation)
 

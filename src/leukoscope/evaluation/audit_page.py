@@ -6,13 +6,10 @@ it finds nothing and decides nothing (`data.audit`); it shows what it is given.
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from PIL import Image
 
 from leukoscope.data.audit import (
@@ -29,9 +26,7 @@ from leukoscope.data.audit import (
 from leukoscope.data.images import load_pixels
 from leukoscope.data.splits import ROLES
 from leukoscope.errors import ImageError
-from leukoscope.labels import display_label
-
-DISCLAIMER = "Research use only. Not a medical device."
+from leukoscope.evaluation.pages import render_page
 
 MAX_PAIRS = 12
 """Pairs on a page at most. Errors share them evenly, the other findings what is left."""
@@ -109,23 +104,9 @@ def render_audit(audit: DataAudit) -> str:
     Up to `MAX_PAIRS` example pairs are shown as thumbnails; a file that cannot be read gets a grey
     tile that says why. All text of the audit is escaped: names are what users made of them.
     """
-    environment = Environment(
-        loader=PackageLoader("leukoscope.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "display": display_label,
-        "count": lambda n: f"{n:,}",
-        "commands": _mark_commands,
-    }
-    style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    return environment.get_template("audit.html.j2").render(
+    return render_page(
+        "audit.html.j2",
         a=audit,
-        style=Markup(style),  # our own file; the rest is escaped
-        disclaimer=DISCLAIMER,
         verdict_title=VERDICT_TITLES[audit.verdict],
         level=_LEVELS[audit.verdict],
         basis=_BASES[audit.sources_from],
@@ -136,13 +117,6 @@ def render_audit(audit: DataAudit) -> str:
         thumbnail_px=THUMBNAIL_PX,
         glossary=GLOSSARY,
     )
-
-
-def _mark_commands(text: str) -> Markup:
-    """Escape a text, and set what stands between backticks as code."""
-    parts = [escape(part) for part in re.split("`([^`]+)`", text)]
-    parts[1::2] = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
-    return Markup("").join(parts)
 
 
 def _show_findings(findings: Sequence[Finding]) -> list[tuple[Finding, list[_Pair], int]]:

@@ -12,15 +12,15 @@ from typing import Literal
 
 from leukoscope.evaluation.figures import AccuracyBlock, draw_accuracies, render_svg
 from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.pages import DISCLAIMER, render_page
 from leukoscope.evaluation.report import (
-    DISCLAIMER,
     FLOOR_NAMES,
     Verdict,
     align_columns,
     embed_image,
     format_percent,
     head_lines,
-    render_page,
+    list_filters,
 )
 from leukoscope.runfolder import write_json, write_text
 
@@ -262,6 +262,8 @@ def render_leak_page(report: LeakReport) -> str:
     )
     return render_page(
         "leak_report.html.j2",
+        list_filters(),
+        floor_names=FLOOR_NAMES,
         r=report,
         title=f"Leak report on {report.data_name}",
         headline=headline,

@@ -6,18 +6,15 @@ file does not do: it computes nothing and decides no verdict; it words what it i
 
 import base64
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import Floor
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
+from leukoscope.evaluation.pages import DISCLAIMER, render_page
 from leukoscope.labels import display_label, is_critical
 
 Verdict = Literal["disjoint", "unproven", "suspect", "leaking"]
@@ -25,7 +22,6 @@ Verdict = Literal["disjoint", "unproven", "suspect", "leaking"]
 `unproven`: nobody knows. `suspect`: not known, but there are signs of copies. `leaking`: test and
 training share sources."""
 
-DISCLAIMER = "Research use only. Not a medical device."
 
 VERDICT_TITLES: dict[Verdict, str] = {
     "disjoint": "Measured on sources the network has never seen",
@@ -269,30 +265,14 @@ class ReportContent:
             )
 
 
-def render_page(template: str, **content: object) -> str:
-    """Render a template of this room with the shared style and disclaimer. All text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("leukoscope.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+def list_filters() -> dict[str, Callable[..., object]]:
+    """Return the filters that show figures in a template."""
+    return {
         "percent": format_percent,
         "figure": format_figure,
-        "display": display_label,
         "critical": is_critical,
-        "code": _mark_code,
         "range": _format_short_range,
     }
-    style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    return environment.get_template(template).render(
-        style=Markup(style),  # our own file; the rest is escaped
-        disclaimer=DISCLAIMER,
-        floor_names=FLOOR_NAMES,
-        **content,
-    )
 
 
 def render_report(content: ReportContent) -> str:
@@ -303,6 +283,8 @@ def render_report(content: ReportContent) -> str:
     known = {"headline"} | {name for _, _, names in _SECTIONS for name in names}
     return render_page(
         "report.html.j2",
+        list_filters(),
+        floor_names=FLOOR_NAMES,
         c=content,
         headline=_word_headline(content),
         leak_basis=word_leak_basis(content.leak, content.n_images, content.source_known)
@@ -611,11 +593,6 @@ def _word_added(content: ReportContent) -> str:
         f"{where} network lies {abs(points):.1f} points {side} {shown};"
         " the intervals overlap, so on these images the difference is uncertain."
     )
-
-
-def _mark_code(text: str) -> Markup:
-    """Escape text for HTML, and set what stands between backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _format_short_range(interval: Interval) -> str:

@@ -17,8 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from leukoscope.data.catalog import ImageRecord
@@ -26,9 +24,8 @@ from leukoscope.data.evidence import Affine, Link
 from leukoscope.data.images import decode_image
 from leukoscope.data.sources import SourceFindings
 from leukoscope.errors import ConfigError, DataError, ImageError
+from leukoscope.evaluation.pages import render_page
 from leukoscope.labels import display_label
-
-DISCLAIMER = "Research use only. Not a medical device."
 
 EMPTY_COLOUR = (132, 139, 148)
 """Grey, where a moved picture has no content."""
@@ -239,19 +236,8 @@ def render_source_page(
     groups = _list_groups(findings, pictures)
     sheet = _Sheet(thumbnail_px)
     sections = _build_sections(findings, pictures, groups, sheet, max_groups, max_tiles)
-    environment = Environment(
-        loader=PackageLoader("leukoscope.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    return environment.get_template(
-        "sources.html.j2"
-    ).render(
-        style=Markup(style),  # our own file; the rest is escaped
-        disclaimer=DISCLAIMER,
+    return render_page(
+        "sources.html.j2",
         n_sources=_count_sources(pictures),
         sentences=_word_findings(pictures, groups),
         clean=not groups and not findings.links,

@@ -22,7 +22,7 @@ from leukoscope.data.audit import (
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.sources import FIELD_COLUMN
 from leukoscope.data.splits import Split
-from leukoscope.evaluation import audit_page
+from leukoscope.evaluation import audit_page, pages
 from leukoscope.evaluation.audit_page import MAX_PAIRS, THUMBNAIL_PX, render_audit
 
 VOID = {"img", "meta"}
@@ -206,7 +206,7 @@ def test_further_examples_are_told(make_record):
 
 
 def test_code_is_what_stands_between_backticks():
-    mark = audit_page._mark_commands
+    mark = pages.mark_code
     assert mark("run `a <b>` now") == "run <code>a &lt;b&gt;</code> now"
     assert mark("a ` b") == "a ` b"
     assert mark("plain & simple") == "plain &amp; simple"
