@@ -12,7 +12,9 @@
     |   `-- WeightsError               4   weights or a checkpoint are corrupt or do not fit
     |-- StorageError                   5   the disk is full, or a folder cannot be written
     |-- NonFiniteError                 6   training produced a number that is not finite
-    `-- MissingExtraError              7   a part of the package is not installed
+    |-- MissingExtraError              7   a part of the package is not installed
+    `-- BundleError                    8   a bundle cannot be read or run
+        `-- ParityError                8   an export departs from the trained network
 
 A message has three parts: what must hold, what was found, what to do next. The constructor
 asks for them one by one so that none can be forgotten. This file raises nothing and imports
@@ -117,3 +119,13 @@ class MissingExtraError(LeukoscopeError):
     """A part of the package is not installed."""
 
     exit_code = 7
+
+
+class BundleError(LeukoscopeError):
+    """A bundle cannot be read or run."""
+
+    exit_code = 8
+
+
+class ParityError(BundleError):
+    """An exported graph departs from the trained network further than it may."""

@@ -23,6 +23,7 @@ ORDER = (
     "data",
     "models",
     "training",
+    "deploy",
     "evaluation",
     "pipelines",
     "cli",
@@ -34,6 +35,10 @@ HEAVY = {
     "filelock",
     "jinja2",
     "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
     "pandas",
     "pyarrow",
     "safetensors",
@@ -42,7 +47,13 @@ HEAVY = {
     "sklearn",
     "torch",
 }
-TORCH_ROOMS = ("models/", "training/", "data/augment.py", "data/batches.py")
+TORCH_ROOMS = (
+    "models/",
+    "training/",
+    "data/augment.py",
+    "data/batches.py",
+    "deploy/export.py",
+)
 
 
 def get_name(path):
@@ -184,7 +195,8 @@ LIGHT = ["leukoscope.cli.app", "leukoscope.cli.render", "leukoscope.pipelines"]
 LIGHT += [
     get_module(path)
     for path in FILES
-    if get_name(path).startswith("data/") and not get_name(path).startswith(TORCH_ROOMS)
+    if get_name(path).startswith(("data/", "deploy/"))
+    and not get_name(path).startswith(TORCH_ROOMS)
 ]
 
 

@@ -292,6 +292,58 @@ def evaluate(
     render.print_evaluation(found)
 
 
+@app.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder written by `train`.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.")] = Path("bundle"),
+    variants: Annotated[
+        str, typer.Option(help="Comma-separated: fp32, fp16, int8. The first is the default.")
+    ] = "fp32,fp16,int8",
+) -> None:
+    """Make a bundle that predicts without PyTorch, with proof of what each variant does."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.deploy.bundle import parse_variants
+
+    with render.progress() as progress:
+        bundle = pipelines.export_run(
+            run, out, variants=parse_variants(variants), progress=progress
+        )
+    render.print_bundle(bundle)
+
+
+@app.command("predict")
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, patterns; - reads a list from standard input."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Table to write: .csv, .parquet or .jsonl.")
+    ] = Path("predictions.csv"),
+    variant: Annotated[
+        Literal["fp32", "fp16", "int8"] | None,
+        typer.Option(help="Which graph; the bundle names a default."),
+    ] = None,
+    engine: Annotated[
+        Literal["onnxruntime", "openvino"], typer.Option(help="What runs the graph.")
+    ] = "onnxruntime",
+    strict: Annotated[bool, typer.Option(help="Any unreadable image is an error.")] = False,
+) -> None:
+    """Name the cells on images, one row each; unreadable images become rows with an error."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        done = pipelines.predict_images(
+            bundle, images, out, variant=variant, engine=engine, progress=progress
+        )
+    render.print_predictions(done)
+    if strict:
+        pipelines.check_nothing_unreadable(done)
+
+
 @app.command("demo")
 def demo(
     data: Annotated[

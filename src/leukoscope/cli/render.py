@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from leukoscope.data.catalog import Catalog
     from leukoscope.data.sources import SourceFindings
     from leukoscope.data.splits import Split, SplitAudit
+    from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.leak_report import LeakReport
-    from leukoscope.pipelines import Evaluation, TrainedRun
+    from leukoscope.pipelines import Evaluation, PredictedFiles, TrainedRun
     from leukoscope.training.loop import EpochResult
 
 ADVICE = "Research use only. Not a medical device."
@@ -431,3 +432,43 @@ def print_recipe(recipe: "Recipe") -> None:
                 sys.stdout.write(f"{key} = {json.dumps(value)}\n")
         else:
             sys.stdout.write(f"{section} = {json.dumps(content)}\n")
+
+
+# -- bundles and predictions ----------------------------------------------------------------------
+
+
+def print_bundle(bundle: "Bundle") -> None:
+    """Show what each variant of a bundle does, measured against the trained network."""
+    info = bundle.info
+    console = _console()
+    table = Table(title="Parity with the trained network (float32 PyTorch)", title_justify="left")
+    columns = ("Variant", "Size", "Largest", "Mean", "Changed")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "Variant" else "right")
+    for name, variant in info.variants.items():
+        parity = variant.parity
+        table.add_row(
+            f"{name} (default)" if name == info.default else name,
+            f"{variant.bytes / 1e6:.1f} MB",
+            f"{parity.max_logit_difference:.2g}",
+            f"{parity.mean_logit_difference:.2g}",
+            f"{parity.decisions_changed:,} of {parity.images:,}",
+        )
+    console.print(table)
+    console.print(
+        "Largest and mean difference of logits, and images whose most probable class changed, on"
+        f" {escape(info.reference_set)}."
+    )
+    console.print(ADVICE)
+    console.print(f"Bundle: {escape(str(bundle.path))}. Predict: leukoscope predict BUNDLE IMAGES")
+
+
+def print_predictions(done: "PredictedFiles") -> None:
+    """Say how many images were predicted, how fast, and how many could not be read."""
+    console = _console()
+    rate = done.images / max(done.seconds, 1e-9)
+    console.print(f"{done.images:,} images in {done.seconds:.1f} s ({rate:,.0f} per second).")
+    if done.errors:
+        console.print(f"{done.errors:,} could not be read: see the column `error`.")
+    console.print(ADVICE)
+    console.print(f"Table: {escape(str(done.out))}")

@@ -1,0 +1,318 @@
+"""The bundle, hinge of the product: one folder with ONNX graphs and one JSON that explains them.
+
+    BUNDLE/
+      bundle.json          classes, preprocessing, variants with their hashes, parity, provenance
+      model.fp32.onnx      and the other variants: model.fp16.onnx, model.int8.onnx
+
+A graph takes `images`, uint8 `(B, S, S, 3)` RGB as `images.resize_image` returns them, and gives
+`logits` `(B, K)` and `embedding` `(B, D)`, float32; what happens between the bytes of a file and
+that array is said by `preprocessing`. What this file does not do: it runs nothing (`predictor`)
+and makes nothing (`export`). Nothing in a bundle is ever unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from leukoscope.config import InputConfig
+from leukoscope.errors import BundleError, ConfigError
+from leukoscope.runfolder import create_folder, replacing, write_json
+
+FORMAT: Literal[1] = 1
+BUNDLE_JSON = "bundle.json"
+MAX_JSON_BYTES = 16_000_000
+
+NOTICE = "Research use only. Not a medical device; no claim of clinical performance."
+
+VariantName = Literal["fp32", "fp16", "int8"]
+VARIANTS: tuple[VariantName, ...] = ("fp32", "fp16", "int8")
+
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ChangedDecision(_Part):
+    """One image whose most probable class is another one in a variant."""
+
+    id: str
+    reference: str
+    variant: str
+    margin: float = Field(ge=0)
+    """Distance of the two highest probabilities in float32 PyTorch: 0 is a toss-up."""
+
+
+class Parity(_Part):
+    """What a variant does on the reference set, against the trained network in float32 PyTorch."""
+
+    images: int = Field(ge=1)
+    max_logit_difference: float = Field(ge=0)
+    mean_logit_difference: float = Field(ge=0)
+    max_probability_difference: float = Field(ge=0, le=1)
+    decisions_changed: int = Field(ge=0)
+    changed: tuple[ChangedDecision, ...]
+    max_logit_tolerance: float | None = None
+    """None where only decisions are held to a limit (reduced precision)."""
+    max_changed_frac: float = Field(ge=0, le=1)
+
+    @property
+    def changed_frac(self) -> float:
+        """Share of images whose decision changed, 0 to 1."""
+        return self.decisions_changed / self.images
+
+
+class VariantInfo(_Part):
+    """One graph of a bundle."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")
+    sha256: _Sha256
+    bytes: int = Field(ge=1)
+    parity: Parity
+
+
+class BundleInfo(_Part):
+    """The content of `bundle.json`."""
+
+    format: Literal[1] = FORMAT
+    notice: str = NOTICE
+    network: str
+    """Name of the preset."""
+    classes: tuple[str, ...] = Field(min_length=2)
+    preprocessing: InputConfig
+    preprocessing_text: str
+    opset: int = Field(ge=18)
+    default: VariantName
+    """The variant that predicts unless another is asked for."""
+    variants: dict[VariantName, VariantInfo] = Field(min_length=1)
+    reference_set: str
+    """What the parity figures were measured on, in words."""
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check_default(self) -> "BundleInfo":
+        if self.default not in self.variants:
+            raise ValueError(f"the default variant {self.default} is not among the variants")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was opened: its folder and its explanation."""
+
+    path: Path
+    info: BundleInfo
+
+    def read_graph(self, name: VariantName | None = None) -> bytes:
+        """Return the bytes of a variant's graph (None: the default one), checked against its hash.
+
+        Raises `BundleError` if the variant or its file is missing, its bytes are not those that
+        were exported, or the graph keeps weights in other files.
+        """
+        name = name or self.info.default
+        if name not in self.info.variants:
+            raise BundleError(
+                f"the variant must be one of {', '.join(self.info.variants)}",
+                name,
+                "ask for another, or export the run again with this one",
+            )
+        variant = self.info.variants[name]
+        path = self.path / variant.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{path} must be a readable file", error.strerror or str(error), _AGAIN
+            ) from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != variant.sha256:
+            raise BundleError(
+                f"{path} must hold what was exported (SHA-256 {variant.sha256[:16]}...)",
+                f"{found[:16]}..., {len(content):,} bytes",
+                _AGAIN,
+            )
+        check_self_contained(content, str(path))
+        return content
+
+
+_AGAIN = "copy the bundle again from where it came, or export the run again"
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Open a bundle folder; graphs are read and checked when they are needed.
+
+    Raises `BundleError` if it is no bundle, or one of a newer leukoscope.
+    """
+    place = path / BUNDLE_JSON
+    try:
+        if place.stat().st_size > MAX_JSON_BYTES:
+            raise BundleError(
+                f"{place} must be at most {MAX_JSON_BYTES:,} bytes",
+                f"{place.stat().st_size:,} bytes",
+                _AGAIN,
+            )
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"{path} must be a bundle: a folder with {BUNDLE_JSON}",
+            error.strerror or str(error),
+            "make one with `leukoscope export RUN`, or check the path",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{place} must be JSON", str(error), _AGAIN) from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(
+            f"{place} must have format {FORMAT} or older",
+            f"format {version}",
+            "install a newer leukoscope",
+        )
+    try:
+        return Bundle(path, BundleInfo.model_validate(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(
+            f"{place} must be as `leukoscope export` writes it", f"{where}: {first['msg']}", _AGAIN
+        ) from error
+
+
+def parse_variants(text: str) -> tuple[VariantName, ...]:
+    """Read names of variants separated by commas, in the order given. Raises `ConfigError`."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    known = tuple(variant for name in names for variant in VARIANTS if variant == name)
+    if len(known) != len(names) or not known:
+        raise ConfigError(
+            f"variants must be some of {', '.join(VARIANTS)}, separated by commas",
+            text or "nothing",
+            "for example --variants fp32,int8",
+        )
+    return tuple(dict.fromkeys(known))
+
+
+def check_target(path: Path) -> None:
+    """Raise `BundleError` if a bundle must not be written to `path`: it holds something else."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() and not (path / BUNDLE_JSON).is_file():
+        raise BundleError(
+            f"{path} must be a new folder, or an older bundle to be replaced",
+            "it holds other things" if path.is_dir() else "it is a file",
+            "choose another --out",
+        )
+
+
+def save_bundle(info: BundleInfo, graphs: Mapping[VariantName, bytes], path: Path) -> None:
+    """Write a bundle. The JSON goes last, so that a killed export leaves nothing that opens as a
+    bundle with the wrong graphs. Raises `BundleError`, `StorageError`."""
+    check_target(path)
+    create_folder(path)
+    (path / BUNDLE_JSON).unlink(missing_ok=True)
+    for old in path.glob("model.*.onnx"):
+        old.unlink()
+    for name, content in graphs.items():
+        with replacing(path / info.variants[name].file) as temporary:
+            temporary.write_bytes(content)
+    write_json(path / BUNDLE_JSON, info.model_dump(mode="json"))
+
+
+# -- graphs that stand alone ----------------------------------------------------------------------
+
+# Which fields of onnx.proto hold messages that can contain a tensor, by the kind of message.
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse",
+        23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+_MAX_DEPTH = 32
+
+
+def check_self_contained(content: bytes, name: str = "the graph") -> None:
+    """Raise `BundleError` unless an ONNX file is whole in itself.
+
+    A graph may name other files for its weights, with any path; a runtime would open them. Bundles
+    are small enough to do without, so every such graph is refused before a runtime sees it.
+    """
+    try:
+        _check_message(memoryview(content), "model", 0)
+    except _ExternalDataError:
+        raise BundleError(
+            f"{name} must hold its own weights",
+            "it names other files for them",
+            "export the run again; never open such a file from somebody you do not know",
+        ) from None
+    except (IndexError, ValueError) as error:
+        raise BundleError(f"{name} must be an ONNX graph", str(error), _AGAIN) from error
+
+
+class _ExternalDataError(Exception):
+    pass
+
+
+def _check_message(content: memoryview, kind: str, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    for field, wire, value in _read_fields(content):
+        if kind == "tensor" and (
+            field == _TENSOR_EXTERNAL_DATA or (field == _TENSOR_DATA_LOCATION and value != 0)
+        ):
+            raise _ExternalDataError
+        inner = _MESSAGES[kind].get(field)
+        if inner is not None:
+            if wire != 2 or not isinstance(value, memoryview):
+                raise ValueError(f"field {field} of a {kind} is no message")
+            _check_message(value, inner, depth + 1)
+
+
+def _read_fields(content: memoryview) -> Iterator[tuple[int, int, "int | memoryview"]]:
+    """Yield (field, wire type, value) of one protocol-buffer message."""
+    place = 0
+    while place < len(content):
+        key, place = _read_varint(content, place)
+        field, wire = key >> 3, key & 7
+        value: int | memoryview
+        if wire == 0:
+            value, place = _read_varint(content, place)
+        elif wire in (1, 2, 5):
+            length = 8 if wire == 1 else 4
+            if wire == 2:
+                length, place = _read_varint(content, place)
+            if place + length > len(content):
+                raise ValueError("ends in the middle of a field")
+            value = content[place : place + length]
+            place += length
+        else:
+            raise ValueError(f"wire type {wire}")
+        yield field, wire, value
+
+
+def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if place >= len(content) or shift > 63:
+            raise ValueError("ends in the middle of a number")
+        byte = content[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            return value, place

@@ -1,0 +1,347 @@
+"""From a trained network to a bundle: graphs for ONNX Runtime, each with proof of what it does.
+
+Axes: N images, B batch, S side, K classes, D embedding width, G heads, T tokens. What this file
+does not do: it chooses no images and reads no run (`pipelines.export_run`).
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from leukoscope.data.batches import Pixels, normalise
+from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantName
+from leukoscope.deploy.predictor import Run, compute_probabilities
+from leukoscope.errors import MissingExtraError, ParityError
+from leukoscope.models.attention import MapSize, RelativeAttention
+from leukoscope.models.blocks import MBConv
+from leukoscope.models.coatnet import CoAtNet
+
+OPSET = 18
+
+PREPROCESSING_TEXT = (
+    "decode to 8-bit RGB (EXIF rotation applied, transparency on white), resize to a square as"
+    " `preprocessing` says (Pillow, antialiased when shrinking), give uint8 (B, S, S, 3) to the"
+    " graph; the graph itself computes x / 127.5 - 1"
+)
+
+MAX_LOGIT_DIFFERENCE = 1e-3
+"""Of the fp32 graph: rounding of another order of additions, nothing else."""
+
+MAX_CHANGED_FRAC = 0.003
+"""Of reduced precision: share of decisions that may change, and one image at least."""
+
+CALIBRATION_IMAGES = 256
+
+
+# -- the network that is exported -----------------------------------------------------------------
+
+
+class ServedNetwork(nn.Module):
+    """uint8 images `(B, S, S, 3)` in, logits `(B, K)` and embedding `(B, D)` out.
+
+    The same function as the trained network's, in evaluation: batch norm is folded into the
+    convolutions, and attention's bias is laid out for the one image size.
+    """
+
+    def __init__(self, network: CoAtNet) -> None:
+        super().__init__()
+        self.network = lay_out_attention(fold_batch_norm(network))
+
+    def forward(self, images_BSSC: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and embedding."""
+        logits_BK, out = self.network(normalise(images_BSSC))
+        return logits_BK, out["embedding"]
+
+
+def fold_batch_norm(network: CoAtNet) -> CoAtNet:
+    """Return a copy in evaluation mode whose batch norms are folded into convolutions.
+
+    The same function up to rounding. A norm before a 1x1 convolution without padding folds as one
+    behind it does; there are no others in a CoAtNet.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    stem = network.stem
+    stem[0] = fuse_conv_bn_eval(cast(nn.Conv2d, stem[0]), cast(nn.BatchNorm2d, stem[1]))
+    stem[1] = nn.Identity()
+    for block in network.modules():
+        if isinstance(block, MBConv):
+            _fold_block(block)
+    return network
+
+
+def _fold_block(block: MBConv) -> None:
+    if isinstance(block.pre_norm, nn.BatchNorm2d):
+        block.expand = _fold_before(block.pre_norm, block.expand)
+        block.pre_norm = nn.Identity()
+    for name in ("expand", "depthwise", "reduce"):
+        norm = getattr(block, f"{name}_norm")
+        if isinstance(norm, nn.BatchNorm2d):
+            setattr(block, name, fuse_conv_bn_eval(getattr(block, name), norm))
+            setattr(block, f"{name}_norm", nn.Identity())
+
+
+def _fold_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    gain = norm.weight / torch.sqrt(variance + norm.eps)
+    shift = norm.bias - mean * gain
+    stride = cast(tuple[int, int], conv.stride)
+    out = nn.Conv2d(conv.in_channels, conv.out_channels, 1, stride=stride)
+    with torch.no_grad():
+        out.weight.copy_(conv.weight * gain[:, None, None])
+        out.bias.copy_(conv.weight[:, :, 0, 0] @ shift)  # type: ignore[union-attr]
+    return out.eval()
+
+
+class _LaidOutAttention(nn.Module):
+    """`RelativeAttention` for one map size: the bias is a constant `(1, G, T, T)`, and the scale
+    of the inner product lies in the weights of the queries."""
+
+    def __init__(self, attention: RelativeAttention) -> None:
+        super().__init__()
+        self.heads = attention.heads
+        self.project = attention.project
+        self.qkv = copy.deepcopy(attention.qkv)
+        width = self.qkv.out_features // 3
+        with torch.no_grad():
+            bias_GTT = attention.relative_bias(attention.map_size)
+            for values in (self.qkv.weight, self.qkv.bias):
+                values[:width] *= (width // self.heads) ** -0.5
+        self.register_buffer("bias_1GTT", bias_GTT[None].clone())
+        self.bias_1GTT: Tensor
+
+    def forward(self, tokens_BTC: Tensor, _map_size: MapSize) -> Tensor:
+        n = tokens_BTC.shape[1]
+        qkv: Tensor = self.qkv(tokens_BTC).reshape(-1, n, 3, self.heads, self._head_width)
+        q_BGTD, k_BGTD, v_BGTD = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        weights_BGTT = (q_BGTD @ k_BGTD.transpose(-1, -2) + self.bias_1GTT).softmax(-1)
+        out_BTC = (weights_BGTT @ v_BGTD).transpose(1, 2).reshape(-1, n, self.qkv.out_features // 3)
+        out: Tensor = self.project(out_BTC)
+        return out
+
+    @property
+    def _head_width(self) -> int:
+        return self.qkv.out_features // 3 // self.heads
+
+
+def lay_out_attention(network: CoAtNet) -> CoAtNet:
+    """Replace each attention of a network by the same function for its own map size."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, RelativeAttention):
+                setattr(module, name, _LaidOutAttention(child).eval())
+    return network
+
+
+# -- graphs ---------------------------------------------------------------------------------------
+
+
+def build_graph(network: CoAtNet) -> bytes:
+    """Return the fp32 ONNX graph of a trained network, batch size free.
+
+    Raises `MissingExtraError` without the extra `export`.
+    """
+    _require("onnx", "onnxscript")
+    served = ServedNetwork(network)
+    side = network.spec.image_size
+    # Two images: a batch of one would be taken for a constant.
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    with _quiet():
+        program = torch.onnx.export(
+            served,
+            (example,),
+            input_names=["images"],
+            output_names=["logits", "embedding"],
+            dynamic_shapes={"images_BSSC": {0: torch.export.Dim.DYNAMIC}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # None is for the older exporter
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def convert_to_half(graph: bytes) -> bytes:
+    """Return the graph with 16-bit weights and arithmetic; inputs and outputs stay as they are."""
+    _require("onnx", "onnxruntime")
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _quiet():
+        model = convert_float_to_float16(onnx.load_from_string(graph), keep_io_types=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def quantise(graph: bytes, images_NSSC: NDArray[np.uint8], folder: Path) -> bytes:
+    """Return the graph in int8: static, weights per channel, ranges from the given images.
+
+    Convolutions and matrix products with weights are quantised (QDQ); norms, softmax and the
+    products of activations stay in fp32. Weights keep 7 of 8 bits: processors without VNNI add
+    pairs of products in 16 bits, which 8 bits could overflow. `folder` takes temporary files.
+    """
+    _require("onnx", "onnxruntime")
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    source, prepared, out = (folder / f"{name}.onnx" for name in ("fp32", "prepared", "int8"))
+    source.write_bytes(graph)
+    with _quiet():
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(out),
+            _CalibrationReader(images_NSSC),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            extra_options={"MatMulConstBOnly": True},
+        )
+    return out.read_bytes()
+
+
+class _CalibrationReader:
+    """What the quantiser asks for images; a few at a time, for it keeps all that they cause."""
+
+    def __init__(self, images_NSSC: NDArray[np.uint8]) -> None:
+        self.batches = iter(
+            images_NSSC[start : start + 8] for start in range(0, len(images_NSSC), 8)
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"images": batch}
+
+
+def _require(*names: str) -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            "exporting needs the packages onnx, onnxscript and onnxruntime",
+            f"{', '.join(missing)} not installed",
+            "pip install 'leukoscope[export]'",
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporter and quantiser talk to everybody at length; what matters is measured afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+# -- parity ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference set: uint8 images `(N, S, S, 3)`, their ids, and the trained network's own
+    logits `(N, K)` in float32 PyTorch, batch norm not folded."""
+
+    images_NSSC: Pixels
+    ids: tuple[str, ...]
+    logits_NK: NDArray[np.float32]
+    classes: tuple[str, ...]
+
+
+def measure_parity(
+    run: Run,
+    reference: Reference,
+    variant: VariantName,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Parity:
+    """Run a variant over the reference set and compare it with the trained network."""
+    found = []
+    for start in range(0, len(reference.ids), 16):
+        found.append(run(np.ascontiguousarray(reference.images_NSSC[start : start + 16]))[0])
+        if on_progress is not None:
+            on_progress(min(start + 16, len(reference.ids)), len(reference.ids))
+    logits_NK = np.concatenate(found)
+    if not np.isfinite(logits_NK).all():
+        raise ParityError(
+            f"logits of the variant {variant} must be finite",
+            f"{int((~np.isfinite(logits_NK)).any(axis=1).sum())} images with others",
+            "export without it, by `--variants fp32`; nothing was written",
+        )
+    difference_NK = np.abs(logits_NK - reference.logits_NK)
+    own_NK = compute_probabilities(reference.logits_NK)
+    other_NK = compute_probabilities(logits_NK)
+    before, after = own_NK.argmax(axis=1), other_NK.argmax(axis=1)
+    top_N2 = np.sort(own_NK, axis=1)[:, -2:]
+    changed = tuple(
+        ChangedDecision(
+            id=reference.ids[i],
+            reference=reference.classes[before[i]],
+            variant=reference.classes[after[i]],
+            margin=float(top_N2[i, 1] - top_N2[i, 0]),
+        )
+        for i in np.flatnonzero(before != after)
+    )
+    exact = variant == "fp32"
+    return Parity(
+        images=len(reference.ids),
+        max_logit_difference=float(difference_NK.max()),
+        mean_logit_difference=float(difference_NK.mean()),
+        max_probability_difference=float(np.abs(other_NK - own_NK).max()),
+        decisions_changed=len(changed),
+        changed=changed,
+        max_logit_tolerance=MAX_LOGIT_DIFFERENCE if exact else None,
+        max_changed_frac=0.0 if exact else MAX_CHANGED_FRAC,
+    )
+
+
+def check_parity(parity: Parity, variant: VariantName) -> None:
+    """Raise `ParityError` if a variant departs further from the trained network than it may."""
+    allowed = int(np.ceil(parity.max_changed_frac * parity.images))
+    limit = parity.max_logit_tolerance
+    # Written so that a difference that is not a number is refused too.
+    if limit is not None and not parity.max_logit_difference <= limit:
+        raise ParityError(
+            f"logits of the variant {variant} must lie within {limit:g} of the trained network",
+            f"{parity.max_logit_difference:.3g} on {parity.images:,} images",
+            "report this as a bug; nothing was written",
+        )
+    if parity.decisions_changed > allowed:
+        first = ", ".join(one.id for one in parity.changed[:3])
+        raise ParityError(
+            f"the variant {variant} may change {allowed} decisions of {parity.images:,} images",
+            f"{parity.decisions_changed}, the first {first}",
+            "export without it, by `--variants fp32`; nothing was written",
+        )
+
+
+def choose_rows(
+    rows: Sequence[int] | NDArray[np.integer], limit: int, seed: int
+) -> NDArray[np.int64]:
+    """Draw at most `limit` of some rows, in their order; the same ones for the same seed."""
+    index = np.asarray(rows, dtype=np.int64)
+    if len(index) <= limit:
+        return index
+    return np.sort(np.random.default_rng(seed).choice(index, limit, replace=False))

@@ -1,0 +1,210 @@
+"""From image files to predictions by ONNX Runtime: the light road, without PyTorch.
+
+Axes: B batch, S side, K classes, D embedding width. What this file does not do: it writes no
+table (`tables`) and finds no files; it decides nothing beyond the most probable class.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.data.images import load_pixels
+from leukoscope.deploy.bundle import Bundle, VariantName, load_bundle
+from leukoscope.errors import BundleError, DataError, ImageError, MissingExtraError
+
+Engine = Literal["onnxruntime", "openvino"]
+
+Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one image; where it could not be read, `error` says why and nothing else is
+    filled. `probabilities` has one entry per class of the bundle, in its order."""
+
+    path: str
+    label: str = ""
+    confidence: float | None = None
+    probabilities: tuple[float, ...] = ()
+    error: str = ""
+
+
+class Predictor:
+    """A bundle, loaded and ready; safe to share among threads.
+
+    `variant` is one of the bundle's (None: its default), `engine` what runs the graph, `threads`
+    the number of cores to use (None: all).
+
+    >>> Predictor("bundle").predict_files(["cell.jpg"])  # doctest: +SKIP
+
+    Raises `BundleError` as `load_bundle` does, or if the engine refuses the graph;
+    `MissingExtraError` if the engine is not installed.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        variant: VariantName | None = None,
+        engine: Engine = "onnxruntime",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+        self.classes = self.bundle.info.classes
+        self.threads = threads or count_cores()
+        graph = self.bundle.read_graph(variant)
+        start = start_onnxruntime if engine == "onnxruntime" else _start_openvino
+        self._run: Run = start(graph, self.threads)
+
+    def predict_logits(
+        self, images_BSSC: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits `(B, K)` and embeddings `(B, D)` of images as `load_pixels` returns them:
+        uint8 `(B, S, S, 3)`, S being the bundle's image size. Raises `DataError` for any other."""
+        side = self.bundle.info.preprocessing.image_size
+        if images_BSSC.dtype != np.uint8 or images_BSSC.shape[1:] != (side, side, 3):
+            raise DataError(
+                f"images must be uint8 of shape (B, {side}, {side}, 3)",
+                f"{images_BSSC.dtype} of shape {images_BSSC.shape}",
+                "read them with `leukoscope.data.images.load_pixels`",
+            )
+        return self._run(images_BSSC)
+
+    def predict_files(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        batch_size: int = BATCH_SIZE,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield one prediction per path, in order, while later files are being decoded.
+
+        A file that cannot be read yields a prediction with an `error`. At most three batches are
+        held in memory. `on_progress` is called with the number of images done so far.
+        """
+        todo = iter(paths)
+        waiting: deque[tuple[str, Future[NDArray[np.uint8] | str]]] = deque()
+        done = 0
+        with ThreadPoolExecutor(self.threads) as pool:
+            try:
+                while True:
+                    for path in islice(todo, 3 * batch_size - len(waiting)):
+                        waiting.append((str(path), pool.submit(self._read, Path(path))))
+                    if not waiting:
+                        return
+                    batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
+                    yield from self._predict_batch([(p, found.result()) for p, found in batch])
+                    done += len(batch)
+                    if on_progress is not None:
+                        on_progress(done)
+            finally:
+                for _, found in waiting:
+                    found.cancel()
+
+    def _read(self, path: Path) -> NDArray[np.uint8] | str:
+        config = self.bundle.info.preprocessing
+        try:
+            return load_pixels(
+                path, config.image_size, resize=config.resize, interpolation=config.interpolation
+            )
+        except ImageError as error:
+            return f"{error.reason}: {error.found}"
+
+    def _predict_batch(
+        self, batch: list[tuple[str, NDArray[np.uint8] | str]]
+    ) -> Iterator[Prediction]:
+        images = [found for _, found in batch if not isinstance(found, str)]
+        probabilities: Iterator[list[float]] = iter(())
+        if images:
+            logits_BK, _ = self._run(np.stack(images))
+            probabilities = iter(compute_probabilities(logits_BK).tolist())
+        for path, found in batch:
+            if isinstance(found, str):
+                yield Prediction(path, error=found)
+                continue
+            row = next(probabilities)
+            best = int(np.argmax(row))
+            yield Prediction(path, self.classes[best], row[best], tuple(row))
+
+
+def compute_probabilities(logits_BK: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the softmax of logits: float64 `(B, K)`, rows sum to 1."""
+    z_BK = logits_BK.astype(np.float64)
+    z_BK -= z_BK.max(axis=1, keepdims=True)
+    e_BK = np.exp(z_BK)
+    return np.asarray(e_BK / e_BK.sum(axis=1, keepdims=True))
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def start_onnxruntime(graph: bytes, threads: int) -> Run:
+    """Load a graph; the result may be called from several threads. Raises `BundleError`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin while they wait would take the cores from the decoding threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base but Exception
+        raise _refused("ONNX Runtime", error) from error
+
+    def run(images_BSSC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits_BK, embedding_BD = session.run(["logits", "embedding"], {"images": images_BSSC})
+        return np.asarray(logits_BK), np.asarray(embedding_BD)
+
+    return run
+
+
+def _start_openvino(graph: bytes, threads: int) -> Run:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError(
+            "the engine openvino needs the package openvino",
+            "it is not installed",
+            "pip install 'leukoscope[openvino]', or leave the engine at onnxruntime",
+        ) from error
+    try:
+        core = openvino.Core()
+        settings: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+    except RuntimeError as error:
+        raise _refused("OpenVINO", error) from error
+
+    def run(images_BSSC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        # One request per call: a request is not safe to share among threads, a model is.
+        found = compiled.create_infer_request().infer({"images": images_BSSC})
+        return np.array(found["logits"]), np.array(found["embedding"])
+
+    return run
+
+
+def _refused(engine: str, error: Exception) -> BundleError:
+    return BundleError(
+        f"{engine} must accept the bundle's graph",
+        str(error).splitlines()[0] if str(error) else type(error).__name__,
+        "export the run again with this version of leukoscope, or ask for another variant",
+    )

@@ -1,0 +1,145 @@
+"""Tables of predictions: CSV that a spreadsheet may open, Parquet, JSON lines.
+
+Columns: `path`, `label`, `confidence`, one `p:<class>` per class, `error`. What this file does not
+do: it predicts nothing, and reads nothing back.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from leukoscope.deploy.predictor import Prediction
+from leukoscope.errors import ConfigError, MissingExtraError
+from leukoscope.runfolder import replacing
+
+SUFFIXES = (".csv", ".parquet", ".jsonl")
+
+_ROWS_AT_ONCE = 4096
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet executes a cell that begins with one of these; a file's name may."""
+
+
+def check_table_path(path: Path) -> None:
+    """Raise `ConfigError` unless the ending of `path` names a format."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"predictions are written to a file that ends in {', '.join(SUFFIXES)}",
+            path.name,
+            f"write to {path.with_suffix('.csv').name}",
+        )
+
+
+def save_predictions(
+    predictions: Iterable[Prediction], classes: Sequence[str], path: Path
+) -> tuple[int, int]:
+    """Write predictions as they come, at once or not at all; return (images, of these unreadable).
+
+    The format is that of the path's ending. Raises `ConfigError` for another ending,
+    `StorageError` when the disk is full, `MissingExtraError` for Parquet without pyarrow.
+    """
+    check_table_path(path)
+    counted = _Counter(predictions)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        _check_pyarrow()
+    with replacing(path) as temporary:
+        if suffix == ".parquet":
+            _write_parquet(counted, classes, temporary)
+        else:
+            write = _write_csv if suffix == ".csv" else _write_json_lines
+            with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as to:
+                write(counted, classes, to)
+    return counted.images, counted.errors
+
+
+class _Counter:
+    def __init__(self, predictions: Iterable[Prediction]) -> None:
+        self.predictions = predictions
+        self.images = self.errors = 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for prediction in self.predictions:
+            self.images += 1
+            self.errors += bool(prediction.error)
+            yield prediction
+
+
+def neutralise(text: str) -> str:
+    """Return a cell that a spreadsheet shows and does not execute: an apostrophe goes before what
+    looks like a formula (OWASP, CSV injection).
+
+    >>> neutralise("=1+1.jpg"), neutralise("cell.jpg")
+    ("'=1+1.jpg", 'cell.jpg')
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _write_csv(predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str]) -> None:
+    writer = csv.writer(to, lineterminator="\n")
+    writer.writerow(["path", "label", "confidence", *(f"p:{name}" for name in classes), "error"])
+    for one in predictions:
+        figures = [f"{value:.6f}" for value in one.probabilities] or [""] * len(classes)
+        confidence = "" if one.confidence is None else f"{one.confidence:.6f}"
+        texts = (neutralise(text) for text in (one.path, one.label, one.error))
+        path, label, error = texts
+        writer.writerow([path, label, confidence, *figures, error])
+
+
+def _write_json_lines(
+    predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str]
+) -> None:
+    for one in predictions:
+        row: dict[str, object] = {"path": one.path}
+        if one.error:
+            row["error"] = one.error
+        else:
+            row |= {"label": one.label, "confidence": one.confidence}
+            row["probabilities"] = dict(zip(classes, one.probabilities, strict=True))
+        to.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _check_pyarrow() -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            "predictions in Parquet need the package pyarrow",
+            "it is not installed",
+            "pip install 'leukoscope[report]', or write to a .csv or .jsonl file",
+        ) from error
+
+
+def _write_parquet(predictions: Iterable[Prediction], classes: Sequence[str], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("label", pa.string()),
+            ("confidence", pa.float64()),
+            *((f"p:{name}", pa.float64()) for name in classes),
+            ("error", pa.string()),
+        ]
+    )
+    rest = iter(predictions)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        while rows := list(islice(rest, _ROWS_AT_ONCE)):
+            columns: dict[str, list[object]] = {
+                "path": [
+                    one.path.encode(errors="surrogateescape").decode(errors="replace")
+                    for one in rows
+                ],
+                "label": [one.label or None for one in rows],
+                "confidence": [one.confidence for one in rows],
+            }
+            for k, name in enumerate(classes):
+                columns[f"p:{name}"] = [
+                    one.probabilities[k] if one.probabilities else None for one in rows
+                ]
+            columns["error"] = [one.error or None for one in rows]
+            writer.write_table(pa.table(columns, schema))

@@ -1,0 +1,211 @@
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.deploy.conftest import build_mean_graph, describe
+
+from leukoscope.deploy.bundle import (
+    BUNDLE_JSON,
+    check_self_contained,
+    check_target,
+    load_bundle,
+    parse_variants,
+    save_bundle,
+)
+from leukoscope.errors import BundleError, ConfigError
+
+
+def test_a_bundle_comes_back_as_it_was_saved(mean_bundle, mean_graph):
+    assert mean_bundle.info == describe(mean_graph)
+    assert mean_bundle.read_graph() == mean_bundle.read_graph("fp32") == mean_graph
+    assert "Research use only" in (mean_bundle.path / BUNDLE_JSON).read_text()
+
+
+def test_a_changed_graph_is_refused(mean_bundle):
+    path = mean_bundle.path / "model.fp32.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="must hold what was exported"):
+        mean_bundle.read_graph()
+
+
+def test_a_missing_graph_and_a_missing_variant_are_told(mean_bundle):
+    with pytest.raises(BundleError, match="variant must be one of fp32"):
+        mean_bundle.read_graph("int8")
+    (mean_bundle.path / "model.fp32.onnx").unlink()
+    with pytest.raises(BundleError, match="readable"):
+        mean_bundle.read_graph()
+
+
+def change_json(bundle, **changes):
+    path = bundle.path / BUNDLE_JSON
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"format": 2}, "newer leukoscope"),
+        ({"format": "x"}, "format"),
+        ({"classes": ["one"]}, "classes"),
+        ({"default": "int8"}, "int8 is not among"),
+        ({"surprise": 1}, "surprise"),
+        ({"variants": {}}, "variants"),
+    ],
+)
+def test_json_that_is_not_as_written_is_refused(mean_bundle, changes, match):
+    change_json(mean_bundle, **changes)
+    with pytest.raises(BundleError, match=match):
+        load_bundle(mean_bundle.path)
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b.onnx", "model.onnx/..", ""])
+def test_a_graph_outside_the_folder_is_refused(mean_bundle, name):
+    content = json.loads((mean_bundle.path / BUNDLE_JSON).read_text())
+    content["variants"]["fp32"]["file"] = name
+    change_json(mean_bundle, **content)
+    with pytest.raises(BundleError, match="file"):
+        load_bundle(mean_bundle.path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(tmp_path, content):
+    (tmp_path / BUNDLE_JSON).write_bytes(content)
+    with pytest.raises(BundleError):
+        load_bundle(tmp_path)
+
+
+def test_a_folder_without_json_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="leukoscope export"):
+        load_bundle(tmp_path)
+    with pytest.raises(BundleError, match="leukoscope export"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_a_huge_json_is_refused_unread(tmp_path):
+    with (tmp_path / BUNDLE_JSON).open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(BundleError, match="at most"):
+        load_bundle(tmp_path)
+
+
+# -- weights in other files -----------------------------------------------------------------------
+
+
+def move_out(tensor, location="../../secret.bin"):
+    tensor.ClearField("raw_data")
+    tensor.data_location = 1
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", location
+
+
+def in_initializer(model):
+    move_out(model.graph.initializer[0])
+
+
+def without_the_mark(model):
+    """The path alone, without the field that says that it counts."""
+    entry = model.graph.initializer[0].external_data.add()
+    entry.key, entry.value = "location", "weights.bin"
+
+
+def in_an_attribute(model):
+    node = model.graph.node.add(op_type="Constant", output=["x"])
+    attribute = node.attribute.add(name="value", type=4)
+    move_out(attribute.t)
+
+
+def in_a_branch(model):
+    node = model.graph.node.add(op_type="If", input=["c"], output=["y"])
+    attribute = node.attribute.add(name="then_branch", type=5)
+    move_out(attribute.g.initializer.add(name="w", data_type=1, dims=[1]))
+
+
+def in_a_sparse_tensor(model):
+    move_out(model.graph.sparse_initializer.add().values)
+
+
+def in_a_function(model):
+    function = model.functions.add(name="f", domain="d")
+    node = function.node.add(op_type="Constant", output=["x"])
+    move_out(node.attribute.add(name="value", type=4).t)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_initializer,
+        without_the_mark,
+        in_an_attribute,
+        in_a_branch,
+        in_a_sparse_tensor,
+        in_a_function,
+    ],
+)
+def test_a_graph_that_names_other_files_is_refused(change):
+    with pytest.raises(BundleError, match="must hold its own weights"):
+        check_self_contained(build_mean_graph(change=change))
+
+
+def test_a_whole_graph_passes(mean_graph):
+    check_self_contained(mean_graph)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_judged_without_a_crash(content):
+    with contextlib.suppress(BundleError):
+        check_self_contained(content)
+
+
+@given(st.data())
+def test_a_cut_graph_is_judged_without_a_crash(mean_graph, data):
+    end = data.draw(st.integers(0, len(mean_graph)))
+    with contextlib.suppress(BundleError):
+        check_self_contained(mean_graph[:end])
+
+
+def wrap(field, content):
+    """One field of a protocol-buffer message that holds another message."""
+    length, size = len(content), b""
+    while length > 127:
+        size += bytes([length & 127 | 128])
+        length >>= 7
+    return bytes([field << 3 | 2]) + size + bytes([length]) + content
+
+
+def test_nesting_has_an_end():
+    graph = b""
+    for _ in range(100):  # a graph in an attribute of a node of a graph ...
+        graph = wrap(1, wrap(5, wrap(6, graph)))
+    with pytest.raises(BundleError, match="nested"):
+        check_self_contained(wrap(7, graph))
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path, mean_graph):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="other things"):
+        save_bundle(describe(mean_graph), {"fp32": mean_graph}, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(BundleError, match="a file"):
+        check_target(tmp_path / "thesis.txt")
+
+
+def test_an_older_bundle_is_replaced(mean_bundle, mean_graph):
+    (mean_bundle.path / "model.int8.onnx").write_bytes(b"old")
+    save_bundle(describe(mean_graph, network="newer"), {"fp32": mean_graph}, mean_bundle.path)
+    assert load_bundle(mean_bundle.path).info.network == "newer"
+    assert sorted(p.name for p in mean_bundle.path.iterdir()) == [BUNDLE_JSON, "model.fp32.onnx"]
+
+
+def test_names_of_variants():
+    assert parse_variants("int8, fp32,int8") == ("int8", "fp32")
+    for text in ("", "fp64", "fp32,fp64"):
+        with pytest.raises(ConfigError, match="fp32, fp16, int8"):
+            parse_variants(text)
