@@ -1,13 +1,14 @@
 """Training steps of ours against what people would use (LAB_NOTES, "Training steps").
 
 Run `python benchmarks/training_step.py [hematology] [paper] [pico] [--size 224] [--batch 32]
-[--precision fp32]`. All candidates of a group live in one process and take steps in turn, round after
-round; read the ratios to the last line of a group, with the smallest and largest over rounds. A step is
-forward, cross-entropy, backward and AdamW on one batch that lies in memory. Candidates whose package is
-not installed are left out and named: `tensorflow-cpu`, `timm`.
+[--precision fp32]`. All candidates of a group live in one process and take steps in turn, round
+after round: read the ratios, the median and the smallest and largest over rounds. A step is
+forward, cross-entropy, backward and AdamW on one batch that lies in memory. Candidates whose
+package is not installed are left out and named: `tensorflow-cpu`, `timm`.
 """
 
 import argparse
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -55,6 +56,7 @@ def build_ours(preset: str, given: argparse.Namespace, *, compiled: bool = False
 def prepare_keras(given: argparse.Namespace) -> Step:
     import keras
     import numpy as np
+
     from peers import build_keras
 
     if given.precision == "bf16":
@@ -73,28 +75,13 @@ def prepare_keras(given: argparse.Namespace) -> Step:
     return step
 
 
-def define_missing_operators() -> None:
-    """timm imports torchvision, which does not import beside a CPU build from the plain index: two
-    operators are missing. Placeholders are enough, for no benchmark calls them."""
-    import sys
-    import types
-
-    if "torchvision" in sys.modules:
-        return
-    for name in (
-        "torchvision",
-        "torchvision.transforms",
-        "torchvision.transforms.functional",
-        "torchvision.ops",
-        "torchvision.ops.misc",
-        "torchvision.datasets",
-        "torchvision.models",
-        "torchvision.models.feature_extraction",
-    ):
-        sys.modules[name] = types.ModuleType(name)
-
-
 def prepare_timm(given: argparse.Namespace, name: str) -> Step:
+    # timm imports torchvision, whose compiled operators do not load beside a CPU build of PyTorch
+    # from the plain index. Their names are enough: no network here calls them.
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name_of_operator in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # defined by an earlier candidate
+            library.define(f"{name_of_operator}(Tensor a) -> Tensor")
     import timm
 
     network = timm.create_model(name, num_classes=4, img_size=given.size)

@@ -63,7 +63,7 @@ class Predictor:
         self.classes = self.bundle.info.classes
         self.threads = threads or count_cores()
         graph = self.bundle.read_graph(variant)
-        start = start_onnxruntime if engine == "onnxruntime" else _start_openvino
+        start = start_onnxruntime if engine == "onnxruntime" else start_openvino
         self._run: Run = start(graph, self.threads)
 
     def predict_logits(
@@ -174,7 +174,8 @@ def start_onnxruntime(graph: bytes, threads: int) -> Run:
     return run
 
 
-def _start_openvino(graph: bytes, threads: int) -> Run:
+def start_openvino(graph: bytes, threads: int) -> Run:
+    """The same by OpenVINO. Raises `BundleError`, `MissingExtraError`."""
     try:
         import openvino
     except ImportError as error:
