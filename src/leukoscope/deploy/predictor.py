@@ -45,8 +45,6 @@ class Predictor:
     `variant` is one of the bundle's (None: its default), `engine` what runs the graph, `threads`
     the number of cores to use (None: all).
 
-    >>> Predictor("bundle").predict_files(["cell.jpg"])  # doctest: +SKIP
-
     Raises `BundleError` as `load_bundle` does, or if the engine refuses the graph;
     `MissingExtraError` if the engine is not installed.
     """
