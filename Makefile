@@ -15,7 +15,7 @@ demo: $(VENV)/.train
 	$(BIN)/leukoscope demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term-missing --durations=10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing --durations=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
