@@ -58,6 +58,7 @@ from leukoscope.errors import (
 from leukoscope.runfolder import (
     RunFolder,
     collect_provenance,
+    create_folder,
     hash_file,
     read_json,
     remove_leftovers,
@@ -301,14 +302,16 @@ def train_run(
     out: str | Path,
     *,
     resume: bool = False,
+    packs: str | Path | None = None,
     progress: Progress = _silent,
     reporter: "TrainingReporter | None" = None,
 ) -> TrainedRun:
     """Train a network on a split and write its run folder, score table included.
 
     With `resume` an interrupted run goes on where its last checkpoint stands; a finished one is
-    only scored again. Works under `accelerate launch` and `torchrun`; only the main process
-    writes.
+    only scored again. `packs` is a folder of decoded images that runs share (see `pack_images`);
+    without it the run keeps its own. Works under `accelerate launch` and `torchrun`; only the
+    main process writes.
 
     Raises `SplitError` when a role that training needs is empty, `RunError` when the folder holds
     another run, `RunLockedError` while another process works in it; and what the loop raises.
@@ -339,12 +342,58 @@ def train_run(
             recipe = recipe.model_copy(update={"train": train})
         accelerator = build_accelerator(recipe.train.precision)  # type: ignore[arg-type]
         if is_main:
-            _open_run(run, split, recipe, resume)
+            _open_run(run, split, recipe, resume, Path(packs) if packs else None)
         accelerator.wait_for_everyone()
         return _train_and_score(split, recipe, run, accelerator, resume, progress, reporter)
 
 
-def _open_run(run: RunFolder, split: Split, recipe: Recipe, resume: bool) -> None:
+@dataclass(frozen=True)
+class Packed:
+    """What `pack_images` left: the file, how many images of what size, and its bytes."""
+
+    path: Path
+    images: int
+    image_size: int
+    bytes: int
+
+
+def pack_images(
+    source: str | Path | Split | Catalog,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    progress: Progress = _silent,
+) -> Packed:
+    """Decode and resize images once, for all runs that share the folder `out`.
+
+    `source` is a split (rows without a role are left out), a catalog, or a path to one, to another
+    table or to a folder of images.
+
+    The pack is named by its content: training with `packs=out` finds it whatever the run, as long
+    as images and `recipe.input` are the same. A pack that is there is checked byte by byte; a
+    build that was interrupted goes on.
+
+    Raises `ImageError` for an image that cannot be read or has changed, `StorageError`.
+    """
+    from leukoscope.data.pack import build_pack, find_pack
+
+    if isinstance(source, str | Path):
+        source = _load_table(Path(source)) or scan_images(source, progress=progress)
+    records = _used_rows(source)[0] if isinstance(source, Split) else list(source.records)
+    build_pack(
+        records,
+        recipe.input,
+        Path(out),
+        lambda d, t: progress("Decoding images", d, t),
+        verify=True,
+    )
+    path = find_pack(records, recipe.input, Path(out))
+    return Packed(path, len(records), recipe.input.image_size, path.stat().st_size)
+
+
+def _open_run(
+    run: RunFolder, split: Split, recipe: Recipe, resume: bool, packs: Path | None
+) -> None:
     """Write what was asked for; refuse a folder that holds something else."""
     if not resume and (run.checkpoint.is_file() or run.model.is_file()):
         raise RunError(
@@ -354,6 +403,8 @@ def _open_run(run: RunFolder, split: Split, recipe: Recipe, resume: bool) -> Non
         )
     for folder in (run.path, run.pack):
         remove_leftovers(folder)
+    if packs is not None:
+        create_folder(packs)
     save_split(split, run.split)
     write_json(run.recipe, recipe.model_dump(mode="json") | {"hash": recipe.hash()})
     write_json(
@@ -363,8 +414,18 @@ def _open_run(run: RunFolder, split: Split, recipe: Recipe, resume: bool) -> Non
             "recipe_hash": recipe.hash(),
             "split_sha256": hash_file(run.split),
             "seed": recipe.train.seed,
+            "packs": str(packs.resolve()) if packs else None,
         },
     )
+
+
+def _find_packs(run: RunFolder) -> Path:
+    """The folder of packs that a run was trained from; its own, where that is gone."""
+    if run.provenance.is_file():
+        shared = read_json(run.provenance).get("packs")
+        if isinstance(shared, str) and Path(shared).is_dir():
+            return Path(shared)
+    return run.pack
 
 
 def _train_and_score(
@@ -398,7 +459,7 @@ def _train_and_score(
     )
     with accelerator.main_process_first():
         pack = build_pack(
-            records, recipe.input, run.pack, lambda d, t: progress("Decoding images", d, t)
+            records, recipe.input, _find_packs(run), lambda d, t: progress("Decoding images", d, t)
         )
     data = TrainingData(
         pack_NHWC=pack,
@@ -552,7 +613,7 @@ def _evaluate(
     home = load_split(folder.require(folder.split, "leukoscope train"))
     records, roles = _used_rows(home)
     pack = build_pack(
-        records, recipe.input, folder.pack, lambda d, t: progress("Decoding images", d, t)
+        records, recipe.input, _find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
     if other is None:
         subject = _own_subject(folder, home, role, pack)
@@ -1009,7 +1070,13 @@ def report_leak(
             if role in split.roles
         }
         run = train_run(
-            split, recipe, out / protocol, resume=True, progress=tell, reporter=reporter
+            split,
+            recipe,
+            out / protocol,
+            resume=True,
+            packs=out / "packs",
+            progress=tell,
+            reporter=reporter,
         )
         found = _evaluate(run.folder, None, "test", replicates, tell)
         rows += _list_leak_rows(protocol, found)
@@ -1269,7 +1336,7 @@ def export_run(
     split = load_split(folder.require(folder.split, "leukoscope train"))
     records, roles = _used_rows(split)
     pack = build_pack(
-        records, trained.input, folder.pack, lambda d, t: progress("Decoding images", d, t)
+        records, trained.input, _find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
     rows = export.choose_rows(np.flatnonzero(roles != "train"), REFERENCE_IMAGES, 0)
     fit_role = "calib" if (roles == "calib").any() else "val"

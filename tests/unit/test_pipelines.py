@@ -510,3 +510,41 @@ def test_a_page_without_its_extra_is_refused_before_the_work(monkeypatch, tmp_pa
     )
     with pytest.raises(MissingExtraError, match=r"jinja2 not installed.*leukoscope\[report\]"):
         pipelines.audit_data(tmp_path / "nowhere.csv", html=tmp_path / "x.html")
+
+
+# -- packs that runs share ------------------------------------------------------------------------
+
+
+def test_runs_share_a_pack(disc_folder, tmp_path, monkeypatch):
+    from leukoscope.data import pack
+
+    packs = tmp_path / "packs"
+    settings = ["input.image_size=32", "train.epochs=1", "train.batch_size=16"]
+    recipe = load_recipe("quick", settings)
+    catalog = pipelines.scan_images(disc_folder)
+    packed = pipelines.pack_images(catalog, recipe, packs)
+    assert (packed.images, packed.image_size) == (48, 32)
+    assert packed.bytes == packed.path.stat().st_size
+
+    def refuse(*_):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(pack, "_read_record", refuse)
+    for seed in (1, 2):  # another split of the same images needs the same pixels
+        split = pipelines.split_catalog(catalog, "random", seed=seed)
+        run = pipelines.train_run(split, recipe, tmp_path / f"run{seed}", packs=packs).folder
+        assert not run.pack.exists()
+        assert pipelines.evaluate_run(run.path).report.is_file()
+    assert len(list(packs.glob("*.npy"))) == 1
+    # A split is packed too, and a folder of images; both are the pack that is there.
+    assert pipelines.pack_images(split, recipe, packs) == packed
+    assert pipelines.pack_images(disc_folder, recipe, packs) == packed
+
+
+def test_a_run_whose_shared_packs_are_gone_decodes_its_own(disc_folder, tmp_path):
+    recipe = load_recipe("quick", ["input.image_size=32", "train.epochs=1"])
+    split = pipelines.split_catalog(pipelines.scan_images(disc_folder), "random")
+    run = pipelines.train_run(split, recipe, tmp_path / "run", packs=tmp_path / "packs").folder
+    shutil.rmtree(tmp_path / "packs")
+    assert pipelines.evaluate_run(run.path).report.is_file()
+    assert list(run.pack.glob("*.npy"))

@@ -243,6 +243,31 @@ def leak_report(
     render.print_leak_report(report)
 
 
+@data_app.command("pack")
+def pack(
+    source: Annotated[
+        Path, typer.Argument(help="Split, catalog, table, or folder of images.", metavar="SPLIT")
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="quick, reference, robust, or a TOML file: its input counts.")
+    ] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder of packs.")] = Path("packs"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="As for train, e.g. input.image_size=96."),
+    ] = None,
+) -> None:
+    """Decode and resize the images once; `train --packs` then starts at once."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    with render.progress() as progress:
+        packed = pipelines.pack_images(source, loaded, out, progress=progress)
+    render.print_pack(packed)
+
+
 @app.command("train")
 def train(
     source: Annotated[
@@ -255,6 +280,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images that runs share (`data pack`).")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. --set train.epochs=5."),
@@ -269,7 +297,13 @@ def train(
     with render.progress() as progress:
         roles = pipelines.load_split_or_images(source, progress=progress)
         run = pipelines.train_run(
-            roles, loaded, out, resume=resume, progress=progress, reporter=progress
+            roles,
+            loaded,
+            out,
+            resume=resume,
+            packs=packs,
+            progress=progress,
+            reporter=progress,
         )
     render.print_trained(run)
 

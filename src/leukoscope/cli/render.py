@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from leukoscope.errors import LeukoscopeError
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.leak_report import LeakReport
-    from leukoscope.pipelines import Evaluation, PredictedFiles, TrainedRun
+    from leukoscope.pipelines import Evaluation, Packed, PredictedFiles, TrainedRun
     from leukoscope.training.loop import EpochResult
 
 ADVICE = "Research use only. Not a medical device."
@@ -432,6 +432,16 @@ def print_recipe(recipe: "Recipe") -> None:
                 sys.stdout.write(f"{key} = {json.dumps(value)}\n")
         else:
             sys.stdout.write(f"{section} = {json.dumps(content)}\n")
+
+
+def print_pack(packed: "Packed") -> None:
+    """Say what was packed, and how to train from it."""
+    console = _console()
+    console.print(
+        f"{packed.images:,} images at {packed.image_size} px in {packed.bytes / 1e6:,.1f} MB:"
+        f" {escape(str(packed.path))}"
+    )
+    console.print(f"Next: leukoscope train SPLIT --packs {escape(str(packed.path.parent))}")
 
 
 # -- bundles and predictions ----------------------------------------------------------------------

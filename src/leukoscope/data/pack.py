@@ -2,13 +2,15 @@
 
 A pack is `<key>.npy`, uint8 `(N, S, S, 3)`, in the order of the records it was built from. The
 key hashes the images' own hashes, their boxes and the preprocessing, so a pack can never be
-mistaken for another. What this file does not do: no labels, no roles, no augmentation.
+mistaken for another, and any number of runs can share a folder of packs. Beside it `<key>.json`
+says what it is, with the hash of the file. What this file does not do: no labels, no roles, no
+augmentation.
 """
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,10 +20,14 @@ from numpy.typing import NDArray
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.images import decode_image, load_content, resize_image
-from leukoscope.runfolder import create_folder, replacing
+from leukoscope.errors import DataError, RunError, StorageError
+from leukoscope.runfolder import create_folder, hash_file, read_json, storage_errors, write_json
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+
+_ROWS_AT_ONCE = 256
+"""An interrupted build loses at most so many images."""
 
 
 def build_pack(
@@ -29,55 +35,144 @@ def build_pack(
     config: InputConfig,
     folder: Path,
     on_progress: Progress | None = None,
+    *,
+    verify: bool = False,
 ) -> NDArray[np.uint8]:
     """Return the pack of these records, memory-mapped read-only: uint8 `(N, S, S, 3)`.
 
-    An existing pack of the same content is opened; otherwise it is built on all cores and put in
-    place at once, so that a killed build leaves nothing that looks like a pack.
+    An existing pack of the same content is opened, with `verify` after a look at every byte;
+    otherwise it is built on all cores and put in place at once. A build that was killed goes on
+    where it stood. Several processes may ask for the same pack; one builds, the others wait.
 
     Raises `ImageError` for an image that cannot be read or whose bytes are not those the catalog
     saw, `StorageError` when the disk is full.
     """
     create_folder(folder)
     shape = (len(records), config.image_size, config.image_size, 3)
-    path = folder / f"{_pack_key(records, config)}.npy"
+    path = find_pack(records, config, folder)
+    with _lock(path):
+        pixels = _open(path, shape)
+        if pixels is not None and (not verify or _is_whole(path)):
+            return pixels
+        _build(path, records, config, shape, on_progress or (lambda _done, _total: None))
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+
+
+def find_pack(records: Sequence[ImageRecord], config: InputConfig, folder: Path) -> Path:
+    """Return where the pack of these records lies, whether it is there or not."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for record in records:
+        digest.update(f"{record.sha256} {record.box}\n".encode())
+    return folder / f"{digest.hexdigest()[:32]}.npy"
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    place = path.with_name(f".{path.stem}.lock")
+    with storage_errors(place):
+        held = FileLock(place).acquire()
+    with held:
+        yield
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """The file as a pack, None where it is none: a damaged pack is built again, for it holds
+    nothing that the images do not."""
     if path.is_file():
-        # A damaged pack is built again: it holds nothing that the images do not.
         with contextlib.suppress(ValueError):
             pixels = np.lib.format.open_memmap(path, mode="r")
             if pixels.shape == shape and pixels.dtype == np.uint8:
                 return np.asarray(pixels)
-    with replacing(path) as temporary:
-        # Reserve the space now: a memory-mapped write to a full disk kills the process.
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        _reserve(temporary)
+    return None
 
-        def fill(row: int) -> None:
-            pixels[row] = _read_record(records[row], config)
 
-        # Threads suffice: Pillow lets go of the interpreter while it decodes and resizes.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, _ in enumerate(pool.map(fill, range(len(records))), start=1):
-                if on_progress is not None:
-                    on_progress(done, len(records))
-        pixels.flush()
-    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+def _is_whole(path: Path) -> bool:
+    try:
+        return read_json(path.with_suffix(".json")).get("sha256") == hash_file(path)
+    except RunError:
+        return False
+
+
+def _build(
+    path: Path,
+    records: Sequence[ImageRecord],
+    config: InputConfig,
+    shape: tuple[int, ...],
+    report: Progress,
+) -> None:
+    """Fill `.KEY.part`, mark the rows that are done in `.KEY.done`, then rename."""
+    part, marks = (path.with_name(f".{path.stem}.{end}") for end in ("part", "done"))
+    try:
+        with storage_errors(path):
+            if not records:
+                np.save(path, np.zeros(shape, np.uint8))
+            else:
+                if _open(part, shape) is None or not _fits(marks, len(records)):
+                    _begin(part, marks, shape)
+                _fill(part, marks, records, config, report)
+                part.replace(path)
+            marks.unlink(missing_ok=True)
+            write_json(
+                path.with_suffix(".json"),
+                {
+                    "images": len(records),
+                    "input": config.model_dump(mode="json"),
+                    "sha256": hash_file(path),
+                },
+            )
+    except (DataError, StorageError):
+        # What is wrong will be put right under another key, or needs the space.
+        for place in (part, marks):
+            place.unlink(missing_ok=True)
+        raise
+
+
+def _fits(marks: Path, n: int) -> bool:
+    return marks.is_file() and marks.stat().st_size == n
+
+
+def _begin(part: Path, marks: Path, shape: tuple[int, ...]) -> None:
+    marks.unlink(missing_ok=True)
+    np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    # Reserve the space now: a memory-mapped write to a full disk kills the process.
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        with part.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+    # Last, so that marks never speak of a file that is not there in full.
+    marks.write_bytes(bytes(shape[0]))
+
+
+def _fill(
+    part: Path,
+    marks: Path,
+    records: Sequence[ImageRecord],
+    config: InputConfig,
+    report: Progress,
+) -> None:
+    pixels = np.lib.format.open_memmap(part, mode="r+")
+    filled = np.memmap(marks, np.uint8, mode="r+", shape=(len(records),))
+    rows = np.flatnonzero(filled == 0)
+    done = len(records) - len(rows)
+
+    def fill(row: int) -> None:
+        pixels[row] = _read_record(records[row], config)
+
+    # Threads suffice: Pillow lets go of the interpreter while it decodes and resizes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            for _ in pool.map(fill, some.tolist()):
+                done += 1
+                report(done, len(records))
+            # Pixels first: a mark must never be ahead of them, not even after a power cut.
+            pixels.flush()
+            filled[some] = 1
+            filled.flush()
 
 
 def _read_record(record: ImageRecord, config: InputConfig) -> NDArray[np.uint8]:
     content = load_content(record.path, record.sha256)
     pixels = decode_image(content, record.box, str(record.path))
     return resize_image(pixels, config.image_size, config.resize, config.interpolation)
-
-
-def _reserve(path: Path) -> None:
-    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
-        with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def _pack_key(records: Sequence[ImageRecord], config: InputConfig) -> str:
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    for record in records:
-        digest.update(f"{record.sha256} {record.box}\n".encode())
-    return digest.hexdigest()[:32]

@@ -57,7 +57,11 @@ def test_the_whole_road(invoke, disc_folder, tmp_path, monkeypatch):
     made = invoke("data", "split", "catalog.csv", "--out", "split.csv")
     assert made.exit_code == 0 and "UNPROVEN" in made.stdout
     assert json.loads((tmp_path / "split.audit.json").read_text())["verdict"] == "unproven"
-    trained = invoke("train", "split.csv", "--out", "run", *SETTINGS)
+    packed = invoke("data", "pack", "split.csv", "--out", "packs", *SETTINGS[:2])
+    assert packed.exit_code == 0, packed.output
+    assert "48 images at 32 px in 0.1 MB" in packed.output and "--packs packs" in packed.output
+    trained = invoke("train", "split.csv", "--out", "run", "--packs", "packs", *SETTINGS)
+    assert not (tmp_path / "run" / "pack").exists()
     assert trained.exit_code == 0, trained.output
     assert "Next: leukoscope evaluate run" in trained.stdout and "Epoch 1/1" in trained.stderr
     found = invoke("evaluate", "run")

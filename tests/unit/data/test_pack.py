@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from leukoscope.config import InputConfig
 from leukoscope.data import pack
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.images import load_pixels
-from leukoscope.data.pack import build_pack
+from leukoscope.data.pack import build_pack, find_pack
 from leukoscope.errors import DataError, ImageError, StorageError
 
 CONFIG = InputConfig(image_size=32)
@@ -46,7 +47,9 @@ def records(tmp_path):
 
 
 def list_packs(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    """Everything but locks and what stands beside a pack."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if not name.endswith((".lock", ".json"))]
 
 
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
@@ -107,7 +110,7 @@ def test_other_content_is_another_pack(tmp_path, records):
 )
 def test_a_damaged_pack_is_built_again(tmp_path, records, damage):
     expected = np.array(build_pack(records, CONFIG, tmp_path / "pack"))
-    (path,) = (tmp_path / "pack").iterdir()
+    (path,) = (tmp_path / "pack").glob("*.npy")
     if damage == "wrong shape":
         np.save(path, expected[:4])
     elif damage == "wrong type":
@@ -199,6 +202,75 @@ build_pack(records, InputConfig(image_size=32), Path(sys.argv[3]), kill)
     assert build_pack(records[:1] * 50, CONFIG, tmp_path / "p").shape == (50, 32, 32, 3)
 
 
+def test_a_killed_build_goes_on_where_it_stood(tmp_path, records, monkeypatch):
+    done = run_build(
+        tmp_path,
+        records[0],
+        """
+from leukoscope.data import pack
+pack._ROWS_AT_ONCE = 8
+def kill(done, total):
+    if done == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+build_pack(records, InputConfig(image_size=32), Path(sys.argv[3]), kill)
+""",
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    heard = []
+    pixels = build_pack(records[:1] * 50, CONFIG, tmp_path / "p", lambda *x: heard.append(x))
+    assert heard == [(i, 50) for i in range(17, 51)]  # two whole portions were kept
+    assert (pixels == load_pixels(records[0].path, 32)).all()
+    assert len(list_packs(tmp_path / "p")) == 1
+
+
+@pytest.mark.parametrize("damage", ["marks gone", "marks short", "part short"])
+def test_what_is_left_of_a_killed_build_is_not_trusted_when_damaged(tmp_path, records, damage):
+    folder = tmp_path / "pack"
+    path = find_pack(records, CONFIG, folder)
+
+    def stop(done, _total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pack, "_ROWS_AT_ONCE", 2)
+        build_pack(records, CONFIG, folder, stop)
+    marks, part = folder / f".{path.stem}.done", folder / f".{path.stem}.part"
+    assert marks.is_file() and part.is_file() and not path.exists()
+    if damage == "marks gone":
+        marks.unlink()
+    elif damage == "marks short":
+        marks.write_bytes(b"\x01")
+    else:
+        part.write_bytes(part.read_bytes()[:-1])
+    pixels = build_pack(records, CONFIG, folder)
+    for row, record in enumerate(records):
+        assert (pixels[row] == load_pixels(record.path, 32, record.box)).all()
+
+
+def test_a_changed_byte_is_found_on_request(tmp_path, records):
+    expected = np.array(build_pack(records, CONFIG, tmp_path / "pack"))
+    (path,) = (tmp_path / "pack").glob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert (build_pack(records, CONFIG, tmp_path / "pack") != expected).any()
+    assert (build_pack(records, CONFIG, tmp_path / "pack", verify=True) == expected).all()
+    path.with_suffix(".json").unlink()
+    heard = []
+    build_pack(records, CONFIG, tmp_path / "pack", lambda *x: heard.append(x), verify=True)
+    assert len(heard) == 5  # nobody knows what it should be, so it is built again
+
+
+def test_several_processes_may_ask_for_one_pack(tmp_path, records):
+    code = "print(build_pack(records, InputConfig(image_size=32), Path(sys.argv[3])).sum())"
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: run_build(tmp_path, records[0], code), range(3)))
+    assert len({one.stdout for one in found}) == 1 and found[0].returncode == 0, found[0].stderr
+    assert len(list_packs(tmp_path / "p")) == 1
+
+
 def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path, records):
     """A real limit: the process may not write files beyond 100 kB; the pack needs 150 kB."""
     done = run_build(
@@ -225,7 +297,7 @@ def test_space_is_reserved_where_the_system_can(tmp_path, records, monkeypatch):
         pack.os, "posix_fallocate", lambda *x: (calls.append(x[1:]), real(*x))[1], raising=False
     )
     build_pack(records, CONFIG, tmp_path / "a")
-    (path,) = (tmp_path / "a").iterdir()
+    (path,) = (tmp_path / "a").glob("*.npy")
     assert calls == [(0, path.stat().st_size)]
     monkeypatch.delattr(pack.os, "posix_fallocate")
     assert (build_pack(records, CONFIG, tmp_path / "b") == np.load(path)).all()
