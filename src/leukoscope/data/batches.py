@@ -4,6 +4,7 @@ Axes: B batch, C channel, H = W side. The order is a function of (seed, epoch) a
 training run can go on at any step. What this file does not do: no decoding, no augmentation.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,10 +24,31 @@ def normalise(pixels_BHWC: Tensor) -> Tensor:
     return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
+def normalise_pixels(pixels_BHWC: Pixels) -> Tensor:
+    """Return what `normalise` does, bit for bit, on the CPU: there are 256 levels, so it looks
+    them up, in one pass over memory instead of three."""
+    import cv2
+
+    if not pixels_BHWC.size:
+        return normalise(torch.from_numpy(pixels_BHWC))
+    # OpenCV wants a picture of two dimensions; to a table of levels the shape is nothing.
+    flat = np.ascontiguousarray(pixels_BHWC).reshape(len(pixels_BHWC), -1)
+    real = cv2.LUT(flat, _list_levels()).reshape(pixels_BHWC.shape)
+    return torch.from_numpy(real).permute(0, 3, 1, 2)
+
+
+@functools.cache
+def _list_levels() -> NDArray[np.float32]:
+    levels_11L3 = torch.arange(256, dtype=torch.uint8)[None, None, :, None].expand(1, 1, 256, 3)
+    return np.asarray(normalise(levels_11L3)[0, 0, 0].numpy())
+
+
 def load_batch(pack_NHWC: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """Return the network's input for some rows of a pack: float32 `(B, 3, H, W)`, -1 to 1."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pack_NHWC[rows]))
-    return normalise(pixels.to(device, non_blocking=True))
+    pixels = np.ascontiguousarray(pack_NHWC[rows])
+    if device.type == "cpu":
+        return normalise_pixels(pixels)
+    return normalise(torch.from_numpy(pixels).to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

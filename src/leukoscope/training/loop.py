@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leukoscope.config import Recipe
-from leukoscope.data.augment import augment_images, mix_images
+from leukoscope.data.augment import load_augmented, mix_images
 from leukoscope.data.batches import EpochOrder, Pixels, load_batch
 from leukoscope.errors import MissingExtraError, NonFiniteError, RunError
 from leukoscope.models.coatnet import CoAtNet
@@ -253,10 +253,9 @@ class _Loop:
         # A short last batch is cut into fewer pieces: batch norm needs two images in each.
         pieces = np.array_split(rows, min(recipe.train.accumulate, max(1, len(rows) // 2)))
         for number, piece in enumerate(pieces, start=1):
-            images = load_batch(self.data.pack_NHWC, piece, device)
+            images = load_augmented(self.data.pack_NHWC, piece, device, recipe.augment, generator)
             labels = torch.from_numpy(self.data.labels_N[piece]).to(device)
             targets = F.one_hot(labels, self.data.n_classes).float()
-            images = augment_images(images, recipe.augment, generator)
             images, targets = mix_images(images, targets, recipe.augment, generator)
             images = images.contiguous(memory_format=torch.channels_last)
             hold = number < len(pieces)  # gradients travel between processes once per step

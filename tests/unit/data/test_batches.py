@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from leukoscope.data.batches import EpochOrder, load_batch, normalise, shrink_pack
+from leukoscope.data.batches import (
+    EpochOrder,
+    load_batch,
+    normalise,
+    normalise_pixels,
+    shrink_pack,
+)
 from leukoscope.data.images import resize_image
 
 
@@ -145,3 +151,11 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole_one(processes):
         whole = list_batches(order, 2, **where)
         for start in range(len(whole) + 1):
             assert list_batches(order, 2, start=start, **where) == whole[start:]
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 3), (5, 7, 9, 3), (0, 8, 8, 3)])
+def test_looked_up_levels_are_the_computed_ones_bit_for_bit(shape):
+    pixels = np.arange(np.prod(shape), dtype=np.int64).astype(np.uint8).reshape(shape)
+    looked_up, computed = normalise_pixels(pixels), normalise(torch.from_numpy(pixels))
+    assert torch.equal(looked_up, computed)
+    assert looked_up.dtype == torch.float32 and looked_up.stride() == computed.stride()
