@@ -13,6 +13,7 @@ What this file does not do: it prints nothing (that is `cli.render`) and compute
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,7 +70,6 @@ from leukoscope.runfolder import (
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from accelerate import Accelerator
     from numpy.typing import NDArray
 
@@ -1282,9 +1282,6 @@ def _without_hash(content: dict[str, Any]) -> dict[str, Any]:
 
 # -- run -> bundle -> predictions -----------------------------------------------------------------
 
-REFERENCE_IMAGES = 2000
-"""Parity is measured on at most so many images."""
-
 
 def export_run(
     run: str | Path,
@@ -1296,30 +1293,21 @@ def export_run(
 ) -> "Bundle":
     """Write a trained run as a bundle that predicts without PyTorch, and return it, opened.
 
-    Every variant is run over a reference set (images that did not train the network, at most
-    `REFERENCE_IMAGES`) and compared with the network in float32 PyTorch; the figures go into the
-    bundle. The int8 variant takes its ranges from images of the role `calib`, or of `val` where
-    there is none. Nothing is written unless every variant passes.
+    Every variant is run over a reference set (images that did not train the network) and compared
+    with the network in float32 PyTorch; the figures go into the bundle. The int8 variant takes its
+    ranges from other images, of the role `calib`, or of `val` where there is none. Nothing is
+    written unless every variant passes.
 
     Raises `MissingStepError` before training has ended, `ParityError` when a variant departs too
-    far, `BundleError` when `out` holds something else, `MissingExtraError` without the extra
-    `export`.
+    far, `BundleError` when `out` holds something else, `DataError` where nothing is left to check
+    it on, `MissingExtraError` without the extra `export`.
     """
     _require_train_extra()
-    import tempfile
-
-    import numpy as np
+    import torch
 
     from leukoscope.data.pack import build_pack
     from leukoscope.deploy import export
-    from leukoscope.deploy.bundle import (
-        BundleInfo,
-        VariantInfo,
-        check_target,
-        load_bundle,
-        save_bundle,
-    )
-    from leukoscope.deploy.predictor import count_cores, start_onnxruntime
+    from leukoscope.deploy.bundle import BundleInfo, check_target, load_bundle, save_bundle
     from leukoscope.training.scoring import score_rows
     from leukoscope.training.trained import load_trained
 
@@ -1332,15 +1320,12 @@ def export_run(
             "add it to --variants",
         )
     check_target(target)
-    trained = load_trained(folder, _cpu())
-    split = load_split(folder.require(folder.split, "leukoscope train"))
-    records, roles = _used_rows(split)
+    trained = load_trained(folder, torch.device("cpu"))
+    records, roles = _used_rows(load_split(folder.require(folder.split, "leukoscope train")))
+    fit_role, fit_rows, rows = export.choose_rows(roles)
     pack = build_pack(
         records, trained.input, _find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
-    rows = export.choose_rows(np.flatnonzero(roles != "train"), REFERENCE_IMAGES, 0)
-    fit_role = "calib" if (roles == "calib").any() else "val"
-    fit_rows = export.choose_rows(np.flatnonzero(roles == fit_role), export.CALIBRATION_IMAGES, 0)
     logits_NK, _ = score_rows(
         trained.network,
         pack,
@@ -1350,32 +1335,9 @@ def export_run(
     reference = export.Reference(
         pack[rows], tuple(records[i].id for i in rows), logits_NK, trained.classes
     )
-    progress("Building the graph", 0, 1)
-    graphs: dict[VariantName, bytes] = {"fp32": export.build_graph(trained.network)}
-    progress("Building the graph", 1, 1)
-    if "fp16" in wanted:
-        graphs["fp16"] = export.convert_to_half(graphs["fp32"])
-    if "int8" in wanted:
-        progress("Quantising", 0, 1)
-        with tempfile.TemporaryDirectory() as place:
-            graphs["int8"] = export.quantise(graphs["fp32"], pack[fit_rows], Path(place))
-        progress("Quantising", 1, 1)
-    infos: dict[VariantName, VariantInfo] = {}
-    for name in wanted:
-        parity = export.measure_parity(
-            start_onnxruntime(graphs[name], count_cores()),
-            reference,
-            name,
-            lambda d, t, name=name: progress(f"Parity of {name}", d, t),  # type: ignore[misc]
-        )
-        export.check_parity(parity, name)
-        infos[name] = VariantInfo(
-            file=f"model.{name}.onnx",
-            sha256=hashlib.sha256(graphs[name]).hexdigest(),
-            bytes=len(graphs[name]),
-            parity=parity,
-        )
-    used = ", ".join(f"{n} {role}" for role, n in _count_roles(roles[rows]).items())
+    graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
+    infos = export.prove_variants(graphs, reference, progress)
+    used = ", ".join(f"{n} {role}" for role, n in sorted(Counter(roles[rows].tolist()).items()))
     info = BundleInfo(
         network=trained.network.spec.name,
         classes=trained.classes,
@@ -1385,7 +1347,7 @@ def export_run(
         default=default or wanted[0],
         variants=infos,
         reference_set=f"{len(rows):,} images that did not train the network ({used})"
-        + (f"; int8 ranges from {len(fit_rows)} images of {fit_role}" if "int8" in wanted else ""),
+        + (f"; int8 ranges from {len(fit_rows)} others of {fit_role}" if "int8" in wanted else ""),
         provenance={
             "exported": collect_provenance(),
             "trained": read_json(folder.provenance) if folder.provenance.is_file() else {},
@@ -1393,21 +1355,8 @@ def export_run(
             "weights_sha256": hash_file(folder.weights),
         },
     )
-    save_bundle(info, {name: graphs[name] for name in wanted}, target)
+    save_bundle(info, graphs, target)
     return load_bundle(target)
-
-
-def _count_roles(roles: "NDArray[np.str_]") -> dict[str, int]:
-    import numpy as np
-
-    names, counts = np.unique(roles, return_counts=True)
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
-
-
-def _cpu() -> "torch.device":
-    import torch
-
-    return torch.device("cpu")
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,7 @@ class ScoreTable:
     @property
     def probabilities_NK(self) -> NDArray[np.float64]:
         """Softmax of the logits: float64 `(N, K)`, rows sum to 1."""
-        z_NK = self.logits_NK.astype(np.float64)
-        z_NK -= z_NK.max(axis=1, keepdims=True)
-        e_NK = np.exp(z_NK)
-        return np.asarray(e_NK / e_NK.sum(axis=1, keepdims=True))
+        return compute_probabilities(self.logits_NK)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "ScoreTable":
         """Return the table of some rows, given by index or mask `(N,)`."""
@@ -81,6 +78,14 @@ class ScoreTable:
     def of_role(self, role: str) -> "ScoreTable":
         """Return the rows of one role; an empty table where there is none."""
         return self.take(np.array([r == role for r in self.roles], dtype=np.bool_))
+
+
+def compute_probabilities(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the softmax of logits: float64 `(N, K)`, rows sum to 1."""
+    z_NK = logits_NK.astype(np.float64)
+    z_NK -= z_NK.max(axis=1, keepdims=True)
+    e_NK = np.exp(z_NK)
+    return np.asarray(e_NK / e_NK.sum(axis=1, keepdims=True))
 
 
 def save_scores(table: ScoreTable, path: Path) -> None:

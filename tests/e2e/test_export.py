@@ -37,7 +37,7 @@ def bundle(run):
     out = run.parent / "bundle"
     done = CliRunner().invoke(app, ["export", str(run), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert "0 of 24" in done.output and "Research use only" in done.output
+    assert "0 of 20" in done.output and "Research use only" in done.output
     return load_bundle(out)
 
 
@@ -118,6 +118,8 @@ def test_variants_give_the_same_decisions_here(run, bundle):
     }
     assert np.abs(np.array(answers["fp16"]) - answers["fp32"]).max() < 0.01
     assert np.abs(np.array(answers["int8"]) - answers["fp32"]).max() < 0.1
+    for name in ("fp16", "int8"):
+        assert (np.argmax(answers[name], 1) == np.argmax(answers["fp32"], 1)).all()
 
 
 def test_a_run_that_is_not_trained_and_a_folder_of_other_things(run, tmp_path):

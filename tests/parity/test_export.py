@@ -10,7 +10,7 @@ from leukoscope.data.batches import normalise
 from leukoscope.deploy import export
 from leukoscope.deploy.bundle import check_self_contained
 from leukoscope.deploy.predictor import start_onnxruntime
-from leukoscope.errors import ParityError
+from leukoscope.errors import DataError, ParityError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
 
@@ -157,8 +157,34 @@ def test_answers_that_are_no_numbers_are_refused(reference):
         export.measure_parity(run, reference, "fp16")
 
 
-def test_a_draw_of_rows_is_the_same_every_time():
-    rows = export.choose_rows(range(100, 200), 10, 0)
-    assert len(rows) == 10 and (np.diff(rows) > 0).all() and rows.min() >= 100
-    assert (rows == export.choose_rows(range(100, 200), 10, 0)).all()
-    assert export.choose_rows([3, 1], 10, 0).tolist() == [3, 1]
+def test_parity_is_measured_on_rows_that_did_nothing_else():
+    roles = np.array(["train"] * 3000 + ["calib"] * 700 + ["val"] * 900 + ["test"] * 1500)
+    role, fit, reference = export.choose_rows(roles)
+    assert role == "calib" and set(roles[fit]) == {"calib"} and len(fit) == 256
+    assert len(reference) == 2000 and set(roles[reference]) == {"calib", "val", "test"}
+    assert not set(fit) & set(reference)
+    assert (np.diff(fit) > 0).all() and (np.diff(reference) > 0).all()
+    for again, first in zip(export.choose_rows(roles)[1:], (fit, reference), strict=True):
+        assert (again == first).all()
+
+
+def test_few_rows_are_shared_out():
+    role, fit, reference = export.choose_rows(np.array(["train", "val", "val", "val"]))
+    assert role == "val" and len(fit) == 1 and len(reference) == 2
+    assert not set(fit) & set(reference)
+    for roles in (["train", "val"], ["train"]):
+        with pytest.raises(DataError, match="neither trained"):
+            export.choose_rows(np.array(roles))
+
+
+def test_int8_leaves_convolutions_and_head_alone(graph, tmp_path):
+    """Each quantised weight of the graph belongs to a linear layer of a transformer block."""
+    content = export.quantise(graph, draw_images(8), tmp_path)
+    model = onnx.load_from_string(content)
+    restored = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    quantised = [n for n in model.graph.node if set(n.input[1:2]) & restored]
+    assert {n.op_type for n in quantised} == {"MatMul"}
+    before = onnx.load_from_string(graph)
+    constants = {tensor.name for tensor in before.graph.initializer}
+    linear = [n for n in before.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+    assert len(quantised) == len(linear) > 4

@@ -6,10 +6,12 @@ does not do: it chooses no images and reads no run (`pipelines.export_run`).
 
 import contextlib
 import copy
+import hashlib
 import io
 import logging
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,12 +23,13 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from leukoscope.data.batches import Pixels, normalise
-from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantName
-from leukoscope.deploy.predictor import Run, compute_probabilities
-from leukoscope.errors import MissingExtraError, ParityError
+from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantInfo, VariantName
+from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime
+from leukoscope.errors import DataError, MissingExtraError, ParityError
 from leukoscope.models.attention import MapSize, RelativeAttention
 from leukoscope.models.blocks import MBConv
 from leukoscope.models.coatnet import CoAtNet
+from leukoscope.scores import compute_probabilities
 
 OPSET = 18
 
@@ -43,6 +46,10 @@ MAX_CHANGED_FRAC = 0.003
 """Of reduced precision: share of decisions that may change, and one image at least."""
 
 CALIBRATION_IMAGES = 256
+"""The int8 ranges come from at most so many images."""
+
+REFERENCE_IMAGES = 2000
+"""Parity is measured on at most so many images."""
 
 
 # -- the network that is exported -----------------------------------------------------------------
@@ -147,6 +154,32 @@ def lay_out_attention(network: CoAtNet) -> CoAtNet:
 # -- graphs ---------------------------------------------------------------------------------------
 
 
+def build_variants(
+    network: CoAtNet,
+    names: Sequence[VariantName],
+    calibration_NSSC: Pixels,
+    on_progress: Callable[[str, int, int], None],
+) -> dict[VariantName, bytes]:
+    """Return one ONNX graph per variant. `calibration_NSSC` are the uint8 images `(N, S, S, 3)`
+    that set the ranges of int8.
+
+    Raises `MissingExtraError` without the extra `export`.
+    """
+    on_progress("Building the graph", 0, 1)
+    exact = build_graph(network)
+    on_progress("Building the graph", 1, 1)
+    graphs: dict[VariantName, bytes] = {}
+    for name in names:
+        if name == "int8":
+            on_progress("Quantising", 0, 1)
+            with tempfile.TemporaryDirectory() as place:
+                graphs[name] = quantise(exact, calibration_NSSC, Path(place))
+            on_progress("Quantising", 1, 1)
+        else:
+            graphs[name] = exact if name == "fp32" else convert_to_half(exact)
+    return graphs
+
+
 def build_graph(network: CoAtNet) -> bytes:
     """Return the fp32 ONNX graph of a trained network, batch size free.
 
@@ -189,9 +222,11 @@ def convert_to_half(graph: bytes) -> bytes:
 def quantise(graph: bytes, images_NSSC: NDArray[np.uint8], folder: Path) -> bytes:
     """Return the graph in int8: static, weights per channel, ranges from the given images.
 
-    Convolutions and matrix products with weights are quantised (QDQ); norms, softmax and the
-    products of activations stay in fp32. Weights keep 7 of 8 bits: processors without VNNI add
-    pairs of products in 16 bits, which 8 bits could overflow. `folder` takes temporary files.
+    The linear layers of the transformer blocks are quantised (QDQ): they hold nearly all weights.
+    Convolutions and the head stay in fp32, as norms, softmax and products of activations do: they
+    change nearly all decisions that int8 changes (28 of 2,000 images instead of 1, LAB_NOTES 13)
+    and gained no time. Weights keep 7 of 8 bits: processors without VNNI add pairs of products in
+    16 bits, which 8 bits overflow. `folder` takes temporary files.
     """
     _require("onnx", "onnxruntime")
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -210,10 +245,20 @@ def quantise(graph: bytes, images_NSSC: NDArray[np.uint8], folder: Path) -> byte
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-            extra_options={"MatMulConstBOnly": True},
+            op_types_to_quantize=["MatMul"],  # the head is a Gemm
+            nodes_to_exclude=_list_activation_products(prepared),
         )
     return out.read_bytes()
+
+
+def _list_activation_products(graph: Path) -> list[str]:
+    """Names of the matrix products without a weight. The quantiser's own option to leave them
+    alone (`MatMulConstBOnly`) does nothing in the format QDQ."""
+    import onnx
+
+    nodes = onnx.load(graph).graph
+    weights = {tensor.name for tensor in nodes.initializer}
+    return [n.name for n in nodes.node if n.op_type == "MatMul" and n.input[1] not in weights]
 
 
 class _CalibrationReader:
@@ -269,6 +314,33 @@ class Reference:
     ids: tuple[str, ...]
     logits_NK: NDArray[np.float32]
     classes: tuple[str, ...]
+
+
+def prove_variants(
+    graphs: Mapping[VariantName, bytes],
+    reference: Reference,
+    on_progress: Callable[[str, int, int], None],
+) -> dict[VariantName, VariantInfo]:
+    """Measure every variant against the trained network, as ONNX Runtime runs it here.
+
+    Raises `ParityError` for the first one that departs too far.
+    """
+    infos: dict[VariantName, VariantInfo] = {}
+    for name, graph in graphs.items():
+        parity = measure_parity(
+            start_onnxruntime(graph, count_cores()),
+            reference,
+            name,
+            lambda d, t, name=name: on_progress(f"Parity of {name}", d, t),  # type: ignore[misc]
+        )
+        check_parity(parity, name)
+        infos[name] = VariantInfo(
+            file=f"model.{name}.onnx",
+            sha256=hashlib.sha256(graph).hexdigest(),
+            bytes=len(graph),
+            parity=parity,
+        )
+    return infos
 
 
 def measure_parity(
@@ -338,10 +410,30 @@ def check_parity(parity: Parity, variant: VariantName) -> None:
 
 
 def choose_rows(
-    rows: Sequence[int] | NDArray[np.integer], limit: int, seed: int
-) -> NDArray[np.int64]:
-    """Draw at most `limit` of some rows, in their order; the same ones for the same seed."""
-    index = np.asarray(rows, dtype=np.int64)
+    roles_N: NDArray[np.str_], seed: int = 0
+) -> tuple[str, NDArray[np.int64], NDArray[np.int64]]:
+    """Choose what sets the int8 ranges and, apart from it, what parity is measured on.
+
+    Returns a role (`calib`, or `val` where there is none), at most `CALIBRATION_IMAGES` and at
+    most half of its rows, and at most `REFERENCE_IMAGES` other rows that did not train the
+    network; rows in their order, the same ones for the same seed.
+
+    Raises `DataError` where one of the two would be empty.
+    """
+    role = "calib" if (roles_N == "calib").any() else "val"
+    candidates = np.flatnonzero(roles_N == role)
+    fit = _draw(candidates, min(CALIBRATION_IMAGES, max(1, len(candidates) // 2)), seed)
+    reference = _draw(np.setdiff1d(np.flatnonzero(roles_N != "train"), fit), REFERENCE_IMAGES, seed)
+    if not len(fit) or not len(reference):
+        raise DataError(
+            "a bundle is checked on images that neither trained the network nor set its ranges",
+            f"{int((roles_N != 'train').sum())} images outside the role train",
+            "train on a split with images in the roles val and test",
+        )
+    return role, fit, reference
+
+
+def _draw(index: NDArray[np.int64], limit: int, seed: int) -> NDArray[np.int64]:
     if len(index) <= limit:
         return index
     return np.sort(np.random.default_rng(seed).choice(index, limit, replace=False))

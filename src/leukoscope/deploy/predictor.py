@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from leukoscope.data.images import load_pixels
 from leukoscope.deploy.bundle import Bundle, VariantName, load_bundle
 from leukoscope.errors import BundleError, DataError, ImageError, MissingExtraError
+from leukoscope.scores import compute_probabilities
 
 Engine = Literal["onnxruntime", "openvino"]
 
@@ -133,14 +134,6 @@ class Predictor:
             row = next(probabilities)
             best = int(np.argmax(row))
             yield Prediction(path, self.classes[best], row[best], tuple(row))
-
-
-def compute_probabilities(logits_BK: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the softmax of logits: float64 `(B, K)`, rows sum to 1."""
-    z_BK = logits_BK.astype(np.float64)
-    z_BK -= z_BK.max(axis=1, keepdims=True)
-    e_BK = np.exp(z_BK)
-    return np.asarray(e_BK / e_BK.sum(axis=1, keepdims=True))
 
 
 def count_cores() -> int:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from tests.unit.deploy.conftest import SIDE, describe
 
-from leukoscope.deploy.predictor import Predictor, compute_probabilities
+from leukoscope.deploy.predictor import Predictor
 from leukoscope.errors import BundleError, DataError, MissingExtraError
 
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
@@ -118,10 +118,3 @@ def test_an_engine_that_is_not_installed(mean_bundle, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"leukoscope\[openvino\]"):
         Predictor(mean_bundle, engine="openvino")
-
-
-def test_probabilities_of_large_logits():
-    found = compute_probabilities(np.array([[1e4, 0, 0], [0, 0, 0]], np.float32))
-    assert found[0].tolist() == [1, 0, 0]
-    assert found[1] == pytest.approx([1 / 3] * 3)
-    assert compute_probabilities(np.zeros((0, 3), np.float32)).shape == (0, 3)
