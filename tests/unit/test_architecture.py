@@ -52,6 +52,7 @@ TORCH_ROOMS = (
     "training/",
     "data/augment.py",
     "data/batches.py",
+    "data/feed.py",
     "deploy/export.py",
 )
 

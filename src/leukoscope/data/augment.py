@@ -11,28 +11,24 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from leukoscope.config import AugmentConfig
-from leukoscope.data.batches import Pixels, load_batch, normalise_pixels
+from leukoscope.data.batches import Pixels, prepare_input
 
 
-def load_augmented(
-    pack_NHWC: Pixels,
-    rows: NDArray[np.int64],
-    device: torch.device,
-    config: AugmentConfig,
-    generator: torch.Generator,
+def augment_pixels(
+    pixels_BHWC: Tensor, config: AugmentConfig, generator: torch.Generator
 ) -> Tensor:
-    """Return randomly changed images of some rows of a pack: float32 `(B, 3, H, W)`, -1 to 1."""
-    if device.type != "cpu":
-        return augment_images(load_batch(pack_NHWC, rows, device), config, generator)
-    pixels_BHWC = np.ascontiguousarray(pack_NHWC[rows])
+    """Return randomly changed images: uint8 `(B, S, S, 3)` in, the network's input out, float32
+    `(B, 3, S, S)`, -1 to 1, on the same device."""
+    if pixels_BHWC.device.type != "cpu":
+        return augment_images(prepare_input(pixels_BHWC), config, generator)
     if _moves(config):
-        pixels_BHWC = warp_pixels(pixels_BHWC, build_affine(len(rows), config, generator))
-    out = _change_colour(normalise_pixels(pixels_BHWC), config, generator)
+        affine_B23 = build_affine(len(pixels_BHWC), config, generator)
+        pixels_BHWC = torch.from_numpy(warp_pixels(pixels_BHWC.numpy(), affine_B23))
+    out = _change_colour(prepare_input(pixels_BHWC), config, generator)
     return _blur(out, config, generator)
 
 

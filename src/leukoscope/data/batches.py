@@ -24,15 +24,18 @@ def normalise(pixels_BHWC: Tensor) -> Tensor:
     return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def normalise_pixels(pixels_BHWC: Pixels) -> Tensor:
-    """Return what `normalise` does, bit for bit, on the CPU: there are 256 levels, so it looks
-    them up, in one pass over memory instead of three."""
+def prepare_input(pixels_BHWC: Tensor) -> Tensor:
+    """Return what `normalise` does, bit for bit, on any device.
+
+    On a CPU the numbers are looked up, for there are only 256 of them: one pass over memory
+    instead of three.
+    """
+    if pixels_BHWC.device.type != "cpu" or not pixels_BHWC.numel():
+        return normalise(pixels_BHWC)
     import cv2
 
-    if not pixels_BHWC.size:
-        return normalise(torch.from_numpy(pixels_BHWC))
     # OpenCV wants a picture of two dimensions; to a table of levels the shape is nothing.
-    flat = np.ascontiguousarray(pixels_BHWC).reshape(len(pixels_BHWC), -1)
+    flat = pixels_BHWC.contiguous().view(len(pixels_BHWC), -1).numpy()
     real = cv2.LUT(flat, _list_levels()).reshape(pixels_BHWC.shape)
     return torch.from_numpy(real).permute(0, 3, 1, 2)
 
@@ -41,14 +44,6 @@ def normalise_pixels(pixels_BHWC: Pixels) -> Tensor:
 def _list_levels() -> NDArray[np.float32]:
     levels_11L3 = torch.arange(256, dtype=torch.uint8)[None, None, :, None].expand(1, 1, 256, 3)
     return np.asarray(normalise(levels_11L3)[0, 0, 0].numpy())
-
-
-def load_batch(pack_NHWC: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Return the network's input for some rows of a pack: float32 `(B, 3, H, W)`, -1 to 1."""
-    pixels = np.ascontiguousarray(pack_NHWC[rows])
-    if device.type == "cpu":
-        return normalise_pixels(pixels)
-    return normalise(torch.from_numpy(pixels).to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,12 @@ class EpochOrder:
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
             missing = -len(rows) % processes
             yield np.concatenate([rows, np.resize(rows, missing)])[process::processes]
+
+
+def split_rows(rows: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """Yield rows in their order, at most `batch_size` at a time."""
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
 
 
 def shrink_pack(pack_NHWC: Pixels, rows: NDArray[np.int64], size_px: int) -> Pixels:

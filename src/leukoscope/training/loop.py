@@ -27,8 +27,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leukoscope.config import Recipe
-from leukoscope.data.augment import load_augmented, mix_images
-from leukoscope.data.batches import EpochOrder, Pixels, load_batch
+from leukoscope.data.augment import augment_pixels, mix_images
+from leukoscope.data.batches import EpochOrder, Pixels, prepare_input, split_rows
+from leukoscope.data.feed import PixelFeed
 from leukoscope.errors import MissingExtraError, NonFiniteError, RunError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.runfolder import RunFolder, storage_errors, write_text
@@ -178,6 +179,7 @@ class _Loop:
         # `forward` and `optimizer` carry the wrappers for processes and precision; `network` is
         # the plain module on the same weights.
         self.forward, self.optimizer = accelerator.prepare(forward, optimizer)
+        self.feed = PixelFeed(data.pack_NHWC, accelerator.device)
         self.order = EpochOrder(data.train_rows, train.batch_size, train.seed)
         self.steps = self.order.steps(accelerator.num_processes)
         counts = np.bincount(data.labels_N[data.train_rows], minlength=data.n_classes)
@@ -195,13 +197,14 @@ class _Loop:
         correct = torch.tensor(state.correct, device=device)
         started, seconds = time.monotonic(), state.seconds
         self.forward.train()
-        for rows in self.order.batches(
+        order = self.order.batches(
             state.epoch,
             start=state.step,
             process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
-        ):
-            loss, hits = self._train_step(rows)
+        )
+        for rows, pixels in self.feed.stream(order):
+            loss, hits = self._train_step(rows, pixels)
             loss_sum += loss.to(self.real) * len(rows)
             correct += hits
             state.step += 1
@@ -234,7 +237,7 @@ class _Loop:
         votes = torch.tensor(float(wish), device=self.accelerator.device)
         return bool(self.accelerator.reduce(votes) > 0)
 
-    def _train_step(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def _train_step(self, rows: NDArray[np.int64], pixels_BHWC: Tensor) -> tuple[Tensor, Tensor]:
         """Take one optimiser step; return the mean loss and the number of right answers."""
         state, recipe = self.state, self.recipe
         place = [recipe.train.seed, state.epoch, state.step, self.accelerator.process_index]
@@ -251,10 +254,13 @@ class _Loop:
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         # A short last batch is cut into fewer pieces: batch norm needs two images in each.
-        pieces = np.array_split(rows, min(recipe.train.accumulate, max(1, len(rows) // 2)))
-        for number, piece in enumerate(pieces, start=1):
-            images = load_augmented(self.data.pack_NHWC, piece, device, recipe.augment, generator)
-            labels = torch.from_numpy(self.data.labels_N[piece]).to(device)
+        labels_B = torch.from_numpy(self.data.labels_N[rows]).to(device)
+        n_pieces = min(recipe.train.accumulate, max(1, len(rows) // 2))
+        pieces = list(
+            zip(pixels_BHWC.tensor_split(n_pieces), labels_B.tensor_split(n_pieces), strict=True)
+        )
+        for number, (pixels, labels) in enumerate(pieces, start=1):
+            images = augment_pixels(pixels, recipe.augment, generator)
             targets = F.one_hot(labels, self.data.n_classes).float()
             images, targets = mix_images(images, targets, recipe.augment, generator)
             images = images.contiguous(memory_format=torch.channels_last)
@@ -262,7 +268,7 @@ class _Loop:
             with self.accelerator.no_sync(self.forward) if hold else contextlib.nullcontext():
                 logits, _ = self.forward(images)
                 loss = compute_loss(logits, targets, recipe.optim, self.class_weights)
-                loss = loss * (len(piece) / len(rows))
+                loss = loss * (len(labels) / len(rows))
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()
             correct += (logits.detach().argmax(1) == labels).sum()
@@ -342,12 +348,10 @@ class _Loop:
         network.eval()
         share = self.data.val_rows[accelerator.process_index :: accelerator.num_processes]
         totals = torch.zeros(2, dtype=self.real, device=accelerator.device)
-        for start in range(0, len(share), 64):
-            rows = share[start : start + 64]
-            images = load_batch(self.data.pack_NHWC, rows, accelerator.device)
+        for rows, pixels in self.feed.stream(split_rows(share, 64)):
             labels = torch.from_numpy(self.data.labels_N[rows]).to(accelerator.device)
             with accelerator.autocast():
-                logits, _ = network(images)
+                logits, _ = network(prepare_input(pixels))
             logits = logits.float()
             totals[0] += F.cross_entropy(logits, labels, reduction="sum")
             totals[1] += (logits.argmax(1) == labels).sum()

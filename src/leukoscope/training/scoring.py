@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from leukoscope.data.batches import Pixels, load_batch
+from leukoscope.data.batches import Pixels, prepare_input, split_rows
+from leukoscope.data.feed import PixelFeed
 
 
 @torch.inference_mode()
@@ -30,13 +31,16 @@ def score_rows(
     device = next(network.parameters()).device
     logits: list[NDArray[np.float32]] = []
     embeddings: list[NDArray[np.float32]] = []
-    for start in range(0, len(rows), batch_size):
-        batch = load_batch(pack_NHWC, rows[start : start + batch_size], device)
-        out, intermediates = network(batch)
+    # Each row is looked at once: copying all of them to the device first would gain nothing.
+    feed = PixelFeed(pack_NHWC, device, way="direct" if device.type == "cpu" else "ahead")
+    done = 0
+    for batch, pixels in feed.stream(split_rows(rows, batch_size)):
+        out, intermediates = network(prepare_input(pixels))
         logits.append(out.float().cpu().numpy())
         embeddings.append(intermediates["embedding"].float().cpu().numpy())
+        done += len(batch)
         if on_progress is not None:
-            on_progress(min(start + batch_size, len(rows)), len(rows))
+            on_progress(done, len(rows))
     if not logits:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     return np.concatenate(logits), np.concatenate(embeddings)

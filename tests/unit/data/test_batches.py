@@ -6,10 +6,10 @@ import torch
 
 from leukoscope.data.batches import (
     EpochOrder,
-    load_batch,
     normalise,
-    normalise_pixels,
+    prepare_input,
     shrink_pack,
+    split_rows,
 )
 from leukoscope.data.images import resize_image
 
@@ -35,16 +35,6 @@ def test_every_byte_value_becomes_the_reference_input():
     assert (out.min(), out.max()) == (-1, 1)
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert values[0, 0, 1].tolist() == [1, 1, 1]  # the pixels are left alone
-
-
-def test_a_batch_holds_the_rows_asked_for_in_order():
-    pack = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
-    pack.setflags(write=False)
-    batch = load_batch(pack, np.array([4, 0, 4]), torch.device("cpu"))
-    for place, row in enumerate((4, 0, 4)):
-        expected = pack[row].transpose(2, 0, 1) / 127.5 - 1
-        np.testing.assert_allclose(batch[place].numpy(), expected, atol=1e-7)
-    assert load_batch(pack, np.array([], np.int64), torch.device("cpu")).shape == (0, 3, 4, 4)
 
 
 def test_small_copies_are_resized_one_by_one():
@@ -155,7 +145,12 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole_one(processes):
 
 @pytest.mark.parametrize("shape", [(1, 16, 16, 3), (5, 7, 9, 3), (0, 8, 8, 3)])
 def test_looked_up_levels_are_the_computed_ones_bit_for_bit(shape):
-    pixels = np.arange(np.prod(shape), dtype=np.int64).astype(np.uint8).reshape(shape)
-    looked_up, computed = normalise_pixels(pixels), normalise(torch.from_numpy(pixels))
+    pixels = torch.arange(int(np.prod(shape))).to(torch.uint8).reshape(shape)
+    looked_up, computed = prepare_input(pixels), normalise(pixels)
     assert torch.equal(looked_up, computed)
     assert looked_up.dtype == torch.float32 and looked_up.stride() == computed.stride()
+
+
+def test_rows_are_split_in_their_order():
+    assert [x.tolist() for x in split_rows(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert list(split_rows(np.arange(0), 2)) == []

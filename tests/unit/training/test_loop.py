@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from leukoscope.config import parse_recipe
+from leukoscope.data import feed
 from leukoscope.errors import MissingExtraError, NonFiniteError, RunError, StorageError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
@@ -146,6 +147,16 @@ def test_interrupted_and_resumed_is_bitwise_the_same(data, tmp_path, place, numb
     assert "interrupted in epoch" in cut.log.read_text()
 
 
+@pytest.mark.parametrize("way", ["resident", "ahead"])
+def test_the_way_of_feeding_changes_nothing(data, tmp_path, way, monkeypatch):
+    recipe = make_recipe(train={"epochs": 1, "accumulate": 2}, augment={"rotate_deg": 20})
+    plain, _ = run_loop(data, recipe, tmp_path / "plain")
+    monkeypatch.setattr(feed, "choose_way", lambda nbytes, device: way)
+    other, _ = run_loop(data, recipe, tmp_path / way)
+    expected, found = load_tensors(plain.best)[0], load_tensors(other.best)[0]
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 def test_a_finished_run_is_not_trained_again(data, tmp_path):
     recipe = make_recipe()
     run, history = run_loop(data, recipe, tmp_path / "a")
@@ -179,7 +190,8 @@ def test_pieces_add_up_to_the_batch(data, tmp_path):
         inner.optimizer.zero_grad = lambda seen=seen, inner=inner: seen.extend(
             p.grad.clone() for p in inner.network.parameters()
         )
-        inner._train_step(data.train_rows[:12])
+        ((rows, pixels),) = inner.feed.stream([data.train_rows[:12]])
+        inner._train_step(rows, pixels)
         gradients.append(seen)
     for whole, pieces in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=1e-6)
