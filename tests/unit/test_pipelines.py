@@ -14,7 +14,7 @@ from leukoscope import pipelines
 from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog, save_catalog
 from leukoscope.data.sources import FIELD_COLUMN, SOURCE_PREFIX, SourceFindings
-from leukoscope.data.splits import save_split
+from leukoscope.data.splits import Split, load_split, save_split
 from leukoscope.errors import (
     CatalogError,
     DataError,
@@ -25,6 +25,8 @@ from leukoscope.errors import (
     WeightsError,
 )
 from leukoscope.evaluation import results
+from leukoscope.pipelines.data import name_data
+from leukoscope.pipelines.evaluation import _list_shared
 from leukoscope.scores import load_scores
 
 SETTINGS = ["input.image_size=32", "train.epochs=3", "train.batch_size=8", "optim.lr=0.003"]
@@ -84,7 +86,7 @@ def test_kfold_writes_one_file_per_fold(tmp_path, split):
 
 
 def test_any_kind_of_data_becomes_a_split(tmp_path, disc_folder, split):
-    pipelines.save_split(split, tmp_path / "split.csv")
+    save_split(split, tmp_path / "split.csv")
     save_catalog(split.catalog, tmp_path / "catalog.csv")
     table = tmp_path / "table.csv"
     with table.open("w", newline="") as file:
@@ -100,7 +102,7 @@ def test_any_kind_of_data_becomes_a_split(tmp_path, disc_folder, split):
 def test_data_are_named_by_a_folder_that_names_something(tmp_path):
     for folder, name in (("lab/images", "lab"), ("pbc", "pbc"), ("images", tmp_path.name)):
         split = pipelines.split_catalog(pipelines.scan_images(save_discs(tmp_path / folder, 4)))
-        assert pipelines._name_data(split) == name
+        assert name_data(split) == name
 
 
 def test_a_run_folder_holds_the_whole_story(trained, split):
@@ -187,7 +189,7 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
         "cells, test, without copies",
     ]
     # Of the discs, those kept for calibration and test have no copy in training.
-    home = pipelines.load_split(run / "split.csv")
+    home = load_split(run / "split.csv")
     unseen = sum(role in ("calib", "test") for role in home.roles)
     assert own.leak.n_images == unseen >= 10 and own.leak.n_with_copy == 48 - unseen
     assert own.source_disjoint == own.leak.accuracy
@@ -215,7 +217,7 @@ def test_other_data_with_parts_count_by_role(run, tmp_path):
     with pytest.raises(DataError, match="role calib"):
         pipelines.evaluate_run(run, data=tmp_path / "set", role="calib")
     whole = pipelines.split_catalog(pipelines.scan_images(tmp_path / "set"), "given")
-    pipelines.save_split(whole, tmp_path / "split.csv")
+    save_split(whole, tmp_path / "split.csv")
     again = pipelines.evaluate_run(run, data=tmp_path / "split.csv", replicates=50)
     assert again.n_images == 4
 
@@ -281,7 +283,7 @@ def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp
         replace(r, source="shared" if role in ("train", "val") else f"own {i}")
         for i, (r, role) in enumerate(zip(split.catalog.records, split.roles, strict=True))
     ]
-    split = pipelines.Split(Catalog(tuple(records)), split.roles, "given", 1)
+    split = Split(Catalog(tuple(records)), split.roles, "given", 1)
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
     assert audit.verdict == "leaking"
@@ -312,8 +314,8 @@ def test_other_data_share_bytes_sources_and_fields(split):
     add("calib only", sha256=home[place["calib"]].sha256)
     add("unknown class", sha256=first.sha256, label="martian")
     add("fresh")
-    known = pipelines.Split(Catalog(tuple(home)), split.roles, "grouped", 1)
-    shared = pipelines._list_shared(known, strangers, split.catalog.classes)
+    known = Split(Catalog(tuple(home)), split.roles, "grouped", 1)
+    shared = _list_shared(known, strangers, split.catalog.classes)
     assert shared == {"bytes", "source", "field", "chain", "link"}
 
 
@@ -328,7 +330,7 @@ def test_unknown_classes_only_is_an_error(run, tmp_path):
 def test_steps_in_the_wrong_order_name_the_missing_one(tmp_path, split, run):
     with pytest.raises(MissingStepError, match="`leukoscope train`"):
         pipelines.evaluate_run(tmp_path / "nothing")
-    empty = pipelines.Split(split.catalog, ("test",) * len(split.roles), "given", 1)
+    empty = Split(split.catalog, ("test",) * len(split.roles), "given", 1)
     with pytest.raises(SplitError, match="role train"):
         pipelines.train_run(empty, load_recipe("quick", SETTINGS), tmp_path / "x")
     with pytest.raises(RunError, match="must not hold a run yet"):
@@ -407,7 +409,7 @@ def searched(monkeypatch):
         found = Catalog(records, catalog.rejected)
         return SourceFindings(catalog=found, links=(), featureless=(), settings={})
 
-    monkeypatch.setattr(pipelines, "find_sources", find)
+    monkeypatch.setattr("leukoscope.pipelines.data.find_sources", find)
     return calls
 
 

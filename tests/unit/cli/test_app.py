@@ -105,7 +105,7 @@ def searched(monkeypatch):
         records = tuple(replace(r, source=f"px-{r.sha256[:12]}") for r in catalog.records)
         return SourceFindings(Catalog(records), (), (), {})
 
-    monkeypatch.setattr(pipelines, "find_sources", find)
+    monkeypatch.setattr("leukoscope.pipelines.data.find_sources", find)
 
 
 def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path, searched):
@@ -218,8 +218,6 @@ def test_markup_in_names_is_shown_as_it_is(invoke, tmp_path):
 
 
 def test_interruption_is_exit_code_130(invoke, monkeypatch):
-    from leukoscope import pipelines
-
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
