@@ -107,7 +107,7 @@ def test_unreadable_images_are_rows_and_strict_is_an_exit_code(run, bundle, tmp_
         app, ["predict", str(bundle.path), "-", *out], input=f"{images[2]}\n"
     )
     assert piped.exit_code == 0, piped.output
-    assert "1 images in" in piped.output
+    assert "1 image in" in piped.output
 
 
 def test_variants_give_the_same_decisions_here(run, bundle):
