@@ -107,19 +107,27 @@ def test_unreadable_images_are_rows_and_strict_is_an_exit_code(run, bundle, tmp_
         app, ["predict", str(bundle.path), "-", *out], input=f"{images[2]}\n"
     )
     assert piped.exit_code == 0, piped.output
-    assert "1 images in" in piped.output
+    assert "1 image in" in piped.output
 
 
 def test_variants_give_the_same_decisions_here(run, bundle):
-    images = sorted((run.parent / "painted" / "images").rglob("*.png"))[:24]
-    answers = {
-        name: [one.probabilities for one in Predictor(bundle, variant=name).predict_files(images)]
-        for name in ("fp32", "fp16", "int8")
-    }
-    assert np.abs(np.array(answers["fp16"]) - answers["fp32"]).max() < 0.01
-    assert np.abs(np.array(answers["int8"]) - answers["fp32"]).max() < 0.1
-    for name in ("fp16", "int8"):
-        assert (np.argmax(answers[name], 1) == np.argmax(answers["fp32"], 1)).all()
+    images = sorted((run.parent / "painted" / "images").rglob("*.png"))
+
+    def predict(variant):
+        answers = list(Predictor(bundle, variant=variant).predict_files(images))
+        return np.array([a.probabilities for a in answers]), np.array([a.label for a in answers])
+
+    expected_NK, labels_N = predict("fp32")
+    ordered_NK = np.sort(expected_NK, axis=1)
+    margin_N = ordered_NK[:, -1] - ordered_NK[:, -2]
+    # Where two classes are all but equal, rounding may decide; this is not so for most images.
+    for variant, tolerance, doubtful in (("fp16", 0.01, 0.002), ("int8", 0.1, 0.03)):
+        found_NK, found_N = predict(variant)
+        assert np.abs(found_NK - expected_NK).max() < tolerance
+        sure_N = margin_N > doubtful
+        assert sure_N.mean() > 0.5
+        assert (found_N == labels_N)[sure_N].all()
+    assert len(set(labels_N)) > 1  # one answer for everything would agree with itself
 
 
 def test_a_run_that_is_not_trained_and_a_folder_of_other_things(run, tmp_path):

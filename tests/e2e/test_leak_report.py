@@ -13,6 +13,7 @@ from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog, load_catalog, save_catalog
 from leukoscope.data.painted import save_painted
 from leukoscope.data.sources import SourceFindings
+from leukoscope.data.splits import load_split
 from leukoscope.errors import RunError
 from leukoscope.evaluation import results
 
@@ -166,9 +167,10 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
         )
         return SourceFindings(Catalog(found, catalog.rejected), (), (home.records[3].id,), {"a": 1})
 
-    monkeypatch.setattr(pipelines, "find_sources", play)
+    monkeypatch.setattr("leukoscope.pipelines.data.find_sources", play)
     monkeypatch.setattr(
-        pipelines, "_save_findings", lambda found, path, _: saved.append((found, path))
+        "leukoscope.pipelines.leak.save_findings",
+        lambda found, path, _: saved.append((found, path)),
     )
     saved = []
     report = pipelines.report_leak(
@@ -193,7 +195,7 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
     assert any("1 images that the data name as test part" in text for text in report.warnings)
     external = {(r.protocol, r.data): r for r in report.rows if r.subject == "external"}
     for protocol in ("random", "grouped"):
-        split = pipelines.load_split(tmp_path / "leak" / protocol / "split.csv")
+        split = load_split(tmp_path / "leak" / protocol / "split.csv")
         fitted = [r.source for role in ("train", "val") for r in split.records_of(role)]
         shared = external[protocol, "set.csv"]
         assert shared.leaked == (truth[copy.sha256] in fitted)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def test_the_file_tree_is_true():
     source = ROOT / "src" / "leukoscope"
     files = {p.name for p in source.rglob("*.py") if p.name != "__init__.py"} | {"__init__.py"}
     assert named == files
+
+
+def test_the_light_install_is_listed_in_full():
+    (told,) = re.findall(r"`pip install [^`]*` is light \(([^)]*)\)", README)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split("[>=]", line)[0] for line in project["dependencies"]}
+    assert {name.lower().replace(" ", "") for name in told.split(", ")} == needed
 
 
 def test_make_offers_the_two_commands():

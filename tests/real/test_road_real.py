@@ -4,6 +4,7 @@ import csv
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
+from leukoscope.data.splits import audit_split
 
 SETTINGS = ["input.image_size=64", "train.epochs=2"]
 
@@ -50,7 +51,7 @@ def test_cells_cut_from_bccd_fields_share_their_source(real_data, tmp_path):
         (folder / "JPEGImages" / image.name).symlink_to(image)
     split = pipelines.split_catalog(pipelines.scan_images(folder))
     assert len(set(split.sources)) == 12
-    assert pipelines.audit_split(split).verdict == "disjoint"
+    assert audit_split(split).verdict == "disjoint"
     recipe = load_recipe("quick", ["input.image_size=32", "train.epochs=1"])
     run = pipelines.train_run(split, recipe, tmp_path / "run")
     assert run.audit.counts["train"]["red_cell"] > 20

@@ -49,10 +49,36 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
-CACHE_HELP = (
-    "File that keeps what was learned of images, for the next time."
-    " Default: leukoscope/fingerprints.sqlite in the user's cache folder."
-)
+# -- what several commands take; each has its own defaults ----------------------------------------
+
+
+def _build_set_option(told: str) -> Any:
+    return typer.Option("--set", metavar="KEY=VALUE", help=told)
+
+
+def _build_seed_option(told: str) -> Any:
+    return typer.Option(help=told, min=0, max=2**31 - 1)
+
+
+_RECIPES = "quick, reference, robust, or a TOML file"
+
+CatalogArgument = Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")]
+ImagesArgument = Annotated[
+    Path, typer.Argument(help="Split, catalog, table, or folder of images.", metavar="SPLIT")
+]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder written by `train`.")]
+RecipeOption = Annotated[str, typer.Option(help=f"{_RECIPES}.")]
+OverridesOption = Annotated[list[str] | None, _build_set_option("As for train.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that keeps what was learned of images, for the next time."
+        " Default: leukoscope/fingerprints.sqlite in the user's cache folder."
+    ),
+]
+
+
+# -- commands -------------------------------------------------------------------------------------
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,11 +118,11 @@ def scan(
 
 @data_app.command("sources")
 def sources(
-    catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
+    catalog: CatalogArgument,
     out: Annotated[
         Path, typer.Option(help="Table to write; links, summary and page lie beside it.")
     ] = Path("sources.csv"),
-    cache: Annotated[Path | None, typer.Option(help=CACHE_HELP)] = None,
+    cache: CacheOption = None,
 ) -> None:
     """Find the copies in the pixels: turned, flipped, sheared, shifted, cropped, re-encoded."""
     from leukoscope import pipelines
@@ -111,7 +137,7 @@ def sources(
 
 @data_app.command("split")
 def split(
-    catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
+    catalog: CatalogArgument,
     protocol: Annotated[
         Literal["auto", "random", "grouped", "given", "kfold"],
         typer.Option(
@@ -123,7 +149,7 @@ def split(
     out: Annotated[Path, typer.Option(help="Split to write; its audit lies beside it.")] = Path(
         "split.csv"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0, max=2**31 - 1)] = 42,
+    seed: Annotated[int, _build_seed_option("Seed of the draw.")] = 42,
     folds: Annotated[int, typer.Option(help="Number of folds (kfold).", min=2)] = 5,
 ) -> None:
     """Give every image a role: train, val, calib or test."""
@@ -154,7 +180,7 @@ def audit(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Page to write, with pairs to judge.")] = None,
-    cache: Annotated[Path | None, typer.Option(help=CACHE_HELP)] = None,
+    cache: CacheOption = None,
 ) -> None:
     """Say what limits a number measured on these images: copies across roles, one cell under two
     names, classes of few sources, images shared with other data.
@@ -204,22 +230,18 @@ def paint(
 
 @data_app.command("leak-report")
 def leak_report(
-    catalog: Annotated[Path, typer.Argument(help="Catalog written by `data scan`.")],
+    catalog: CatalogArgument,
     out: Annotated[Path, typer.Option(help="Folder to write into; a second call goes on.")] = Path(
         "runs/leak"
     ),
-    recipe: Annotated[
-        str, typer.Option(help="quick, reference, robust, or a TOML file.")
-    ] = "quick",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for train.")
-    ] = None,
+    recipe: RecipeOption = "quick",
+    overrides: OverridesOption = None,
     external: Annotated[
         list[Path] | None,
         typer.Option(help="Other images to judge both networks on; may be given again."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of both draws.", min=0, max=2**31 - 1)] = 42,
-    cache: Annotated[Path | None, typer.Option(help=CACHE_HELP)] = None,
+    seed: Annotated[int, _build_seed_option("Seed of both draws.")] = 42,
+    cache: CacheOption = None,
 ) -> None:
     """Train one recipe under a random and a grouped split: what is the leak worth?"""
     from leukoscope import pipelines
@@ -245,16 +267,12 @@ def leak_report(
 
 @data_app.command("pack")
 def pack(
-    source: Annotated[
-        Path, typer.Argument(help="Split, catalog, table, or folder of images.", metavar="SPLIT")
-    ],
-    recipe: Annotated[
-        str, typer.Option(help="quick, reference, robust, or a TOML file: its input counts.")
-    ] = "quick",
+    source: ImagesArgument,
+    recipe: Annotated[str, typer.Option(help=f"{_RECIPES}: its input counts.")] = "quick",
     out: Annotated[Path, typer.Option(help="Folder of packs.")] = Path("packs"),
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="As for train, e.g. input.image_size=96."),
+        _build_set_option("As for train, e.g. input.image_size=96."),
     ] = None,
 ) -> None:
     """Decode and resize the images once; `train --packs` then starts at once."""
@@ -270,12 +288,8 @@ def pack(
 
 @app.command("train")
 def train(
-    source: Annotated[
-        Path, typer.Argument(help="Split, catalog, table, or folder of images.", metavar="SPLIT")
-    ],
-    recipe: Annotated[
-        str, typer.Option(help="quick, reference, robust, or a TOML file.")
-    ] = "quick",
+    source: ImagesArgument,
+    recipe: RecipeOption = "quick",
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/run"),
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
@@ -285,7 +299,7 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. --set train.epochs=5."),
+        _build_set_option("Override, e.g. --set train.epochs=5."),
     ] = None,
 ) -> None:
     """Train a network; `evaluate` then tells how good it is."""
@@ -310,7 +324,7 @@ def train(
 
 @app.command("evaluate")
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder written by `train`.")],
+    run: RunArgument,
     data: Annotated[
         Path | None, typer.Option(help="Other images: folder, catalog, table or split.")
     ] = None,
@@ -328,7 +342,7 @@ def evaluate(
 
 @app.command("export")
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder written by `train`.")],
+    run: RunArgument,
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")] = Path("bundle"),
     variants: Annotated[
         str, typer.Option(help="Comma-separated: fp32, fp16, int8. The first is the default.")
@@ -384,9 +398,7 @@ def demo(
         Path | None, typer.Option(help="Folder of images; painted cells if not given.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("runs/demo"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for train.")
-    ] = None,
+    overrides: OverridesOption = None,
 ) -> None:
     """Do the main job once: catalog, split, train, evaluate, report."""
     from leukoscope import pipelines
@@ -401,7 +413,7 @@ def demo(
 
 @app.command("recipe")
 def recipe(
-    name: Annotated[str, typer.Argument(help="quick, reference, robust, or a TOML file.")],
+    name: Annotated[str, typer.Argument(help=f"{_RECIPES}.")],
 ) -> None:
     """Print a recipe with every key and value, ready to edit."""
     from leukoscope.cli import render

@@ -53,6 +53,14 @@ def _is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def _count(n: int, noun: str, ending: str = "s") -> str:
+    return f"{n:,} {noun}{'' if n == 1 else ending}"
+
+
+def _agree(n: int, one: str, several: str) -> str:
+    return one if n == 1 else several
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 
@@ -151,7 +159,8 @@ def print_catalog(catalog: "Catalog", out: Path) -> None:
     counts: dict[str, int] = {}
     for record in catalog.records:
         counts[record.label] = counts.get(record.label, 0) + 1
-    table = Table(title=f"{len(catalog):,} images in {len(counts)} classes", title_justify="left")
+    title = f"{_count(len(catalog), 'image')} in {_count(len(counts), 'class', 'es')}"
+    table = Table(title=title, title_justify="left")
     table.add_column("Class")
     table.add_column("Images", justify="right")
     for label in sorted(counts):
@@ -160,15 +169,17 @@ def print_catalog(catalog: "Catalog", out: Path) -> None:
     copies = len(catalog) - len({(r.sha256, r.box) for r in catalog.records})
     if copies:
         console.print(
-            f"{copies:,} images are byte-identical to another one; splits keep them together."
+            f"{_count(copies, 'image')} {_agree(copies, 'is', 'are')} byte-identical to another"
+            " one; splits keep them together."
         )
     if catalog.rejected:
         reasons: dict[str, int] = {}
         for entry in catalog.rejected:
             reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
         told = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
+        n = len(catalog.rejected)
         console.print(
-            f"[bold]{len(catalog.rejected):,} files were rejected[/] ({told});"
+            f"[bold]{_count(n, 'file')} {_agree(n, 'was', 'were')} rejected[/] ({told});"
             f" see {escape(str(out.with_name('rejected.csv')))}"
         )
     else:
@@ -182,10 +193,12 @@ def print_sources(findings: "SourceFindings", out: Path) -> None:
     catalog = findings.catalog
     grouped = sum(len(group) for group in findings.groups.values())
     largest = next((len(group) for group in findings.groups.values()), 1)
+    n, alone = len(catalog), len(catalog) - grouped
     console.print(
-        f"[bold]{len(catalog):,} images show {findings.n_sources:,} sources.[/]"
-        f" {grouped:,} images have a copy; {len(catalog) - grouped:,} stand alone;"
-        f" the largest group has {largest:,}."
+        f"[bold]{_count(n, 'image')} {_agree(n, 'shows', 'show')}"
+        f" {_count(findings.n_sources, 'source')}.[/]"
+        f" {_count(grouped, 'image')} {_agree(grouped, 'has', 'have')} a copy;"
+        f" {alone:,} {_agree(alone, 'stands', 'stand')} alone; the largest group has {largest:,}."
     )
     table = Table()
     for name, numeric in (("Class", False), ("Images", True), ("Sources", True)):
@@ -194,21 +207,24 @@ def print_sources(findings: "SourceFindings", out: Path) -> None:
         own = [record.source for record in catalog.records if record.label == label]
         table.add_row(escape(display_label(label)), f"{len(own):,}", f"{len(set(own)):,}")
     console.print(table)
-    fields = {record.extra.get("field_group", "") for record in catalog.records} - {""}
+    fields = len({record.extra.get("field_group", "") for record in catalog.records} - {""})
     if fields:
         console.print(
-            f"{len(fields):,} fields are shown by several pictures that share a part without being"
-            " copies; splits keep them together."
+            f"{_count(fields, 'field')} {_agree(fields, 'is', 'are')} shown by several pictures"
+            " that share a part without being copies; splits keep them together."
         )
-    if findings.featureless:
+    smooth = len(findings.featureless)
+    if smooth:
         console.print(
-            f"{len(findings.featureless):,} images are too smooth to be compared; of these only"
-            " identical files are found."
+            f"{_count(smooth, 'image')} {_agree(smooth, 'is', 'are')} too smooth to be compared;"
+            f" of {_agree(smooth, 'it', 'these')} only identical files are found."
         )
     refused = sum(not link.accepted for link in findings.links)
     if refused:
         console.print(
-            f"{refused:,} links between groups lack support and join nothing; the page shows them."
+            f"{_count(refused, 'link')} between groups"
+            f" {_agree(refused, 'lacks support and joins', 'lack support and join')} nothing;"
+            f" the page shows {_agree(refused, 'it', 'them')}."
         )
     page = out.with_suffix(".html")
     console.print(f"Table: {escape(str(out))}. Look at the groups: {escape(str(page))}")
@@ -228,7 +244,7 @@ def print_splits(splits: "Sequence[Split]", out: Path) -> None:
     for number, split in enumerate(splits):
         path = out.with_name(f"{out.stem}.fold{number}{out.suffix}")
         test = sum(role == "test" for role in split.roles)
-        console.print(f"Fold {number}: {test:,} test images  {escape(str(path))}")
+        console.print(f"Fold {number}: {_count(test, 'test image')}  {escape(str(path))}")
 
 
 _VERDICTS = {
@@ -291,7 +307,7 @@ def print_data_audit(audit: "DataAudit", *, as_json: bool, page: Path | None = N
         if finding.severity == "error":
             for example in finding.examples[:_SHOWN_EXAMPLES]:
                 console.print(f"  - {_plain(_word_example(example))}")
-    table = Table(title=f"{audit.n_images:,} images, {audit.n_sources:,} sources")
+    table = Table(title=f"{_count(audit.n_images, 'image')}, {_count(audit.n_sources, 'source')}")
     table.title_justify = "left"
     table.add_column("Class")
     for column in ("Images", "Sources", "Effective sources", "Median per source", "Largest"):
@@ -355,7 +371,8 @@ def print_evaluation(found: "Evaluation") -> None:
 
     console = _console()
     table = Table(
-        title=f"{found.n_images:,} images of {escape(found.data_name)}, role {escape(found.role)}",
+        title=f"{_count(found.n_images, 'image')} of {escape(found.data_name)},"
+        f" role {escape(found.role)}",
         title_justify="left",
     )
     table.add_column("Figure")
@@ -438,8 +455,8 @@ def print_pack(packed: "Packed") -> None:
     """Say what was packed, and how to train from it."""
     console = _console()
     console.print(
-        f"{packed.images:,} images at {packed.image_size} px in {packed.bytes / 1e6:,.1f} MB:"
-        f" {escape(str(packed.path))}"
+        f"{_count(packed.images, 'image')} at {packed.image_size} px in"
+        f" {packed.bytes / 1e6:,.1f} MB: {escape(str(packed.path))}"
     )
     console.print(f"Next: leukoscope train SPLIT --packs {escape(str(packed.path.parent))}")
 
@@ -477,7 +494,9 @@ def print_predictions(done: "PredictedFiles") -> None:
     """Say how many images were predicted, how fast, and how many could not be read."""
     console = _console()
     rate = done.images / max(done.seconds, 1e-9)
-    console.print(f"{done.images:,} images in {done.seconds:.1f} s ({rate:,.0f} per second).")
+    console.print(
+        f"{_count(done.images, 'image')} in {done.seconds:.1f} s ({rate:,.0f} per second)."
+    )
     if done.errors:
         console.print(f"{done.errors:,} could not be read: see the column `error`.")
     console.print(ADVICE)

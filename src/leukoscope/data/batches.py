@@ -4,7 +4,6 @@ Axes: B batch, C channel, H = W side. The order is a function of (seed, epoch) a
 training run can go on at any step. What this file does not do: no decoding, no augmentation.
 """
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,14 +35,9 @@ def prepare_input(pixels_BHWC: Tensor) -> Tensor:
 
     # OpenCV wants a picture of two dimensions; to a table of levels the shape is nothing.
     flat = pixels_BHWC.contiguous().view(len(pixels_BHWC), -1).numpy()
-    real = cv2.LUT(flat, _list_levels()).reshape(pixels_BHWC.shape)
+    levels = np.arange(256, dtype=np.float32) / 127.5 - 1
+    real = cv2.LUT(flat, levels).reshape(pixels_BHWC.shape)
     return torch.from_numpy(real).permute(0, 3, 1, 2)
-
-
-@functools.cache
-def _list_levels() -> NDArray[np.float32]:
-    levels_11L3 = torch.arange(256, dtype=torch.uint8)[None, None, :, None].expand(1, 1, 256, 3)
-    return np.asarray(normalise(levels_11L3)[0, 0, 0].numpy())
 
 
 @dataclass(frozen=True)

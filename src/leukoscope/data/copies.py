@@ -63,7 +63,7 @@ Mask = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A confirmed pair; the fields are those of `sources.Link`."""
+    """A confirmed pair; the fields are those of `evidence.Link`."""
 
     kind: LinkKind
     inliers: int

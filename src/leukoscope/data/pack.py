@@ -40,17 +40,23 @@ def build_pack(
 ) -> NDArray[np.uint8]:
     """Return the pack of these records, memory-mapped read-only: uint8 `(N, S, S, 3)`.
 
-    An existing pack of the same content is opened, with `verify` after a look at every byte;
-    otherwise it is built on all cores and put in place at once. A build that was killed goes on
-    where it stood. Several processes may ask for the same pack; one builds, the others wait.
+    An existing pack of the same content is opened and nothing is written, so that the folder may
+    be read-only; with `verify`, which needs the lock, after a look at every byte. Otherwise it is
+    built on all cores and put in place at once. A build that was killed goes on where it stood.
+    Several processes may ask for the same pack; one builds, the others wait.
 
     Raises `ImageError` for an image that cannot be read or whose bytes are not those the catalog
     saw, `StorageError` when the disk is full.
     """
-    create_folder(folder)
     shape = (len(records), config.image_size, config.image_size, 3)
     path = find_pack(records, config, folder)
+    if not verify:
+        pixels = _open(path, shape)
+        if pixels is not None:
+            return pixels
+    create_folder(folder)
     with _lock(path):
+        # Another process may have built it by now.
         pixels = _open(path, shape)
         if pixels is not None and (not verify or _is_whole(path)):
             return pixels

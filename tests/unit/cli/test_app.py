@@ -83,8 +83,8 @@ def test_rejected_files_are_told_and_strict_is_an_error(invoke, tmp_path):
     shutil.copy(folder / "MONOCYTE" / "000.png", folder / "MONOCYTE" / "copy.png")
     told = invoke("data", "scan", folder)
     assert told.exit_code == 0
-    assert "1 files were rejected (not_an_image 1)" in told.stdout
-    assert "1 images are byte-identical" in told.stdout
+    assert "1 file was rejected (not_an_image 1)" in told.stdout
+    assert "1 image is byte-identical" in told.stdout
     strict = invoke("data", "scan", folder, "--strict")
     assert strict.exit_code == 3 and "notes.txt" in strict.stderr
     assert (tmp_path / "catalog.csv").is_file()
@@ -105,7 +105,7 @@ def searched(monkeypatch):
         records = tuple(replace(r, source=f"px-{r.sha256[:12]}") for r in catalog.records)
         return SourceFindings(Catalog(records), (), (), {})
 
-    monkeypatch.setattr(pipelines, "find_sources", find)
+    monkeypatch.setattr("leukoscope.pipelines.data.find_sources", find)
 
 
 def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path, searched):
@@ -192,9 +192,9 @@ def test_a_search_tells_of_overlaps_smooth_images_and_refused_links(invoke, caps
     rows = (replace(first, extra=field), replace(second, extra=field))
     render.print_sources(SourceFindings(Catalog(rows), (link,), ("a",), {}), Path("sources.csv"))
     text = capsys.readouterr().out
-    assert "1 fields are shown by several pictures" in text
-    assert "1 images are too smooth" in text
-    assert "1 links between groups lack support" in text
+    assert "1 field is shown by several pictures" in text
+    assert "1 image is too smooth" in text
+    assert "1 link between groups lacks support" in text
 
 
 def test_errors_have_three_parts_and_an_exit_code(invoke):
@@ -218,8 +218,6 @@ def test_markup_in_names_is_shown_as_it_is(invoke, tmp_path):
 
 
 def test_interruption_is_exit_code_130(invoke, monkeypatch):
-    from leukoscope import pipelines
-
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 

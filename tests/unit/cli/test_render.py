@@ -2,15 +2,22 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from leukoscope.cli import render
+from leukoscope.data.audit import audit_catalog
+from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.evidence import Link
+from leukoscope.data.readers import Rejected
+from leukoscope.data.sources import FIELD_COLUMN, SourceFindings
+from leukoscope.data.splits import Split
 from leukoscope.evaluation.intervals import Interval, wilson
 from leukoscope.evaluation.leak_report import EXPLANATION, LeakReport, LeakRow
 from leukoscope.evaluation.report import Leak
-from leukoscope.pipelines import Evaluation
+from leukoscope.pipelines import Evaluation, Packed, PredictedFiles
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "roc_auc")
 HIGH, LOW = Interval(0.994, 0.989, 0.997), Interval(0.811, 0.702, 0.903)
@@ -112,3 +119,80 @@ def test_a_leak_report_begins_with_the_answer(capsys, leaks):
     assert table["Grouped split, its test images"][2] == "0.811 (0.702 to 0.903)"
     assert "- 71 images are left aside." in shown and "leak_report.html" in shown
     assert EXPLANATION in shown and "Research use only" in shown
+
+
+# -- one and several ------------------------------------------------------------------------------
+
+
+def make_catalog(n, n_rejected=0, n_copies=0):
+    """`n` images of different bytes and sources and `n_copies` copies of the first, in one
+    field."""
+    records = [
+        ImageRecord(
+            f"{i}", Path(f"/c/{i}.png"), f"kind {i % 2}", 9, 9, 9, f"{i}", source=f"s{i}",
+            extra={FIELD_COLUMN: "f"},
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    copies = [replace(records[0], id=f"copy {i}") for i in range(n_copies)]
+    rejected = tuple(Rejected(f"/c/{i}.txt", "not_an_image", "") for i in range(n_rejected))
+    return Catalog((*records, *copies), rejected)
+
+
+def test_nouns_and_verbs_agree_with_their_number(capsys):
+    def read():
+        return " ".join(capsys.readouterr().out.split())
+
+    out = Path("x.csv")
+    render.print_catalog(make_catalog(1, n_rejected=1, n_copies=1), out)
+    shown = read()
+    assert "2 images in 1 class " in shown and "1 file was rejected (not_an_image 1)" in shown
+    assert "1 image is byte-identical to another one; splits keep them together." in shown
+    render.print_catalog(make_catalog(3, n_rejected=2, n_copies=2), out)
+    shown = read()
+    assert "5 images in 2 classes " in shown and "2 files were rejected" in shown
+    assert "2 images are byte-identical" in shown
+    render.print_catalog(make_catalog(1), out)
+    assert "1 image in 1 class " in read()
+
+    refused = Link("0", "1", "near", 9, 1.0, 1.0, 0.0, (1, 0, 0, 0, 1, 0), accepted=False)
+    for catalog, links, smooth, sentences in (
+        (
+            make_catalog(1),
+            (refused,),
+            ("0",),
+            (
+                "1 image shows 1 source. 0 images have a copy; 1 stands alone;",
+                "1 field is shown by several pictures",
+                "1 image is too smooth to be compared; of it only identical files are found.",
+                "1 link between groups lacks support and joins nothing; the page shows it.",
+            ),
+        ),
+        (
+            make_catalog(3, n_copies=1),
+            (refused,) * 2,
+            ("0", "1"),
+            (
+                "4 images show 3 sources. 2 images have a copy; 2 stand alone;",
+                "2 images are too smooth to be compared; of these only identical files",
+                "2 links between groups lack support and join nothing; the page shows them.",
+            ),
+        ),
+    ):
+        render.print_sources(SourceFindings(catalog, links, smooth, {}), out)
+        shown = read()
+        for sentence in sentences:
+            assert sentence in shown
+
+    for n, images, sources in ((1, "1 image", "1 source "), (2, "2 images", "2 sources ")):
+        catalog = make_catalog(n)
+        render.print_splits([Split(catalog, ("test",) * n, "kfold", 1)], out)
+        assert f"Fold 0: {n} test image{'s' * (n > 1)} " in read()
+        render.print_data_audit(audit_catalog(catalog, name="x"), as_json=False)
+        assert f"{images}, {sources}" in read()
+        render.print_evaluation(make_evaluation(n_images=n, leak=None, verdict="disjoint"))
+        assert f"{images} of cells, role test" in read()
+        render.print_pack(Packed(Path("p/x.npy"), n, 32, 1000))
+        assert f"{images} at 32 px" in read()
+        render.print_predictions(PredictedFiles(out, n, 0, 0.5))
+        assert f"{images} in 0.5 s ({2 * n} per second)." in read()

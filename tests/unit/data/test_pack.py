@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import os
 import signal
@@ -84,6 +85,38 @@ def test_an_existing_pack_is_opened_without_a_look_at_the_images(tmp_path, recor
     again = build_pack(records, CONFIG, tmp_path / "pack", lambda *_: pytest.fail("decoded again"))
     assert (again == first).all()
     assert not again.flags.writeable
+
+
+def test_a_pack_in_a_folder_without_write_permission_is_opened(tmp_path, records, monkeypatch):
+    folder = tmp_path / "pack"
+    first = np.array(build_pack(records, CONFIG, folder))
+    for lock in folder.glob(".*.lock"):
+        lock.unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    folder.chmod(0o555)
+    try:
+        # The superuser may write all the same: whoever runs this, nobody may even try.
+        for name in ("_lock", "create_folder", "write_json"):
+            monkeypatch.setattr(pack, name, lambda *_: pytest.fail("about to write"))
+        assert (build_pack(records, CONFIG, folder) == first).all()
+    finally:
+        folder.chmod(0o755)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_who_waits_for_another_build_opens_what_it_built(tmp_path, records, monkeypatch):
+    folder, real = tmp_path / "pack", pack._lock
+
+    @contextlib.contextmanager
+    def wait(path):
+        monkeypatch.setattr(pack, "_lock", real)
+        build_pack(records, CONFIG, folder)
+        with real(path):
+            yield
+
+    monkeypatch.setattr(pack, "_lock", wait)
+    pixels = build_pack(records, CONFIG, folder, lambda *_: pytest.fail("decoded again"))
+    assert (pixels[0] == load_pixels(records[0].path, 32)).all()
 
 
 def test_other_content_is_another_pack(tmp_path, records):

@@ -10,12 +10,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import ndimage
+from tests.unit.evaluation.conftest import paint
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.evidence import Link
 from leukoscope.data.sources import SourceFindings
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.evaluation import pairs
 from leukoscope.evaluation import source_page as room
 from leukoscope.evaluation.pages import DISCLAIMER
 
@@ -62,34 +63,6 @@ class Page(HTMLParser):
         return self.text[first : self.text.index(end, first)]
 
 
-def paint(seed, size=(48, 48)):
-    """A smooth coloured picture without symmetry: uint8 (H, W, 3)."""
-    rng = np.random.default_rng(seed)
-    rough_HWC = rng.normal(size=(size[1], size[0], 3))
-    smooth_HWC = ndimage.gaussian_filter(rough_HWC, (4, 4, 0))
-    low, high = smooth_HWC.min(), smooth_HWC.max()
-    return np.rint(40 + 180 * (smooth_HWC - low) / (high - low)).astype(np.uint8)
-
-
-def warp(pixels_HWC, matrix, size):
-    """Apply a map by another library: scipy counts rows first, whole numbers at pixel centres."""
-    a, b, c, d, e, f = room.invert(matrix)
-    return np.stack(
-        [
-            ndimage.affine_transform(
-                pixels_HWC[..., k].astype(float),
-                [[e, d], [b, a]],
-                [f, c],
-                output_shape=size[::-1],
-                order=1,
-                mode="nearest",
-            )
-            for k in range(3)
-        ],
-        axis=-1,
-    ).astype(np.uint8)
-
-
 class Album:
     """Records and links made by hand, of real files."""
 
@@ -111,7 +84,7 @@ class Album:
     def link(self, one, other, matrix=TURN, agreement=0.9, inliers=50, **changes):
         """`matrix` maps `one` to `other`, in whatever order their hashes are."""
         if one.sha256 > other.sha256:
-            one, other, matrix = other, one, room.invert(matrix)
+            one, other, matrix = other, one, pairs.invert(matrix)
         link = Link(one.sha256, other.sha256, "geometric", inliers, 0.8, agreement, 0.0, matrix)
         self.links.append(replace(link, **changes))
         return self.links[-1]
@@ -200,9 +173,9 @@ def test_reference_has_most_links_and_members_tell_their_map_and_evidence(album)
     album.link(hub, near, TURN, agreement=0.913, inliers=77, overlap_frac=0.6)
     album.link(near, far, TURN, agreement=0.8, inliers=31)
     album.link(hub, album.add("third", "px-a"), (1.0, 0.0, 10.0, 0.0, 1.0, -5.0))
-    album.link(hub, album.add("fourth", "px-a"), room.IDENTITY)
+    album.link(hub, album.add("fourth", "px-a"), pairs.IDENTITY)
     page = album.render()
-    text = page.section("Groups that hang", "All groups").replace(room.NBSP, " ")
+    text = page.section("Groups that hang", "All groups").replace(pairs.NBSP, " ")
     # The weakest link's two ends come right behind the reference.
     assert page.names[0] == "hub" and set(page.names[1:3]) == {"near", "far"}
     assert "hub Eosinophil reference" in text
@@ -230,7 +203,7 @@ def test_weakest_link_is_one_that_the_group_needs(album):
     album.link(a, b, agreement=0.95)
     album.link(b, c, agreement=0.85)
     album.link(a, c, agreement=0.61)
-    text = album.render().text.replace(room.NBSP, " ")
+    text = album.render().text.replace(pairs.NBSP, " ")
     assert "1 group, the largest first." in text
     assert "3 images; Eosinophil 3; weakest link: agreement 85 %, 50 inliers" in text
 
@@ -250,7 +223,7 @@ def test_inliers_tell_links_of_like_agreement_apart(album):
     a, b, c = (album.add(name, "px-a") for name in "abc")
     album.link(a, b, agreement=0.99, inliers=20)
     album.link(b, c, agreement=0.96, inliers=90)
-    assert "agreement 99 %, 20 inliers" in album.render().text.replace(room.NBSP, " ")
+    assert "agreement 99 %, 20 inliers" in album.render().text.replace(pairs.NBSP, " ")
 
 
 def test_path_takes_the_fewest_links_and_then_the_strongest():
@@ -364,7 +337,7 @@ def test_refused_links_are_pairs_of_groups_the_strongest_first(album):
     for record in album.records[2:4]:
         album.link(album.records[1], record, accepted=False, agreement=0.65)
     page = album.render()
-    text = page.section("Links that were refused", "Groups that hang").replace(room.NBSP, " ")
+    text = page.section("Links that were refused", "Groups that hang").replace(pairs.NBSP, " ")
     strong, weak = text.index("agreement 80 %"), text.index("9 inliers, overlap 80 %, agreement 70")
     assert strong < weak and "agreement 65" not in text
     assert "The strongest of 3 such links between these two sources." in text
@@ -391,7 +364,7 @@ def test_overlaps_are_pairs_the_weakest_first(album):
     album.link(a, b, (1.0, 0.0, 20.0, 0.0, 1.0, 0.0), kind="overlap", agreement=0.9)
     album.link(b, c, kind="overlap", agreement=0.7, contradiction_frac=0.031, inliers=1)
     page = album.render()
-    text = page.section("Pictures that overlap", "The words").replace(room.NBSP, " ")
+    text = page.section("Pictures that overlap", "The words").replace(pairs.NBSP, " ")
     assert "1 inlier, overlap 80 %, agreement 70 %, contradiction 3 %" in text
     assert text.index("agreement 70 %") < text.index("agreement 90 %")
     assert re.search("moved 20 px (right|left)", text)
@@ -402,70 +375,6 @@ def test_overlaps_are_pairs_the_weakest_first(album):
 # -- pixels ---------------------------------------------------------------------------------------
 
 
-def make_map(turn_deg, scale, size, other, mirrored=False, shear=0.0):
-    turn = math.radians(turn_deg)
-    a, b = scale * math.cos(turn), -scale * math.sin(turn) + shear
-    d, e = scale * math.sin(turn), scale * math.cos(turn)
-    if mirrored:
-        a, d = -a, -d
-    x, y = (size[0] - 1) / 2, (size[1] - 1) / 2
-    return (
-        a,
-        b,
-        (other[0] - 1) / 2 - a * x - b * y + 3.0,
-        d,
-        e,
-        (other[1] - 1) / 2 - d * x - e * y - 2.0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("turn_deg", "scale", "mirrored", "shear"),
-    [
-        (0, 1, False, 0),
-        (90, 1, False, 0),
-        (33, 1.1, True, 0),
-        (-120, 0.8, False, 0.15),
-        (180, 2, True, 0),
-    ],
-)
-@pytest.mark.parametrize("thumbnail_px", [160, 80])
-def test_moving_a_copy_back_gives_the_reference(turn_deg, scale, mirrored, shear, thumbnail_px):
-    size = (160, 120)
-    other = (round(160 * scale), round(120 * scale))
-    reference_HWC = paint(1, size)
-    matrix = make_map(turn_deg, scale, size, other, mirrored, shear)
-    copy = Image.fromarray(warp(reference_HWC, matrix, other))
-
-    def differ(found):
-        back_HWC = np.asarray(room.move_back(copy, found, size, thumbnail_px), float)
-        wanted = room.draw_thumbnail(Image.fromarray(reference_HWC), thumbnail_px)
-        inside_HW = np.abs(back_HWC - room.EMPTY_COLOUR).max(axis=2) > 0
-        # The seam is out: there, the copy repeats its border.
-        inside_HW = ndimage.binary_erosion(inside_HW, iterations=3)
-        assert inside_HW.mean() > 0.3
-        return np.abs(back_HWC - np.asarray(wanted, float))[inside_HW].mean()
-
-    assert differ(matrix) < 1
-    # One pixel shows: a slip between pixel centres and corners would be found.
-    a, b, c, d, e, f = matrix
-    assert differ((a, b, c + 1, d, e, f + 1)) > 2 * differ(matrix)
-
-
-def test_nothing_moved_is_the_thumbnail_itself():
-    image = Image.fromarray(paint(2, (90, 70)))
-    for px in (30, 90, 120):
-        moved = np.asarray(room.move_back(image, room.IDENTITY, image.size, px), float)
-        difference = np.abs(moved - np.asarray(room.draw_thumbnail(image, px), float))
-        assert difference.max() <= 4 and difference.mean() < 0.7
-
-
-def test_grey_where_the_member_shows_nothing():
-    image = Image.new("RGB", (64, 64), (250, 0, 0))
-    moved = np.asarray(room.move_back(image, (1, 0, -16, 0, 1, 0), (64, 64), 64))
-    assert (moved[:, :16] == room.EMPTY_COLOUR).all() and (moved[:, 16:] == (250, 0, 0)).all()
-
-
 def test_page_shows_the_member_as_the_reference(album):
     pixels_HWC = paint(7, (120, 120))
     one = album.add("one", "px-a", pixels=pixels_HWC)
@@ -473,7 +382,7 @@ def test_page_shows_the_member_as_the_reference(album):
     half = Image.fromarray(pixels_HWC).resize((60, 60), Image.Resampling.BOX)
     small = album.add("small", "px-a", pixels=np.asarray(half))
     # np.rot90(..., -1) turns clockwise: x' = H - 1 - y, y' = x.
-    album.link(turned, one, room.invert((0.0, -1.0, 119.0, 1.0, 0.0, 0.0)))
+    album.link(turned, one, pairs.invert((0.0, -1.0, 119.0, 1.0, 0.0, 0.0)))
     album.link(one, small, (0.5, 0.0, -0.25, 0.0, 0.5, -0.25))
     page = album.render()
     assert page.names[0] == "one"
@@ -486,7 +395,7 @@ def test_page_shows_the_member_as_the_reference(album):
         assert alts[i - 1].startswith(alts[i].split()[0])
     as_stored = alts.index("turned, Eosinophil")
     assert np.abs(shown[as_stored] - shown[0]).mean() > 10
-    text = page.text.replace(room.NBSP, " ")
+    text = page.text.replace(pairs.NBSP, " ")
     assert "turned Eosinophil turned 90°" in text and "small Eosinophil scaled 0.50" in text
 
 
@@ -499,7 +408,7 @@ def read_uri(uri):
 def test_thumbnails_keep_the_shape(album):
     for k in range(2):
         album.add(f"wide/{k}", "px-a", pixels=paint(k, (96, 24)))
-    album.link(*album.records, matrix=room.IDENTITY)
+    album.link(*album.records, matrix=pairs.IDENTITY)
     page = album.render(thumbnail_px=64)
     assert {read_uri(a["src"]).shape for a in page.images} == {(16, 64, 3)}
 
@@ -541,48 +450,14 @@ def album_text_without_problem(album, record):
 # -- words ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("matrix", "words"),
-    [
-        (room.IDENTITY, "same place"),
-        ((1, 0, 1.9, 0, 1, -1.9), "same place"),
-        ((1, 0, -30, 0, 1, 0), "moved 30 px left"),
-        ((1, 0, 0, 0, 1, 12), "moved 12 px down"),
-        ((-1, 0, 99, 0, 1, -4), "mirrored, turned 180°, moved 4 px up"),
-        ((0, -1, 99, 1, 0, 0), "turned 90°"),
-        ((0.5, 0, -0.25, 0, 0.5, -0.25), "scaled 0.50, moved 25 px left and 25 px up"),
-    ],
-)
-def test_maps_are_worded(matrix, words):
-    found = room.describe_map(matrix, (100, 100), (100, 100))
-    assert found.replace(room.NBSP, " ") == words
-    assert " px" not in found  # the number and its unit stay on one line
-
-
 def test_shares_are_exact_at_the_ends():
-    found = [room._percent(x).replace(room.NBSP, " ") for x in (0, 0.001, 0.914, 0.9999, 1)]
+    found = [room._percent(x).replace(pairs.NBSP, " ") for x in (0, 0.001, 0.914, 0.9999, 1)]
     assert found == ["0 %", "1 %", "91 %", "99 %", "100 %"]
 
 
 def test_names_are_joined():
     assert room._join(["A"]) == "A"
     assert room._join(["A", "B", "C"]) == "A, B and C"
-
-
-def test_maps_compose_and_invert():
-    outer, inner = (0.8, -0.6, 5, 0.7, 0.9, -3), (1.1, 0.2, -7, 0.1, -0.9, 40)
-    x, y = 12.0, -5.0
-
-    def apply(m, point):
-        return (
-            m[0] * point[0] + m[1] * point[1] + m[2],
-            m[3] * point[0] + m[4] * point[1] + m[5],
-        )
-
-    assert apply(room.compose(outer, inner), (x, y)) == pytest.approx(
-        apply(outer, apply(inner, (x, y)))
-    )
-    assert apply(room.invert(outer), apply(outer, (x, y))) == pytest.approx((x, y))
 
 
 # -- the page as a whole --------------------------------------------------------------------------
@@ -701,7 +576,7 @@ def test_page_of_large_groups_stays_small(album, monkeypatch):
     grain = np.random.default_rng(0).normal(0, 6, (240, 320, 3))
     noisy_HWC = np.clip(paint(0, (320, 240)) + grain, 0, 255).astype(np.uint8)
     # Groups as large as those of dataset2-master; one file's pixels stand for all.
-    monkeypatch.setattr(room, "_load_picture", lambda record: Image.fromarray(noisy_HWC))
+    monkeypatch.setattr(room, "load_picture", lambda record: Image.fromarray(noisy_HWC))
     record = album.add("x", "px", pixels=noisy_HWC)
     for group in range(24):
         made = [

@@ -1,0 +1,63 @@
+"""The use cases, one function each: configuration in, record out. The Python API.
+
+    catalog = scan_images("cells/")                    # folder or table -> catalog
+    split = split_catalog(catalog)                     # catalog -> roles, with an audit
+    run = train_run(split, load_recipe("quick"), "runs/a")
+    evaluation = evaluate_run("runs/a")
+    evaluation.report                                  # the HTML file
+    evaluation.intervals["accuracy"]                   # value, low, high
+
+What these files do not do: they print nothing (that is `cli.render`) and compute nothing
+themselves.
+"""
+
+from leukoscope.pipelines.data import (
+    audit_data,
+    check_nothing_rejected,
+    load_split_or_images,
+    scan_images,
+    split_catalog,
+    split_kfold,
+    trace_sources,
+)
+from leukoscope.pipelines.demo import run_demo
+from leukoscope.pipelines.deploy import (
+    PredictedFiles,
+    check_nothing_unreadable,
+    export_run,
+    predict_images,
+)
+from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
+from leukoscope.pipelines.leak import report_leak
+from leukoscope.pipelines.progress import Progress
+from leukoscope.pipelines.runs import (
+    Packed,
+    TrainedRun,
+    pack_images,
+    score_records,
+    train_run,
+)
+
+__all__ = [
+    "Evaluation",
+    "Packed",
+    "PredictedFiles",
+    "Progress",
+    "TrainedRun",
+    "audit_data",
+    "check_nothing_rejected",
+    "check_nothing_unreadable",
+    "evaluate_run",
+    "export_run",
+    "load_split_or_images",
+    "pack_images",
+    "predict_images",
+    "report_leak",
+    "run_demo",
+    "scan_images",
+    "score_records",
+    "split_catalog",
+    "split_kfold",
+    "trace_sources",
+    "train_run",
+]

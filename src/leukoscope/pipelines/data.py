@@ -1,0 +1,254 @@
+"""From images on disk to a split, and the audit of either.
+
+What this file does not do: it trains nothing, and finds no copies itself (`data.sources`).
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from leukoscope.data.catalog import (
+    Catalog,
+    ImageRecord,
+    build_catalog,
+    load_catalog,
+    save_catalog,
+    save_rejected,
+)
+from leukoscope.data.readers import WRAPPER_NAMES, Rejected
+from leukoscope.data.sources import SourceFindings, find_sources, save_sources, sources_known
+from leukoscope.data.splits import (
+    Protocol,
+    Split,
+    build_kfold,
+    build_split,
+    load_split,
+    save_split,
+)
+from leukoscope.errors import CatalogError, SplitError
+from leukoscope.pipelines.extras import require_report_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.runfolder import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukoscope.data.audit import DataAudit
+
+# -- images -> catalog -> split -----------------------------------------------------------------
+
+
+def scan_images(
+    path: str | Path, out: str | Path | None = None, *, progress: Progress = silent
+) -> Catalog:
+    """Build the catalog of a folder, a table or an annotated set, and write it if `out` is given.
+
+    Beside `out` a `rejected.csv` says which files stayed out and why; it is written even when it
+    is empty, so that its absence means nothing.
+    """
+    catalog = build_catalog(Path(path), on_progress=lambda d, t: progress("Reading images", d, t))
+    if out is not None:
+        save_catalog(catalog, Path(out))
+        save_rejected(catalog, Path(out).with_name("rejected.csv"))
+    return catalog
+
+
+def trace_sources(
+    catalog: Catalog,
+    out: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    progress: Progress = silent,
+) -> SourceFindings:
+    """Find the copies in the pixels, and write table, links, summary and page if `out` is given.
+
+    The table is the catalog with a source in every row: a split by `grouped` then keeps copies
+    together. Beside it lie `<stem>.links.csv`, `<stem>.json` and `<stem>.html`, the evidence for
+    a person to judge. Without `cache`, the file of `find_default_cache` is used.
+
+    Raises what `find_sources` raises.
+    """
+    from leukoscope.data.fingerprint_cache import find_default_cache
+
+    found = find_sources(
+        catalog, cache=Path(cache) if cache else find_default_cache(), on_progress=progress
+    )
+    if out is not None:
+        save_findings(found, Path(out), progress)
+    return found
+
+
+def check_nothing_rejected(catalog: Catalog) -> None:
+    """Raise `CatalogError` if any file was rejected (the option `--strict`)."""
+    if catalog.rejected:
+        first = "; ".join(f"{r.path} ({r.reason})" for r in catalog.rejected[:3])
+        raise CatalogError(
+            "with --strict every file must be usable",
+            f"{len(catalog.rejected):,} rejected, first: {first}",
+            "repair or remove them, or scan without --strict",
+        )
+
+
+def save_findings(found: SourceFindings, path: Path, progress: Progress) -> None:
+    """Write table, links, summary and page of what was found, side by side."""
+    from leukoscope.evaluation.source_page import render_source_page
+
+    progress("Writing the page", 0, 1)
+    save_sources(found, path)
+    write_text(path.with_suffix(".html"), render_source_page(found))
+    progress("Writing the page", 1, 1)
+
+
+def split_catalog(
+    catalog: Catalog,
+    protocol: Protocol | Literal["auto"] = "auto",
+    out: str | Path | None = None,
+    *,
+    seed: int = 42,
+) -> Split:
+    """Give every image a role, and write split and audit if `out` is given.
+
+    `auto` takes `given` where the data itself names a test part, else `grouped`.
+    """
+    if protocol == "kfold":
+        raise SplitError(
+            "one split is asked for", "protocol kfold, which makes several", "use `split_kfold`"
+        )
+    if protocol == "auto":
+        named = {record.split for record in catalog.records}
+        protocol = "given" if "test" in named and "" not in named else "grouped"
+    split = build_split(catalog, protocol, seed=seed)
+    if out is not None:
+        save_split(split, Path(out))
+    return split
+
+
+def split_kfold(
+    catalog: Catalog, out: str | Path | None = None, *, folds: int = 5, seed: int = 42
+) -> tuple[Split, ...]:
+    """Make one split per fold, and write them as `<stem>.fold0.csv` ... if `out` is given."""
+    splits = build_kfold(catalog, folds, seed=seed)
+    if out is not None:
+        for number, split in enumerate(splits):
+            path = Path(out)
+            save_split(split, path.with_name(f"{path.stem}.fold{number}{path.suffix}"))
+    return splits
+
+
+def load_split_or_images(path: str | Path, *, seed: int = 42, progress: Progress = silent) -> Split:
+    """Return the split in a CSV; or scan and split a folder, a catalog or any other table."""
+    table = load_table(Path(path))
+    if isinstance(table, Split):
+        return table
+    return split_catalog(table or scan_images(path, progress=progress), seed=seed)
+
+
+def load_table(path: Path) -> Split | Catalog | None:
+    """Load what a CSV of our own holds, told by its header; None for anything else."""
+    header = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            header = file.readline(65536)
+    columns = set(header.decode("utf-8-sig", "replace").strip().split(","))
+    if {"id", "sha256", "role"} <= columns:
+        return load_split(path)
+    return load_catalog(path) if {"id", "sha256"} <= columns else None
+
+
+def used_rows(split: Split) -> tuple[list[ImageRecord], "NDArray[np.str_]"]:
+    """The records that have a role, and their roles; rows left aside drop out."""
+    import numpy as np
+
+    used = [(r, role) for r, role in zip(split.catalog.records, split.roles, strict=True) if role]
+    return [record for record, _ in used], np.array([role for _, role in used])
+
+
+def name_data(split: Split) -> str:
+    """Name a data set by the folder that its images share."""
+    common = Path(os.path.commonpath([record.path.parent for record in split.catalog.records]))
+    named = [part for part in common.parts if part.casefold() not in WRAPPER_NAMES]
+    return named[-1] if len(named) > 1 else "images"
+
+
+# -- audit ----------------------------------------------------------------------------------------
+
+
+def audit_data(
+    data: str | Path,
+    *,
+    split: str | Path | None = None,
+    against: str | Path | None = None,
+    html: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: Progress = silent,
+) -> "DataAudit":
+    """Audit a catalog, a table with sources, a split, a folder or any other table.
+
+    Roles are those of `split`, else the data's own if it is a split. Sources that are not known
+    are found in the pixels first. `against` is other data of any of these kinds: both are then
+    searched together for what they share. With `html` the page is written too. `cache` is that of
+    `trace_sources`.
+
+    Raises `SplitError` where split and data hold different images, and what `trace_sources` does.
+    """
+    from leukoscope.data.audit import audit_against, audit_catalog, join_catalogs, join_roles
+
+    if html is not None:
+        require_report_extra()
+    catalog, roles = _open_images(Path(data), progress)
+    if split is not None:
+        roles = load_split(Path(split))
+    # Whatever is wrong with the tables is told before minutes of work.
+    if roles is not None:
+        join_roles(roles, catalog)
+    rejected = _load_rejected(Path(data), catalog)
+    theirs = _open_images(Path(against), progress)[0] if against is not None else None
+    if not sources_known(catalog):
+        catalog = trace_sources(catalog, cache=cache, progress=progress).catalog
+    shared = None
+    if theirs is not None:
+        union = trace_sources(join_catalogs(catalog, theirs), cache=cache, progress=progress)
+        shared = audit_against(union.catalog, name=str(data), other=str(against))
+    audit = audit_catalog(catalog, split=roles, rejected=rejected, against=shared, name=str(data))
+    if html is not None:
+        from leukoscope.evaluation.audit_page import render_audit
+
+        progress("Writing the page", 0, 1)
+        write_text(Path(html), render_audit(audit))
+        progress("Writing the page", 1, 1)
+    return audit
+
+
+def _open_images(path: Path, progress: Progress) -> tuple[Catalog, Split | None]:
+    """The catalog of a table, split or folder, and the split if it is one."""
+    table = load_table(path)
+    if isinstance(table, Split):
+        return table.catalog, table
+    return table or scan_images(path, progress=progress), None
+
+
+def _load_rejected(table: Path, catalog: Catalog) -> tuple[Rejected, ...]:
+    """What the scan of these images refused, as far as the file beside the table tells.
+
+    Another scan into the same folder may have written that file: what lies in other folders, or
+    in the catalog as a whole image, does not count.
+    """
+    import csv
+
+    path = table.with_name("rejected.csv")
+    if not (table.is_file() and path.is_file()):
+        return ()
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        entries = [Rejected(row["path"], row["reason"], row["detail"]) for row in rows]  # type: ignore[arg-type]
+    except (OSError, csv.Error, KeyError) as error:
+        raise CatalogError(
+            f"{path} must be a table with the columns path, reason and detail",
+            str(error),
+            "scan again, or remove the file",
+        ) from error
+    home = os.path.commonpath([record.path.parent for record in catalog.records])
+    used = {str(record.path) for record in catalog.records if record.box is None}
+    return tuple(e for e in entries if Path(e.path).is_relative_to(home) and e.path not in used)

@@ -1,0 +1,51 @@
+"""The main job, from images to a report, in one call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leukoscope.config import load_recipe
+from leukoscope.data.sources import sources_known
+from leukoscope.pipelines.data import scan_images, split_catalog, trace_sources
+from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.pipelines.runs import train_run
+
+if TYPE_CHECKING:
+    from leukoscope.training.loop import TrainingReporter
+
+
+def run_demo(
+    data: str | Path | None,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+    reporter: "TrainingReporter | None" = None,
+) -> Evaluation:
+    """Do the main job once: catalog, sources, split, train with `quick`, evaluate, report.
+
+    Sources that the data do not name are found in the pixels, so that no copy crosses the split.
+    Without `data`, cells are painted into `out/painted`, with known sources. A run that was
+    interrupted goes on.
+    """
+    out = Path(out)
+    settings = list(overrides)
+    if data is None:
+        from leukoscope.data.painted import save_painted
+
+        data = save_painted(
+            out / "painted", on_progress=lambda d, t: progress("Painting cells", d, t)
+        )
+        settings = [*DEMO_SETTINGS, *settings]
+    catalog = scan_images(data, out / "catalog.csv", progress=progress)
+    if not sources_known(catalog):
+        catalog = trace_sources(catalog, out / "sources.csv", progress=progress).catalog
+    split = split_catalog(catalog, out=out / "split.csv")
+    recipe = load_recipe("quick", settings)
+    train_run(split, recipe, out / "run", resume=True, progress=progress, reporter=reporter)
+    return evaluate_run(out / "run", progress=progress)
+
+
+DEMO_SETTINGS = ("input.image_size=96", "train.epochs=30")
+"""Painted cells are few and small: smaller input, more epochs."""

@@ -1,0 +1,151 @@
+"""From a trained run to a bundle, and from a bundle to predictions.
+
+What this file does not do: it builds no graph and runs none (`leukoscope.deploy`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leukoscope.data.splits import load_split
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.pipelines.data import used_rows
+from leukoscope.pipelines.extras import require_train_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.pipelines.runs import find_packs
+from leukoscope.runfolder import RunFolder, collect_provenance, hash_file, read_json
+
+if TYPE_CHECKING:
+    from leukoscope.deploy.bundle import Bundle, VariantName
+    from leukoscope.deploy.predictor import Engine
+
+
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    *,
+    variants: "Sequence[VariantName]" = ("fp32", "fp16", "int8"),
+    default: "VariantName | None" = None,
+    progress: Progress = silent,
+) -> "Bundle":
+    """Write a trained run as a bundle that predicts without PyTorch, and return it, opened.
+
+    Every variant is run over a reference set (images that did not train the network) and compared
+    with the network in float32 PyTorch; the figures go into the bundle. The int8 variant takes its
+    ranges from other images, of the role `calib`, or of `val` where there is none. Nothing is
+    written unless every variant passes.
+
+    Raises `MissingStepError` before training has ended, `ParityError` when a variant departs too
+    far, `BundleError` when `out` holds something else, `DataError` where nothing is left to check
+    it on, `MissingExtraError` without the extra `export`.
+    """
+    require_train_extra()
+    import torch
+
+    from leukoscope.data.pack import build_pack
+    from leukoscope.deploy import export
+    from leukoscope.deploy.bundle import BundleInfo, check_target, load_bundle, save_bundle
+    from leukoscope.training.scoring import score_rows
+    from leukoscope.training.trained import load_trained
+
+    folder, target = RunFolder(Path(run)), Path(out)
+    wanted = list(dict.fromkeys(variants))
+    if not wanted or (default or wanted[0]) not in wanted:
+        raise ConfigError(
+            "the default variant must be one of the exported ones",
+            f"default {default}, variants {', '.join(wanted) or 'none'}",
+            "add it to --variants",
+        )
+    check_target(target)
+    trained = load_trained(folder, torch.device("cpu"))
+    records, roles = used_rows(load_split(folder.require(folder.split, "leukoscope train")))
+    fit_role, fit_rows, rows = export.choose_rows(roles)
+    pack = build_pack(
+        records, trained.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
+    )
+    logits_NK, _ = score_rows(
+        trained.network,
+        pack,
+        rows,
+        on_progress=lambda d, t: progress("Reference in float32 PyTorch", d, t),
+    )
+    reference = export.Reference(
+        pack[rows], tuple(records[i].id for i in rows), logits_NK, trained.classes
+    )
+    graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
+    infos = export.prove_variants(graphs, reference, progress)
+    used = ", ".join(f"{n} {role}" for role, n in sorted(Counter(roles[rows].tolist()).items()))
+    info = BundleInfo(
+        network=trained.network.spec.name,
+        classes=trained.classes,
+        preprocessing=trained.input,
+        preprocessing_text=export.PREPROCESSING_TEXT,
+        opset=export.OPSET,
+        default=default or wanted[0],
+        variants=infos,
+        reference_set=f"{len(rows):,} images that did not train the network ({used})"
+        + (f"; int8 ranges from {len(fit_rows)} others of {fit_role}" if "int8" in wanted else ""),
+        provenance={
+            "exported": collect_provenance(),
+            "trained": read_json(folder.provenance) if folder.provenance.is_file() else {},
+            "recipe": read_json(folder.recipe) if folder.recipe.is_file() else {},
+            "weights_sha256": hash_file(folder.weights),
+        },
+    )
+    save_bundle(info, graphs, target)
+    return load_bundle(target)
+
+
+@dataclass(frozen=True)
+class PredictedFiles:
+    """What `predict_images` did: how many images, how many of them could not be read."""
+
+    out: Path
+    images: int
+    errors: int
+    seconds: float
+
+
+def predict_images(
+    bundle: str | Path,
+    images: "Sequence[str | Path]",
+    out: str | Path,
+    *,
+    variant: "VariantName | None" = None,
+    engine: "Engine" = "onnxruntime",
+    progress: Progress = silent,
+) -> PredictedFiles:
+    """Predict files, folders and patterns, and write a table (CSV, Parquet or JSON lines).
+
+    One row per image in the order given; an image that cannot be read is a row with an error.
+
+    Raises `BundleError` for a bundle that cannot be used, `DataError` where there is no image,
+    `ConfigError` for another ending of `out`, `StorageError` when the disk is full.
+    """
+    import time
+
+    from leukoscope.deploy.files import list_images
+    from leukoscope.deploy.predictor import Predictor
+    from leukoscope.deploy.tables import check_table_path, save_predictions
+
+    start = time.perf_counter()
+    check_table_path(Path(out))
+    paths = list_images(images)
+    predictor = Predictor(bundle, variant=variant, engine=engine)
+    rows = predictor.predict_files(
+        paths, on_progress=lambda done: progress("Predicting", done, len(paths))
+    )
+    n, errors = save_predictions(rows, predictor.classes, Path(out))
+    return PredictedFiles(Path(out), n, errors, time.perf_counter() - start)
+
+
+def check_nothing_unreadable(done: PredictedFiles) -> None:
+    """Raise `DataError` if an image could not be read; the table is complete all the same."""
+    if done.errors:
+        raise DataError(
+            "with --strict every image must be readable",
+            f"{done.errors:,} of {done.images:,} images with an error",
+            f"look at the column `error` of {done.out}",
+        )

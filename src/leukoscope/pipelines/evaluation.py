@@ -1,0 +1,466 @@
+"""From a trained run to an evaluation and its report, on its own images or on others.
+
+What this file does not do: it computes no figure and draws none (`leukoscope.evaluation`).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leukoscope.config import Recipe, parse_recipe
+from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.sources import SOURCE_PREFIX, group_sources, sources_known
+from leukoscope.data.splits import Split, audit_split, load_split
+from leukoscope.errors import DataError
+from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
+from leukoscope.pipelines.extras import require_train_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.pipelines.runs import find_packs, score_records
+from leukoscope.runfolder import RunFolder, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukoscope.data.batches import Pixels
+    from leukoscope.evaluation.intervals import Interval
+    from leukoscope.evaluation.report import Comparison, Leak, ReportContent, Verdict
+    from leukoscope.evaluation.results import Study
+    from leukoscope.scores import ScoreTable
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found. `floors` are accuracies; `sentences` word the verdict.
+
+    Where the verdict is `leaking`, `intervals` and `floors` count images with a copy in training;
+    `leak` says how many these are, and what is left without them.
+    """
+
+    folder: Path
+    report: Path
+    data_name: str
+    role: str
+    n_images: int
+    n_sources: int
+    source_known: bool
+    intervals: "dict[str, Interval]"
+    floors: "dict[str, Interval]"
+    verdict: "Verdict"
+    sentences: tuple[str, ...]
+    leak: "Leak | None"
+
+    @property
+    def source_disjoint(self) -> "Interval | None":
+        """Accuracy on the images of which no copy lies in training, as far as copies are known;
+        None where these are too few, or where it is not known at all which images are copies."""
+        if self.leak is not None:
+            return self.leak.accuracy
+        return self.intervals["accuracy"] if self.verdict == "disjoint" else None
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    role: str = "test",
+    name: str | None = None,
+    replicates: int = 1000,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Measure a trained run on one role of its own split, or on other data, and write a report.
+
+    Its own role is read from the score table, without a network; the files go into the run folder
+    for the role `test` and into `evaluations/<role>` for others. Other data are scanned, scored,
+    and checked against the training images by bytes, sources and fields; their files go into
+    `evaluations/<name>`. Of other data with roles or named parts, those of `role` count; of data
+    without any, all images.
+
+    Where images have a copy in training, no accuracy stands alone: the figures of all images are
+    marked as leaked, and those of the images without a copy stand beside them.
+
+    Raises `MissingStepError` before training has ended, `DataError` for an empty role.
+    """
+    require_train_extra()
+    other = None
+    if data is not None:
+        records, warnings = select_other(Path(data), role, progress)
+        other = OtherData(Path(data).name, name or safe_name(Path(data)), records, warnings)
+    return evaluate_folder(RunFolder(Path(run)), other, role, replicates, progress)
+
+
+def evaluate_folder(
+    folder: RunFolder,
+    other: "OtherData | None",
+    role: str,
+    replicates: int,
+    progress: Progress,
+) -> Evaluation:
+    """Do what `evaluate_run` does, on other data that were read already; None means its own."""
+    import numpy as np
+
+    from leukoscope.data.batches import shrink_pack
+    from leukoscope.data.pack import build_pack
+    from leukoscope.evaluation.baselines import compute_floors
+    from leukoscope.evaluation.results import write_evaluation
+
+    folder.require(folder.model, "leukoscope train")
+    recipe = parse_recipe(
+        _without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
+    )
+    home = load_split(folder.require(folder.split, "leukoscope train"))
+    records, roles = used_rows(home)
+    pack = build_pack(
+        records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
+    )
+    if other is None:
+        subject = _own_subject(folder, home, role, pack)
+    else:
+        subject = _other_subject(folder, home, other, role, recipe, progress)
+    labels = {label: k for k, label in enumerate(subject.table.classes)}
+    train_rows = np.flatnonzero(roles == "train")
+    known = np.flatnonzero(subject.table.labels_N >= 0)
+    floor_px = min(recipe.input.image_size, FLOOR_PX)
+    progress("Fitting floors", 0, 1)
+    floors = (
+        compute_floors(
+            shrink_pack(pack, train_rows, floor_px),
+            np.array([labels[records[row].label] for row in train_rows], dtype=np.int64),
+            shrink_pack(subject.pack_NHWC, subject.rows[known], floor_px),
+            subject.table.labels_N[known],
+            subject.table.classes,
+            [subject.table.sources[row] for row in known],
+            seed=recipe.train.seed,
+        )
+        if len(known)
+        else {}
+    )
+    progress("Fitting floors", 1, 1)
+    progress("Writing the report", 0, 1)
+    content = write_evaluation(
+        subject.table,
+        subject.study,
+        floors,
+        subject.folder,
+        ignores_sources=subject.ignores_sources,
+        replicates=replicates,
+    )
+    progress("Writing the report", 1, 1)
+    return Evaluation(
+        folder=subject.folder,
+        report=subject.folder / "report.html",
+        data_name=content.data_name,
+        role=content.role,
+        n_images=content.n_images,
+        n_sources=content.n_sources,
+        source_known=content.source_known,
+        intervals=dict(content.intervals),
+        floors={floor: found.accuracy for floor, found in content.floors.items()},
+        verdict=content.verdict,
+        sentences=_word_verdict(content),
+        leak=content.leak,
+    )
+
+
+FLOOR_PX = 96
+"""Floors see images of at most this side; they use nothing finer."""
+
+
+@dataclass(frozen=True)
+class OtherData:
+    """Images from elsewhere to be judged on. `folder_name` names the evaluation's folder. `joint`:
+    their sources were found together with those of the training images, so that equal names and
+    different names both mean what they say."""
+
+    name: str
+    folder_name: str
+    records: tuple[ImageRecord, ...]
+    warnings: tuple[str, ...]
+    joint: bool = False
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is judged: scores, the pack rows of the same images, and what is known about them."""
+
+    folder: Path
+    table: "ScoreTable"
+    pack_NHWC: "Pixels"
+    rows: "NDArray[np.int64]"
+    ignores_sources: bool
+    study: "Study"
+
+
+def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _Subject:
+    import numpy as np
+
+    from leukoscope.scores import load_scores
+
+    scores = load_scores(folder.require(folder.scores, "leukoscope train"))
+    rows = np.flatnonzero(np.array(scores.roles) == role)
+    if not len(rows):
+        raise DataError(
+            f"the run must have images in the role {role}",
+            f"roles {', '.join(sorted(set(scores.roles)))}",
+            "choose one of these by --role",
+        )
+    audit = audit_split(home)
+    out = folder.path if role == "test" else folder.evaluation(role)
+    sentences = tuple(audit.warnings)
+    # What chose the epoch is judged against what the network was fitted on.
+    seen_roles = ("train",) if role == "val" else ("train", "val")
+    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
+    seen = {source for _, part, source in own if part in seen_roles}
+    leaked = frozenset(r.id for r, part, source in own if part == role and source in seen)
+    # Sources that cross other roles do not make this figure any better.
+    verdict: Verdict = "leaking" if leaked else "disjoint" if audit.sources_known else "unproven"
+    if role == "train":
+        sentences = ("These are the training images themselves.",)
+    elif role == "val":
+        sentences = ("These images chose the best epoch; the figure is optimistic.", *sentences)
+    return _Subject(
+        folder=out,
+        table=scores.take(rows),
+        pack_NHWC=pack,
+        rows=rows,
+        # Where the data's own parts decide, nobody drew single images.
+        ignores_sources=home.protocol != "given" and not audit.sources_known,
+        study=_build_study(
+            folder,
+            home.catalog.records,
+            name_data(home),
+            role,
+            home.protocol,
+            verdict,
+            sentences,
+            out,
+            leaked=leaked,
+        ),
+    )
+
+
+def _other_subject(
+    folder: RunFolder,
+    home: Split,
+    other: OtherData,
+    role: str,
+    recipe: Recipe,
+    progress: Progress,
+) -> _Subject:
+    import numpy as np
+
+    from leukoscope.data.pack import build_pack
+    from leukoscope.training.trained import load_trained
+
+    records = other.records
+    out = folder.evaluation(other.folder_name)
+    trained = load_trained(folder)
+    catalog = Catalog(records)
+    sources = group_sources(catalog)
+    known = sources_known(catalog)
+    pack = build_pack(
+        records, recipe.input, out / "pack", lambda d, t: progress("Decoding other images", d, t)
+    )
+    table = score_records(trained, pack, records, [role] * len(records), sources, known, progress)
+    leaked = _list_shared(home, records, trained.classes)
+    verdict: Verdict = "unproven"
+    sentences: tuple[str, ...] = (
+        f"No image of {other.name} is byte-identical to a training image; copies that were"
+        " rotated, cropped or re-encoded cannot be excluded. `leukoscope data audit --against`"
+        " looks for them.",
+    )
+    if leaked:
+        verdict = "leaking"
+        sentences = (f"{len(leaked):,} images also lie in training or validation.",)
+    elif (
+        known
+        and sources_known(home.catalog)
+        and (other.joint or not found_in_pixels((*home.catalog.records, *records)))
+    ):
+        verdict, sentences = "disjoint", ()
+    unknown = sorted({r.label for r in records} - set(trained.classes))
+    warnings = other.warnings
+    if unknown:
+        count = sum(r.label in unknown for r in records)
+        warnings += (
+            f"{count:,} images are of classes the network does not know and are left out:"
+            f" {', '.join(unknown)}.",
+        )
+    return _Subject(
+        folder=out,
+        table=table,
+        pack_NHWC=pack,
+        rows=np.arange(len(records)),
+        ignores_sources=False,
+        study=_build_study(
+            folder,
+            records,
+            other.name,
+            role,
+            "other data",
+            verdict,
+            sentences,
+            out,
+            warnings,
+            leaked,
+        ),
+    )
+
+
+def _list_shared(
+    home: Split, records: Sequence[ImageRecord], classes: Sequence[str]
+) -> frozenset[str]:
+    """Ids of the images of these classes that share bytes, source or field with an image of
+    `train` or `val`. A source that has the same name in both data sets is one source."""
+    groups = group_sources(Catalog((*home.catalog.records, *records)))
+    at_home = len(home.catalog)
+    seen = {
+        group
+        for group, part in zip(groups[:at_home], home.roles, strict=True)
+        if part in ("train", "val")
+    }
+    pairs = zip(records, groups[at_home:], strict=True)
+    return frozenset(r.id for r, group in pairs if group in seen and r.label in classes)
+
+
+def found_in_pixels(records: Sequence[ImageRecord]) -> bool:
+    """Tell whether any source has a name given by `find_sources`, which means nothing in another
+    data set: there it may be missing although a copy is there."""
+    return any(record.source.startswith(SOURCE_PREFIX) for record in records)
+
+
+def select_other(
+    data: Path, role: str, progress: Progress
+) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
+    """The rows of other data that count, and a warning about those that do not."""
+    split = load_table(data)
+    if isinstance(split, Split):
+        records, parts = split.catalog.records, split.roles
+        rejected = 0
+    else:
+        catalog = split or scan_images(data, progress=progress)
+        records, parts = catalog.records, tuple(r.split for r in catalog.records)
+        rejected = len(catalog.rejected)
+    chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)
+    warnings: tuple[str, ...] = ()
+    if not any(parts):
+        chosen = records
+    elif not chosen:
+        raise DataError(
+            f"{data} must have images in the role {role}",
+            f"roles {', '.join(sorted(set(parts) - {''}))}",
+            "choose one of these by --role",
+        )
+    else:
+        warnings += (
+            (f"{len(records) - len(chosen):,} images of other parts than {role} are left out.",)
+            if len(chosen) < len(records)
+            else ()
+        )
+    if rejected:
+        warnings += (f"{rejected:,} files were rejected; `leukoscope data scan` says why.",)
+    return chosen, warnings
+
+
+def _build_study(
+    folder: RunFolder,
+    records: Sequence[ImageRecord],
+    data_name: str,
+    role: str,
+    protocol: str,
+    verdict: "Verdict",
+    sentences: tuple[str, ...],
+    out: Path,
+    warnings: tuple[str, ...] = (),
+    leaked: frozenset[str] = frozenset(),
+) -> "Study":
+    import csv
+
+    from leukoscope.evaluation.results import Study
+
+    with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
+        history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    model = read_json(folder.model)
+    origin = read_json(folder.require(folder.provenance, "leukoscope train"))
+    recipe = read_json(folder.recipe)
+    return Study(
+        title=f"Evaluation on {data_name}",
+        data_name=data_name,
+        role=role,
+        protocol=protocol,
+        verdict=verdict,
+        verdict_sentences=sentences,
+        history=history,
+        compare=_list_others(folder, out),
+        warnings=warnings,
+        provenance={
+            "Run": str(folder.path.resolve().name),
+            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px, best epoch"
+            f" {model['best_epoch']} of {len(history)}",
+            "Recipe": f"{recipe['name']} ({recipe['hash']})",
+            "Seed": str(origin["seed"]),
+            "Precision": recipe["train"]["precision"],
+            "Weights SHA-256": model["sha256"],
+            "Split SHA-256": origin["split_sha256"],
+            "leukoscope": origin["leukoscope"],
+            "Python": f"{origin['python']}, {origin['platform']}",
+            "Packages": ", ".join(f"{k} {v}" for k, v in origin["packages"].items()),
+            "Command": " ".join(origin["command"]),
+            "Started": origin["started"],
+        },
+        boxes={record.id: record.box for record in records if record.box is not None},
+        leaked=leaked,
+    )
+
+
+def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
+    """Other evaluations of the same run that were written before."""
+    from leukoscope.evaluation.results import list_comparisons
+
+    found: list[Comparison] = []
+    for path in (folder.path, *sorted((folder.path / "evaluations").glob("*"))):
+        if path == out or not (path / "metrics.json").is_file():
+            continue
+        metrics = read_json(path / "metrics.json")
+        rest = metrics["accuracy"].get("source_disjoint")
+        found += list_comparisons(
+            f"{metrics['data']}, {metrics['role']}",
+            _read_interval(metrics["accuracy"]),
+            metrics["n_images"],
+            metrics["verdict"],
+            _read_interval(rest["accuracy"]) if rest else None,
+            rest["n_images"] if rest else 0,
+        )
+    return tuple(found)
+
+
+def _read_interval(figure: dict[str, Any]) -> "Interval":
+    from leukoscope.evaluation.intervals import Interval
+
+    return Interval(figure["value"], figure["low"], figure["high"])
+
+
+def _word_verdict(content: "ReportContent") -> tuple[str, ...]:
+    from leukoscope.evaluation.report import VERDICT_TEXTS, VERDICT_TITLES, word_leak
+
+    leak = content.leak
+    return (
+        f"{VERDICT_TITLES[content.verdict]}. {VERDICT_TEXTS[content.verdict]}",
+        *(
+            word_leak(leak, content.intervals["accuracy"], content.n_images, content.source_known)
+            if leak
+            else ()
+        ),
+        *content.verdict_sentences,
+    )
+
+
+def safe_name(path: Path) -> str:
+    """A folder name from a path."""
+    return re.sub(r"[^\w.-]+", "_", path.resolve().stem) or "data"
+
+
+def _without_hash(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != "hash"}

@@ -1,0 +1,247 @@
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from tests.conftest import draw_disc, save_discs
+from tests.unit.pipelines.conftest import SETTINGS
+
+from leukoscope import pipelines
+from leukoscope.config import load_recipe
+from leukoscope.data.catalog import Catalog
+from leukoscope.data.sources import FIELD_COLUMN, SOURCE_PREFIX
+from leukoscope.data.splits import Split, load_split, save_split
+from leukoscope.errors import (
+    DataError,
+    MissingStepError,
+    RunError,
+    SplitError,
+    WeightsError,
+)
+from leukoscope.pipelines.evaluation import _list_shared
+from leukoscope.scores import load_scores
+
+
+@pytest.mark.draws
+def test_evaluate_writes_every_file(run):
+    found = pipelines.evaluate_run(run, replicates=50)
+    for name in ("report.html", "metrics.json", "model_evaluation_results.txt"):
+        assert (run / name).stat().st_size > 500
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert {"confusion.png", "confusion.svg", "roc.png", "training_curves.svg"} <= figures
+    metrics = json.loads((run / "metrics.json").read_text())
+    accuracy = metrics["accuracy"]
+    assert set(accuracy) == {"value", "low", "high"}
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    table = load_scores(run / "scores.parquet").of_role("test")
+    right = (table.logits_NK.argmax(1) == table.labels_N).mean()
+    assert accuracy["value"] == pytest.approx(right) == found.intervals["accuracy"].value
+    assert set(found.floors) == {"majority", "colour_histogram", "nearest_neighbour"}
+    html = found.report.read_text()
+    assert "Research use only" in html and "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_other_roles_have_their_own_folder(run):
+    found = pipelines.evaluate_run(run, role="val", replicates=50)
+    assert found.folder == run / "evaluations" / "val"
+    assert any("optimistic" in sentence for sentence in found.sentences)
+    found = pipelines.evaluate_run(run, role="train", replicates=50)
+    assert found.verdict == "leaking" and found.source_disjoint is None
+    assert found.leak.reason.startswith("these are the training images")
+    with pytest.raises(DataError, match="must have images in the role nobody"):
+        pipelines.evaluate_run(run, role="nobody")
+
+
+def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path):
+    own = pipelines.evaluate_run(run, data=disc_folder, name="again", replicates=50)
+    assert own.verdict == "leaking"
+    assert any("also lie in training" in sentence for sentence in own.sentences)
+    fresh = save_discs(tmp_path / "other lab", 3)
+    (fresh / "MARTIAN").mkdir()
+    draw_disc((0, 200, 0), 5).save(fresh / "MARTIAN" / "a.png")
+    (fresh / "MARTIAN" / "notes.txt").write_text("x")
+    found = pipelines.evaluate_run(run, data=fresh, replicates=50)
+    assert found.folder == run / "evaluations" / "other_lab"
+    assert found.verdict == "leaking" and found.n_images == 12  # the same discs as in training
+    report = json.loads((found.folder / "metrics.json").read_text())
+    assert any("martian" in warning for warning in report["warnings"])
+    assert any("1 files were rejected" in warning for warning in report["warnings"])
+    # The other evaluation of the same run stands beside it.
+    assert [entry["name"] for entry in report["compare"]] == [
+        "other lab, test (this report)",
+        "cells, test",
+        "cells, test, without copies",
+    ]
+    # Of the discs, those kept for calibration and test have no copy in training.
+    home = load_split(run / "split.csv")
+    unseen = sum(role in ("calib", "test") for role in home.roles)
+    assert own.leak.n_images == unseen >= 10 and own.leak.n_with_copy == 48 - unseen
+    assert own.source_disjoint == own.leak.accuracy
+    # Discs of unknown class do not count, whether their bytes are known or not.
+    assert found.n_images == found.leak.n_with_copy + found.leak.n_images
+
+
+def save_fresh(folder, per_class=2):
+    """Discs that no other test uses."""
+    for k, (name, colour) in enumerate(
+        {"EOSINOPHIL": (220, 120, 90), "NEUTROPHIL": (200, 160, 200)}.items()
+    ):
+        (folder / name).mkdir(parents=True)
+        for i in range(per_class):
+            draw_disc(colour, 90_000 + 100 * k + i).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_other_data_with_parts_count_by_role(run, tmp_path):
+    save_discs(tmp_path / "set" / "TRAIN", 2)
+    save_fresh(tmp_path / "set" / "TEST")
+    found = pipelines.evaluate_run(run, data=tmp_path / "set", replicates=50)
+    assert found.n_images == 4 and found.verdict == "unproven"
+    assert found.source_disjoint is None and found.leak is None
+    with pytest.raises(DataError, match="role calib"):
+        pipelines.evaluate_run(run, data=tmp_path / "set", role="calib")
+    whole = pipelines.split_catalog(pipelines.scan_images(tmp_path / "set"), "given")
+    save_split(whole, tmp_path / "split.csv")
+    again = pipelines.evaluate_run(run, data=tmp_path / "split.csv", replicates=50)
+    assert again.n_images == 4
+
+
+def test_disjoint_needs_known_sources_on_both_sides(disc_folder, tmp_path):
+    def with_sources(folder, prefix):
+        catalog = pipelines.scan_images(folder)
+        table = tmp_path / f"{prefix}.csv"
+        with table.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "source"])
+            writer.writerows(
+                [r.path, r.label, f"{prefix}{i // 2}"] for i, r in enumerate(catalog.records)
+            )
+        return table
+
+    home = pipelines.load_split_or_images(with_sources(disc_folder, "home"))
+    recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
+    out = tmp_path / "run"
+    assert pipelines.train_run(home, recipe, out).audit.verdict == "disjoint"
+    found = pipelines.evaluate_run(out, replicates=50)
+    assert found.verdict == "disjoint"
+    assert found.source_disjoint == found.intervals["accuracy"]
+    other = with_sources(save_fresh(tmp_path / "other"), "other")
+    assert pipelines.evaluate_run(out, data=other, replicates=50).verdict == "disjoint"
+    # A name from the pixels of one data set says nothing of another.
+    pixels = with_sources(tmp_path / "other", SOURCE_PREFIX)
+    found = pipelines.evaluate_run(out, data=pixels, replicates=50)
+    assert found.verdict == "unproven" and "audit --against" in " ".join(found.sentences)
+
+
+def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
+    """A planted leak: every image twice, split row by row."""
+    folder = shutil.copytree(disc_folder, tmp_path / "cells")
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    split = pipelines.split_catalog(pipelines.scan_images(folder), "random")
+    out = tmp_path / "run"
+    pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
+    found = pipelines.evaluate_run(out, replicates=50)
+    assert found.verdict == "leaking"
+    assert any("with a copy in training" in sentence for sentence in found.sentences)
+    assert "These numbers are inflated" in found.report.read_text()
+    # Witness: bytes, role by role.
+    seen = {r.sha256 for role in ("train", "val") for r in split.records_of(role)}
+    copied = [r.sha256 in seen for r in split.records_of("test")]
+    assert found.leak.n_with_copy == sum(copied) > 0
+    assert found.leak.n_images == len(copied) - sum(copied) < 10
+    assert found.source_disjoint is None and "leak-report" in found.leak.reason
+    metrics = json.loads((out / "metrics.json").read_text())["accuracy"]
+    assert metrics["leaked"] and metrics["source_disjoint"] is None
+    # What chose the epoch is judged against what the network was fitted on.
+    fitted = {r.sha256 for r in split.records_of("train")}
+    chosen = pipelines.evaluate_run(out, role="val", replicates=50)
+    copied = [r.sha256 in fitted for r in split.records_of("val")]
+    assert chosen.leak.n_with_copy == sum(copied) > 0
+
+
+def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp_path):
+    """Training and validation share a source; the test images are as good as ever."""
+    split = pipelines.split_catalog(pipelines.scan_images(disc_folder))
+    records = [
+        replace(r, source="shared" if role in ("train", "val") else f"own {i}")
+        for i, (r, role) in enumerate(zip(split.catalog.records, split.roles, strict=True))
+    ]
+    split = Split(Catalog(tuple(records)), split.roles, "given", 1)
+    recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
+    audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
+    assert audit.verdict == "leaking"
+    found = pipelines.evaluate_run(tmp_path / "run", replicates=20)
+    assert found.verdict == "disjoint" and found.leak is None
+    assert any("lie in train and in val" in sentence for sentence in found.sentences)
+
+
+def test_other_data_share_bytes_sources_and_fields(split):
+    home, strangers = list(split.catalog.records), []
+    place = {role: split.roles.index(role) for role in ("train", "val", "calib", "test")}
+    home[place["val"]] = replace(home[place["val"]], source="slide 7")
+    home[place["train"]] = replace(home[place["train"]], extra={FIELD_COLUMN: "field-1"})
+    home[place["test"]] = replace(home[place["test"]], source="slide 8")
+    first = home[place["train"]]
+
+    def add(name, **changes):
+        given = {"id": name, "sha256": f"{name} bytes", "source": "", "extra": {}} | changes
+        strangers.append(replace(first, **given))
+
+    add("bytes", sha256=first.sha256)
+    add("source", source="slide 7")
+    add("field", extra={FIELD_COLUMN: "field-1"})
+    add("chain", source="slide 9")
+    add("link", sha256=first.sha256, source="slide 9")
+    add("column of another table", extra={FIELD_COLUMN: "1"})
+    add("test only", source="slide 8")
+    add("calib only", sha256=home[place["calib"]].sha256)
+    add("unknown class", sha256=first.sha256, label="martian")
+    add("fresh")
+    known = Split(Catalog(tuple(home)), split.roles, "grouped", 1)
+    shared = _list_shared(known, strangers, split.catalog.classes)
+    assert shared == {"bytes", "source", "field", "chain", "link"}
+
+
+def test_unknown_classes_only_is_an_error(run, tmp_path):
+    for name in ("MARTIAN", "VENUSIAN"):
+        (tmp_path / "mars" / name).mkdir(parents=True)
+        draw_disc((0, 200, 0), len(name)).save(tmp_path / "mars" / name / "a.png")
+    with pytest.raises(DataError, match="classes that the network knows"):
+        pipelines.evaluate_run(run, data=tmp_path / "mars")
+
+
+def test_steps_in_the_wrong_order_name_the_missing_one(tmp_path, split, run):
+    with pytest.raises(MissingStepError, match="`leukoscope train`"):
+        pipelines.evaluate_run(tmp_path / "nothing")
+    empty = Split(split.catalog, ("test",) * len(split.roles), "given", 1)
+    with pytest.raises(SplitError, match="role train"):
+        pipelines.train_run(empty, load_recipe("quick", SETTINGS), tmp_path / "x")
+    with pytest.raises(RunError, match="must not hold a run yet"):
+        pipelines.train_run(split, load_recipe("quick", SETTINGS), run)
+
+
+def test_corrupted_weights_are_refused(run, disc_folder):
+    content = bytearray((run / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (run / "model.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match="SHA-256"):
+        pipelines.evaluate_run(run, data=disc_folder)
+
+
+def test_the_pack_may_be_deleted(run):
+    first = pipelines.evaluate_run(run, replicates=20)
+    shutil.rmtree(run / "pack")
+    again = pipelines.evaluate_run(run, replicates=20)
+    assert first.intervals == again.intervals and first.floors == again.floors
+
+
+@pytest.mark.draws
+def test_samples_survive_vanished_images(tmp_path):
+    folder = save_discs(tmp_path / "cells")
+    split = pipelines.split_catalog(pipelines.scan_images(folder))
+    out = tmp_path / "run"
+    pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
+    shutil.rmtree(folder)
+    assert pipelines.evaluate_run(out, replicates=20).n_images > 0
