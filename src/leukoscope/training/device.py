@@ -1,9 +1,13 @@
-"""The device at hand: which one, and which precision gains there.
+"""The device at hand: which one, which precision gains there, and how its memory is kept.
 
 What this file does not do: it builds no network and takes no step.
 """
 
+import contextlib
+import ctypes
+import platform
 import time
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -12,6 +16,10 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 Precision = Literal["fp32", "bf16", "fp16"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_DYNAMIC_MAX = 32 * 1024 * 1024
+"""Where glibc's own mapping threshold ends up in a process that frees large blocks."""
 
 GAIN = 1.2
 """Mixed precision must be this many times faster than fp32 to be chosen on a CPU."""
@@ -67,3 +75,31 @@ def build_accelerator(precision: Precision) -> Accelerator:
         # Said aloud, because several processes without a GPU find each other only then.
         cpu=pick_device().type == "cpu",
     )
+
+
+@contextlib.contextmanager
+def keeping_freed_memory(device: torch.device) -> Iterator[bool]:
+    """Have the C library keep what tensors on the CPU give back, while the block runs.
+
+    By default glibc maps memory for every large tensor and unmaps it at once when it is freed, so
+    that each step asks the kernel for millions of fresh, zeroed pages: a third of the time of a
+    step (LAB_NOTES 15). Numbers do not change. The process keeps some 15 % more memory meanwhile;
+    at the end it is given back. Yields whether it took effect: other devices, and systems without
+    glibc, are left alone.
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        yield False
+        return
+    libc = ctypes.CDLL(None)
+
+    def set_thresholds(mapped: int, trimmed: int) -> bool:
+        return bool(libc.mallopt(_M_MMAP_THRESHOLD, mapped)) and bool(
+            libc.mallopt(_M_TRIM_THRESHOLD, trimmed)
+        )
+
+    done = set_thresholds(1 << 30, (1 << 31) - 1)
+    try:
+        yield done
+    finally:
+        set_thresholds(_DYNAMIC_MAX, 2 * _DYNAMIC_MAX)
+        libc.malloc_trim(0)

@@ -42,6 +42,7 @@ from leukoscope.training.checkpoint import (
     take_prefix,
     unpack_optimizer,
 )
+from leukoscope.training.device import keeping_freed_memory
 from leukoscope.training.optim import (
     Plateau,
     build_average,
@@ -144,7 +145,11 @@ def train_network(
     if resume and run.checkpoint.is_file():
         loop.restore()
     loop.write_history()
-    with _deferred_interrupt() as interrupted, _tensorboard(recipe, run, accelerator) as board:
+    with (
+        keeping_freed_memory(accelerator.device),
+        _deferred_interrupt() as interrupted,
+        _tensorboard(recipe, run, accelerator) as board,
+    ):
         while not loop.state.finished:
             loop.train_epoch(interrupted)
             loop.close_epoch(board)

@@ -12,6 +12,7 @@ from torch import nn
 
 from leukoscope.data.batches import Pixels, prepare_input, split_rows
 from leukoscope.data.feed import PixelFeed
+from leukoscope.training.device import keeping_freed_memory
 
 
 @torch.inference_mode()
@@ -34,13 +35,14 @@ def score_rows(
     # Each row is looked at once: copying all of them to the device first would gain nothing.
     feed = PixelFeed(pack_NHWC, device, way="direct" if device.type == "cpu" else "ahead")
     done = 0
-    for batch, pixels in feed.stream(split_rows(rows, batch_size)):
-        out, intermediates = network(prepare_input(pixels))
-        logits.append(out.float().cpu().numpy())
-        embeddings.append(intermediates["embedding"].float().cpu().numpy())
-        done += len(batch)
-        if on_progress is not None:
-            on_progress(done, len(rows))
+    with keeping_freed_memory(device):
+        for batch, pixels in feed.stream(split_rows(rows, batch_size)):
+            out, intermediates = network(prepare_input(pixels))
+            logits.append(out.float().cpu().numpy())
+            embeddings.append(intermediates["embedding"].float().cpu().numpy())
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done, len(rows))
     if not logits:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     return np.concatenate(logits), np.concatenate(embeddings)

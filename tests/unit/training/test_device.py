@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 from leukoscope.training import device
-from leukoscope.training.device import GAIN, build_accelerator, choose_precision, pick_device
+from leukoscope.training.device import (
+    GAIN,
+    build_accelerator,
+    choose_precision,
+    keeping_freed_memory,
+    pick_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -98,3 +104,40 @@ def test_one_process_can_train_in_two_precisions(monkeypatch):
         assert accelerator.device == CPU
         with accelerator.autocast():
             assert nn.Linear(2, 2)(torch.randn(2, 2)).dtype == dtype
+
+
+def count_faults():
+    """Pages that the kernel had to fetch while 64 MB were taken and given back ten times."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_freed_memory_is_kept_while_it_is_wanted():
+    with keeping_freed_memory(CPU) as kept:
+        if not kept:
+            pytest.skip("this system's C library is not glibc")
+        count_faults()  # the first round has to ask
+        inside = count_faults()
+    after = count_faults()
+    assert inside < 0.2 * after
+
+
+def test_freed_memory_is_given_back_after_an_error():
+    with pytest.raises(KeyError), keeping_freed_memory(CPU):
+        raise KeyError
+    with keeping_freed_memory(CPU) as kept:
+        count_faults()
+    if kept:
+        assert count_faults() > 1000
+
+
+def test_other_devices_and_systems_are_left_alone(monkeypatch):
+    with keeping_freed_memory(torch.device("meta")) as kept:
+        assert not kept
+    monkeypatch.setattr(device.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: pytest.fail("not for this system"))
+    with keeping_freed_memory(CPU) as kept:
+        assert not kept
