@@ -26,6 +26,7 @@ ORDER = (
     "deploy",
     "evaluation",
     "pipelines",
+    "bench",
     "cli",
 )
 """From bottom to top: a room imports only from rooms that stand before it, and from itself."""
@@ -48,6 +49,7 @@ HEAVY = {
     "torch",
 }
 TORCH_ROOMS = (
+    "bench/",
     "models/",
     "training/",
     "data/augment.py",

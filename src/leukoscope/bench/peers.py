@@ -5,14 +5,19 @@ bias, as there); `build_keras` the notebook's own construction in Keras. Both ha
 `coatnet-hematology`. They are made to be measured against, not to be used.
 """
 
+import contextlib
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 WIDTHS, DEPTHS, HEADS = (64, 96, 192, 384, 768), (2, 2, 3, 5, 2), (0, 0, 2, 4, 8)
 CLASSES = 4
 
 
 class PlainMBConv(nn.Module):
+    """The reference's convolution block; shape in = shape out."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         wide = 4 * width
@@ -27,11 +32,15 @@ class PlainMBConv(nn.Module):
             nn.BatchNorm2d(width, eps=1e-3, momentum=0.01),
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.body(x)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        out: Tensor = x + self.body(x)
+        return out
 
 
 class PlainBlock(nn.Module):
+    """The reference's transformer block, without a relative term; shape in = shape out."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -46,7 +55,8 @@ class PlainBlock(nn.Module):
         )
         self.drop = nn.Dropout(0.1)
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the block's output."""
         b, c, h, w = maps.shape
         x = maps.flatten(2).transpose(1, 2)
         y = self.first(x)
@@ -56,10 +66,28 @@ class PlainBlock(nn.Module):
         weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
         x = x + self.drop(self.out((weights @ v).transpose(1, 2).reshape(b, h * w, c)))
         x = x + self.mlp(self.second(x))
-        return x.transpose(1, 2).reshape(b, c, h, w)
+        out: Tensor = x.transpose(1, 2).reshape(b, c, h, w)
+        return out
+
+
+def register_torchvision_names() -> None:
+    """Let torchvision be imported beside a CPU build of PyTorch from the plain index.
+
+    Its compiled operators do not load there, and it asks for them by name when it is imported;
+    the names are enough, for nothing here calls them.
+    """
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    _KEPT.append(library)  # a library that is collected takes its names along
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # defined before
+            library.define(f"{name}(Tensor a) -> Tensor")
+
+
+_KEPT: list[Any] = []
 
 
 def build_plain() -> nn.Module:
+    """The reference network in plain PyTorch: float `(B, 3, S, S)` in, logits `(B, 4)` out."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, stride=2, padding=3),
         nn.BatchNorm2d(64, eps=1e-3, momentum=0.01),
@@ -75,11 +103,11 @@ def build_plain() -> nn.Module:
 
 
 def build_keras(size: int) -> object:
-    """The notebook's construction; needs tensorflow-cpu."""
+    """The notebook's construction for images of `size` pixels; needs tensorflow-cpu."""
     import keras
     from keras import layers
 
-    def mbconv(x, width):
+    def mbconv(x: Any, width: int) -> Any:
         wide = 4 * width
         y = layers.Conv2D(wide, 1, use_bias=False)(x)
         y = layers.Activation("swish")(layers.BatchNormalization()(y))
@@ -88,7 +116,7 @@ def build_keras(size: int) -> object:
         y = layers.BatchNormalization()(layers.Conv2D(width, 1, use_bias=False)(y))
         return layers.Add()([x, y])
 
-    def block(x, width, heads):
+    def block(x: Any, width: int, heads: int) -> Any:
         _, h, w, _ = x.shape
         tokens = layers.Reshape((h * w, width))(x)
         y = layers.LayerNormalization(epsilon=1e-3)(tokens)

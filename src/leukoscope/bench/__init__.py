@@ -1,0 +1,1 @@
+"""Ours against what people would use, measured in one run on one machine."""
