@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from leukoscope.bench.peers import register_torchvision_names
+from leukoscope.bench.peers import load_torchvision
 from leukoscope.bench.setting import Setting, Work
 
 OURS = "ours, from a pack"
@@ -82,7 +82,7 @@ class _Files(Dataset[Any]):
     """Image files as torchvision users read them. At module level: worker processes look it up."""
 
     def __init__(self, files: list[Path], size_px: int) -> None:
-        register_torchvision_names()
+        load_torchvision()
         from torchvision import transforms
 
         self.files = files

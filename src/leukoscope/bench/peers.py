@@ -5,7 +5,7 @@ bias, as there); `build_keras` the notebook's own construction in Keras. Both ha
 `coatnet-hematology`. They are made to be measured against, not to be used.
 """
 
-import contextlib
+import sys
 from typing import Any
 
 import torch
@@ -70,17 +70,21 @@ class PlainBlock(nn.Module):
         return out
 
 
-def register_torchvision_names() -> None:
-    """Let torchvision be imported beside a CPU build of PyTorch from the plain index.
+def load_torchvision() -> None:
+    """Make torchvision importable, and timm with it, beside a CPU build of PyTorch.
 
-    Its compiled operators do not load there, and it asks for them by name when it is imported;
-    the names are enough, for nothing here calls them.
+    The compiled operators of torchvision's build on the plain index do not load there, and its
+    import fails over their names. The names are enough: nothing that is measured calls them.
     """
-    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    _KEPT.append(library)  # a library that is collected takes its names along
-    for name in ("nms", "qnms"):
-        with contextlib.suppress(RuntimeError):  # defined before
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor a) -> Tensor")
+        _KEPT.append(library)  # a library that is collected takes its names along
 
 
 _KEPT: list[Any] = []

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 N_FILES = 1024
 """JPEG files that feeding and the whole command work on."""
 
-PEER_PACKAGES = "tensorflow-cpu pandas scipy timm openvino"
+PEERS = "pip install 'leukoscope[bench]'"
 
 
 def run_benchmarks(
@@ -311,7 +311,7 @@ class _Bench:
             lines = [line for line in answer.stderr.splitlines() if line.strip()]
             reason = lines[-1] if lines else f"exit code {answer.returncode}"
             if reason.startswith(("ModuleNotFoundError", "leukoscope.errors.MissingExtraError")):
-                reason += f"; pip install {PEER_PACKAGES}"
+                reason += f"; {PEERS}"
             raise RunError(
                 f"{candidate} must be measurable",
                 reason,

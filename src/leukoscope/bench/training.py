@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leukoscope.bench.peers import build_keras, build_plain, register_torchvision_names
+from leukoscope.bench.peers import build_keras, build_plain, load_torchvision
 from leukoscope.bench.setting import Setting, Work
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
@@ -97,7 +97,7 @@ def prepare_plain(setting: Setting, *, channels_last: bool) -> Work:
 
 def prepare_timm(name: str, setting: Setting) -> Work:
     """A CoAtNet of timm, with the same care as ours."""
-    register_torchvision_names()
+    load_torchvision()
     import timm
 
     network = timm.create_model(name, num_classes=CLASSES, img_size=setting.size_px)

@@ -420,8 +420,8 @@ def bench(
 ) -> None:
     """Measure ours against what people would use, on this machine, in one run.
 
-    Peers are measured where they are installed: pip install tensorflow-cpu pandas scipy timm
-    openvino. An hour or two on two cores; parts by --only.
+    Peers are measured where they are installed (pip install 'leukoscope[bench]'). Most of an hour
+    on two cores; parts by --only.
     """
     from leukoscope.bench.run import run_benchmarks
     from leukoscope.cli import render
