@@ -1,4 +1,4 @@
-"""The batched augmentation and the normalisation against scipy and numpy."""
+"""The batched augmentation and the normalisation against scipy, kornia and numpy."""
 
 import numpy as np
 import pytest
@@ -60,6 +60,27 @@ def test_the_warp_equals_scipys(amounts, seed):
     for i in range(4):
         expected = warp_reference(images[i].double().numpy(), affines[i])
         np.testing.assert_allclose(out[i], expected, atol=2e-4)
+
+
+def test_the_warp_equals_kornias():
+    """kornia takes maps of pixels from input to output; its border is reflected alike."""
+    from kornia.geometry.transform import warp_affine
+
+    side = 20
+    images = make_images(side=side)
+    config = AugmentConfig(flip=True, rotate_deg=60, shift_frac=0.2, scale_frac=0.3, shear_deg=20)
+    affine = build_affine(4, config, torch.Generator().manual_seed(5))
+    row = torch.tensor([[0.0, 0, 1]]).expand(4, 1, 3)
+    inverse = torch.linalg.inv(torch.cat([affine, row], 1))  # input -> output, -1 to 1
+    half = side / 2
+    to_unit = torch.tensor(
+        [[1 / half, 0, 0.5 / half - 1], [0, 1 / half, 0.5 / half - 1], [0, 0, 1]]
+    )
+    pixels = torch.linalg.inv(to_unit) @ inverse @ to_unit
+    expected = warp_affine(
+        images, pixels[:, :2], (side, side), padding_mode="reflection", align_corners=False
+    )
+    torch.testing.assert_close(warp_images(images, affine), expected, rtol=0, atol=2e-4)
 
 
 def test_the_map_is_the_product_that_its_docstring_orders():

@@ -4,13 +4,14 @@ The augmentation is that of the recipe `quick`: flips, turns up to 20 degrees, s
 What this file does not do: no network (`training`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from leukoscope.bench.peers import load_torchvision
@@ -19,12 +20,35 @@ from leukoscope.bench.setting import Setting, Work
 OURS = "ours, from a pack"
 KERAS = "Keras, flow_from_dataframe"
 WORKERS = "DataLoader, 2 worker processes, torchvision"
+KORNIA = "from the same pack, augmented by kornia"
 
 
 def prepare_ours(setting: Setting) -> Work:
     """Batches from a pack that is built first; the packing is not measured."""
     from leukoscope.config import load_recipe
     from leukoscope.data.augment import augment_pixels
+
+    augment = load_recipe("quick").augment
+    generator = torch.Generator().manual_seed(0)
+    return _prepare_packed(setting, lambda pixels: augment_pixels(pixels, augment, generator))
+
+
+def prepare_kornia(setting: Setting) -> Work:
+    """The same batches, changed by the library that is made for it."""
+    from kornia import augmentation
+
+    from leukoscope.data.batches import prepare_input
+
+    change = augmentation.AugmentationSequential(
+        augmentation.RandomHorizontalFlip(),
+        augmentation.RandomVerticalFlip(),
+        augmentation.RandomAffine(20.0, (0.05, 0.05), p=1.0, padding_mode="reflection"),
+    )
+    return _prepare_packed(setting, lambda pixels: change(prepare_input(pixels)))
+
+
+def _prepare_packed(setting: Setting, augment: Callable[[Tensor], Tensor]) -> Work:
+    from leukoscope.config import load_recipe
     from leukoscope.data.batches import EpochOrder
     from leukoscope.data.feed import PixelFeed
     from leukoscope.data.pack import build_pack
@@ -35,14 +59,13 @@ def prepare_ours(setting: Setting) -> Work:
     records = scan_images(setting.images).records
     pack = build_pack(list(records), recipe.input, setting.folder / "packs")
     feed = PixelFeed(pack, pick_device())
-    generator = torch.Generator().manual_seed(0)
     order = EpochOrder(np.arange(len(pack)), setting.batch, seed=0)
 
     def flow() -> Iterator[object]:
         epoch = 0
         while True:
             for _, pixels in feed.stream(order.batches(epoch)):
-                images = augment_pixels(pixels, recipe.augment, generator)
+                images = augment(pixels)
                 yield images.contiguous(memory_format=torch.channels_last)
                 if images.device.type == "cuda":
                     torch.cuda.synchronize()
@@ -123,4 +146,9 @@ def prepare_workers(setting: Setting) -> Work:
     return lambda: next(batches)
 
 
-CANDIDATES = {KERAS: prepare_keras, WORKERS: prepare_workers, OURS: prepare_ours}
+CANDIDATES = {
+    KERAS: prepare_keras,
+    WORKERS: prepare_workers,
+    KORNIA: prepare_kornia,
+    OURS: prepare_ours,
+}
