@@ -83,6 +83,8 @@ class Results:
     """Of `leukoscope predict`: seconds or megabytes by what was measured."""
     curves: Curves
     seconds: float
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Parts that could not be measured, and why."""
 
 
 def compare_to_goal(work: str, asked: float, ratios: Sequence[float]) -> Goal:
@@ -172,6 +174,7 @@ def render_markdown(results: Results, name: str) -> str:
             f"| {what} | {_figure(statistics.median(x))} | {_figure(min(x))} | {_figure(max(x))} |"
             for what, x in results.commands.items()
         ]
+    lines += [f"\nNot measured: {part} ({why})." for part, why in results.failed.items()]
     if results.curves:
         lines += ["", "## Cost against size", "", f"![Milliseconds per image]({name}.svg)"]
     return "\n".join(lines) + "\n"
@@ -185,7 +188,7 @@ def _figure(value: float) -> str:
 def _save_curves(curves: Curves, path: Path) -> list[Path]:
     from leukoscope.evaluation.figures import draw_costs, save_figure
 
-    figure = draw_costs(curves, "Milliseconds per image (coatnet-pico; 128 px, batch 16 or 32)")
+    figure = draw_costs(curves, "Milliseconds per image, coatnet-pico")
     return list(save_figure(figure, path.parent, path.stem))
 
 

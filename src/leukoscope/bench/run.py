@@ -4,6 +4,7 @@ What this file does not do: it measures nothing in its own process, and prints n
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from leukoscope.bench.setting import Part, Setting, parse_parts
 from leukoscope.config import load_recipe
 from leukoscope.data.painted import save_painted
 from leukoscope.deploy.files import list_images
-from leukoscope.errors import RunError
+from leukoscope.errors import LeukoscopeError, RunError
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,7 +67,10 @@ def run_benchmarks(
         try:
             bench.collect_images(images)
             for part in parts:
-                bench.measure(part, batch, Path(run) if run is not None else None)
+                try:
+                    bench.measure(part, batch, Path(run) if run is not None else None)
+                except LeukoscopeError as error:  # the other parts are worth having
+                    bench.failed[part] = hide_folders(error.found)
         finally:
             results = Results(
                 command=command,
@@ -76,8 +80,9 @@ def run_benchmarks(
                 commands=bench.commands,
                 curves=bench.curves,
                 seconds=time.monotonic() - started,
+                failed=bench.failed,
             )
-            if bench.comparisons or bench.commands or bench.curves:
+            if bench.comparisons or bench.commands or bench.curves or bench.failed:
                 save_results(results, Path(out))
     return results
 
@@ -87,6 +92,11 @@ def training_precision() -> str:
     from leukoscope.training.device import choose_precision, pick_device
 
     return "bf16" if choose_precision(pick_device()) == "bf16" else "fp32"
+
+
+def hide_folders(text: str) -> str:
+    """Leave of every path in a message its last part: pages are published, folders are private."""
+    return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s'\"\\/]+[\\/])+", "", text)
 
 
 class _Bench:
@@ -101,6 +111,7 @@ class _Bench:
         self.comparisons: list[Comparison] = []
         self.goals: list[Goal] = []
         self.commands: dict[str, list[float]] = {}
+        self.failed: dict[str, str] = {}
         self.curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
 
     def collect_images(self, images: str | Path | None) -> None:
@@ -284,7 +295,7 @@ class _Bench:
                 try:
                     seconds[name].append(float(self._ask(part, name, setting)))  # type: ignore[arg-type]
                 except RunError as error:
-                    left_out[name] = error.found
+                    left_out[name] = hide_folders(error.found)
                     waiting.remove(name)
                     del seconds[name]
                 self._note(title, turn * (total // self.rounds) + place + 1, total)

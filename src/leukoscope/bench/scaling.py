@@ -14,24 +14,29 @@ from leukoscope.bench import prediction, training
 from leukoscope.bench.setting import Setting, Work
 
 PRESET = "coatnet-pico"
-BATCHES, SIZES_PX, SETS = (1, 2, 4, 8, 16, 32, 64), (64, 96, 128, 160, 192, 224), (500, 2000, 8000)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+SIZES_PX = (64, 96, 128, 160, 192, 224)
+SETS = (500, 1000, 2000, 4000, 8000, 16000)
 
 Series = dict[str, list[tuple[int, float]]]
 """Curves by name: points of (size, milliseconds per image)."""
 
 
 def measure_scaling(setting: Setting, *, quick: bool) -> dict[str, Series]:
-    """Return the curves against `batch size`, `image side, px` and `images in the set`."""
+    """Return the curves against batch size, image side and number of images in the set."""
     batches, sizes, sets = (
         (BATCHES[:4:3], SIZES_PX[:2], (100, 200)) if quick else (BATCHES, SIZES_PX, SETS)
     )
     base = replace(setting, preset=PRESET, size_px=sizes[0] if quick else 128)
+    batch = 4 if quick else 16
     by_batch = [replace(base, batch=n) for n in batches]
-    by_size = [replace(base, batch=4 if quick else 16, size_px=px) for px in sizes]
+    by_size = [replace(base, batch=batch, size_px=px) for px in sizes]
     return {
-        "batch size": _measure_both(by_batch, batches),
-        "image side, px": _measure_both(by_size, sizes),
-        "images in the set": {"batches from a pack": _measure_sets(base, sets)},
+        f"batch size ({base.size_px} px)": _measure_both(by_batch, batches),
+        f"image side, px (batches of {batch})": _measure_both(by_size, sizes),
+        f"images in the set ({base.size_px} px)": {
+            "batches from a pack": _measure_sets(base, sets)
+        },
     }
 
 

@@ -429,6 +429,7 @@ def bench(
     words = [f"--only {part}" for part in only or ()]
     words += ["--images FOLDER"] if images else []
     words += ["--run RUN"] if run else []
+    words += [f"--precision {precision}"] if precision != "auto" else []
     words += ["--quick"] if quick else []
     with render.progress() as progress:
         results = run_benchmarks(

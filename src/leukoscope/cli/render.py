@@ -534,4 +534,6 @@ def print_benchmarks(results: "Results", out: Path) -> None:
             f"{escape(goal.work)}: {goal.value:.3g} {goal.unit}, asked {goal.asked}:"
             f" {'met' if goal.met else 'below target'}"
         )
+    for what, why in results.failed.items():
+        console.print(f"Not measured: {escape(what)} ({escape(why)})")
     console.print(f"Results: {out}")

@@ -95,6 +95,33 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
     assert (tmp_path / "R.md").read_text() == "of another day"
 
 
+def test_a_part_that_fails_does_not_take_the_others_along(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_run, "N_FILES", 4)
+    answers = Answers(flops="OSError: /home/somebody/secret/model.onnx is gone")
+    monkeypatch.setattr(bench_run.subprocess, "run", answers)
+    results = run_benchmarks(
+        tmp_path / "R.md", only=("training", "prediction"), rounds=1, precision="fp32"
+    )
+    assert results.failed == {"training": "OSError: model.onnx is gone"}
+    assert len(results.comparisons) == 2
+    assert (
+        "Not measured: training (OSError: model.onnx is gone)." in (tmp_path / "R.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no file '/a/b/c.onnx' here", "no file 'c.onnx' here"),
+        (r"C:\Users\me\x.py failed", "x.py failed"),
+        ("1/2 of 3", "1/2 of 3"),
+        ("No module named 'timm'; pip install 'leukoscope[bench]'",) * 2,
+    ],
+)
+def test_folders_are_not_published(text, shown):
+    assert bench_run.hide_folders(text) == shown
+
+
 def test_another_part_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="feeding, training"):
         run_benchmarks(tmp_path / "R.md", only=("cooking",))
@@ -121,5 +148,5 @@ def test_a_quick_run_for_real(tmp_path):
     content = json.loads((tmp_path / "R.json").read_text())
     (feeding,) = content["comparisons"]
     assert feeding["seconds"]["ours, from a pack"][0] > 0
-    assert content["command"].endswith("--only feeding --images FOLDER --quick")
+    assert content["command"].endswith("--only feeding --images FOLDER --precision fp32 --quick")
     assert str(tmp_path) not in (tmp_path / "R.md").read_text()
