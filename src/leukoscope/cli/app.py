@@ -423,8 +423,11 @@ def bench(
     Peers are measured where they are installed (pip install 'leukoscope[bench]'). Most of an hour
     on two cores; parts by --only.
     """
-    from leukoscope.bench.run import run_benchmarks
     from leukoscope.cli import render
+    from leukoscope.pipelines.extras import require_extra
+
+    require_extra("export")
+    from leukoscope.bench.run import run_benchmarks
 
     words = [f"--only {part}" for part in only or ()]
     words += ["--images FOLDER"] if images else []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import used_rows
-from leukoscope.pipelines.extras import require_train_extra
+from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import find_packs
 from leukoscope.runfolder import RunFolder, collect_provenance, hash_file, read_json
@@ -41,7 +41,7 @@ def export_run(
     far, `BundleError` when `out` holds something else, `DataError` where nothing is left to check
     it on, `MissingExtraError` without the extra `export`.
     """
-    require_train_extra()
+    require_extra("export")
     import torch
 
     from leukoscope.data.pack import build_pack

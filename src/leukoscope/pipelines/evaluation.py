@@ -15,7 +15,7 @@ from leukoscope.data.sources import SOURCE_PREFIX, group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
-from leukoscope.pipelines.extras import require_train_extra
+from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import find_packs, score_records
 from leukoscope.runfolder import RunFolder, read_json
@@ -83,7 +83,7 @@ def evaluate_run(
 
     Raises `MissingStepError` before training has ended, `DataError` for an empty role.
     """
-    require_train_extra()
+    require_extra("train")
     other = None
     if data is not None:
         records, warnings = select_other(Path(data), role, progress)

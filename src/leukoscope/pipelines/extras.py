@@ -1,6 +1,7 @@
 """What must be installed for a use case; asked before the work begins."""
 
 import importlib.util
+from typing import Literal
 
 from leukoscope.errors import MissingExtraError
 
@@ -15,16 +16,20 @@ def require_report_extra() -> None:
         )
 
 
-def require_train_extra() -> None:
+_TRAIN = ("torch", "accelerate", "safetensors", "sklearn", "matplotlib", "pyarrow", "cv2")
+_NEEDS = {
+    "train": ("training and evaluation need", _TRAIN),
+    "export": ("exporting and benchmarks need", (*_TRAIN, "onnx", "onnxscript")),
+}
+
+
+def require_extra(extra: Literal["train", "export"]) -> None:
     """Raise `MissingExtraError` in one sentence instead of an ImportError in the middle."""
-    missing = [
-        name
-        for name in ("torch", "accelerate", "safetensors", "sklearn", "matplotlib", "pyarrow")
-        if importlib.util.find_spec(name) is None
-    ]
+    who, packages = _NEEDS[extra]
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            "training and evaluation need the extra `train`",
+            f"{who} the extra `{extra}`",
             f"{', '.join(missing)} not installed",
-            "pip install 'leukoscope[train]'",
+            f"pip install 'leukoscope[{extra}]'",
         )

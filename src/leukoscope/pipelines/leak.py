@@ -20,7 +20,7 @@ from leukoscope.pipelines.evaluation import (
     safe_name,
     select_other,
 )
-from leukoscope.pipelines.extras import require_train_extra
+from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import train_run
 from leukoscope.runfolder import collect_provenance
@@ -53,7 +53,7 @@ def report_leak(
 
     Raises what `split_catalog`, `train_run`, `evaluate_run` and `trace_sources` raise.
     """
-    require_train_extra()
+    require_extra("train")
     import shlex
 
     from leukoscope.evaluation.leak_report import LeakReport, LeakRow, write_leak_report

@@ -16,7 +16,7 @@ from leukoscope.data.sources import group_sources, sources_known
 from leukoscope.data.splits import Split, SplitAudit, audit_split, save_split
 from leukoscope.errors import RunError, SplitError
 from leukoscope.pipelines.data import load_table, scan_images, used_rows
-from leukoscope.pipelines.extras import require_train_extra
+from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.runfolder import (
     RunFolder,
@@ -67,7 +67,7 @@ def train_run(
     Raises `SplitError` when a role that training needs is empty, `RunError` when the folder holds
     another run, `RunLockedError` while another process works in it; and what the loop raises.
     """
-    require_train_extra()
+    require_extra("train")
     import contextlib
 
     from leukoscope.training.device import build_accelerator, choose_precision, pick_device
