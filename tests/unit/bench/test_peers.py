@@ -1,3 +1,6 @@
+import contextlib
+import gc
+
 import pytest
 import torch
 
@@ -39,3 +42,22 @@ def test_a_step_of_ours_changes_the_weights(precision, monkeypatch):
     before = kept[0].head.weight.detach().clone()
     step()
     assert not torch.equal(kept[0].head.weight, before)
+
+
+def test_ours_is_measured_as_it_trains(monkeypatch):
+    """Freed memory is kept after the preparation too, not only while it lasts."""
+    open_now = []
+
+    @contextlib.contextmanager
+    def keeping(device):
+        open_now.append(device)
+        try:
+            yield True
+        finally:
+            open_now.pop()
+
+    monkeypatch.setattr(training, "keeping_freed_memory", keeping)
+    step = training.prepare_ours(Setting("", "", batch=2, size_px=64, preset="coatnet-pico"))
+    gc.collect()
+    assert len(open_now) == 1
+    step()
