@@ -54,7 +54,7 @@ def prepare_ours(setting: Setting) -> Work:
     torch.manual_seed(0)
     network = CoAtNet(build_spec(setting.preset, CLASSES, setting.size_px))
     step = prepare_torch(network, setting, channels_last=True, fused=True)
-    # For good: the process ends with the measurement. A context that nobody holds would end at once.
+    # For good: the process ends with the measurement. A context that nobody holds ends at once.
     kept = keeping_freed_memory(pick_device())
     kept.__enter__()
     _KEPT.append(kept)
