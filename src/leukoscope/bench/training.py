@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from leukoscope.bench.peers import build_keras, build_plain, load_torchvision
 from leukoscope.bench.setting import Setting, Work
+from leukoscope.errors import MissingExtraError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
 from leukoscope.training.device import keeping_freed_memory, pick_device
@@ -83,7 +84,11 @@ def prepare_keras(setting: Setting) -> Work:
     import tensorflow
 
     if torch.cuda.is_available() and not tensorflow.config.list_physical_devices("GPU"):
-        raise RuntimeError("TensorFlow sees no GPU, and a CPU beside one would say nothing")
+        raise MissingExtraError(
+            "TensorFlow must see the GPU that PyTorch sees (a CPU beside one would say nothing)",
+            "it sees none",
+            "install tensorflow[and-cuda], or measure without this candidate",
+        )
     if setting.precision == "bf16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network: Any = build_keras(setting.size_px)
