@@ -130,6 +130,30 @@ class TrainConfig(_Section):
     """Also write TensorBoard events (needs the extra `tensorboard`)."""
 
 
+_Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class TrustConfig(_Section):
+    """What calibration, prediction sets and decisions aim at. Decides nothing of the training."""
+
+    alpha: _Share = 0.05
+    """Prediction sets miss the true class for at most this share of the cells of each class."""
+    set_method: Literal["lac", "aps", "raps"] = "lac"
+    class_conditional: bool = True
+    """One threshold per class (Mondrian); false: one for all."""
+    target_accuracy: float = Field(0.995, gt=0.5, lt=1)
+    """Wanted among accepted cells."""
+    refuse_frac: float = Field(0.02, gt=0, lt=0.5)
+    """Share of cells of the known kind that may be refused as unknown, to keep others out."""
+    always_review: tuple[str, ...] = ()
+    """Classes whose cells a person always looks at."""
+    sensitivity_floor: dict[str, _Share] = {}
+    """Least share of the cells of a class that must not be accepted under another name."""
+    cost: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
+    """`cost[true][called]`: what the mistake costs, 1 where it is not given; `cost[true].review` is
+    what it costs to send such a cell to a person."""
+
+
 class Recipe(_Section):
     """A whole recipe. `name` and `purpose` are for the reader."""
 
@@ -140,6 +164,7 @@ class Recipe(_Section):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    trust: TrustConfig = TrustConfig()
 
     @model_validator(mode="after")
     def _pieces_hold_two_images(self) -> "Recipe":
@@ -150,8 +175,9 @@ class Recipe(_Section):
         return self
 
     def hash(self) -> str:
-        """Return 16 hexadecimal digits that name this configuration; names and prose left out."""
-        content = self.model_dump(mode="json", exclude={"name", "purpose"})
+        """Return 16 hexadecimal digits that name what training depends on: names, prose and `trust`
+        are left out."""
+        content = self.model_dump(mode="json", exclude={"name", "purpose", "trust"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

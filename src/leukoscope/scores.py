@@ -1,10 +1,11 @@
 """The score table, the hinge of the science: one row per image, written once by the network.
 
 Metrics, intervals, figures, calibration and reports are functions of this table and never touch
-the network. Axes: N images, K classes, D embedding width. This file knows nothing of metrics.
+the network. Axes: N images, K classes, D embedding width, Q quality features. This file
+knows nothing of metrics.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ class ScoreTable:
     `sources` holds one name per image: images that are copies of one source, or cells of one
     field, share it. `source_known` is False for images whose source is only their own bytes.
     `paths` are for the eye only (sample sheets).
+
+    `quality_NQ` holds what `trust.quality` measures of the pixels, one column per name in
+    `quality_names`; `(N, 0)` in tables written before it was measured. `disagreement_N` is the
+    mutual information between the members of an ensemble in nats; empty `(0,)` for one network.
     """
 
     classes: tuple[str, ...]
@@ -34,9 +39,14 @@ class ScoreTable:
     logits_NK: NDArray[np.float32]
     embeddings_ND: NDArray[np.float32]
     source_known: bool
+    quality_names: tuple[str, ...] = ()
+    quality_NQ: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    disagreement_N: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         n = len(self.ids)
+        if not self.quality_names:
+            object.__setattr__(self, "quality_NQ", np.zeros((n, 0), np.float32))
         lengths = {
             len(self.paths),
             len(self.sources),
@@ -44,12 +54,15 @@ class ScoreTable:
             len(self.labels_N),
             len(self.logits_NK),
             len(self.embeddings_ND),
+            len(self.quality_NQ),
+            len(self.disagreement_N) or n,
         }
-        if lengths != {n} or self.logits_NK.shape != (n, len(self.classes)):
+        shapes = self.logits_NK.shape[1:], self.quality_NQ.shape[1:]
+        if lengths != {n} or shapes != ((len(self.classes),), (len(self.quality_names),)):
             raise DataError(
                 "every column of a score table must have one entry per image and class",
                 f"{n} ids, columns of {sorted(lengths)}, logits {self.logits_NK.shape},"
-                f" {len(self.classes)} classes",
+                f" {len(self.classes)} classes, quality {self.quality_NQ.shape}",
                 "build the table from one scoring pass",
             )
 
@@ -73,6 +86,10 @@ class ScoreTable:
             labels_N=self.labels_N[index],
             logits_NK=self.logits_NK[index],
             embeddings_ND=self.embeddings_ND[index],
+            quality_NQ=self.quality_NQ[index],
+            disagreement_N=self.disagreement_N[index]
+            if len(self.disagreement_N)
+            else self.disagreement_N,
         )
 
     def of_role(self, role: str) -> "ScoreTable":
@@ -90,7 +107,8 @@ def compute_probabilities(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]
 
 def save_scores(table: ScoreTable, path: Path) -> None:
     """Write the table as Parquet: `id`, `path`, `source`, `role`, `label`, one `logit:<class>`
-    column per class, and `embedding` (a list of D float32)."""
+    column per class, `embedding` (a list of D float32), and where they were measured one
+    `quality:<name>` column per feature and `disagreement`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -112,6 +130,10 @@ def save_scores(table: ScoreTable, path: Path) -> None:
         if width
         else (pa.array([[] for _ in table.ids], pa.list_(pa.float32())))
     )
+    for q, name in enumerate(table.quality_names):
+        columns[f"quality:{name}"] = pa.array(table.quality_NQ[:, q], pa.float32())
+    if len(table.disagreement_N):
+        columns["disagreement"] = pa.array(table.disagreement_N, pa.float32())
     arrow = pa.table(columns).replace_schema_metadata(
         {"leukoscope_scores": SCHEMA_VERSION, "source_known": str(table.source_known)}
     )
@@ -144,6 +166,7 @@ def load_scores(path: Path) -> ScoreTable:
     index = {name: k for k, name in enumerate(classes)}
     n = arrow.num_rows
     logits = [arrow[f"logit:{name}"].to_numpy() for name in classes]
+    quality = [name for name in arrow.column_names if name.startswith("quality:")]
     embeddings = arrow["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return ScoreTable(
         classes=classes,
@@ -157,4 +180,11 @@ def load_scores(path: Path) -> ScoreTable:
         if n
         else np.zeros((0, 0), dtype=np.float32),
         source_known=metadata["source_known"] == "True",
+        quality_names=tuple(name.removeprefix("quality:") for name in quality),
+        quality_NQ=np.stack([arrow[name].to_numpy() for name in quality], axis=1)
+        if quality
+        else np.zeros((n, 0), np.float32),
+        disagreement_N=arrow["disagreement"].to_numpy()
+        if "disagreement" in arrow.column_names
+        else np.zeros(0, np.float32),
     )

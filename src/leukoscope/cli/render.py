@@ -448,9 +448,17 @@ def print_recipe(recipe: "Recipe") -> None:
         if isinstance(content, dict):
             sys.stdout.write(f"\n[{section}]\n")
             for key, value in content.items():
-                sys.stdout.write(f"{key} = {json.dumps(value)}\n")
+                sys.stdout.write(f"{key} = {_format_toml(value)}\n")
         else:
             sys.stdout.write(f"{section} = {json.dumps(content)}\n")
+
+
+def _format_toml(value: object) -> str:
+    """JSON but for tables, which TOML writes inline with equals signs."""
+    if isinstance(value, dict):
+        inside = ", ".join(f"{json.dumps(k)} = {_format_toml(v)}" for k, v in value.items())
+        return f"{{{inside}}}"
+    return json.dumps(value)
 
 
 def print_pack(packed: "Packed") -> None:

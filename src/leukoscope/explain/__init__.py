@@ -1,0 +1,1 @@
+"""Why the network says so: attribution maps, and whether they are faithful."""
