@@ -77,13 +77,15 @@ class NoveltyModel:
         parts = [self.arrays[name].astype(np.float64) for name in _ARRAYS[self.method]]
         distances_N = np.full(len(embeddings_ND), np.inf)
         # Row by row: a matrix product may add up in another order for another number of rows.
-        for n, row_D in enumerate(np.asarray(embeddings_ND, dtype=np.float64)):
+        for n, row_D in enumerate(np.ascontiguousarray(embeddings_ND, dtype=np.float64)):
             if not np.isfinite(row_D).all():
                 continue
             if self.method == "knn":
                 distances_N[n] = _find_neighbour(row_D, parts[0])
             else:
-                distances_N[n] = float(_compute_mahalanobis(row_D, *parts).min())
+                means_KD, spreads_K, *covariance = parts
+                squared_K = _compute_squared(row_D - means_KD, *covariance)
+                distances_N[n] = float((squared_K / spreads_K).min())
         return distances_N
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -128,14 +130,9 @@ def fit_novelty(
         return _build_model(method, [references_MD])
     means_KD = np.stack([rows_ND[index_N == k].mean(axis=0) for k in range(len(present))])
     floor = _LEAST_VARIANCE * float(rows_ND.var(axis=0).mean())
-    covariance = _fit_covariance(rows_ND - means_KD[index_N], len(present), floor)
-    even_K = np.ones(len(present))
-    own_N = np.array(
-        [
-            _compute_mahalanobis(row_D, means_KD, even_K, *covariance)[k]
-            for row_D, k in zip(rows_ND, index_N, strict=True)
-        ]
-    )
+    away_ND = rows_ND - means_KD[index_N]
+    covariance = _fit_covariance(away_ND, len(present), floor)
+    own_N = _compute_squared(away_ND, *covariance)
     # A class of few rows says little of its spread: it leans on that of all.
     counts_K = np.bincount(index_N)
     sums_K = np.bincount(index_N, weights=own_N)
@@ -183,21 +180,17 @@ def _count_least(refuse_frac: float) -> int:
 # -- distances ------------------------------------------------------------------------------------
 
 
-def _compute_mahalanobis(
-    row_D: NDArray[np.float64],
-    means_KD: NDArray[np.float64],
-    spreads_K: NDArray[np.float64],
+def _compute_squared(
+    away_ND: NDArray[np.float64],
     axes_RD: NDArray[np.float64],
     scales_R: NDArray[np.float64],
     rest_1: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the squared distance to each mean, over the spread of its class: `(K,)`."""
-    away_KD = row_D - means_KD
-    along_KR = away_KD @ axes_RD.T
-    left_KD = away_KD - along_KR @ axes_RD
-    squared_K = ((along_KR * scales_R) ** 2).sum(axis=1)
-    squared_K += (left_KD**2).sum(axis=1) * rest_1[0] ** 2
-    return np.asarray(squared_K / spreads_K)
+    """Return the squared Mahalanobis length of each row."""
+    along_NR = away_ND @ axes_RD.T
+    left_ND = away_ND - along_NR @ axes_RD
+    squared_N = ((along_NR * scales_R) ** 2).sum(axis=1)
+    return np.asarray(squared_N + (left_ND**2).sum(axis=1) * rest_1[0] ** 2)
 
 
 def _find_neighbour(row_D: NDArray[np.float64], references_MD: NDArray[np.float64]) -> float:
