@@ -95,7 +95,8 @@ def measure_quality(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     - `sharpness`: mean squared Laplacian over mean squared gradient of the luminance. By Parseval
       that is the mean squared frequency of the edges, so any blur whose response falls with
-      frequency lowers it, and contrast cancels out. Rounding to 8 bits is taken away. 0 for an image without edges; 5 for noise.
+      frequency lowers it, and contrast cancels out. Rounding to 8 bits is taken away. 0 for an
+      image without edges; 5 for noise.
     - `noise`: Immerkaer's estimate of the noise deviation, as a share of the brightness; texture of
       the cell counts as noise.
     - `brightness`: luminance of the ground, 0 to 255; the ground is the 90 % quantile of a channel.

@@ -159,7 +159,7 @@ def test_what_is_not_finite_is_infinitely_far(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_arrays_survive_a_file_without_pickle_and_stay_small(method):
-    rows, labels = draw_rows(700, 1024, classes=20)
+    rows, labels = draw_rows(300, 768, classes=20)
     model = fit_novelty(rows, labels, method)
     file = io.BytesIO()
     np.savez(file, **model.to_arrays())
@@ -167,7 +167,7 @@ def test_arrays_survive_a_file_without_pickle_and_stay_small(method):
     file.seek(0)
     with np.load(file, allow_pickle=False) as loaded:
         again = NoveltyModel.from_arrays(dict(loaded))
-    assert again.method == method and again.width == 1024
+    assert again.method == method and again.width == 768
     assert np.array_equal(again.compute_distance(rows[:9]), model.compute_distance(rows[:9]))
     with pytest.raises(ValueError, match="read-only"):
         next(iter(again.arrays.values()))[...] = 0
