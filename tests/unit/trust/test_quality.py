@@ -91,7 +91,7 @@ def test_turning_the_hue_changes_colours_and_no_shape(cells):
 def test_twice_the_magnification_doubles_what_is_measured_in_sides():
     both = measure(np.stack([draw_disc(12), draw_disc(24)]))
     for name in ("nucleus_size_frac", "cell_chord_frac", "nucleus_chord_frac"):
-        assert both[name][1] == pytest.approx(2 * both[name][0], rel=0.03), name
+        assert both[name][1] == pytest.approx(2 * both[name][0], rel=0.05), name
     assert both["cell_frac"][1] == pytest.approx(4 * both["cell_frac"][0], rel=0.03)
 
 
