@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,17 @@ from leukoscope.scores import compute_probabilities
 
 Engine = Literal["onnxruntime", "openvino"]
 
-Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+class Outputs(NamedTuple):
+    """What a graph answers for B images."""
+
+    logits_BK: NDArray[np.float32]
+    embedding_BD: NDArray[np.float32]
+    disagreement_B: NDArray[np.float32] | None = None
+    """Mutual information between the members of an ensemble, in nats; None for one network."""
+
+
+Run = Callable[[NDArray[np.uint8]], Outputs]
 
 BATCH_SIZE = 16
 
@@ -31,13 +41,15 @@ BATCH_SIZE = 16
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one image; where it could not be read, `error` says why and nothing else is
-    filled. `probabilities` has one entry per class of the bundle, in its order."""
+    filled. `probabilities` has one entry per class of the bundle, in its order. `disagreement` of
+    the members of an ensemble is in nats, None for one network."""
 
     path: str
     label: str = ""
     confidence: float | None = None
     probabilities: tuple[float, ...] = ()
     error: str = ""
+    disagreement: float | None = None
 
 
 class Predictor:
@@ -68,8 +80,13 @@ class Predictor:
     def predict_logits(
         self, images_BSSC: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return logits `(B, K)` and embeddings `(B, D)` of images as `load_pixels` returns them:
-        uint8 `(B, S, S, 3)`, S being the bundle's image size. Raises `DataError` for any other."""
+        """Return logits and embeddings of `predict_outputs`."""
+        return self.predict_outputs(images_BSSC)[:2]
+
+    def predict_outputs(self, images_BSSC: NDArray[np.uint8]) -> Outputs:
+        """Return logits `(B, K)`, embeddings `(B, D)` and, of an ensemble, disagreement `(B,)` of
+        images as `load_pixels` returns them: uint8 `(B, S, S, 3)`, S being the bundle's image size.
+        Raises `DataError` for any other."""
         side = self.bundle.info.preprocessing.image_size
         if images_BSSC.dtype != np.uint8 or images_BSSC.shape[1:] != (side, side, 3):
             raise DataError(
@@ -123,17 +140,25 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8] | str]]
     ) -> Iterator[Prediction]:
         images = [found for _, found in batch if not isinstance(found, str)]
-        probabilities: Iterator[list[float]] = iter(())
+        answers: Iterator[tuple[list[float], float | None]] = iter(())
         if images:
-            logits_BK, _ = self._run(np.stack(images))
-            probabilities = iter(compute_probabilities(logits_BK).tolist())
+            found_B = self._run(np.stack(images))
+            disagreement_B = (
+                [None] * len(images)
+                if found_B.disagreement_B is None
+                else found_B.disagreement_B.tolist()
+            )
+            probabilities_BK = compute_probabilities(found_B.logits_BK).tolist()
+            answers = iter(zip(probabilities_BK, disagreement_B, strict=True))
         for path, found in batch:
             if isinstance(found, str):
                 yield Prediction(path, error=found)
                 continue
-            row = next(probabilities)
+            row, disagreement = next(answers)
             best = int(np.argmax(row))
-            yield Prediction(path, self.classes[best], row[best], tuple(row))
+            yield Prediction(
+                path, self.classes[best], row[best], tuple(row), disagreement=disagreement
+            )
 
 
 def count_cores() -> int:
@@ -158,9 +183,10 @@ def start_onnxruntime(graph: bytes, threads: int) -> Run:
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         raise _refused("ONNX Runtime", error) from error
 
-    def run(images_BSSC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits_BK, embedding_BD = session.run(["logits", "embedding"], {"images": images_BSSC})
-        return np.asarray(logits_BK), np.asarray(embedding_BD)
+    names = _list_outputs({output.name for output in session.get_outputs()})
+
+    def run(images_BSSC: NDArray[np.uint8]) -> Outputs:
+        return Outputs(*map(np.asarray, session.run(names, {"images": images_BSSC})))
 
     return run
 
@@ -186,12 +212,19 @@ def start_openvino(graph: bytes, threads: int) -> Run:
     except RuntimeError as error:
         raise _refused("OpenVINO", error) from error
 
-    def run(images_BSSC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    names = _list_outputs({name for output in compiled.outputs for name in output.get_names()})
+
+    def run(images_BSSC: NDArray[np.uint8]) -> Outputs:
         # One request per call: a request is not safe to share among threads, a model is.
         found = compiled.create_infer_request().infer({"images": images_BSSC})
-        return np.array(found["logits"]), np.array(found["embedding"])
+        return Outputs(*(np.array(found[name]) for name in names))
 
     return run
+
+
+def _list_outputs(given: set[str]) -> list[str]:
+    """What to ask a graph for: only an ensemble's gives a disagreement."""
+    return ["logits", "embedding", *(["disagreement"] if "disagreement" in given else [])]
 
 
 def _refused(engine: str, error: Exception) -> BundleError:

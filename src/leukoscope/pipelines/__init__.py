@@ -27,6 +27,8 @@ from leukoscope.pipelines.deploy import (
     export_run,
     predict_images,
 )
+from leukoscope.pipelines.distill import DistilledRun, distill_run
+from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.leak import report_leak
 from leukoscope.pipelines.progress import Progress
@@ -39,14 +41,18 @@ from leukoscope.pipelines.runs import (
 )
 
 __all__ = [
+    "DistilledRun",
+    "EnsembleRun",
     "Evaluation",
     "Packed",
     "PredictedFiles",
     "Progress",
     "TrainedRun",
     "audit_data",
+    "build_ensemble",
     "check_nothing_rejected",
     "check_nothing_unreadable",
+    "distill_run",
     "evaluate_run",
     "export_run",
     "load_split_or_images",
