@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -31,9 +31,6 @@ from leukoscope.models.blocks import MBConv
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.ensemble import Ensemble, Network
 from leukoscope.scores import compute_probabilities
-
-if TYPE_CHECKING:
-    import onnx
 
 OPSET = 18
 
@@ -230,31 +227,15 @@ def build_graph(network: Network) -> bytes:
 
 
 def convert_to_half(graph: bytes) -> bytes:
-    """Return the graph with 16-bit weights and arithmetic; inputs and outputs stay as they are, and
-    so does what an ensemble does with its members' answers: it costs nothing, and small
-    disagreements would drown in rounding."""
+    """Return the graph with 16-bit weights and arithmetic; inputs and outputs stay as they are."""
     _require("onnx", "onnxruntime")
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = onnx.load_from_string(graph)
     with _quiet():
-        model = convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=_list_mixing(model.graph)
-        )
+        model = convert_float_to_float16(onnx.load_from_string(graph), keep_io_types=True)
     content: bytes = model.SerializeToString()
     return content
-
-
-def _list_mixing(graph: "onnx.GraphProto") -> list[str]:
-    """Names of the nodes from the first `LogSoftmax` on, which only an ensemble has."""
-    found: list[str] = []
-    reached: set[str] = set()
-    for node in graph.node:  # in the order of computation
-        if node.op_type == "LogSoftmax" or reached.intersection(node.input):
-            found.append(node.name)
-            reached.update(node.output)
-    return found
 
 
 def quantise(graph: bytes, images_NSSC: NDArray[np.uint8], folder: Path) -> bytes:
