@@ -242,14 +242,10 @@ def join_splits(splits: Sequence[Split]) -> Split:
             of_source[sources[name]].add(role)
         for name in names:
             told_of[name] |= {own[name]} if name in own else of_source[sources[name]]
-    roles = tuple(next((r for r in _SPENT if r in told_of[name]), "") for name in names)
+    roles = tuple(next((r for r in ROLES if r in told_of[name]), "") for name in names)
     protocols = {split.protocol for split in splits}
     protocol: Protocol = "random" if "random" in protocols else splits[0].protocol
     return Split(catalog, roles, protocol, splits[0].seed)
-
-
-_SPENT: tuple[Role, ...] = ("train", "val", "calib", "test")
-"""From what spoils an image most for a later figure to what spoils it least."""
 
 
 def _assign_groups(

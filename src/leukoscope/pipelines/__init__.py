@@ -3,6 +3,7 @@
     catalog = scan_images("cells/")                    # folder or table -> catalog
     split = split_catalog(catalog)                     # catalog -> roles, with an audit
     run = train_run(split, load_recipe("quick"), "runs/a")
+    calibrate_run("runs/a")                            # when to refuse
     evaluation = evaluate_run("runs/a")
     evaluation.report                                  # the HTML file
     evaluation.intervals["accuracy"]                   # value, low, high
@@ -39,8 +40,10 @@ from leukoscope.pipelines.runs import (
     score_records,
     train_run,
 )
+from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
 
 __all__ = [
+    "CalibratedRun",
     "DistilledRun",
     "EnsembleRun",
     "Evaluation",
@@ -50,6 +53,7 @@ __all__ = [
     "TrainedRun",
     "audit_data",
     "build_ensemble",
+    "calibrate_run",
     "check_nothing_rejected",
     "check_nothing_unreadable",
     "distill_run",

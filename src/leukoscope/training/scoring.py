@@ -13,6 +13,7 @@ from torch import nn
 
 from leukoscope.data.batches import Pixels, prepare_input, split_rows
 from leukoscope.data.feed import PixelFeed
+from leukoscope.models.ensemble import Ensemble
 from leukoscope.training.device import keeping_freed_memory
 
 
@@ -36,9 +37,12 @@ def score_rows(
     """Return logits `(N, K)`, embeddings `(N, D)` and, of an ensemble, disagreement `(N,)` for some
     rows of a pack, in fp32.
 
-    The network is put into evaluation mode and left there.
+    The network is put into evaluation mode and left there. `batch_size` counts views: of an image
+    that is seen from 8 sides an eighth as many go together.
     """
     network.eval()
+    if isinstance(network, Ensemble):
+        batch_size = max(1, batch_size // network.spec.views)
     device = next(network.parameters()).device
     logits: list[NDArray[np.float32]] = []
     embeddings: list[NDArray[np.float32]] = []

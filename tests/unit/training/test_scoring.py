@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from tests.unit.models.test_ensemble import build_member
 from torch import nn
 
+from leukoscope.models.ensemble import Ensemble
 from leukoscope.training.scoring import score_rows
 
 
@@ -75,3 +77,16 @@ def test_disagreement_is_collected_where_a_network_gives_it(pack):
     expected = (pack[rows] / 127.5 - 1).mean((1, 2, 3))
     np.testing.assert_allclose(found.disagreement_N, expected, atol=1e-6)
     assert found.disagreement_N.dtype == np.float32
+
+
+def test_many_views_make_smaller_batches():
+    """Eight views of each of 64 images at once would fill the memory of a small machine."""
+    ensemble = Ensemble([build_member(0)], 8)
+    sizes = []
+    ensemble.first.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    found = score_rows(ensemble, images, np.arange(5), batch_size=16)
+    assert sizes == [16, 16, 8]
+    whole = score_rows(ensemble, images, np.arange(5), batch_size=64)
+    for part, other in zip(found, whole, strict=True):
+        np.testing.assert_allclose(part, other, atol=1e-4)
