@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from leukoscope.config import InputConfig
-from leukoscope.errors import WeightsError
+from leukoscope.errors import ConfigError, WeightsError
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.models.ensemble import Ensemble, Network
 from leukoscope.runfolder import RunFolder, hash_file, read_json, write_json
@@ -89,7 +89,7 @@ def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedN
         network = _build_network(dict(record["spec"]))
         settings = {k: v for k, v in record["input"].items() if k != "normalise"}
         classes, config = tuple(record["classes"]), InputConfig.model_validate(settings)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{run.model} must describe a trained network",
             f"{type(error).__name__}: {error}",
