@@ -322,6 +322,63 @@ def train(
     render.print_trained(run)
 
 
+@app.command("ensemble")
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders written by `train`.")],
+    tta: Annotated[
+        Literal["none", "flips", "dihedral"],
+        typer.Option(help="Views of each image: 1, 4 flips, or 8 with quarter turns."),
+    ] = "none",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/ensemble"),
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: the first run's.")
+    ] = None,
+) -> None:
+    """Join trained networks into one that averages their answers and says where they disagree."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.build_ensemble(runs, out, tta=tta, packs=packs, progress=progress)
+    render.print_ensemble(found)
+
+
+@app.command("distill")
+def distill(
+    teacher: Annotated[
+        Path, typer.Argument(help="Run folder of `train` or `ensemble`.", metavar="TEACHER")
+    ],
+    recipe: RecipeOption = "quick",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/student"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: the teacher's.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, _build_set_option("As for train, e.g. distill.temperature=2.")
+    ] = None,
+) -> None:
+    """Train one compact network to answer as its teacher does, and say what was lost."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    with render.progress() as progress:
+        found = pipelines.distill_run(
+            teacher,
+            loaded,
+            out,
+            resume=resume,
+            packs=packs,
+            progress=progress,
+            reporter=progress,
+        )
+    render.print_distilled(found)
+
+
 @app.command("evaluate")
 def evaluate(
     run: RunArgument,

@@ -28,6 +28,8 @@ from leukoscope.pipelines.deploy import (
     export_run,
     predict_images,
 )
+from leukoscope.pipelines.distill import DistilledRun, distill_run
+from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.leak import report_leak
 from leukoscope.pipelines.progress import Progress
@@ -42,15 +44,19 @@ from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
 
 __all__ = [
     "CalibratedRun",
+    "DistilledRun",
+    "EnsembleRun",
     "Evaluation",
     "Packed",
     "PredictedFiles",
     "Progress",
     "TrainedRun",
     "audit_data",
+    "build_ensemble",
     "calibrate_run",
     "check_nothing_rejected",
     "check_nothing_unreadable",
+    "distill_run",
     "evaluate_run",
     "export_run",
     "load_split_or_images",
