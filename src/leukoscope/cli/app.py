@@ -438,6 +438,23 @@ def export(
     render.print_bundle(bundle)
 
 
+@app.command("card")
+def card(
+    run: Annotated[Path, typer.Argument(help="Run folder, or bundle folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write into. Default: beside the records.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle of this run, whose parity the card tells.")
+    ] = None,
+) -> None:
+    """Write the model card and the answers to CLAIM and TRIPOD+AI that the records hold."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    render.print_card(pipelines.write_card(run, out, bundle=bundle))
+
+
 @app.command("predict")
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")],

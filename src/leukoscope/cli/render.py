@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Packed,
         PredictedFiles,
         TrainedRun,
+        WrittenCard,
     )
     from leukoscope.training.loop import EpochResult
     from leukoscope.trust.record import Range
@@ -587,6 +588,16 @@ def print_calibrated(found: "CalibratedRun") -> None:
         f"Limits: {escape(str(found.folder.trust))}. Next: leukoscope evaluate RUN,"
         " leukoscope export RUN"
     )
+
+
+def print_card(card: "WrittenCard") -> None:
+    """Show where a model card lies, and how much of it a person has to fill in."""
+    console = _console()
+    for name, (blanks, total) in card.counts.items():
+        console.print(f"{escape(name)}: {blanks} of {total} items need a person.")
+    console.print('Search the files for "to be filled in"; what you add is never overwritten.')
+    console.print(ADVICE)
+    console.print(f"Card: {escape(str(card.files[0]))}")
 
 
 def print_bundle(bundle: "Bundle") -> None:

@@ -12,6 +12,7 @@ What these files do not do: they print nothing (that is `cli.render`) and comput
 themselves.
 """
 
+from leukoscope.pipelines.card import WrittenCard, write_card
 from leukoscope.pipelines.data import (
     audit_data,
     check_nothing_rejected,
@@ -51,6 +52,7 @@ __all__ = [
     "PredictedFiles",
     "Progress",
     "TrainedRun",
+    "WrittenCard",
     "audit_data",
     "build_ensemble",
     "calibrate_run",
@@ -70,4 +72,5 @@ __all__ = [
     "split_kfold",
     "trace_sources",
     "train_run",
+    "write_card",
 ]
