@@ -37,6 +37,7 @@ from leukoscope.pipelines.runs import (
     score_records,
     train_run,
 )
+from leukoscope.pipelines.validate import ValidatedBundle, validate_bundle
 
 __all__ = [
     "Evaluation",
@@ -44,6 +45,7 @@ __all__ = [
     "PredictedFiles",
     "Progress",
     "TrainedRun",
+    "ValidatedBundle",
     "audit_data",
     "check_nothing_rejected",
     "check_nothing_unreadable",
@@ -60,4 +62,5 @@ __all__ = [
     "split_kfold",
     "trace_sources",
     "train_run",
+    "validate_bundle",
 ]
