@@ -35,8 +35,6 @@ LEAST = 20
 MOST = 500
 """So many images a side are compared at most: the size of the shift does not need more."""
 
-_FOLDS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class EnergyTest:
@@ -155,10 +153,11 @@ def compute_separation(
 ) -> Interval:
     """Return how well a classifier tells here from home: area under the ROC curve, with interval.
 
-    Logistic regression on at most 30 principal components, judged on images it was not fitted on,
-    in five folds that keep sources together (classifier two-sample test, Lopez-Paz and Oquab
-    2017). 0.5: it cannot; 1: always. Below 0.5 is chance. The interval is that of Hanley and
-    McNeil (1982) with sources as the numbers of cells. Raises `DataError` for fewer than `LEAST`
+    Logistic regression on at most 30 principal components, fitted on half of the sources and
+    judged on the others (classifier two-sample test, Lopez-Paz and Oquab 2017). 0.5: it cannot; 1:
+    always. Below 0.5 is chance. The interval is that of Hanley and McNeil (1982) with sources as
+    the numbers of cells. Folds that change places would use every image, but their errors move
+    together: without a shift such an interval held 0.5 in 75 to 88 % of simulations. Raises `DataError` for fewer than `LEAST`
     sources on a side.
     """
     home = list(home_sources) if home_sources is not None else [str(i) for i in range(len(home_MD))]
@@ -171,18 +170,17 @@ def compute_separation(
     joint = np.concatenate([home_MD, here_ND]).astype(np.float64)
     side = np.r_[np.zeros(len(home_MD), np.int64), np.ones(len(here_ND), np.int64)]
     groups = np.array([f"home {x}" for x in home] + [f"here {x}" for x in here])
-    score = np.zeros(len(joint))
-    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    for fit, judge in folds.split(joint, side, groups):
-        width = min(30, joint.shape[1], len(fit) // 5)
-        model = make_pipeline(
-            StandardScaler(),
-            PCA(width, svd_solver="full"),
-            LogisticRegression(C=0.1, class_weight="balanced", max_iter=500),
-        )
-        model.fit(joint[fit], side[fit])
-        score[judge] = model.predict_proba(joint[judge])[:, 1]
-    area = float(roc_auc_score(side, score))
+    halves = StratifiedGroupKFold(2, shuffle=True, random_state=seed)
+    fit, judge = next(halves.split(joint, side, groups))
+    model = make_pipeline(
+        StandardScaler(),
+        PCA(min(30, joint.shape[1], len(fit) // 5), svd_solver="full"),
+        LogisticRegression(C=0.1, class_weight="balanced", max_iter=500),
+    )
+    model.fit(joint[fit], side[fit])
+    score = model.predict_proba(joint[judge])[:, 1]
+    area = float(roc_auc_score(side[judge], score))
+    m, n = (len(set(groups[judge][side[judge] == k])) for k in (0, 1))
     return Interval(area, *_bound_area(area, m, n))
 
 
