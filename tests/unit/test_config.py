@@ -159,6 +159,13 @@ BAD_VALUES = [
     ("train.early_stop_epochs", ["-1"]),
     ("train.checkpoint_minutes", ["-1"]),
     ("train.tensorboard", ["3"]),
+    ("trust.alpha", ["0", "1", "nan"]),
+    ("trust.class_conditional", ["3"]),
+    ("trust.target_accuracy", ["0.5", "1"]),
+    ("trust.refuse_frac", ["0", "0.5"]),
+    ("trust.always_review", ["3"]),
+    ("trust.sensitivity_floor", ["{blast = 1.0}", "0.9"]),
+    ("trust.cost", ["{blast = {neutrophil = -1}}", "{blast = 3}"]),
 ]
 
 
@@ -325,7 +332,9 @@ def test_the_hash_names_what_decides_the_run_and_nothing_else():
     assert load_recipe("quick", ["train.epochs=8"]).hash() == base.hash()  # what it was already
     hashes = {load_recipe("quick", [f"{key}={text}"]).hash() for key, text in GOOD_VALUES.items()}
     assert len(hashes | {base.hash()}) == len(GOOD_VALUES) + 1
-    assert GOOD_VALUES.keys() == set(list_keys()) - {"name", "purpose"}
+    assert load_recipe("quick", ["trust.alpha=0.2"]).hash() == base.hash()
+    rest = {"name", "purpose"} | {key for key in list_keys() if key.startswith("trust.")}
+    assert GOOD_VALUES.keys() == set(list_keys()) - rest
 
 
 GOOD_VALUES = {
