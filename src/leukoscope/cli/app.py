@@ -428,6 +428,10 @@ def validate(
     against: Annotated[
         Path | None, typer.Option(help="Another bundle that names the same cells.")
     ] = None,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(help="New bundle, fitted to half of the cells and measured on the rest."),
+    ] = None,
     role: Annotated[
         str, typer.Option(help="Which role to judge on, if the data have any.")
     ] = "test",
@@ -450,6 +454,7 @@ def validate(
             limits=limits,
             readers=reader or (),
             against=against,
+            recalibrate=recalibrate,
             seed=seed,
             progress=progress,
         )

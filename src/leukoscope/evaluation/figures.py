@@ -205,7 +205,7 @@ def draw_per_class(
     return figure
 
 
-@_styled
+@styled
 def draw_here_and_home(
     rows: Mapping[str, tuple[Interval, Interval]], quantity: str = "sensitivity"
 ) -> Figure:

@@ -198,6 +198,34 @@ def compute_from_confusion(
     return _bound_replicates(kind, value, drawn_B, behind, freedom, level)
 
 
+def compute_mean(
+    values_N: NDArray[np.floating], sources: Sequence[str], level: float = 0.95
+) -> Interval:
+    """Return the mean of N values with Student's interval over sources; limits are NaN for one
+    source. Raises `DataError` for no values.
+
+    >>> compute_mean(np.array([1.0, 3.0]), ["a", "a"]).value
+    2.0
+    """
+    _check_level(level)
+    if not len(values_N) or len(values_N) != len(sources):
+        raise DataError(
+            "a mean needs at least one value, each with its source",
+            f"{len(values_N)} values, {len(sources)} sources",
+            "choose a role that has images",
+        )
+    values_N = np.asarray(values_N, dtype=np.float64)
+    mean = float(values_N.mean())
+    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
+    s = int(index_N.max()) + 1
+    if s < 2:
+        return Interval(mean, math.nan, math.nan)
+    u_S = np.bincount(index_N, weights=values_N - mean)
+    spread = math.sqrt(s / (s - 1) * float((u_S**2).sum())) / len(values_N)
+    half = float(stdtrit(s - 1, 0.5 + level / 2)) * spread
+    return Interval(mean, mean - half, mean + half)
+
+
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ConfigError("level must lie between 0 and 1", str(level), "use 0.95")

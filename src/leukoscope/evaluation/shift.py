@@ -157,8 +157,8 @@ def compute_separation(
     judged on the others (classifier two-sample test, Lopez-Paz and Oquab 2017). 0.5: it cannot; 1:
     always. Below 0.5 is chance. The interval is that of Hanley and McNeil (1982) with sources as
     the numbers of cells. Folds that change places would use every image, but their errors move
-    together: without a shift such an interval held 0.5 in 75 to 88 % of simulations. Raises `DataError` for fewer than `LEAST`
-    sources on a side.
+    together: without a shift such an interval held 0.5 in 75 to 88 % of simulations. Raises
+    `DataError` for fewer than `LEAST` sources on a side.
     """
     home = list(home_sources) if home_sources is not None else [str(i) for i in range(len(home_MD))]
     here = list(here_sources) if here_sources is not None else [str(i) for i in range(len(here_ND))]
@@ -270,15 +270,15 @@ def word_separation(area: float) -> str:
     """Say how large a shift is by the area under the ROC curve of the classifier.
 
     >>> word_separation(0.52), word_separation(0.97)
-    ('no visible shift', 'told apart nearly always')
+    ('not visible', 'nearly complete')
     """
     steps = (
-        (0.6, "no visible shift"),
-        (0.7, "a small shift"),
-        (0.8, "a clear shift"),
-        (0.95, "a large shift"),
+        (0.6, "not visible"),
+        (0.7, "small"),
+        (0.8, "clear"),
+        (0.95, "large"),
     )
-    return next((word for limit, word in steps if area < limit), "told apart nearly always")
+    return next((word for limit, word in steps if area < limit), "nearly complete")
 
 
 def word_effect(effect: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.limits import Acceptance, Judged, Outcome
 from leukoscope.evaluation.pages import DISCLAIMER, render_page
+from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.report import (
     align_columns,
     embed_image,
@@ -19,7 +20,7 @@ from leukoscope.evaluation.report import (
     list_filters,
 )
 from leukoscope.evaluation.shift import word_effect, word_separation
-from leukoscope.evaluation.validation import Recalibration, SubgroupTable, Validation
+from leukoscope.evaluation.validation import SubgroupTable, Validation
 from leukoscope.labels import display_label, is_critical
 
 OUTCOME_WORDS: dict[Outcome, str] = {
@@ -227,8 +228,9 @@ def word_shift(v: Validation) -> str:
     if found.separation is None or found.energy is None:
         return f"Not compared: {found.reason}."
     separation = found.separation
+    size = word_separation(separation.value)
     text = (
-        f"To the network these images and those of home show {word_separation(separation.value)}"
+        f"As the network sees them, the shift of these images is {size}"
         f" (told apart {format_percent(separation.value)}, 95 % interval"
         f" {format_percent(separation.low)} to {format_percent(separation.high)}; energy"
         f" coefficient {found.energy.coefficient:.2f}, p = {found.energy.p_value:.3f},"
@@ -258,6 +260,19 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             advice.append(f"{one.limit.name}: {one.reason}.")
         elif one.outcome == "not_measured":
             advice.append(f"{one.limit.name} cannot be judged: {one.reason}.")
+    count, name = max((one.n_images, one.name) for one in v.per_class)
+    if v.figures["accuracy"].high < count / v.n_images:
+        advice.append(
+            f"Calling every cell {display_label(name)} would be right for"
+            f" {format_percent(count / v.n_images)} of them, more often than the network is."
+        )
+    refused = v.figures.get("refused")
+    if refused is not None and refused.value > 0.5:
+        advice.append(
+            f"It refuses {format_percent(refused.value)} of these cells itself, as unlike those it"
+            " knows. Other levels do not mend that: train on such pictures, or bring the pictures"
+            " closer to those of home."
+        )
     if v.absent:
         critical = [name for name in v.absent if is_critical(name)]
         extra = f" Critical among them: {_join_labels(critical)}." if critical else ""
@@ -279,7 +294,8 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"{n:,} cell{'s' * (n != 1)} of {_join_labels(names)}: the network has no such"
             f" name{what}. If a name means a class it has, say so under `[labels]` in the limits."
         )
-    if v.recalibration is None and v.overconfidence.low > 0.02:
+    shifted = refused is not None and refused.value > 0.5
+    if v.recalibration is None and v.overconfidence.low > 0.02 and not shifted:
         advice.append(
             "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"
             " to half of these cells and measures the gain on the other half."

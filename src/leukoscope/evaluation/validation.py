@@ -33,18 +33,22 @@ from leukoscope.evaluation.agreement import (
     compute_mcnemar,
     find_order,
 )
+from leukoscope.evaluation.decisions import count_reasons
 from leukoscope.evaluation.intervals import (
     Interval,
     compute_from_confusion,
     compute_intervals,
+    compute_mean,
     compute_proportion,
     wilson,
 )
 from leukoscope.evaluation.limits import Acceptance, Judged, Limits, judge_all, judge_limit
 from leukoscope.evaluation.metrics import compute_confusion
+from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import ShiftFindings, compute_shift
 from leukoscope.scores import ScoreTable
+from leukoscope.trust.decision import Status
 
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
@@ -53,8 +57,6 @@ FEW = 10
 
 MOST_GROUPS = 20
 """A column with more different values than this is no grouping."""
-
-Status = Literal["accepted", "review", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -207,23 +209,6 @@ class SizeRow:
 
 
 @dataclass(frozen=True)
-class Recalibration:
-    """What fitting on half of the local cells changed on the other half: figures by name, before
-    and after. `reason` says why nothing was fitted."""
-
-    n_fit: int
-    n_judged: int
-    n_fit_sources: int
-    n_judged_sources: int
-    before: Mapping[str, Interval] = field(default_factory=dict)
-    after: Mapping[str, Interval] = field(default_factory=dict)
-    gain_log_loss: Interval = NOTHING
-    notes: tuple[str, ...] = ()
-    reason: str = ""
-    bundle: str = ""
-
-
-@dataclass(frozen=True)
 class Validation:
     """Everything that a validation found.
 
@@ -350,7 +335,7 @@ def compute_validation(
         shift=_find_shift(everything, home, seed),
         overconfidence=measured.overconfidence,
         set_size=math.nan if answers.sets_NK is None else float(answers.sets_NK.sum(1).mean()),
-        reasons=_count_reasons(answers),
+        reasons=count_reasons(list(answers.reasons or ())),
         subgroups=tuple(
             _split_column(name, tuple(values[i] for i in known), table, answers)
             for name, values in cells.columns.items()
@@ -450,26 +435,6 @@ def compute_kappas(
     }
     chosen = found.get("kappa_cost", found.get("kappa_quadratic"))
     return found | ({"weighted_kappa": chosen} if chosen is not None else {})
-
-
-def compute_mean(
-    values_N: NDArray[np.floating], sources: Sequence[str], level: float = 0.95
-) -> Interval:
-    """Return the mean of N values with Student's interval over sources; limits are NaN for one
-    source."""
-    from scipy.special import stdtrit
-
-    values_N = np.asarray(values_N, dtype=np.float64)
-    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
-    mean = float(values_N.mean())
-    s = int(index_N.max()) + 1
-    if s < 2:
-        return Interval(mean, math.nan, math.nan)
-    u_S = np.bincount(index_N, weights=values_N - mean)
-    half = float(stdtrit(s - 1, 0.5 + level / 2)) * math.sqrt(
-        s / (s - 1) * float((u_S**2).sum())
-    ) / len(values_N)  # fmt: skip
-    return Interval(mean, mean - half, mean + half)
 
 
 def _share(
@@ -772,14 +737,6 @@ def _list_missing(answers: Answers, home: Home | None) -> tuple[str, ...]:
     if home is None:
         found.append("The bundle carries no figures of home: nothing can be compared with them.")
     return tuple(found)
-
-
-def _count_reasons(answers: Answers) -> tuple[tuple[str, int], ...]:
-    counts: Counter[str] = Counter()
-    for text in answers.reasons or ():
-        if text:
-            counts[text] += 1
-    return tuple(counts.most_common(12))
 
 
 def _list_names(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.readers import Rejected
 from leukoscope.data.sources import group_sources, sources_known
-from leukoscope.errors import ConfigError, DataError, ImageError
+from leukoscope.errors import BundleError, ConfigError, DataError, ImageError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.deploy.bundle import VariantName
+    from leukoscope.deploy.bundle import Bundle, VariantName
     from leukoscope.deploy.predictor import Predictor
+    from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.limits import Limits
+    from leukoscope.evaluation.recalibration import Recalibration
     from leukoscope.evaluation.validation import Answers, Home, LocalCells, Validation
     from leukoscope.scores import ScoreTable
+    from leukoscope.trust.record import Range, Trust
 
 READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
 """Columns of labels by others that are known by their name."""
@@ -51,6 +54,7 @@ def validate_bundle(
     limits: str | Path | None = None,
     readers: Sequence[str] = (),
     against: str | Path | None = None,
+    recalibrate: str | Path | None = None,
     variant: "VariantName | None" = None,
     seed: int = 0,
     replicates: int = 1000,
@@ -62,7 +66,9 @@ def validate_bundle(
     of `role` count. Every further column of a table (scanner, site, stain) becomes a table of
     subgroups. `limits` is a TOML file of what is asked (`evaluation.limits`). `readers` are columns
     that hold labels by others; those named in `READER_COLUMNS` are found. `against` is another
-    bundle that names the same cells.
+    bundle that names the same cells. `recalibrate` is the folder of a new bundle whose levels are
+    fitted to half of the cells (by source, drawn with `seed`); the other half tells the gain. The
+    old bundle is not touched.
 
     Writes `validation.html`, `validation.txt`, `validation.json`, `scores.parquet` (the score table
     of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be used,
@@ -78,6 +84,8 @@ def validate_bundle(
     opened = load_bundle(Path(bundle))
     classes = opened.info.classes
     asked = load_limits(Path(limits), classes) if limits is not None else Limits()
+    if recalibrate is not None:
+        _check_new(Path(recalibrate), opened.path)
     records, warnings, rejected = select_images(Path(data), role, progress)
     others = _find_readers(records, readers)
     predictor = Predictor(opened, variant=variant)
@@ -88,6 +96,19 @@ def validate_bundle(
         other = Predictor(Path(against))
         name, names = _name_again(other, scored, asked, progress)
         read[name] = names
+    recalibration = None
+    if recalibrate is not None:
+        progress("Fitting to local cells", 0, 1)
+        recalibration = _recalibrate(
+            opened,
+            predictor.trust,
+            scored,
+            Path(recalibrate),
+            _name_path(Path(data)),
+            seed,
+            replicates,
+        )
+        progress("Fitting to local cells", 1, 1)
     cells = LocalCells(scored.table, scored.names, scored.answers, columns, read)
     progress("Computing figures", 0, 1)
     found = compute_validation(
@@ -95,9 +116,10 @@ def validate_bundle(
         asked,
         data_name=_name_path(Path(data)),
         bundle_name=_name_path(Path(bundle)),
-        home=_load_home(predictor),
+        home=_load_home(predictor.trust),
         unreadable=[(r.path, r.reason, r.detail) for r in rejected],
         warnings=(*warnings, *_list_warnings()),
+        recalibration=recalibration,
         provenance=_describe(predictor, Path(data), limits, seed),
         replicates=replicates,
         seed=seed,
@@ -131,15 +153,18 @@ def score_cells(
     import numpy as np
 
     from leukoscope.scores import ScoreTable
+    from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
 
     done: list[int] = []
     unreadable: list[Rejected] = []
     parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    quality: list[NDArray[np.float32]] = []
     for rows, images, failed in _decode(predictor, records, progress):
         done += rows
         unreadable += failed
         if len(images):
             parts.append(predictor.predict_logits(images))
+            quality.append(measure_quality(images))
     if not done:
         raise DataError(
             "at least one image must be readable",
@@ -161,8 +186,10 @@ def score_cells(
         logits_NK=np.concatenate([logits for logits, _ in parts]).astype(np.float32),
         embeddings_ND=np.concatenate([embedding for _, embedding in parts]).astype(np.float32),
         source_known=sources_known(catalog),
+        quality_names=QUALITY_NAMES,
+        quality_NQ=np.concatenate(quality),
     )
-    return ScoredCells(used, names, table, _answer(predictor, table), tuple(unreadable))
+    return ScoredCells(used, names, table, _answer(predictor.trust, table), tuple(unreadable))
 
 
 _BATCH = 16
@@ -207,15 +234,137 @@ def _decode(
             progress("Naming cells", rows.stop, len(records))
 
 
-def _answer(predictor: "Predictor", table: "ScoreTable") -> "Answers":
+def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
     from leukoscope.evaluation.validation import Answers
+    from leukoscope.trust.decision import decide_table
 
-    p_NK = table.probabilities_NK
-    return Answers(p_NK.argmax(axis=1), p_NK)
+    if trust is None:
+        p_NK = table.probabilities_NK
+        return Answers(p_NK.argmax(axis=1), p_NK)
+    policy = trust.info.policy
+    found = decide_table(policy, trust.novelty, table)
+    # The sets as they were promised: a decision adds the given name to its own.
+    sets_NK = policy.sets.predict(found.probabilities_NK)
+    return Answers(found.labels_N, found.probabilities_NK, sets_NK, found.status, found.reasons)
 
 
-def _load_home(predictor: "Predictor") -> "Home | None":
-    return None
+def _load_home(trust: "Trust | None") -> "Home | None":
+    import numpy as np
+
+    from leukoscope.evaluation.validation import Home
+
+    if trust is None or trust.info.home is None:
+        return None
+    home = trust.info.home
+    return Home(
+        data=home.data,
+        verdict=home.verdict,
+        n_images=home.n_images,
+        n_sources=home.n_sources,
+        source_known=home.source_known,
+        confusion_KK=np.array(home.confusion, dtype=np.float64),
+        accuracy=_read_range(home.accuracy),
+        ece=home.ece,
+        coverage=home.coverage,
+        promised_coverage=1 - trust.info.asked.alpha,
+        accepted=_read_range(home.accepted),
+        accepted_accuracy=_read_range(home.accepted_accuracy),
+        review_frac=home.review_frac,
+        unknown_frac=home.unknown_frac,
+        embeddings_MD=trust.home_embeddings_MD,
+        quality_MQ=trust.home_quality_MQ,
+    )
+
+
+def _read_range(found: "Range") -> "Interval":
+    import math
+
+    from leukoscope.evaluation.intervals import Interval
+
+    return Interval(*(math.nan if x is None else x for x in (found.value, found.low, found.high)))
+
+
+# -- recalibration --------------------------------------------------------------------------------
+
+
+def _recalibrate(
+    bundle: "Bundle",
+    trust: "Trust | None",
+    scored: ScoredCells,
+    out: Path,
+    data_name: str,
+    seed: int,
+    replicates: int,
+) -> "Recalibration":
+    """Fit on half of the cells, measure on the other, and write the new bundle if it was fitted."""
+    import hashlib
+    from dataclasses import replace
+
+    import numpy as np
+
+    from leukoscope.deploy.bundle import save_bundle
+    from leukoscope.evaluation.decisions import measure_home
+    from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
+    from leukoscope.trust.record import HOME_IMAGES, pack_arrays
+
+    if trust is None:
+        raise BundleError(
+            "only a calibrated bundle can be calibrated again",
+            f"{bundle.path} was exported from a run that was not",
+            "run `leukoscope calibrate` on the run, export it again, and validate that bundle",
+        )
+    table = scored.table
+    found, local = measure_recalibration(table, trust, seed, replicates)
+    if local is None:
+        return found
+    fit, judge = split_halves(table, seed)
+    held = replace(table.take(judge), roles=("test",) * len(judge))
+    lent = np.sort(fit[np.random.default_rng(seed).permutation(len(fit))[:HOME_IMAGES]])
+    arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
+    note = (
+        f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"
+        f" sources); home is now {found.n_judged:,} other cells of it."
+    )
+    info = trust.info.model_copy(
+        update={
+            "policy": local.policy,
+            "n_calib": found.n_fit,
+            "n_calib_sources": found.n_fit_sources,
+            "choice": local.choice.to_dict(),
+            "notes": (note, *local.notes),
+            "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
+            "home": measure_home(
+                held, local.policy, trust.novelty, "unproven", frozenset(), data_name
+            ),
+        }
+    )
+    recalibrated = {
+        "data": data_name,
+        "seed": seed,
+        "n_fit": found.n_fit,
+        "n_fit_sources": found.n_fit_sources,
+        "from_arrays_sha256": trust.info.arrays_sha256,
+        "by": collect_provenance(),
+    }
+    earlier = bundle.info.provenance.get("recalibrated", [])
+    provenance = {**bundle.info.provenance, "recalibrated": [*earlier, recalibrated]}
+    graphs = {name: bundle.read_graph(name) for name in bundle.info.variants}
+    new = bundle.info.model_copy(update={"trust": info, "provenance": provenance})
+    save_bundle(new, graphs, out, arrays)
+    return replace(found, bundle=out.name)
+
+
+def _check_new(out: Path, bundle: Path) -> None:
+    """Raise `BundleError` where the new bundle would replace the old one, or something else."""
+    from leukoscope.deploy.bundle import check_target
+
+    if out.resolve() == bundle.resolve():
+        raise BundleError(
+            "the new bundle must lie elsewhere than the one it comes from",
+            str(out),
+            "give --recalibrate another folder",
+        )
+    check_target(out)
 
 
 # -- columns --------------------------------------------------------------------------------------

@@ -214,7 +214,11 @@ def test_shares_of_other_cells_are_newcombes_example():
 
 
 def test_the_mixture_of_cells_alone_changes_accuracy():
-    recalls = [Interval(1.0, 0.9, 1.0), Interval(0.5, 0.4, 0.6), Interval(math.nan, *[math.nan] * 2)]
+    recalls = [
+        Interval(1.0, 0.9, 1.0),
+        Interval(0.5, 0.4, 0.6),
+        Interval(math.nan, *[math.nan] * 2),
+    ]
     found = compute_expected_accuracy(np.array([1.0, 3.0, 0.0]), recalls)
     assert found.value == pytest.approx(0.625)
     assert found.low == pytest.approx(0.625 - math.hypot(0.025, 0.075))

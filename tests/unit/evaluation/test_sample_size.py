@@ -31,9 +31,7 @@ def test_cells_of_a_source_count_for_less():
     assert compute_sample_size(0.9, 0.05, design_effect=3) >= 3 * compute_sample_size(0.9, 0.05) - 3
 
 
-@pytest.mark.parametrize(
-    "values", [(1.2, 0.05, 1), (0.9, 0.0, 1), (0.9, 0.6, 1), (0.9, 0.05, 0.5)]
-)
+@pytest.mark.parametrize("values", [(1.2, 0.05, 1), (0.9, 0.0, 1), (0.9, 0.6, 1), (0.9, 0.05, 0.5)])
 def test_numbers_out_of_range_are_refused(values):
     with pytest.raises(ConfigError, match="sample size"):
         compute_sample_size(values[0], values[1], design_effect=values[2])

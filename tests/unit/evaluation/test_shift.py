@@ -137,8 +137,8 @@ def test_too_few_images_are_not_compared():
 
 @pytest.mark.parametrize(
     ("area", "words"),
-    [(0.4, "no visible shift"), (0.65, "a small shift"), (0.75, "a clear shift"),
-     (0.9, "a large shift"), (1.0, "told apart nearly always")],
+    [(0.4, "not visible"), (0.65, "small"), (0.75, "clear"),
+     (0.9, "large"), (1.0, "nearly complete")],
 )  # fmt: skip
 def test_areas_have_words(area, words):
     assert word_separation(area) == words
