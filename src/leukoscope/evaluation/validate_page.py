@@ -1,4 +1,4 @@
-"""A validation as one HTML page, plain text and JSON: may this network be used on this blood?
+"""A validation as HTML page, plain text and JSON: may this network be used on this blood.
 
 All three say the same facts, the answer and the next step first. What this file does not do: it
 computes nothing and judges no limit (`validation`, `limits`); it words what it is given.

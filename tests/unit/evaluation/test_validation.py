@@ -141,7 +141,7 @@ def test_against_home():
 
 def test_decisions_coverage_and_their_limits():
     limits = Limits(
-        max_refused=0.6, min_accepted=0.9, min_coverage=0.99, min_accuracy_accepted=0.5,
+        max_refused=0.6, min_accepted=0.9, min_coverage=0.99, min_accuracy_accepted=0.4,
         max_foreign_accepted=0.9,
     )  # fmt: skip
     found = validate(with_decisions(build_cells(foreign=30)), limits)

@@ -16,6 +16,7 @@ from leukoscope.cli.app import app
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import BundleError, ConfigError, DataError
+from leukoscope.pipelines import validate as room
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import fit_sets
 from leukoscope.trust.decision import Policy
@@ -108,6 +109,14 @@ def validate(bundle, data, out, **options):
     return pipelines.validate_bundle(bundle, data, out, **({"replicates": 20} | options))
 
 
+@pytest.fixture(autouse=True)
+def few_figures(request, monkeypatch):
+    """Figures take most of the time; one test draws them."""
+    if "draws" not in request.keywords:
+        monkeypatch.setattr(room, "_draw", lambda *_: {})
+
+
+@pytest.mark.draws
 def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it would fail
     table = save_table(
@@ -124,7 +133,8 @@ def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     found = done.found
     assert found.n_images == 35 and found.source_known
     assert found.figures["accuracy"].value == pytest.approx(29 / 35)
-    assert [reason for _, reason, _ in found.unreadable] == ["missing_file", "not_an_image"]
+    reasons = sorted(reason for _, reason, _ in found.unreadable)
+    assert reasons == ["missing_file", "not_an_image"]
     (scanner,) = found.subgroups
     assert {one.value: one.accuracy.value for one in scanner.groups}["new"] == 1
     assert [one.name for one in found.readers] == ["analyser", "the network bundle"]
