@@ -5,7 +5,7 @@ What this file does not do: it builds no graph and runs none (`leukoscope.deploy
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,7 @@ class PredictedFiles:
     images: int
     errors: int
     seconds: float
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, int] = field(default_factory=dict)
 
 
 def predict_images(
