@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Packed,
         PredictedFiles,
         TrainedRun,
+        ValidatedBundle,
         WrittenCard,
     )
     from leukoscope.training.loop import EpochResult
@@ -652,6 +653,32 @@ def print_predictions(done: "PredictedFiles") -> None:
         console.print(f"{done.errors:,} could not be read: see the column `error`.")
     console.print(ADVICE)
     console.print(f"Table: {escape(str(done.out))}")
+
+
+_LEVELS = {"pass": "green", "fail": "red", "undecided": "yellow", "no_limits": "default"}
+
+
+def print_validation(done: "ValidatedBundle") -> None:
+    """Show what became of the limits, the main figures, what to do next and where the page lies."""
+    from leukoscope.evaluation import validate_page as page
+
+    console, found = _console(), done.found
+    console.print(f"[{_LEVELS[found.acceptance]} bold]{_plain(page.word_headline(found))}[/]")
+    console.print(_plain(page.word_accuracy(found)))
+    console.print(_plain(page.word_here(found)))
+    if found.judged:
+        table = Table()
+        for name in ("Limit", "Asked", "Found (95 % interval)", "Outcome"):
+            table.add_column(name, justify="left" if name == "Limit" else "right")
+        for one in found.judged:
+            figure = page.format_named(one.limit.figure, one.figure) if one.figure else "–"
+            outcome = page.OUTCOME_WORDS[one.outcome]
+            table.add_row(_plain(one.limit.name), page.format_wanted(one), figure, outcome)
+        console.print(table)
+    for text in (*page.list_advice(found), *found.missing, *found.warnings):
+        console.print(f"- {_plain(text)}")
+    console.print(ADVICE)
+    console.print(f"Page: {_plain(str(done.page))}")
 
 
 # -- benchmarks -----------------------------------------------------------------------------------

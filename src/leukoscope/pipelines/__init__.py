@@ -42,6 +42,7 @@ from leukoscope.pipelines.runs import (
     train_run,
 )
 from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
+from leukoscope.pipelines.validate import ValidatedBundle, validate_bundle
 
 __all__ = [
     "CalibratedRun",
@@ -52,6 +53,7 @@ __all__ = [
     "PredictedFiles",
     "Progress",
     "TrainedRun",
+    "ValidatedBundle",
     "WrittenCard",
     "audit_data",
     "build_ensemble",
@@ -72,5 +74,6 @@ __all__ = [
     "split_kfold",
     "trace_sources",
     "train_run",
+    "validate_bundle",
     "write_card",
 ]

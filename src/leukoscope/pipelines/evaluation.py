@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from leukoscope.config import Recipe, parse_recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.readers import Rejected
 from leukoscope.data.sources import SOURCE_PREFIX, group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import DataError
@@ -352,14 +353,24 @@ def select_other(
     data: Path, role: str, progress: Progress
 ) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
     """The rows of other data that count, and a warning about those that do not."""
+    chosen, warnings, rejected = select_images(data, role, progress)
+    if rejected:
+        warnings += (f"{len(rejected):,} files were rejected; `leukoscope data scan` says why.",)
+    return chosen, warnings
+
+
+def select_images(
+    data: Path, role: str, progress: Progress
+) -> tuple[tuple[ImageRecord, ...], tuple[str, ...], tuple[Rejected, ...]]:
+    """The rows of other data that count, warnings about rows that do not, and rejected files."""
     split = load_table(data)
+    rejected: tuple[Rejected, ...] = ()
     if isinstance(split, Split):
         records, parts = split.catalog.records, split.roles
-        rejected = 0
     else:
         catalog = split or scan_images(data, progress=progress)
         records, parts = catalog.records, tuple(r.split for r in catalog.records)
-        rejected = len(catalog.rejected)
+        rejected = catalog.rejected
     chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)
     warnings: tuple[str, ...] = ()
     if not any(parts):
@@ -376,9 +387,7 @@ def select_other(
             if len(chosen) < len(records)
             else ()
         )
-    if rejected:
-        warnings += (f"{rejected:,} files were rejected; `leukoscope data scan` says why.",)
-    return chosen, warnings
+    return chosen, warnings, rejected
 
 
 def _build_study(

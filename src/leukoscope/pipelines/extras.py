@@ -19,7 +19,7 @@ def require_report_extra() -> None:
 _TRAIN = ("torch", "accelerate", "safetensors", "sklearn", "matplotlib", "pyarrow", "cv2")
 _NEEDS = {
     "report": (
-        "reports and cards need",
+        "reports, cards and validation need",
         ("jinja2", "matplotlib", "pyarrow", "scipy", "sklearn", "seaborn"),
     ),
     "train": ("training and evaluation need", _TRAIN),
