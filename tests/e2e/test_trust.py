@@ -33,7 +33,7 @@ def ask(*words):
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("trusted")
     table = save_painted(place / "painted", 240, copies=1, size_px=48, seed=5)
-    recipe = load_recipe("quick", ["input.image_size=32", "train.epochs=4", "train.batch_size=16"])
+    recipe = load_recipe("quick", ["input.image_size=32", "train.epochs=8", "train.batch_size=16"])
     split = split_catalog(scan_images(table), "grouped")
     folder = train_run(split, recipe, place / "run").folder
     # As an older version left it: without quality, which calibrating then measures.
@@ -65,9 +65,9 @@ def test_the_bundle_decides_as_the_run(run, bundle):
     found = list(Predictor(bundle).predict_files(scores.paths))
     assert tuple(one.decision for one in found) == wanted.status
     assert [one.label for one in found] == [scores.classes[k] for k in wanted.labels_N]
-    assert len(set(wanted.status)) > 1  # else nothing is shown
+    assert set(wanted.status) == set(STATUSES)  # else nothing is shown
     for one, reason in zip(found, wanted.reasons, strict=True):
-        assert one.reason.split(" ")[:2] == reason.split(" ")[:2]
+        assert one.reason.split(" ")[0] == reason.split(" ")[0]  # figures may round differently
 
 
 def test_predictions_carry_decisions_and_reasons(run, bundle, tmp_path):
@@ -105,7 +105,8 @@ def test_the_figures_at_home_are_those_of_the_report(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert home.accepted.value == metrics["trust"]["shares"]["accepted"]["value"]
     assert home.accuracy.value == metrics["accuracy"]["value"]
-    assert home.ece == metrics["trust"]["after_calibration"]["ece"]["value"]
+    after = metrics["trust"]["after_calibration"]["ece"]["value"]
+    assert home.ece == pytest.approx(after, abs=1e-6)  # the table keeps logits in float32
     assert [list(row) for row in home.confusion] == metrics["confusion"]
 
 
