@@ -1,0 +1,341 @@
+"""Calibration: stated confidence that agrees with real success.
+
+Axes: N images, K classes, S sources, M bins. What this file does not do: it draws no interval
+(`evaluation.trust_measures`). Applying needs NumPy only, fitting SciPy.
+
+Both methods are fitted by maximum likelihood with a weak prior: the logarithm of the temperature
+and each bias are drawn from a normal distribution of standard deviation 1, so that the prior
+weighs as much as half a nat in all, whatever the number of images. Guo et al. and Alexandari et
+al. have none. Without it a calibration role in which every image is named right asks for a
+temperature of 0, and a class without images for a bias of minus infinity; with a thousand images
+and some mistakes it moves the temperature in the fourth decimal.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from leukoscope.errors import DataError
+from leukoscope.scores import compute_probabilities
+
+CalibrationMethod = Literal["none", "temperature", "bias_corrected"]
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+_MAX_BIAS = 20.0
+
+FOLDS = 5
+
+ECE_BINS = 15
+"""As many as `evaluation.metrics` has."""
+
+
+class Calibration(BaseModel):
+    """A change of logits, `logits / temperature + bias`, as a bundle keeps it.
+
+    "temperature" (Guo et al. 2017, section 4.2) makes all confidences milder or sharper together
+    and changes no name. "bias_corrected" (bias-corrected temperature scaling, Alexandari et al.
+    2020) also adds one number per class. It is the stronger method here in place of vector
+    scaling: the same correction of class frequencies with K + 1 numbers instead of 2 K, which
+    rare classes with tens of calibration images can carry.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    method: CalibrationMethod = "none"
+    temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
+    bias: tuple[float, ...] = ()
+    """One number per class for "bias_corrected", in the order of the classes; else none."""
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "Calibration":
+        if bool(self.bias) != (self.method == "bias_corrected"):
+            raise ValueError("bias_corrected, and no other method, has a bias per class")
+        if self.method == "none" and self.temperature != 1:
+            raise ValueError("without a method the temperature is 1")
+        return self
+
+    def apply(self, logits_NK: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return calibrated logits: float64 `(N, K)`.
+
+        Raises `DataError` if the biases are those of another number of classes.
+
+        >>> Calibration(method="temperature", temperature=2.0).apply(np.array([[2.0, 0.0]]))
+        array([[1., 0.]])
+        """
+        out_NK = np.asarray(logits_NK, dtype=np.float64) / self.temperature
+        if not self.bias:
+            return out_NK
+        if out_NK.ndim != 2 or out_NK.shape[1] != len(self.bias):
+            raise DataError(
+                f"logits must have the {len(self.bias)} classes that were calibrated",
+                f"shape {out_NK.shape}",
+                "use the calibration of the network that made them",
+            )
+        return np.asarray(out_NK + np.array(self.bias))
+
+
+@dataclass(frozen=True)
+class CalibrationChoice:
+    """How the method was chosen: mean log loss of each on sources that it was not fitted on.
+
+    `gain` is by how much "bias_corrected" is better than "temperature" (negative if worse) and
+    `standard_error` how far chance moves that, over sources. With too few sources to hold some out
+    `folds` is 0 and the figures are NaN.
+    """
+
+    chosen: CalibrationMethod
+    folds: int
+    n_images: int
+    n_sources: int
+    log_loss_none: float = math.nan
+    log_loss_temperature: float = math.nan
+    log_loss_bias_corrected: float = math.nan
+    gain: float = math.nan
+    standard_error: float = math.nan
+
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """Return the record for JSON, None for NaN."""
+        return {
+            k: None if isinstance(v, float) and math.isnan(v) else v
+            for k, v in asdict(self).items()
+        }
+
+
+def fit_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
+    """Fit one temperature, between 0.05 and 20 (Guo et al. 2017; prior in the header).
+
+    Raises `DataError` for no images, logits that are not finite, or labels outside the classes.
+    """
+    from scipy.optimize import minimize_scalar
+
+    z_NK = _check(logits_NK, labels_N)
+
+    def loss(log_temperature: float) -> float:
+        likelihood = compute_log_losses(z_NK / math.exp(log_temperature), labels_N).sum()
+        return (float(likelihood) + log_temperature**2 / 2) / len(z_NK)
+
+    found = minimize_scalar(
+        loss,
+        bounds=(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)),
+        method="bounded",
+        options={"xatol": 1e-7},
+    )
+    return Calibration(method="temperature", temperature=_limit_temperature(found.x))
+
+
+def fit_bias_corrected(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
+    """Fit a temperature and a bias per class (Alexandari et al. 2020; prior in the header).
+
+    The biases sum to 0: adding one number to all classes changes nothing. Errors as in
+    `fit_temperature`.
+    """
+    from scipy.optimize import minimize
+
+    z_NK = _check(logits_NK, labels_N)
+    n, k = z_NK.shape
+    onehot_NK = np.eye(k)[labels_N]
+
+    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scaled_NK, bias_K = z_NK * math.exp(-x[0]), x[1:]
+        likelihood = compute_log_losses(scaled_NK + bias_K, labels_N).sum()
+        residual_NK = compute_probabilities(scaled_NK + bias_K) - onehot_NK
+        slope = np.array([-float((residual_NK * scaled_NK).sum()), *residual_NK.sum(axis=0)])
+        return (float(likelihood) + float(x @ x) / 2) / n, (slope + x) / n
+
+    start = math.log(fit_temperature(z_NK, labels_N).temperature)
+    found = minimize(
+        loss,
+        np.array([start, *[0.0] * k]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))]
+        + [(-_MAX_BIAS, _MAX_BIAS)] * k,
+        options={"ftol": 1e-13, "gtol": 1e-8},
+    )
+    bias_K = found.x[1:] - found.x[1:].mean()
+    return Calibration(
+        method="bias_corrected",
+        temperature=_limit_temperature(found.x[0]),
+        bias=tuple(float(b) for b in bias_K),
+    )
+
+
+def fit_calibration(
+    logits_NK: NDArray[np.floating],
+    labels_N: NDArray[np.int64],
+    sources: Sequence[str],
+    seed: int = 0,
+) -> tuple[Calibration, CalibrationChoice]:
+    """Fit a temperature, or the stronger method where it wins on held-out images.
+
+    Both are fitted on four fifths of the sources and judged by the log loss of the last fifth,
+    five times. The stronger one is taken only if it is better by more than the standard error of
+    the difference, counted over sources; it is then fitted on all images. `seed` draws the folds.
+
+    With fewer than 10 sources there is nothing to choose by: the temperature is taken. Errors as in
+    `fit_temperature`, and `DataError` for a number of sources that differs from N.
+    """
+    z_NK = _check(logits_NK, labels_N)
+    n = len(z_NK)
+    source_N, s = number_sources(sources, n)
+    simple = fit_temperature(z_NK, labels_N)
+    if s < 2 * FOLDS:
+        return simple, CalibrationChoice("temperature", 0, n, s)
+    fold_N = (np.random.default_rng(seed).permutation(s) % FOLDS)[source_N]
+    loss_3N = np.zeros((3, n))
+    for fold in range(FOLDS):
+        held_N = fold_N == fold
+        rest = z_NK[~held_N], labels_N[~held_N]
+        fitted = Calibration(), fit_temperature(*rest), fit_bias_corrected(*rest)
+        for loss_N, one in zip(loss_3N, fitted, strict=True):
+            loss_N[held_N] = compute_log_losses(one.apply(z_NK[held_N]), labels_N[held_N])
+    gain_N = loss_3N[1] - loss_3N[2]
+    gain = float(gain_N.mean())
+    spread_S = np.bincount(source_N, weights=gain_N - gain)
+    error = math.sqrt(s / (s - 1) * float(spread_S @ spread_S)) / n
+    chosen = fit_bias_corrected(z_NK, labels_N) if gain > error else simple
+    none, temperature, corrected = (float(loss) for loss in loss_3N.mean(axis=1))
+    return chosen, CalibrationChoice(
+        chosen.method, FOLDS, n, s, none, temperature, corrected, gain, error
+    )
+
+
+def compute_log_losses(
+    logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the log loss of each image `(N,)` in nats, from logits: finite where a probability
+    would round to 0."""
+    z_NK = np.asarray(logits_NK, dtype=np.float64)
+    z_NK = z_NK - z_NK.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(z_NK).sum(axis=1)) - z_NK[np.arange(len(z_NK)), labels_N])
+
+
+def compute_equal_mass_bins(
+    confidence_N: NDArray[np.float64], bins: int = ECE_BINS
+) -> NDArray[np.int64]:
+    """Return the bin of each image, 0 to `bins` - 1: as many images in each as ties allow.
+
+    Equal confidences (to 12 decimals, the rounding of a softmax) share a bin, so the result does
+    not depend on the order of rows; with many ties some bins stay empty. The same bins as
+    `evaluation.metrics.compute_calibration_bins`.
+
+    >>> compute_equal_mass_bins(np.array([0.9, 0.5, 0.7, 0.9]), 2).tolist()
+    [1, 0, 0, 1]
+    """
+    _, group_N, mass_G = np.unique(
+        np.round(confidence_N, 12), return_inverse=True, return_counts=True
+    )
+    middle_G = (np.cumsum(mass_G) - mass_G / 2) / max(len(confidence_N), 1)
+    bin_G = np.minimum((middle_G * bins).astype(np.int64), bins - 1)
+    return np.asarray(bin_G[group_N])
+
+
+def compute_squared_error(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    sources: Sequence[str] | None = None,
+    bins: int = ECE_BINS,
+) -> tuple[float, float]:
+    """Return the mean squared gap between confidence and success by bin, with chance taken off,
+    and as it is (the first may be negative).
+
+    What is taken off a bin is the variance of its share of hits (Kumar, Liang and Ma 2019, section
+    5: `a (1 - a) / (n - 1)`). Deviation: with `sources` it is the variance over sources, of which
+    theirs is the case of one image each; copies that are right or wrong together would otherwise
+    pass for miscalibration. A bin with one source tells no error from chance and counts as 0.
+
+    Raises `DataError` for no images, or lengths that differ.
+    """
+    n = len(confidence_N)
+    if not n or len(hit_N) != n:
+        raise DataError(
+            "a calibration error needs at least one image, each right or wrong",
+            f"{n} confidences, {len(hit_N)} hits",
+            "choose a role that has labelled images",
+        )
+    bin_N = compute_equal_mass_bins(confidence_N, bins)
+    source_N, s = (np.arange(n), n) if sources is None else number_sources(sources, n)
+    mass_M = np.bincount(bin_N, minlength=bins)
+    safe_M = np.maximum(mass_M, 1)
+    accuracy_M = np.bincount(bin_N, weights=hit_N, minlength=bins) / safe_M
+    square_M = (np.bincount(bin_N, weights=confidence_N, minlength=bins) / safe_M - accuracy_M) ** 2
+    # One entry per bin and source that meet.
+    pair_P, pair_N = np.unique(bin_N * s + source_N, return_inverse=True)
+    residual_P = np.bincount(pair_N, weights=hit_N - accuracy_M[bin_N])
+    behind_M = np.bincount(pair_P // s, minlength=bins)
+    noise_M = np.bincount(pair_P // s, weights=residual_P**2, minlength=bins) / safe_M**2
+    noise_M *= behind_M / np.maximum(behind_M - 1, 1)
+    noise_M = np.where(behind_M > 1, noise_M, square_M)
+    return float(mass_M @ (square_M - noise_M)) / n, float(mass_M @ square_M) / n
+
+
+def compute_debiased_ece(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    sources: Sequence[str] | None = None,
+    bins: int = ECE_BINS,
+) -> float:
+    """Compute the calibration error of the top probability without its bias, 0 to 1.
+
+    The root of the mean squared gap between confidence and success in 15 bins of equal mass
+    (Kumar, Liang and Ma 2019; bins of equal mass as Roelofs et al. 2022 advise). The plain
+    error of a perfectly calibrated network is above 0 by chance alone, 0.006 or so with 2,000
+    images that are 94 % right; here that part is taken off (`compute_squared_error`).
+
+    Deviations: `compute_ece` of the metrics averages absolute gaps, this squared ones, because only
+    these can be debiased in closed form; without noise it is the larger of the two. What falls
+    below 0 is 0, so a 0 means "no larger than chance". Errors as in `compute_squared_error`.
+
+    >>> compute_debiased_ece(np.full(100, 0.9), np.arange(100) < 90)
+    0.0
+    >>> round(compute_debiased_ece(np.full(100, 0.9), np.arange(100) < 70), 3)
+    0.195
+    """
+    return math.sqrt(max(0.0, compute_squared_error(confidence_N, hit_N, sources, bins)[0]))
+
+
+def number_sources(sources: Sequence[str], n: int) -> tuple[NDArray[np.int64], int]:
+    """Return the number of each image's source, and how many sources there are.
+
+    Raises `DataError` unless there are `n` names.
+    """
+    if len(sources) != n:
+        raise DataError(
+            f"each of {n} images must have its source", f"{len(sources)} sources",
+            "pass columns of one score table",
+        )  # fmt: skip
+    names, source_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)
+    return np.asarray(source_N, dtype=np.int64), len(names)
+
+
+def _limit_temperature(log_temperature: float) -> float:
+    return float(np.clip(math.exp(log_temperature), MIN_TEMPERATURE, MAX_TEMPERATURE))
+
+
+def _check(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Raise `DataError` unless the two can be fitted on; return the logits as float64."""
+    if logits_NK.ndim != 2 or logits_NK.shape[1] < 2 or len(labels_N) != len(logits_NK):
+        raise DataError(
+            "calibration needs logits (N, K) of at least 2 classes and N labels",
+            f"logits {logits_NK.shape}, {len(labels_N)} labels",
+            "pass columns of one score table",
+        )
+    bad = int((~np.isfinite(logits_NK)).any(axis=1).sum())
+    if not len(logits_NK) or bad:
+        raise DataError(
+            "calibration needs at least one image, all with finite logits",
+            f"{len(logits_NK)} images, {bad} of them not finite",
+            "choose a role that has labelled images; score them again if logits are not finite",
+        )
+    if labels_N.min() < 0 or labels_N.max() >= logits_NK.shape[1]:
+        raise DataError(
+            f"labels must lie between 0 and {logits_NK.shape[1] - 1}",
+            f"{labels_N.min()} to {labels_N.max()}",
+            "leave images of unknown classes out",
+        )
+    return logits_NK.astype(np.float64)
