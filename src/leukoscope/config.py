@@ -221,6 +221,23 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
         ) from error
 
 
+def override_section(recipe: Recipe, section: str, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with some keys of one section changed: `["trust.alpha=0.1"]`.
+
+    Raises `ConfigError` for a key of another section, and as `load_recipe` does.
+    """
+    content = recipe.model_dump(mode="json")
+    for override in overrides:
+        if not override.strip().startswith(f"{section}."):
+            raise ConfigError(
+                f"only keys of the section {section} can be changed here",
+                repr(override),
+                f"use one of {', '.join(k for k in list_keys() if k.startswith(f'{section}.'))}",
+            )
+        _apply_override(content, override)
+    return parse_recipe(content)
+
+
 def _read_recipe_file(path: Path) -> str:
     try:
         return path.read_text("utf-8")

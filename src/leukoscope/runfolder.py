@@ -7,6 +7,7 @@
       training_history.csv  train.log              grows by a line per epoch
       model.safetensors  model.json                the trained network
       scores.parquet                               one row per image; all figures come from it
+      trust.json  trust.npz                        calibration, prediction sets, limits
       metrics.json  model_evaluation_results.txt  report.html  figures/
       evaluations/NAME/                            the same for other data
       pack/                                        decoded images; safe to delete
@@ -89,6 +90,16 @@ class RunFolder:
     def scores(self) -> Path:
         """The score table."""
         return self.path / "scores.parquet"
+
+    @property
+    def trust(self) -> Path:
+        """The trust record: calibration, prediction sets, limits, policy."""
+        return self.path / "trust.json"
+
+    @property
+    def trust_arrays(self) -> Path:
+        """The arrays of the trust record."""
+        return self.path / "trust.npz"
 
     @property
     def pack(self) -> Path:

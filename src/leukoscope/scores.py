@@ -97,7 +97,7 @@ class ScoreTable:
         return self.take(np.array([r == role for r in self.roles], dtype=np.bool_))
 
 
-def compute_probabilities(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
+def compute_probabilities(logits_NK: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the softmax of logits: float64 `(N, K)`, rows sum to 1."""
     z_NK = logits_NK.astype(np.float64)
     z_NK -= z_NK.max(axis=1, keepdims=True)

@@ -340,6 +340,27 @@ def evaluate(
     render.print_evaluation(found)
 
 
+@app.command("calibrate")
+def calibrate(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None,
+        _build_set_option("What to aim at, e.g. --set trust.target_accuracy=0.99."),
+    ] = None,
+) -> None:
+    """Fit what makes answers trustworthy: calibrated confidence, prediction sets, when to refuse.
+
+    Thresholds come from the role `calib` of the run's split. `evaluate` then reports them, and
+    `export` takes them along.
+    """
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.calibrate_run(run, overrides=overrides or (), progress=progress)
+    render.print_calibrated(found)
+
+
 @app.command("export")
 def export(
     run: RunArgument,

@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from leukoscope.errors import LeukoscopeError
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.leak_report import LeakReport
-    from leukoscope.pipelines import Evaluation, Packed, PredictedFiles, TrainedRun
+    from leukoscope.pipelines import CalibratedRun, Evaluation, Packed, PredictedFiles, TrainedRun
     from leukoscope.training.loop import EpochResult
+    from leukoscope.trust.record import Range
 
 ADVICE = "Research use only. Not a medical device."
+
+_STATUSES = ("accepted", "review", "unknown")
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -474,6 +477,50 @@ def print_pack(packed: "Packed") -> None:
 # -- bundles and predictions ----------------------------------------------------------------------
 
 
+def print_calibrated(found: "CalibratedRun") -> None:
+    """Show what the limits do on the test images, and what has to be known about them."""
+    from leukoscope.evaluation.report import VERDICT_TITLES
+
+    info, console = found.info, _console()
+    home = info.home
+    if home is not None:
+        table = Table(
+            title=f"On {_count(home.n_images, 'test image')} of {escape(home.data)}",
+            title_justify="left",
+        )
+        for name in ("Figure", "Value", "95 % interval"):
+            table.add_column(name, justify="left" if name == "Figure" else "right")
+
+        def tell(name: str, figure: "Range") -> None:
+            low, high = (f"{x:.3f}" if x is not None else "–" for x in (figure.low, figure.high))
+            value = f"{figure.value:.3f}" if figure.value is not None else "–"
+            table.add_row(name, value, f"{low} to {high}")
+
+        tell("Accepted, share of all", home.accepted)
+        tell("Accuracy among accepted", home.accepted_accuracy)
+        tell("Accuracy of all", home.accuracy)
+        table.add_section()
+        for name, value in (
+            ("Sent to review, share of all", home.review_frac),
+            ("Unknown, share of all", home.unknown_frac),
+            (f"Coverage of sets (asked {1 - info.asked.alpha:g})", home.coverage),
+            ("Mean size of sets", home.mean_set_size),
+            ("Calibration error before", home.ece_raw),
+            ("Calibration error after", home.ece),
+        ):
+            table.add_row(name, f"{value:.3f}", "")
+        console.print(table)
+        if home.verdict != "disjoint":
+            console.print(f"[yellow]{escape(VERDICT_TITLES[home.verdict])}.[/]")  # type: ignore[index]
+    for note in info.notes:
+        console.print(escape(note))
+    console.print(ADVICE)
+    console.print(
+        f"Limits: {escape(str(found.folder.trust))}. Next: leukoscope evaluate RUN,"
+        " leukoscope export RUN"
+    )
+
+
 def print_bundle(bundle: "Bundle") -> None:
     """Show what each variant of a bundle does, measured against the trained network."""
     info = bundle.info
@@ -496,6 +543,11 @@ def print_bundle(bundle: "Bundle") -> None:
         "Largest and mean difference of logits, and images whose most probable class changed, on"
         f" {escape(info.reference_set)}."
     )
+    if info.trust is None:
+        console.print(
+            "[yellow]Without limits: the run was not calibrated, so this bundle never refuses."
+            " `leukoscope calibrate RUN` first, then export again.[/]"
+        )
     console.print(ADVICE)
     console.print(f"Bundle: {escape(str(bundle.path))}. Predict: leukoscope predict BUNDLE IMAGES")
 
@@ -507,6 +559,16 @@ def print_predictions(done: "PredictedFiles") -> None:
     console.print(
         f"{_count(done.images, 'image')} in {done.seconds:.1f} s ({rate:,.0f} per second)."
     )
+    if done.decisions:
+        console.print(
+            ", ".join(f"{done.decisions.get(name, 0):,} {name}" for name in _STATUSES)
+            + ": see the columns `decision` and `reason`."
+        )
+    elif done.images > done.errors:
+        console.print(
+            "[yellow]Every cell got a name: this bundle was exported before `leukoscope calibrate`"
+            " and never refuses.[/]"
+        )
     if done.errors:
         console.print(f"{done.errors:,} could not be read: see the column `error`.")
     console.print(ADVICE)

@@ -1,8 +1,10 @@
 """The bundle, hinge of the product: one folder with ONNX graphs and one JSON that explains them.
 
     BUNDLE/
-      bundle.json          classes, preprocessing, variants with their hashes, parity, provenance
+      bundle.json          classes, preprocessing, variants with their hashes, parity, provenance,
+                           and how scores become decisions (`trust`)
       model.fp32.onnx      and the other variants: model.fp16.onnx, model.int8.onnx
+      trust.npz            arrays of the novelty model
 
 A graph takes `images`, uint8 `(B, S, S, 3)` RGB as `images.resize_image` returns them, and gives
 `logits` `(B, K)` and `embedding` `(B, D)`, float32; what happens between the bytes of a file and
@@ -22,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from leukoscope.config import InputConfig
 from leukoscope.errors import BundleError, ConfigError
 from leukoscope.runfolder import create_folder, replacing, write_json
+from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
 
 FORMAT: Literal[1] = 1
 BUNDLE_JSON = "bundle.json"
@@ -94,11 +97,15 @@ class BundleInfo(_Part):
     reference_set: str
     """What the parity figures were measured on, in words."""
     provenance: dict[str, Any]
+    trust: TrustInfo | None = None
+    """How scores become decisions; None for a run that was never calibrated."""
 
     @model_validator(mode="after")
     def _check_default(self) -> "BundleInfo":
         if self.default not in self.variants:
             raise ValueError(f"the default variant {self.default} is not among the variants")
+        if self.trust is not None and self.trust.policy.classes != self.classes:
+            raise ValueError("the trust record is of a network with other classes")
         return self
 
 
@@ -139,6 +146,20 @@ class Bundle:
             )
         check_self_contained(content, str(path))
         return content
+
+    def read_trust(self) -> Trust | None:
+        """Return how scores become decisions, its arrays checked against their hash; None where
+        the run was not calibrated. Raises `BundleError`."""
+        if self.info.trust is None:
+            return None
+        path = self.path / ARRAYS_FILE
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{path} must be a readable file", error.strerror or str(error), _AGAIN
+            ) from error
+        return open_trust(self.info.trust, content, str(path))
 
 
 _AGAIN = "copy the bundle again from where it came, or export the run again"
@@ -208,16 +229,26 @@ def check_target(path: Path) -> None:
         )
 
 
-def save_bundle(info: BundleInfo, graphs: Mapping[VariantName, bytes], path: Path) -> None:
-    """Write a bundle. The JSON goes last, so that a killed export leaves nothing that opens as a
+def save_bundle(
+    info: BundleInfo,
+    graphs: Mapping[VariantName, bytes],
+    path: Path,
+    trust_arrays: bytes | None = None,
+) -> None:
+    """Write a bundle; `trust_arrays` is the content of `trust.npz` where `info` has a trust record.
+    The JSON goes last, so that a killed export leaves nothing that opens as a
     bundle with the wrong graphs. Raises `BundleError`, `StorageError`."""
     check_target(path)
     create_folder(path)
     (path / BUNDLE_JSON).unlink(missing_ok=True)
     for old in path.glob("model.*.onnx"):
         old.unlink()
-    for name, content in graphs.items():
-        with replacing(path / info.variants[name].file) as temporary:
+    (path / ARRAYS_FILE).unlink(missing_ok=True)
+    files = {info.variants[name].file: content for name, content in graphs.items()}
+    if trust_arrays is not None:
+        files[ARRAYS_FILE] = trust_arrays
+    for file, content in files.items():
+        with replacing(path / file) as temporary:
             temporary.write_bytes(content)
     write_json(path / BUNDLE_JSON, info.model_dump(mode="json"))
 

@@ -1,14 +1,14 @@
 """From image files to predictions by ONNX Runtime: the light road, without PyTorch.
 
 Axes: B batch, S side, K classes, D embedding width. What this file does not do: it writes no
-table (`tables`) and finds no files; it decides nothing beyond the most probable class.
+table (`tables`) and finds no files; what is accepted is decided by `trust.decision`.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from leukoscope.data.images import load_pixels
 from leukoscope.deploy.bundle import Bundle, VariantName, load_bundle
 from leukoscope.errors import BundleError, DataError, ImageError, MissingExtraError
 from leukoscope.scores import compute_probabilities
+from leukoscope.trust.decision import Status, decide
+from leukoscope.trust.quality import measure_quality
 
 Engine = Literal["onnxruntime", "openvino"]
 
@@ -31,13 +33,20 @@ BATCH_SIZE = 16
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one image; where it could not be read, `error` says why and nothing else is
-    filled. `probabilities` has one entry per class of the bundle, in its order."""
+    filled. `probabilities` has one entry per class of the bundle, in its order.
+
+    `decision` is "accepted", "review" or "unknown", `reason` says in words why it is not accepted,
+    `names` are the classes that fit; a bundle of a run that was not calibrated leaves them empty.
+    """
 
     path: str
     label: str = ""
     confidence: float | None = None
     probabilities: tuple[float, ...] = ()
     error: str = ""
+    decision: Status | Literal[""] = ""
+    reason: str = ""
+    names: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -60,6 +69,7 @@ class Predictor:
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
         self.classes = self.bundle.info.classes
+        self.trust = self.bundle.read_trust()
         self.threads = threads or count_cores()
         graph = self.bundle.read_graph(variant)
         start = start_onnxruntime if engine == "onnxruntime" else start_openvino
@@ -119,21 +129,49 @@ class Predictor:
         except ImageError as error:
             return f"{error.reason}: {error.found}"
 
+    def predict_pixels(self, images_BSSC: NDArray[np.uint8]) -> tuple[Prediction, ...]:
+        """Return one prediction, without a path, per image; input and errors as in
+        `predict_logits`. No image leaves none."""
+        if not len(images_BSSC):
+            return ()
+        logits_BK, embedding_BD = self.predict_logits(images_BSSC)
+        if self.trust is None:
+            rows = compute_probabilities(logits_BK).tolist()
+            best = [max(range(len(row)), key=row.__getitem__) for row in rows]
+            return tuple(
+                Prediction("", self.classes[k], row[k], tuple(row))
+                for k, row in zip(best, rows, strict=True)
+            )
+        found = decide(
+            self.trust.info.policy,
+            self.trust.novelty,
+            logits_BK,
+            embedding_BD,
+            measure_quality(images_BSSC),
+        )
+        return tuple(
+            Prediction(
+                "",
+                self.classes[found.labels_N[i]],
+                float(found.confidence_N[i]),
+                tuple(found.probabilities_NK[i].tolist()),
+                decision=found.status[i],
+                reason=found.reasons[i],
+                names=tuple(self.classes[k] for k in np.flatnonzero(found.sets_NK[i])),
+            )
+            for i in range(len(images_BSSC))
+        )
+
     def _predict_batch(
         self, batch: list[tuple[str, NDArray[np.uint8] | str]]
     ) -> Iterator[Prediction]:
         images = [found for _, found in batch if not isinstance(found, str)]
-        probabilities: Iterator[list[float]] = iter(())
-        if images:
-            logits_BK, _ = self._run(np.stack(images))
-            probabilities = iter(compute_probabilities(logits_BK).tolist())
+        predictions = iter(self.predict_pixels(np.stack(images)) if images else ())
         for path, found in batch:
             if isinstance(found, str):
                 yield Prediction(path, error=found)
-                continue
-            row = next(probabilities)
-            best = int(np.argmax(row))
-            yield Prediction(path, self.classes[best], row[best], tuple(row))
+            else:
+                yield replace(next(predictions), path=path)
 
 
 def count_cores() -> int:

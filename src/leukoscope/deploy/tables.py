@@ -1,12 +1,14 @@
 """Tables of predictions: CSV that a spreadsheet may open, Parquet, JSON lines.
 
-Columns: `path`, `label`, `confidence`, one `p:<class>` per class, `error`. What this file does not
-do: it predicts nothing, and reads nothing back.
+Columns: `path`, `label`, `confidence`, `decision`, `reason`, `set`, one `p:<class>` per class,
+`error`. What this file does not do: it predicts nothing, and reads nothing back.
 """
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -33,16 +35,25 @@ def check_table_path(path: Path) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many images were written, of these unreadable, and how many with each decision."""
+
+    images: int
+    errors: int
+    decisions: Mapping[str, int]
+
+
 def save_predictions(
     predictions: Iterable[Prediction], classes: Sequence[str], path: Path
-) -> tuple[int, int]:
-    """Write predictions as they come, at once or not at all; return (images, of these unreadable).
+) -> Counts:
+    """Write predictions as they come, at once or not at all; return how many.
 
     The format is that of the path's ending. Raises `ConfigError` for another ending,
     `StorageError` when the disk is full, `MissingExtraError` for Parquet without pyarrow.
     """
     check_table_path(path)
-    counted = _Counter(predictions)
+    counted = _Counted(predictions)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         _check_pyarrow()
@@ -53,18 +64,21 @@ def save_predictions(
             write = _write_csv if suffix == ".csv" else _write_json_lines
             with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as to:
                 write(counted, classes, to)
-    return counted.images, counted.errors
+    return Counts(counted.images, counted.errors, dict(counted.decisions))
 
 
-class _Counter:
+class _Counted:
     def __init__(self, predictions: Iterable[Prediction]) -> None:
         self.predictions = predictions
         self.images = self.errors = 0
+        self.decisions: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Prediction]:
         for prediction in self.predictions:
             self.images += 1
             self.errors += bool(prediction.error)
+            if prediction.decision:
+                self.decisions[prediction.decision] += 1
             yield prediction
 
 
@@ -80,13 +94,15 @@ def neutralise(text: str) -> str:
 
 def _write_csv(predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str]) -> None:
     writer = csv.writer(to, lineterminator="\n")
-    writer.writerow(["path", "label", "confidence", *(f"p:{name}" for name in classes), "error"])
+    columns = ("path", "label", "confidence", "decision", "reason", "set")
+    writer.writerow([*columns, *(f"p:{name}" for name in classes), "error"])
     for one in predictions:
         figures = [f"{value:.6f}" for value in one.probabilities] or [""] * len(classes)
         confidence = "" if one.confidence is None else f"{one.confidence:.6f}"
-        texts = (neutralise(text) for text in (one.path, one.label, one.error))
-        path, label, error = texts
-        writer.writerow([path, label, confidence, *figures, error])
+        names = " ".join(one.names)
+        texts = (one.path, one.label, one.decision, one.reason, names, one.error)
+        path, label, decision, reason, names, error = (neutralise(text) for text in texts)
+        writer.writerow([path, label, confidence, decision, reason, names, *figures, error])
 
 
 def _write_json_lines(
@@ -98,6 +114,8 @@ def _write_json_lines(
             row["error"] = one.error
         else:
             row |= {"label": one.label, "confidence": one.confidence}
+            if one.decision:
+                row |= {"decision": one.decision, "reason": one.reason, "set": list(one.names)}
             row["probabilities"] = dict(zip(classes, one.probabilities, strict=True))
         to.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -122,6 +140,9 @@ def _write_parquet(predictions: Iterable[Prediction], classes: Sequence[str], pa
             ("path", pa.string()),
             ("label", pa.string()),
             ("confidence", pa.float64()),
+            ("decision", pa.string()),
+            ("reason", pa.string()),
+            ("set", pa.list_(pa.string())),
             *((f"p:{name}", pa.float64()) for name in classes),
             ("error", pa.string()),
         ]
@@ -136,6 +157,9 @@ def _write_parquet(predictions: Iterable[Prediction], classes: Sequence[str], pa
                 ],
                 "label": [one.label or None for one in rows],
                 "confidence": [one.confidence for one in rows],
+                "decision": [one.decision or None for one in rows],
+                "reason": [one.reason or None for one in rows],
+                "set": [list(one.names) if one.decision else None for one in rows],
             }
             for k, name in enumerate(classes):
                 columns[f"p:{name}"] = [

@@ -78,7 +78,9 @@ def _drawing() -> Iterator[None]:
         yield
 
 
-def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Draw in the style of the house, with a layout that no rendering moves."""
+
     @wraps(draw)
     def draw_styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
         with _drawing():
@@ -91,7 +93,7 @@ def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     return draw_styled
 
 
-@_styled
+@styled
 def draw_headline(
     network: Interval, floors: Mapping[str, Interval], name: str = "Network"
 ) -> Figure:
@@ -127,7 +129,7 @@ class AccuracyBlock:
     leaked: bool = False
 
 
-@_styled
+@styled
 def draw_accuracies(blocks: Sequence[AccuracyBlock]) -> Figure:
     """Draw accuracies with their intervals, one block of rows per set of images.
 
@@ -181,7 +183,7 @@ _TITLE_WIDTH = 62
 """Characters in a line over a block."""
 
 
-@_styled
+@styled
 def draw_per_class(
     recalls: Mapping[str, Interval], counts: Mapping[str, int] | None = None
 ) -> Figure:
@@ -223,7 +225,7 @@ def _draw_ranges(axes: Axes, rows: Sequence[tuple[str, Interval]], colours: Sequ
     axes.set_axisbelow(True)
 
 
-@_styled
+@styled
 def draw_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Draw loss and accuracy by epoch from rows of `training_history.csv`.
 
@@ -261,7 +263,7 @@ def draw_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 _PARTS = {"Training": "--", "Validation": "-"}
 
 
-@_styled
+@styled
 def draw_costs(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], title: str
 ) -> Figure:
@@ -307,7 +309,7 @@ def draw_costs(
     return figure
 
 
-@_styled
+@styled
 def draw_confusion(confusion_KK: NDArray[np.float64], classes: Sequence[str]) -> Figure:
     """Draw counts of images by true class (row) and predicted class (column).
 
@@ -353,7 +355,7 @@ def _percent(share: float) -> str:
     return "<1 %" if 0 < share < 0.01 else f"{math.floor(100 * share + 0.5)} %"
 
 
-@_styled
+@styled
 def draw_roc(
     labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.float64], classes: Sequence[str]
 ) -> Figure:
@@ -376,7 +378,7 @@ def draw_roc(
     return figure
 
 
-@_styled
+@styled
 def draw_pr(
     labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.float64], classes: Sequence[str]
 ) -> Figure:
@@ -443,7 +445,7 @@ def _enlarge_corner(
     inset.set_axisbelow(True)
 
 
-@_styled
+@styled
 def draw_probability_distributions(
     labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.float64], classes: Sequence[str]
 ) -> Figure:
@@ -488,7 +490,7 @@ def draw_probability_distributions(
     return figure
 
 
-@_styled
+@styled
 def draw_reliability(labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.float64]) -> Figure:
     """Draw how often the network is right against how sure it says it is, in bins of equal mass.
 
@@ -556,7 +558,7 @@ def caption_sample(label: int, probabilities_K: NDArray[np.float64], classes: Se
     return f"{display_label(classes[label])}\nnamed {display_label(classes[said])}, {sure}"
 
 
-@_styled
+@styled
 def draw_samples(
     images: Sequence[NDArray[np.uint8]], captions: Sequence[str], title: str
 ) -> Figure:

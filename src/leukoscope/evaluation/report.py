@@ -15,6 +15,13 @@ from leukoscope.evaluation.baselines import Floor
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
 from leukoscope.evaluation.pages import DISCLAIMER, render_page
+from leukoscope.evaluation.trust_report import (
+    TrustReport,
+    format_share,
+    list_trust_rows,
+    word_refusal,
+    word_sureness,
+)
 from leukoscope.labels import display_label, is_critical
 
 Verdict = Literal["disjoint", "unproven", "suspect", "leaking"]
@@ -113,6 +120,9 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("training", "How loss and accuracy moved during training.", ("training_curves",)),
 )
 
+_TRUST_FIGURES = ("risk_coverage", "reliability_both", "coverage")
+"""Figures of the section on refusals."""
+
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Accuracy", "The share of all test images that got the right name."),
     (
@@ -148,6 +158,16 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Calibration error",
         "How far stated confidence and real success lie apart: at 0, cells named with 90 %"
         " confidence are right 90 times in 100.",
+    ),
+    (
+        "Accepted, review, unknown",
+        "What becomes of a cell: its name is accepted; or a person looks, because two names fit,"
+        " confidence is low or the image is poor; or it is unlike anything in training.",
+    ),
+    (
+        "Set of names, coverage",
+        "Instead of one name, all names that fit. Coverage is the share of cells whose set holds"
+        " the right one; it is promised for cells of the same kind as those of calibration only.",
     ),
     (
         "Floor",
@@ -216,6 +236,7 @@ class ReportContent:
     `reliability`, `probabilities`, `training_curves`. `verdict_sentences` are the findings behind
     the verdict, with counts. `compare` lists all evaluations of the network, this one too. `leak`
     is there exactly where the verdict is `leaking`: no accuracy of such a split stands alone.
+    `trust` is there where the run was calibrated.
 
     Raises `DataError` if the confusion matrix does not fit the classes, a class has no figures, or
     verdict and `leak` disagree.
@@ -239,6 +260,7 @@ class ReportContent:
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     leak: Leak | None = None
+    trust: TrustReport | None = None
 
     def __post_init__(self) -> None:
         if (self.verdict == "leaking") != (self.leak is not None):
@@ -272,6 +294,7 @@ def list_filters() -> dict[str, Callable[..., object]]:
         "figure": format_figure,
         "critical": is_critical,
         "range": _format_short_range,
+        "share": format_share,
     }
 
 
@@ -280,13 +303,18 @@ def render_report(content: ReportContent) -> str:
 
     All text of `content` is escaped: class names are what users made of them.
     """
-    known = {"headline"} | {name for _, _, names in _SECTIONS for name in names}
+    known = {"headline", *_TRUST_FIGURES}
+    known |= {name for _, _, names in _SECTIONS for name in names}
     return render_page(
         "report.html.j2",
         list_filters(),
         floor_names=FLOOR_NAMES,
         c=content,
         headline=_word_headline(content),
+        answers=list_answers(content),
+        trust=content.trust,
+        trust_figures=_TRUST_FIGURES,
+        trust_rows=list_trust_rows(content.trust) if content.trust else (),
         leak_basis=word_leak_basis(content.leak, content.n_images, content.source_known)
         if content.leak
         else (),
@@ -311,6 +339,8 @@ def render_text(content: ReportContent) -> str:
     lines += [VERDICT_TITLES[content.verdict].upper(), VERDICT_TEXTS[content.verdict]]
     lines += [f"- {sentence}" for sentence in content.verdict_sentences]
     lines += ["", _word_headline(content), *_word_leak(content), _word_basis(content)]
+    for question, sentences in list_answers(content)[1:]:
+        lines.append(f"{question} {' '.join(sentences)}")
     if content.floors:
         lines.append(_word_added(content))
     if content.warnings:
@@ -331,6 +361,8 @@ def render_text(content: ReportContent) -> str:
     lines += head_lines(f"Each class{_mark(content)}") + align_columns(
         rows, ["", "images", "sources", *CLASS_METRIC_NAMES.values()]
     )
+    if content.trust:
+        lines += _tabulate_trust(content.trust)
     names = [display_label(count.name) for count in content.per_class]
     lines += head_lines(f"Confusion matrix (rows: true, columns: predicted){_mark(content)}")
     lines += align_columns(
@@ -406,6 +438,7 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
         }
     return {
         **overall,
+        "trust": trust_to_json(content.trust) if content.trust else None,
         "per_class": {
             count.name: {
                 **{m: {**found[f"{m}/{count.name}"].to_dict(), **leaked} for m in PER_CLASS},
@@ -447,6 +480,32 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
             }
             for other in content.compare
         ],
+    }
+
+
+def trust_to_json(trust: TrustReport) -> dict[str, object]:
+    """Return what `metrics.json` says of calibration and decisions."""
+    coverage = trust.coverage
+    return {
+        "shares": {name: share.to_dict() for name, share in trust.decisions.shares.items()},
+        "accepted_accuracy": trust.decisions.accepted_accuracy.to_dict(),
+        "per_class": {
+            own.name: {
+                "n_images": own.n_images,
+                "accepted": own.accepted.to_dict(),
+                "accepted_accuracy": own.accepted_accuracy.to_dict(),
+                "missed": own.missed,
+            }
+            for own in trust.decisions.per_class
+        },
+        "reasons": dict(trust.decisions.reasons),
+        "before_calibration": {name: x.to_dict() for name, x in trust.before.items()},
+        "after_calibration": {name: x.to_dict() for name, x in trust.after.items()},
+        "brier_parts": dict(trust.brier_parts),
+        "coverage": coverage.to_dict(),
+        "alpha": trust.info.asked.alpha,
+        "foreign": list(trust.foreign),
+        "notes": list(trust.info.notes),
     }
 
 
@@ -552,6 +611,26 @@ def _mark(content: ReportContent) -> str:
     return ": all images, LEAKED" if content.leak else ""
 
 
+def _tabulate_trust(trust: TrustReport) -> list[str]:
+    """Decisions by kind of cell, and calibration before and after, in plain text."""
+    rows = [
+        [
+            display_label(own.name),
+            f"{own.n_images:,}",
+            format_figure(own.accepted),
+            format_figure(own.accepted_accuracy),
+            f"{own.missed:,}",
+        ]
+        for own in trust.decisions.per_class
+    ]
+    columns = ["", "images", "accepted", "right of these", "under another name"]
+    lines = head_lines("Accepted cells") + align_columns(rows, columns)
+    lines += [f"Not accepted: {count:,} {reason}" for reason, count in trust.decisions.reasons]
+    rows = [[name, format_figure(a), format_figure(b)] for name, a, b in list_trust_rows(trust)]
+    lines += head_lines("Calibration") + align_columns(rows, ["", "before", "after"])
+    return lines + [f"- {note}" for note in trust.info.notes]
+
+
 def _tabulate(figures: Mapping[str, Interval]) -> list[str]:
     rows = [[METRIC_NAMES[name], *format_cells(figures[name])] for name in OVERALL]
     return align_columns(rows, ["", "value", "low", "high"])
@@ -567,6 +646,32 @@ def _word_basis(content: ReportContent) -> str:
         f"{content.n_images:,} cell image{'s' * (content.n_images != 1)} {sources}"
         f" ({content.data_name}, role “{content.role}”, split “{content.protocol}”)."
     )
+
+
+def list_answers(content: ReportContent) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Answer what a reader asks before believing a figure: (question, sentences), three of them.
+
+    How good stands above them, as the figure itself.
+    """
+    trust = content.trust
+    kinds = ", ".join(display_label(count.name) for count in content.per_class if count.n_images)
+    blood = (
+        _word_basis(content),
+        f"Kinds of cell: {kinds}.",
+        f"{VERDICT_TITLES[content.verdict]}.",
+    )
+    if trust is None:
+        sure: tuple[str, ...] = (
+            "Not calibrated: stated confidence may be far from real success.",
+            "`leukoscope calibrate` sets that right.",
+        )
+        refuses: tuple[str, ...] = (
+            "Never: every cell gets a name, however strange it is.",
+            "`leukoscope calibrate` sets limits.",
+        )
+    else:
+        sure, refuses = word_sureness(trust), word_refusal(trust)
+    return (("On whose blood?", blood), ("How sure?", sure), ("When does it refuse?", refuses))
 
 
 def _word_added(content: ReportContent) -> str:

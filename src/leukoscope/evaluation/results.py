@@ -16,6 +16,7 @@ from leukoscope.data.images import load_pixels
 from leukoscope.errors import DataError, ImageError
 from leukoscope.evaluation import figures
 from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_proportion
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.report import (
@@ -30,8 +31,22 @@ from leukoscope.evaluation.report import (
     render_report,
     render_text,
 )
+from leukoscope.evaluation.trust_figures import (
+    draw_coverage,
+    draw_reliability_both,
+    draw_risk_coverage,
+)
+from leukoscope.evaluation.trust_measures import (
+    calibrate_table,
+    decompose_brier,
+    measure_calibration,
+)
+from leukoscope.evaluation.trust_report import TrustReport
 from leukoscope.runfolder import create_folder, write_json, write_text
 from leukoscope.scores import ScoreTable
+from leukoscope.trust.conformal import compare_scores, measure_coverage
+from leukoscope.trust.decision import Decisions, decide_table
+from leukoscope.trust.record import Trust
 
 SAMPLE_PX = 160
 """Side of an image on a sheet of samples."""
@@ -65,6 +80,9 @@ class Study:
     provenance: Mapping[str, str]
     boxes: Mapping[str, tuple[int, int, int, int]]
     leaked: Set[str] = frozenset()
+    trust: Trust | None = None
+    at_home: bool = True
+    """The images come from the data that the limits were fitted on."""
 
 
 def judge_split(
@@ -159,6 +177,11 @@ def write_evaluation(
         leak.n_images if leak else 0,
     )
     drawn = _draw_all(known, study, floors, intervals, confusion_KK, leak)
+    trust = None
+    if study.trust is not None:
+        decisions = decide_table(study.trust.info.policy, study.trust.novelty, known)
+        trust = measure_trust(known, study.trust, decisions, study.at_home, replicates)
+        drawn |= _draw_trust(known, trust, decisions)
     create_folder(folder / "figures")
     content = ReportContent(
         title=study.title,
@@ -182,11 +205,77 @@ def write_evaluation(
         warnings=study.warnings,
         provenance=study.provenance,
         leak=leak,
+        trust=trust,
     )
     write_text(folder / "report.html", render_report(content))
     write_text(folder / "model_evaluation_results.txt", render_text(content))
     write_json(folder / "metrics.json", metrics_to_json(content))
     return content
+
+
+SHIFTED = 0.1
+"""Two cumulative shares this far apart are a shift worth words, however sure it is."""
+
+
+def measure_trust(
+    table: ScoreTable, trust: Trust, decisions: Decisions, at_home: bool, replicates: int = 1000
+) -> TrustReport:
+    """Measure calibration, coverage and decisions on images of known class.
+
+    Away from home the images are compared with those of calibration by their distance to training:
+    where the two differ, the promise of the sets is void, and the report says so.
+    """
+    policy = trust.info.policy
+    calibrated = calibrate_table(table, policy.calibration)
+    p_NK = decisions.probabilities_NK
+    coverage = measure_coverage(
+        policy.sets.predict(p_NK), table.labels_N, table.classes, policy.sets
+    )
+    foreign: tuple[str, ...] = ()
+    if not at_home:
+        home_M = trust.novelty.compute_distance(trust.home_embeddings_MD)
+        gap, chance = compare_scores(home_M, decisions.distance_N)
+        if gap > SHIFTED and chance < 0.01:
+            foreign = (
+                "These images are not of the kind that the limits were fitted on (their distance to"
+                f" training differs by {gap:.2f} of 1, by chance with p below"
+                f" {max(chance, 0.0001):.1g}): sets and limits promise nothing here.",
+            )
+    hit_N = p_NK.argmax(axis=1) == table.labels_N
+    return TrustReport(
+        info=trust.info,
+        decisions=measure_decisions(table, decisions),
+        coverage=coverage,
+        before=measure_calibration(table, replicates=replicates),
+        after=measure_calibration(calibrated, replicates=replicates),
+        brier_parts=decompose_brier(p_NK.max(axis=1), hit_N).to_dict(),
+        foreign=foreign,
+    )
+
+
+def _draw_trust(
+    table: ScoreTable, trust: TrustReport, decisions: Decisions
+) -> dict[str, tuple[Figure, str]]:
+    hit_N = decisions.labels_N == table.labels_N
+    right = trust.decisions.accepted_accuracy.value
+    here = (trust.decisions.shares["accepted"].value, 0.0 if right != right else 1 - right)
+    asked = trust.info.asked
+    return {
+        "risk_coverage": (
+            draw_risk_coverage(decisions.confidence_N, hit_N, here, asked.target_accuracy),
+            "Share of wrong names among accepted cells against the share accepted",
+        ),
+        "reliability_both": (
+            draw_reliability_both(
+                table.labels_N, table.probabilities_NK, decisions.probabilities_NK
+            ),
+            "Stated chance of being wrong against the share wrong, before and after calibration",
+        ),
+        "coverage": (
+            draw_coverage(trust.coverage, table.classes, asked.alpha),
+            "Coverage of prediction sets in all and by class, within what chance allows",
+        ),
+    }
 
 
 VERDICT_NOTES: dict[Verdict, str] = {

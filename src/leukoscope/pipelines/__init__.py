@@ -3,6 +3,7 @@
     catalog = scan_images("cells/")                    # folder or table -> catalog
     split = split_catalog(catalog)                     # catalog -> roles, with an audit
     run = train_run(split, load_recipe("quick"), "runs/a")
+    calibrate_run("runs/a")                            # when to refuse
     evaluation = evaluate_run("runs/a")
     evaluation.report                                  # the HTML file
     evaluation.intervals["accuracy"]                   # value, low, high
@@ -37,14 +38,17 @@ from leukoscope.pipelines.runs import (
     score_records,
     train_run,
 )
+from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
 
 __all__ = [
+    "CalibratedRun",
     "Evaluation",
     "Packed",
     "PredictedFiles",
     "Progress",
     "TrainedRun",
     "audit_data",
+    "calibrate_run",
     "check_nothing_rejected",
     "check_nothing_unreadable",
     "evaluate_run",

@@ -4,7 +4,7 @@ What this file does not do: it builds no graph and runs none (`leukoscope.deploy
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,8 @@ def export_run(
     Every variant is run over a reference set (images that did not train the network) and compared
     with the network in float32 PyTorch; the figures go into the bundle. The int8 variant takes its
     ranges from other images, of the role `calib`, or of `val` where there is none. Nothing is
-    written unless every variant passes.
+    written unless every variant passes. A run that was calibrated (`calibrate_run`) takes its
+    limits along; one that was not gives a bundle that names cells and never refuses.
 
     Raises `MissingStepError` before training has ended, `ParityError` when a variant departs too
     far, `BundleError` when `out` holds something else, `DataError` where nothing is left to check
@@ -49,6 +50,7 @@ def export_run(
     from leukoscope.deploy.bundle import BundleInfo, check_target, load_bundle, save_bundle
     from leukoscope.training.scoring import score_rows
     from leukoscope.training.trained import load_trained
+    from leukoscope.trust.record import load_trust
 
     folder, target = RunFolder(Path(run)), Path(out)
     wanted = list(dict.fromkeys(variants))
@@ -60,6 +62,7 @@ def export_run(
         )
     check_target(target)
     trained = load_trained(folder, torch.device("cpu"))
+    trust = load_trust(folder)
     records, roles = used_rows(load_split(folder.require(folder.split, "leukoscope train")))
     fit_role, fit_rows, rows = export.choose_rows(roles)
     pack = build_pack(
@@ -93,19 +96,23 @@ def export_run(
             "recipe": read_json(folder.recipe) if folder.recipe.is_file() else {},
             "weights_sha256": hash_file(folder.weights),
         },
+        trust=trust.info if trust else None,
     )
-    save_bundle(info, graphs, target)
+    arrays = folder.trust_arrays.read_bytes() if trust else None
+    save_bundle(info, graphs, target, arrays)
     return load_bundle(target)
 
 
 @dataclass(frozen=True)
 class PredictedFiles:
-    """What `predict_images` did: how many images, how many of them could not be read."""
+    """What `predict_images` did: how many images, how many of them could not be read, and how many
+    have each decision (empty for a bundle of a run that was not calibrated)."""
 
     out: Path
     images: int
     errors: int
     seconds: float
+    decisions: Mapping[str, int]
 
 
 def predict_images(
@@ -137,8 +144,10 @@ def predict_images(
     rows = predictor.predict_files(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
-    n, errors = save_predictions(rows, predictor.classes, Path(out))
-    return PredictedFiles(Path(out), n, errors, time.perf_counter() - start)
+    counts = save_predictions(rows, predictor.classes, Path(out))
+    return PredictedFiles(
+        Path(out), counts.images, counts.errors, time.perf_counter() - start, counts.decisions
+    )
 
 
 def check_nothing_unreadable(done: PredictedFiles) -> None:

@@ -5,7 +5,7 @@ What this file does not do: it computes no figure and draws none (`leukoscope.ev
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.pipelines.runs import find_packs, score_records
+from leukoscope.pipelines.runs import find_packs, load_run_scores, score_records
 from leukoscope.runfolder import RunFolder, read_json
 
 if TYPE_CHECKING:
@@ -105,10 +105,11 @@ def evaluate_folder(
     from leukoscope.data.pack import build_pack
     from leukoscope.evaluation.baselines import compute_floors
     from leukoscope.evaluation.results import write_evaluation
+    from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
     recipe = parse_recipe(
-        _without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
+        without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
     )
     home = load_split(folder.require(folder.split, "leukoscope train"))
     records, roles = used_rows(home)
@@ -116,9 +117,10 @@ def evaluate_folder(
         records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
     if other is None:
-        subject = _own_subject(folder, home, role, pack)
+        subject = _own_subject(folder, home, role, pack, recipe, progress)
     else:
         subject = _other_subject(folder, home, other, role, recipe, progress)
+    study = replace(subject.study, trust=load_trust(folder), at_home=other is None)
     labels = {label: k for k, label in enumerate(subject.table.classes)}
     train_rows = np.flatnonzero(roles == "train")
     known = np.flatnonzero(subject.table.labels_N >= 0)
@@ -141,7 +143,7 @@ def evaluate_folder(
     progress("Writing the report", 0, 1)
     content = write_evaluation(
         subject.table,
-        subject.study,
+        study,
         floors,
         subject.folder,
         ignores_sources=subject.ignores_sources,
@@ -193,12 +195,17 @@ class _Subject:
     study: "Study"
 
 
-def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _Subject:
+def _own_subject(
+    folder: RunFolder,
+    home: Split,
+    role: str,
+    pack: "Pixels",
+    recipe: Recipe,
+    progress: Progress,
+) -> _Subject:
     import numpy as np
 
-    from leukoscope.scores import load_scores
-
-    scores = load_scores(folder.require(folder.scores, "leukoscope train"))
+    scores = load_run_scores(folder, recipe, progress)
     rows = np.flatnonzero(np.array(scores.roles) == role)
     if not len(rows):
         raise DataError(
@@ -209,13 +216,7 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
     audit = audit_split(home)
     out = folder.path if role == "test" else folder.evaluation(role)
     sentences = tuple(audit.warnings)
-    # What chose the epoch is judged against what the network was fitted on.
-    seen_roles = ("train",) if role == "val" else ("train", "val")
-    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
-    seen = {source for _, part, source in own if part in seen_roles}
-    leaked = frozenset(r.id for r, part, source in own if part == role and source in seen)
-    # Sources that cross other roles do not make this figure any better.
-    verdict: Verdict = "leaking" if leaked else "disjoint" if audit.sources_known else "unproven"
+    verdict, leaked = judge_own_role(home, role)
     if role == "train":
         sentences = ("These are the training images themselves.",)
     elif role == "val":
@@ -239,6 +240,20 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
             leaked=leaked,
         ),
     )
+
+
+def judge_own_role(home: Split, role: str) -> "tuple[Verdict, frozenset[str]]":
+    """Tell how far a figure of one role of a split can be trusted, and which of its images have a
+    copy among those that the network was fitted on."""
+    # What chose the epoch is judged against what the network was fitted on.
+    seen_roles = ("train",) if role == "val" else ("train", "val")
+    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
+    seen = {source for _, part, source in own if part in seen_roles}
+    leaked = frozenset(r.id for r, part, source in own if part == role and source in seen)
+    # Sources that cross other roles do not make this figure any better.
+    if leaked:
+        return "leaking", leaked
+    return ("disjoint" if audit_split(home).sources_known else "unproven"), leaked
 
 
 def _other_subject(
@@ -462,5 +477,6 @@ def safe_name(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "_", path.resolve().stem) or "data"
 
 
-def _without_hash(content: dict[str, Any]) -> dict[str, Any]:
+def without_hash(content: dict[str, Any]) -> dict[str, Any]:
+    """A run's recipe as it was before its hash was written beside it."""
     return {key: value for key, value in content.items() if key != "hash"}

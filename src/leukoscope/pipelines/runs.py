@@ -30,7 +30,9 @@ from leukoscope.runfolder import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate import Accelerator
+    from numpy.typing import NDArray
 
     from leukoscope.data.batches import Pixels
     from leukoscope.scores import ScoreTable
@@ -253,6 +255,55 @@ def _hash_data(split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
+def load_run_scores(folder: RunFolder, recipe: Recipe, progress: Progress = silent) -> "ScoreTable":
+    """Load the score table of a run. Quality is measured and added where an older version of
+    leukoscope wrote the table, or this one measures other things; hold the folder's lock.
+
+    Raises `MissingStepError` before training has ended.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from leukoscope.data.pack import build_pack
+    from leukoscope.data.splits import load_split
+    from leukoscope.scores import load_scores, save_scores
+    from leukoscope.trust.quality import QUALITY_NAMES
+
+    table = load_scores(folder.require(folder.scores, "leukoscope train"))
+    if table.quality_names == QUALITY_NAMES:
+        return table
+    records, _ = used_rows(load_split(folder.require(folder.split, "leukoscope train")))
+    pack = build_pack(
+        records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
+    )
+    row_of = {record.id: row for row, record in enumerate(records)}
+    rows = np.array([row_of[name] for name in table.ids], dtype=np.int64)
+    table = replace(
+        table,
+        quality_names=QUALITY_NAMES,
+        quality_NQ=measure_rows(pack, rows, progress),
+    )
+    with replacing(folder.scores) as temporary:
+        save_scores(table, temporary)
+    return table
+
+
+def measure_rows(
+    pack_NHWC: "Pixels", rows: "NDArray[np.int64]", progress: Progress = silent
+) -> "NDArray[np.float32]":
+    """Return the quality of some rows of a pack: `(N, Q)`."""
+    import numpy as np
+
+    from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
+
+    found = []
+    for start in range(0, len(rows), 64):
+        found.append(measure_quality(pack_NHWC[rows[start : start + 64]]))
+        progress("Measuring image quality", min(start + 64, len(rows)), len(rows))
+    return np.concatenate(found) if found else np.zeros((0, len(QUALITY_NAMES)), np.float32)
+
+
 def score_records(
     trained: "TrainedNetwork",
     pack_NHWC: "Pixels",
@@ -267,6 +318,7 @@ def score_records(
 
     from leukoscope.scores import ScoreTable
     from leukoscope.training.scoring import score_rows
+    from leukoscope.trust.quality import QUALITY_NAMES
 
     logits, embeddings = score_rows(
         trained.network,
@@ -274,6 +326,7 @@ def score_records(
         np.arange(len(records)),
         on_progress=lambda d, t: progress("Scoring images", d, t),
     )
+    quality_NQ = measure_rows(pack_NHWC, np.arange(len(records)), progress)
     known = {name: k for k, name in enumerate(trained.classes)}
     return ScoreTable(
         classes=trained.classes,
@@ -285,4 +338,6 @@ def score_records(
         logits_NK=logits,
         embeddings_ND=embeddings,
         source_known=source_known,
+        quality_names=QUALITY_NAMES,
+        quality_NQ=quality_NQ,
     )

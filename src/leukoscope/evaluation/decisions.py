@@ -1,0 +1,175 @@
+"""What the decisions of a policy are worth: how many cells are accepted, and how often rightly.
+
+Axes: N images, K classes. What this file does not do: it fits nothing and draws nothing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.errors import DataError
+from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.metrics import compute_confusion
+from leukoscope.scores import ScoreTable
+from leukoscope.trust.calibration import compute_debiased_ece
+from leukoscope.trust.conformal import measure_coverage
+from leukoscope.trust.decision import STATUSES, Decisions, Policy, Status, decide_table
+from leukoscope.trust.novelty import NoveltyModel
+from leukoscope.trust.record import HomeFigures, Range
+
+NOTHING = Interval(float("nan"), float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class ClassDecisions:
+    """Decisions on the cells of one true class; `missed` were accepted under another name."""
+
+    name: str
+    n_images: int
+    accepted: Interval
+    accepted_accuracy: Interval
+    missed: int
+
+
+@dataclass(frozen=True)
+class DecisionFigures:
+    """Decisions on N images of known class.
+
+    `shares` are those of all images by status; `accepted_accuracy` is NaN where nothing is
+    accepted. `reasons` counts why cells were not accepted, by the first words of each reason.
+    """
+
+    n_images: int
+    shares: Mapping[Status, Interval]
+    accepted_accuracy: Interval
+    accuracy: Interval
+    per_class: tuple[ClassDecisions, ...]
+    reasons: tuple[tuple[str, int], ...]
+
+
+def measure_decisions(table: ScoreTable, decisions: Decisions) -> DecisionFigures:
+    """Measure decisions on a score table, rows of unknown class left out; intervals are over
+    sources, as everywhere. Raises `DataError` where no row is left."""
+    known_N = table.labels_N >= 0
+    if not known_N.any():
+        raise DataError(
+            "decisions are measured on images of known class",
+            f"{len(table):,} images, none with a class that the network knows",
+            "give labelled images",
+        )
+    sources = np.array(table.sources)
+    hit_N = decisions.labels_N == table.labels_N
+    accepted_N = decisions.mask("accepted")
+
+    def share(hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_]) -> Interval:
+        rows = np.flatnonzero(among_N & known_N)
+        return compute_proportion(hits_N[rows], sources[rows].tolist()) if len(rows) else NOTHING
+
+    per_class = []
+    for k, name in enumerate(table.classes):
+        own_N = table.labels_N == k
+        per_class.append(
+            ClassDecisions(
+                name,
+                int(own_N.sum()),
+                share(accepted_N, own_N),
+                share(hit_N, own_N & accepted_N),
+                int((own_N & accepted_N & ~hit_N).sum()),
+            )
+        )
+    everything_N = np.ones(len(table), dtype=np.bool_)
+    return DecisionFigures(
+        n_images=int(known_N.sum()),
+        shares={status: share(decisions.mask(status), everything_N) for status in STATUSES},
+        accepted_accuracy=share(hit_N, accepted_N),
+        accuracy=share(hit_N, everything_N),
+        per_class=tuple(per_class),
+        reasons=count_reasons([decisions.reasons[i] for i in np.flatnonzero(known_N)]),
+    )
+
+
+def count_reasons(reasons: list[str]) -> tuple[tuple[str, int], ...]:
+    """Count why cells were not accepted, most frequent first. A cell with several reasons counts
+    for each; figures and names of cells, which differ from cell to cell, are left out.
+
+    >>> count_reasons(["confidence 80.0 % below 90.0 %; could be Neutrophil or Basophil", "",
+    ...                "confidence 71.2 % below 90.0 %"])
+    (('confidence too low', 2), ('two names or more fit', 1))
+    """
+    kinds = (
+        ("confidence ", "confidence too low"),
+        ("could be ", "two names or more fit"),
+        ("unlike any cell", "unlike any cell in training"),
+        ("the networks disagree", "the networks disagree"),
+        ("a mistake here", "a mistake would cost more than a look"),
+        ("the network gave no", "no finite answer"),
+    )
+    counts: Counter[str] = Counter()
+    for text in reasons:
+        for part in filter(None, text.split("; ")):
+            name = next((name for start, name in kinds if part.startswith(start)), "")
+            if not name:
+                name = (
+                    "a kind that a person always looks at"
+                    if part.endswith("a person always looks")
+                    else part.split(":")[0].split(" (")[0]
+                )
+            counts[name] += 1
+    return tuple(counts.most_common())
+
+
+def measure_home(
+    table: ScoreTable,
+    policy: Policy,
+    novelty: NoveltyModel,
+    verdict: str,
+    leaked: Set[str],
+    data: str,
+) -> HomeFigures | None:
+    """Measure a policy on the test images of its run; None where there are none of known class.
+
+    Images with a copy in training (`leaked`) are left out while ten or more others remain; else
+    the verdict `leaking` says what the figures are worth.
+    """
+    test = table.of_role("test")
+    test = test.take(test.labels_N >= 0)
+    unseen_N = np.array([name not in leaked for name in test.ids], dtype=np.bool_)
+    if unseen_N.sum() >= 10:
+        test = test.take(unseen_N)
+        verdict = "unproven" if verdict == "leaking" else verdict
+    if not len(test):
+        return None
+    decisions = decide_table(policy, novelty, test)
+    found = measure_decisions(test, decisions)
+    hit_N = decisions.labels_N == test.labels_N
+    raw_NK = test.probabilities_NK
+    coverage = measure_coverage(
+        policy.sets.predict(decisions.probabilities_NK), test.labels_N, test.classes, policy.sets
+    )
+    confusion_KK = compute_confusion(test.labels_N, decisions.labels_N, len(test.classes))
+    return HomeFigures(
+        data=data,
+        role="test",
+        verdict=verdict,
+        n_images=len(test),
+        n_sources=len(set(test.sources)),
+        source_known=test.source_known,
+        confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
+        accuracy=to_range(found.accuracy),
+        ece=compute_debiased_ece(decisions.probabilities_NK.max(axis=1), hit_N),
+        ece_raw=compute_debiased_ece(raw_NK.max(axis=1), raw_NK.argmax(axis=1) == test.labels_N),
+        coverage=coverage.marginal.value,
+        mean_set_size=coverage.mean_size,
+        accepted=to_range(found.shares["accepted"]),
+        accepted_accuracy=to_range(found.accepted_accuracy),
+        review_frac=found.shares["review"].value,
+        unknown_frac=found.shares["unknown"].value,
+    )
+
+
+def to_range(interval: Interval) -> Range:
+    """Return an interval as a record keeps it."""
+    return Range(**interval.to_dict())

@@ -1,0 +1,150 @@
+"""Figures of calibration, prediction sets and refusals.
+
+Axes: N images, K classes. What this file does not do: it computes no figure of merit but the curves
+it draws.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from leukoscope.evaluation.figures import BLUE, GREY, INK, PALE, VERMILLION, styled
+from leukoscope.evaluation.intervals import wilson
+from leukoscope.evaluation.metrics import compute_calibration_bins
+from leukoscope.labels import display_label
+from leukoscope.trust.conformal import Coverage
+
+
+def compute_risk_coverage(
+    confidence_N: NDArray[np.float64], hit_N: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shares accepted and the shares wrong among them as the limit falls: two arrays
+    `(M,)`, one entry per distinct confidence, from the surest down (El-Yaniv and Wiener 2010).
+
+    >>> compute_risk_coverage(np.array([0.9, 0.8]), np.array([True, False]))
+    (array([0.5, 1. ]), array([0. , 0.5]))
+    """
+    order = np.argsort(-confidence_N, kind="stable")
+    last = np.append(np.diff(confidence_N[order]) != 0, True)
+    accepted = np.arange(1, len(order) + 1)
+    wrong = np.cumsum(~hit_N[order])
+    return (accepted / len(order))[last], (wrong / accepted)[last]
+
+
+@styled
+def draw_risk_coverage(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    here: tuple[float, float],
+    target: float,
+) -> Figure:
+    """Draw what accepting more cells costs. `here` is where the limits stand: (share accepted,
+    share wrong among these); `target` the wanted share right."""
+    share_M, risk_M = compute_risk_coverage(confidence_N, hit_N)
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(share_M, risk_M, color=BLUE, lw=2)
+    axes.axhline(1 - target, color=GREY, ls="--", lw=1)
+    top = max(float(risk_M[-1]), 1 - target, here[1]) * 1.35 + 0.001
+    axes.annotate(
+        f"target: {100 * (1 - target):.2g} % wrong",
+        (0.01, 1 - target), (0, 4), textcoords="offset points", color=INK, fontsize=9,
+    )  # fmt: skip
+    if here[0] > 0:
+        axes.plot(*here, "o", ms=9, color=VERMILLION, clip_on=False, zorder=5)
+        axes.annotate(
+            f"limits here: {100 * here[0]:.1f} % accepted,\n{100 * here[1]:.2f} % of these wrong",
+            here, (-12, 14), textcoords="offset points", ha="right", color=INK,
+            arrowprops={"arrowstyle": "-", "color": GREY},
+        )  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, top)
+    axes.set_xlabel("share of cells accepted, surest first")
+    axes.set_ylabel("wrong among accepted")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    axes.set_title("What accepting more cells costs")
+    axes.grid()
+    return figure
+
+
+@styled
+def draw_reliability_both(
+    labels_N: NDArray[np.int64],
+    before_NK: NDArray[np.float64],
+    after_NK: NDArray[np.float64],
+) -> Figure:
+    """Draw success against confidence before and after calibration, in bins of equal mass with
+    Wilson intervals. Confidence is drawn as the chance of being wrong, on a logarithmic scale:
+    nearly all cells lie between 90 and 100 %, which a plain diagram squeezes into a corner."""
+    figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+    pair = figure.subplots(1, 2, sharex=True, sharey=True)
+    floor = 1e-4
+    for axes, p_NK, title in zip(pair, (before_NK, after_NK), ("Before", "After"), strict=True):
+        confidence_N = p_NK.max(axis=1)
+        hit_N = p_NK.argmax(axis=1) == labels_N
+        mass_M, confidence_M, accuracy_M = compute_calibration_bins(confidence_N, hit_N)
+        axes.plot([floor, 1], [floor, 1], color=GREY, lw=1, ls=":")
+        for m, c, a in zip(mass_M, confidence_M, accuracy_M, strict=True):
+            bound = wilson(a * m, m)
+            x = max(1 - c, floor)
+            axes.plot(
+                [x, x], [max(1 - bound.high, floor), max(1 - bound.low, floor)], color=BLUE, lw=1.5
+            )
+            # An empty mark at the floor: no mistake in this bin.
+            axes.plot(
+                x, max(1 - a, floor), "o", color=BLUE, mfc=BLUE if a < 1 else "white",
+                ms=4 + 6 * np.sqrt(m / mass_M.max()), clip_on=False,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(floor, 1)
+        axes.set_ylim(floor, 1)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(_format_chance)
+        axes.set_title(f"{title} calibration")
+        axes.set_xlabel("stated chance of being wrong")
+        axes.grid()
+    pair[0].set_ylabel("share wrong")
+    pair[0].annotate(
+        "above: surer than\nit should be", (0.03, 0.97), xycoords="axes fraction", va="top",
+        color=INK, fontsize=9,
+    )  # fmt: skip
+    pair[1].annotate(
+        "empty: no mistake", (0.97, 0.03), xycoords="axes fraction", ha="right", color=INK,
+        fontsize=9,
+    )  # fmt: skip
+    return figure
+
+
+def _format_chance(value: float, _place: object = None) -> str:
+    return f"{100 * value:g} %"
+
+
+@styled
+def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> Figure:
+    """Draw how often sets hold the true name, by class, within what chance allows (99 %)."""
+    rows = [("All cells", coverage.marginal)]
+    rows += [(display_label(name), coverage.per_class[name]) for name in classes]
+    figure = Figure(figsize=(6.8, 1.4 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, share) in enumerate(rows):
+        if share.n_images:
+            axes.barh(place, share.high - share.low, left=share.low, height=0.62, color=PALE)
+            colour = BLUE if share.holds else VERMILLION
+            axes.plot(share.value, place, "o" if share.holds else "X", color=colour, ms=8)
+    axes.axvline(1 - alpha, color=GREY, ls="--", lw=1)
+    axes.set_yticks(range(len(rows)), [f"{name}, {share.n_images:,}" for name, share in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(None, 1.005)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("share of cells whose set holds the true name")
+    axes.set_title(
+        f"Asked: {100 * (1 - alpha):g} %. Grey: what chance allows. Cross: lower than that."
+        f" Mean size {coverage.mean_size:.2f}.",
+        fontsize=10,
+    )
+    return figure

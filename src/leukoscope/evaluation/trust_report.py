@@ -1,0 +1,95 @@
+"""What a report says of calibration, prediction sets and refusals: words and tables.
+
+What this file does not do: it computes nothing (`decisions`, `trust_measures`) and lays out no
+page (`report`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leukoscope.evaluation.decisions import DecisionFigures
+from leukoscope.evaluation.intervals import Interval
+from leukoscope.trust.conformal import Coverage
+from leukoscope.trust.record import TrustInfo
+
+
+@dataclass(frozen=True)
+class TrustReport:
+    """Trust on the images of one evaluation.
+
+    `before` and `after` calibration hold `ece` (debiased), `brier` and `log_loss`. `coverage` is of
+    the sets as theory defines them, which may be empty. `foreign` says, in sentences, what speaks
+    against these images being of the kind that the limits were fitted on; empty at home.
+    """
+
+    info: TrustInfo
+    decisions: DecisionFigures
+    coverage: Coverage
+    before: Mapping[str, Interval]
+    after: Mapping[str, Interval]
+    brier_parts: Mapping[str, float] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+
+
+def word_sureness(trust: TrustReport) -> tuple[str, ...]:
+    """Say how far stated confidence can be believed here, in sentences for the first screen."""
+    before, after = trust.before["ece"], trust.after["ece"]
+    asked = 1 - trust.info.asked.alpha
+    sentences = [
+        f"Stated confidence and real success lie {format_points(after.value)} apart on average"
+        f" ({format_points(before.value)} before calibration).",
+        f"The set of names that fit holds the right one for"
+        f" {format_share(trust.coverage.marginal.value)} of cells; asked was"
+        f" {format_share(asked)}.",
+    ]
+    if trust.foreign:
+        return (*trust.foreign, *sentences)
+    return tuple(sentences)
+
+
+def word_refusal(trust: TrustReport) -> tuple[str, ...]:
+    """Say how many cells are accepted, how often rightly, and what becomes of the others."""
+    shares = trust.decisions.shares
+    right = trust.decisions.accepted_accuracy
+    accepted = f"{format_share(shares['accepted'].value)} of cells are accepted"
+    if right.value == right.value:
+        accepted += (
+            f"; of these {format_share(right.value)} are named right (95 % interval"
+            f" {format_share(right.low)} to {format_share(right.high)})"
+        )
+    return (
+        f"{accepted}.",
+        f"{format_share(shares['review'].value)} go to a person for review;"
+        f" {format_share(shares['unknown'].value)} are refused as unknown.",
+    )
+
+
+def list_trust_rows(trust: TrustReport) -> list[tuple[str, Interval, Interval]]:
+    """Return (name, before, after) of every figure of calibration."""
+    names = {
+        "ece": "Calibration error, debiased",
+        "brier": "Brier score",
+        "log_loss": "Log loss",
+    }
+    return [(shown, trust.before[name], trust.after[name]) for name, shown in names.items()]
+
+
+def format_share(value: float) -> str:
+    """Return a share in per cent; 100 and 0 only where they are exact.
+
+    >>> format_share(0.9551), format_share(0.99996), format_share(1.0)
+    ('95.5 %', '>99.9 %', '100 %')
+    """
+    if value in (0, 1):
+        return f"{100 * value:.0f} %"
+    text = f"{100 * value:.1f}"
+    return ">99.9 %" if text == "100.0" else "<0.1 %" if text == "0.0" else f"{text} %"
+
+
+def format_points(value: float) -> str:
+    """Return a difference of shares in percentage points.
+
+    >>> format_points(0.0061)
+    '0.6 points'
+    """
+    return f"{100 * value:.1f} points"

@@ -1,0 +1,106 @@
+"""From a trained run to one that knows when to refuse: calibration, prediction sets, limits.
+
+What this file does not do: it fits nothing itself (`leukoscope.trust`) and writes no report
+(`pipelines.evaluation`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leukoscope.config import TrustConfig, override_section, parse_recipe
+from leukoscope.data.splits import load_split
+from leukoscope.pipelines.data import name_data
+from leukoscope.pipelines.evaluation import judge_own_role, without_hash
+from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.pipelines.runs import load_run_scores
+from leukoscope.runfolder import RunFolder, hash_file, read_json, replacing, write_json
+
+if TYPE_CHECKING:
+    from leukoscope.trust.record import TrustInfo
+
+
+@dataclass(frozen=True)
+class CalibratedRun:
+    """What calibration left in a run folder; `info.home` says what it does on the test images."""
+
+    folder: RunFolder
+    info: "TrustInfo"
+
+
+def calibrate_run(
+    run: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> CalibratedRun:
+    """Fit calibration, prediction sets and the limits of acceptance of a trained run.
+
+    Statistics come from the role `train`, thresholds from `calib`, and the figures at home from
+    `test`. What is aimed at stands in the section `trust` of the run's recipe; `overrides` change
+    it, as `["trust.alpha=0.1"]`. Writes `trust.json` and `trust.npz` into the run folder, which
+    `evaluate` reports and `export` takes along; calling it again replaces them.
+
+    Raises `MissingStepError` before training has ended, `DataError` where a role is missing or too
+    small, `ConfigError` for an unknown key.
+    """
+    require_extra("train")
+    import numpy as np
+
+    from leukoscope.evaluation.decisions import measure_home
+    from leukoscope.trust.fitting import fit_policy
+    from leukoscope.trust.record import HOME_IMAGES, TrustInfo, pack_arrays
+
+    folder = RunFolder(Path(run))
+    folder.require(folder.model, "leukoscope train")
+    recipe = parse_recipe(
+        without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
+    )
+    asked: TrustConfig = override_section(recipe, "trust", overrides).trust
+    with folder.lock():
+        table = load_run_scores(folder, recipe, progress)
+        progress("Fitting", 0, 1)
+        fitted = fit_policy(table, asked)
+        progress("Fitting", 1, 1)
+        home = load_split(folder.require(folder.split, "leukoscope train"))
+        calib = table.of_role("calib")
+        rng = np.random.default_rng(recipe.train.seed)
+        lent = np.sort(rng.permutation(len(calib))[:HOME_IMAGES])
+        arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[lent], calib.quality_NQ[lent])
+        info = TrustInfo(
+            asked=asked,
+            policy=fitted.policy,
+            n_train=fitted.n_train,
+            n_calib=fitted.n_calib,
+            n_calib_sources=fitted.n_calib_sources,
+            choice=fitted.choice.to_dict(),
+            notes=(*fitted.notes, *_word_leak(judge_own_role(home, "calib")[0])),
+            weights_sha256=hash_file(folder.weights),
+            arrays_sha256=hashlib.sha256(arrays).hexdigest(),
+            home=measure_home(
+                table, fitted.policy, fitted.novelty, *judge_own_role(home, "test"), name_data(home)
+            ),
+        )
+        folder.trust.unlink(missing_ok=True)  # a killed process leaves no record of other arrays
+        with replacing(folder.trust_arrays) as temporary:
+            temporary.write_bytes(arrays)
+        write_json(folder.trust, info.model_dump(mode="json"))
+    return CalibratedRun(folder, info)
+
+
+def _word_leak(verdict: str) -> tuple[str, ...]:
+    """What the limits are worth where the network has seen copies of the calibration images."""
+    if verdict == "disjoint":
+        return ()
+    if verdict == "leaking":
+        return (
+            "Calibration images have copies in training: the network knows them too well, and all"
+            " limits are too generous. Split by source and train again.",
+        )
+    return (
+        "The sources of the images are not known; copies of calibration images in training would"
+        " make the limits too generous.",
+    )

@@ -1,0 +1,261 @@
+"""From a score table to a policy: what calibration, sets, novelty and limits are fitted on.
+
+Statistics come from the rows of the role `train`, every level and threshold from `calib`, and
+nothing here looks at `test`. Axes: N images, K classes. What this file does not do: it measures
+nothing on the test set (`evaluation.trust_measures`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.config import TrustConfig
+from leukoscope.errors import ConfigError, DataError, MissingStepError
+from leukoscope.scores import ScoreTable, compute_probabilities
+from leukoscope.trust.calibration import Calibration, CalibrationChoice, fit_calibration
+from leukoscope.trust.conformal import ConformalSets, fit_sets
+from leukoscope.trust.decision import Decisions, Policy, decide_table
+from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
+from leukoscope.trust.quality import QUALITY_NAMES, QualityLimits, fit_quality_limits
+
+
+@dataclass(frozen=True)
+class FittedTrust:
+    """A policy, the novelty model beside it, and how they came about, in sentences."""
+
+    policy: Policy
+    novelty: NoveltyModel
+    choice: CalibrationChoice
+    n_train: int
+    n_calib: int
+    n_calib_sources: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConfidenceLimit:
+    """The least confidence that is accepted, and what it does on the images it was fitted on.
+
+    `value` is None where no limit keeps the target; then nothing is accepted.
+    """
+
+    value: float | None
+    n_accepted: int
+    n_wrong: int
+
+
+def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
+    """Fit calibration, prediction sets, novelty, quality limits and the confidence limit.
+
+    Raises `MissingStepError` where quality was not measured, `DataError` where the roles `train`
+    or `calib` are too small for what is asked, `ConfigError` for a class or cost that names no
+    class of the network.
+    """
+    if table.quality_names != QUALITY_NAMES:
+        raise MissingStepError(
+            "the score table must hold the quality of each image",
+            f"columns {', '.join(table.quality_names) or 'none'}",
+            "run `leukoscope calibrate` on the run, which measures it",
+        )
+    _check_names(table.classes, config)
+    train, calib = (_take_labelled(table, role) for role in ("train", "calib"))
+    calibration, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
+    p_NK = compute_probabilities(calibration.apply(calib.logits_NK))
+    sets = fit_sets(
+        p_NK,
+        calib.labels_N,
+        table.classes,
+        method=config.set_method,
+        alpha=config.alpha,
+        class_conditional=config.class_conditional,
+        alpha_by_class={name: 1 - floor for name, floor in config.sensitivity_floor.items()},
+        sources=calib.sources,
+    )
+    # Half of what may be refused goes to each of the two ways to be strange; n images cannot tell
+    # apart less than one in n + 1.
+    least = 1 / (len(calib) + 1)
+    refuse_frac = max(config.refuse_frac / 2, least)
+    novelty = fit_novelty(train.embeddings_ND, train.labels_N)
+    max_distance = fit_distance_threshold(
+        novelty.compute_distance(calib.embeddings_ND), refuse_frac
+    )
+    quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, refuse_frac)
+    cost, review_cost = _lay_out_costs(table.classes, config.cost)
+    policy = Policy(
+        classes=table.classes,
+        calibration=calibration,
+        sets=sets,
+        quality=quality,
+        max_distance=max_distance,
+        min_confidence=0.0,
+        max_disagreement=_fit_disagreement(calib, p_NK, refuse_frac),
+        always_review=config.always_review,
+        cost=cost,
+        review_cost=review_cost,
+    )
+    decisions = decide_table(policy, novelty, calib)
+    limit = fit_min_confidence(
+        decisions.confidence_N,
+        decisions.labels_N == calib.labels_N,
+        decisions.mask("accepted"),
+        calib.sources,
+        config.target_accuracy,
+    )
+    policy = policy.model_copy(update={"min_confidence": limit.value})
+    return FittedTrust(
+        policy,
+        novelty,
+        choice,
+        len(train),
+        len(calib),
+        len(set(calib.sources)),
+        _word_notes(sets, limit, config, len(calib), refuse_frac),
+    )
+
+
+def fit_min_confidence(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    eligible_N: NDArray[np.bool_],
+    sources: Sequence[str],
+    target: float,
+) -> ConfidenceLimit:
+    """Return the lowest limit of confidence at which accepted cells are right as often as wanted.
+
+    `eligible_N` are the images that pass every other check. The wanted share `target` is kept if
+    `(wrong + 1) / (accepted + 1) <= 1 - target`, counted in sources: a source is wrong if any of
+    its accepted images is. That is the correction of conformal risk control (Angelopoulos et al.
+    2024, "Conformal risk control", equation 4) for one cell more. Deviation: their guarantee is for
+    a risk that can only fall as the limit rises, and the error among accepted cells need not, so
+    it is an estimate here; `tests/statistics` says how good.
+
+    Where no limit keeps the target (with 99.5 %, from 199 sources on one can), there is none; where
+    all eligible images together keep it, the limit is 0.
+
+    >>> fit_min_confidence(np.linspace(0, 1, 400), np.arange(400) > 99, np.full(400, True),
+    ...                    [str(i) for i in range(400)], 0.99).n_accepted
+    302
+    """
+    rows = np.flatnonzero(eligible_N)
+    order = rows[np.argsort(-confidence_N[rows], kind="stable")].tolist()
+    seen: set[str] = set()
+    wrong: set[str] = set()
+    best = ConfidenceLimit(None, 0, 0)
+    for place, i in enumerate(order):
+        seen.add(sources[i])
+        if not hit_N[i]:
+            wrong.add(sources[i])
+        last = place + 1 == len(order)
+        if not last and confidence_N[order[place + 1]] == confidence_N[i]:
+            continue  # equal confidences are accepted together or not at all
+        if (len(wrong) + 1) / (len(seen) + 1) <= 1 - target:
+            # Halfway to the next one, so that rounding elsewhere decides no calibration image.
+            below = 0.0 if last else float(confidence_N[order[place + 1]])
+            value = 0.0 if last else (float(confidence_N[i]) + below) / 2
+            n_wrong = int((~hit_N[order[: place + 1]]).sum())
+            best = ConfidenceLimit(value, place + 1, n_wrong)
+    return best
+
+
+def _fit_disagreement(
+    calib: ScoreTable, p_NK: NDArray[np.float64], refuse_frac: float
+) -> float | None:
+    """The disagreement that all but a few rightly named cells stay below."""
+    if not len(calib.disagreement_N):
+        return None
+    right = calib.disagreement_N[p_NK.argmax(axis=1) == calib.labels_N].astype(np.float64)
+    return fit_distance_threshold(right, refuse_frac)
+
+
+def _take_labelled(table: ScoreTable, role: str) -> ScoreTable:
+    part = table.of_role(role)
+    part = part.take(part.labels_N >= 0)
+    if not len(part):
+        raise DataError(
+            f"calibration needs labelled images in the role {role}",
+            f"none; roles {', '.join(sorted(set(table.roles))) or 'none'}",
+            "make the split with `leukoscope data split`, which sets some aside, and train on it",
+        )
+    return part
+
+
+def _check_names(classes: tuple[str, ...], config: TrustConfig) -> None:
+    named = {*config.always_review, *config.sensitivity_floor, *config.cost}
+    named |= {called for row in config.cost.values() for called in row} - {"review"}
+    unknown = sorted(named - set(classes))
+    if unknown:
+        raise ConfigError(
+            f"the recipe's section trust must name classes of the network: {', '.join(classes)}",
+            ", ".join(unknown),
+            "correct trust.always_review, trust.sensitivity_floor or trust.cost",
+        )
+
+
+def _lay_out_costs(
+    classes: tuple[str, ...], cost: Mapping[str, Mapping[str, float]]
+) -> tuple[tuple[tuple[float, ...], ...] | None, tuple[float, ...] | None]:
+    """Costs as a table in the order of the classes; a class without a price for a person's look
+    is never sent for the cost alone."""
+    if not cost:
+        return None, None
+    table = tuple(
+        tuple(cost.get(true, {}).get(called, 0.0 if true == called else 1.0) for called in classes)
+        for true in classes
+    )
+    if not any("review" in row for row in cost.values()):
+        return table, None
+    highest = max(max(row) for row in table)
+    return table, tuple(cost.get(true, {}).get("review", highest) for true in classes)
+
+
+def _word_notes(
+    sets: ConformalSets,
+    limit: ConfidenceLimit,
+    config: TrustConfig,
+    n_calib: int,
+    refuse_frac: float,
+) -> tuple[str, ...]:
+    notes = [*sets.fallbacks]
+    if refuse_frac > config.refuse_frac / 2:
+        notes.append(
+            f"{n_calib:,} calibration images are too few to refuse {100 * config.refuse_frac:g} %"
+            f" of known cells only: novelty and quality may each refuse {100 * refuse_frac:.1f} %."
+        )
+    target = f"{100 * config.target_accuracy:g} %"
+    if limit.value is not None:
+        notes.append(
+            f"Of the {n_calib:,} calibration images {limit.n_accepted:,} are accepted, of these"
+            f" {limit.n_wrong} wrongly; the target is {target} right."
+        )
+    else:
+        notes.append(
+            f"No confidence keeps {target} right among the {n_calib:,} calibration images, so every"
+            " cell goes to a person. More calibration images, a better network or a lower"
+            " trust.target_accuracy may change that."
+        )
+    return tuple(notes)
+
+
+def describe_calibration(calibration: Calibration) -> str:
+    """Say in a few words what a calibration does."""
+    if calibration.method == "none":
+        return "none"
+    return f"{calibration.method} (temperature {calibration.temperature:.2f})"
+
+
+def count_statuses(decisions: Decisions) -> dict[str, int]:
+    """Return how many images have each status."""
+    return {status: decisions.status.count(status) for status in ("accepted", "review", "unknown")}
+
+
+__all__ = [
+    "ConfidenceLimit",
+    "FittedTrust",
+    "QualityLimits",
+    "count_statuses",
+    "describe_calibration",
+    "fit_min_confidence",
+    "fit_policy",
+]

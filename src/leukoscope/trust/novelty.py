@@ -1,0 +1,312 @@
+"""Novelty: how far an image's embedding lies from those of the training images.
+
+Axes: N images, D embedding width, K classes, R axes kept, M reference rows. Fitted on train rows,
+its threshold on calib rows. What this file does not do: it looks at no pixel (`quality`), and it
+decides nothing (`decision`). A distance is only as sharp as the embedding: what a network was
+never trained to tell apart may lie on top of what it knows.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.errors import DataError
+
+NoveltyMethod = Literal["mahalanobis", "relative", "knn"]
+"""Which distance; LAB_NOTES says how they compare."""
+
+MAX_AXES = 64
+"""Directions of the embedding that are given a variance of their own."""
+
+MAX_REFERENCES = 1500
+"""Training rows that `knn` keeps; fewer where they are wide, to stay below 2 MB."""
+
+NEIGHBOUR = 5
+"""`knn` measures the distance to the fifth nearest."""
+
+# Deviations below a hundredth of a typical one do not count: two engines agree to about 1e-5 in
+# an embedding, and a direction that hardly varies would blow that up.
+_LEAST_VARIANCE = 1e-4
+_MAX_NUMBERS = 480_000
+
+_ARRAYS: dict[NoveltyMethod, tuple[str, ...]] = {
+    "mahalanobis": ("means_KD", "axes_RD", "scales_R", "rest_1"),
+    "relative": (
+        *("means_KD", "axes_RD", "scales_R", "rest_1"),
+        *("all_mean_1D", "all_axes_RD", "all_scales_R", "all_rest_1"),
+    ),
+    "knn": ("references_MD",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class NoveltyModel:
+    """A fitted distance. `arrays` are float32, at most 2 MB in all, and read only.
+
+    - `mahalanobis`: squared Mahalanobis distance to the nearest class mean, one covariance for all
+      classes (Lee et al. 2018). The covariance keeps its `MAX_AXES` largest directions; the others
+      share their mean variance (probabilistic PCA, Tipping and Bishop 1999), which is the
+      shrinkage: it holds where D exceeds N.
+    - `relative`: the same less the distance to the mean of all rows under the covariance of all
+      rows (Ren et al. 2021).
+    - `knn`: distance to the fifth nearest of a sample of training rows, balanced over the classes,
+      embeddings scaled to length 1 (Sun et al. 2022, who keep all rows).
+    """
+
+    method: NoveltyMethod
+    arrays: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def width(self) -> int:
+        """D, the width of the embeddings it was fitted on."""
+        return int(self.arrays[_ARRAYS[self.method][0]].shape[1])
+
+    def compute_distance(self, embeddings_ND: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the distance of each embedding: float64 `(N,)`, larger is stranger.
+
+        An embedding that is not finite is infinitely far. A row's distance is the same bit for bit
+        whatever other rows come with it. Raises `DataError` for another width.
+        """
+        if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] != self.width:
+            raise DataError(
+                f"embeddings must be of shape (N, {self.width}), as those of training",
+                f"shape {embeddings_ND.shape}",
+                "use the network that this distance was fitted for",
+            )
+        parts = [self.arrays[name].astype(np.float64) for name in _ARRAYS[self.method]]
+        distances_N = np.full(len(embeddings_ND), np.inf)
+        # Row by row: a matrix product may add up in another order for another number of rows.
+        for n, row_D in enumerate(np.asarray(embeddings_ND, dtype=np.float64)):
+            if not np.isfinite(row_D).all():
+                continue
+            if self.method == "knn":
+                distances_N[n] = _find_neighbour(row_D, parts[0])
+            else:
+                distances_N[n] = _compute_mahalanobis(row_D, *parts[:4])
+            if self.method == "relative":
+                distances_N[n] -= _compute_mahalanobis(row_D, *parts[4:])
+        return distances_N
+
+    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return what `from_arrays` reads: float32 arrays named `METHOD.NAME`, for `np.savez`."""
+        return {f"{self.method}.{name}": array for name, array in self.arrays.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> "NoveltyModel":
+        """Return the model of `to_arrays`. Raises `DataError` for any other arrays."""
+        for method, names in _ARRAYS.items():
+            if set(arrays) == {f"{method}.{name}" for name in names}:
+                found = {name: np.asarray(arrays[f"{method}.{name}"]) for name in names}
+                _check_arrays(found)
+                return cls(method, {name: _freeze(array) for name, array in found.items()})
+        raise DataError(
+            f"the arrays must be those of one method: {', '.join(_ARRAYS)}",
+            ", ".join(sorted(arrays)) or "none",
+            "calibrate the run again with this version of leukoscope",
+        )
+
+
+def fit_novelty(
+    embeddings_ND: NDArray[np.floating],
+    labels_N: NDArray[np.integer],
+    method: NoveltyMethod = "mahalanobis",
+    *,
+    seed: int = 0,
+) -> NoveltyModel:
+    """Fit a distance on train rows: embeddings `(N, D)` and class indices `(N,)`.
+
+    N may be smaller than D, a class may have a single row, and features may be constant; of all
+    this only the distance becomes coarser. `seed` draws the rows that `knn` keeps. Raises
+    `DataError` for rows without a class, embeddings that are not finite, fewer than two rows more
+    than classes, or embeddings that are all the same.
+    """
+    rows_ND = np.asarray(embeddings_ND, dtype=np.float64)
+    _check_rows(rows_ND, labels_N)
+    present, index_N = np.unique(labels_N, return_inverse=True)
+    if method == "knn":
+        kept = _draw_balanced(index_N, len(present), rows_ND.shape[1], seed)
+        references_MD = np.stack([_scale_to_one(row_D) for row_D in rows_ND[kept]])
+        return _build_model(method, [references_MD])
+    means_KD = np.stack([rows_ND[index_N == k].mean(axis=0) for k in range(len(present))])
+    all_mean_1D = rows_ND.mean(axis=0, keepdims=True)
+    floor = _LEAST_VARIANCE * float(rows_ND.var(axis=0).mean())
+    parts = [means_KD, *_fit_spread(rows_ND - means_KD[index_N], len(present), floor)]
+    if method == "relative":
+        parts += [all_mean_1D, *_fit_spread(rows_ND - all_mean_1D, 1, floor)]
+    return _build_model(method, parts)
+
+
+def fit_distance_threshold(distances_N: NDArray[np.floating], refuse_frac: float) -> float:
+    """Return the distance above which an image is refused, from calib rows: distances `(N,)`.
+
+    The threshold is the calib distance of rank ceil((N + 1)(1 - refuse_frac)): an image that is
+    exchangeable with the calib rows lies above it with a probability of at most `refuse_frac`
+    (split conformal prediction, Vovk et al. 2005). Raises `DataError` where N is too small for such
+    a rank, which takes N >= 1 / refuse_frac - 1, and for distances that are not finite.
+
+    >>> fit_distance_threshold(np.arange(1.0, 100.0), 0.02)
+    98.0
+    """
+    n = len(distances_N)
+    if not 0 < refuse_frac < 1:
+        raise DataError(
+            "the share to refuse must lie between 0 and 1", f"it is {refuse_frac}", "change it"
+        )
+    if not np.isfinite(distances_N).all():
+        raise DataError(
+            "every calib distance must be finite",
+            f"{int((~np.isfinite(distances_N)).sum())} of {n} are not",
+            "look for embeddings that are not finite in the score table",
+        )
+    # Rounded first: (n + 1) * 0.98 may come out a hair above a whole number.
+    rank = math.ceil(round((n + 1) * (1 - refuse_frac), 9))
+    if rank > n:
+        raise DataError(
+            f"refusing {refuse_frac:.2%} takes at least {_count_least(refuse_frac)} calib rows",
+            f"{n} rows",
+            "give the role calib more images, or refuse a larger share",
+        )
+    return float(np.sort(distances_N)[rank - 1])
+
+
+def _count_least(refuse_frac: float) -> int:
+    return math.ceil(round(1 / refuse_frac - 1, 9))
+
+
+# -- distances ------------------------------------------------------------------------------------
+
+
+def _compute_mahalanobis(
+    row_D: NDArray[np.float64],
+    means_KD: NDArray[np.float64],
+    axes_RD: NDArray[np.float64],
+    scales_R: NDArray[np.float64],
+    rest_1: NDArray[np.float64],
+) -> float:
+    """Return the squared distance to the nearest mean."""
+    nearest = math.inf
+    for mean_D in means_KD:
+        away_D = row_D - mean_D
+        along_R = axes_RD @ away_D
+        left_D = away_D - along_R @ axes_RD
+        scaled_R = along_R * scales_R
+        squared = float(scaled_R @ scaled_R) + float(left_D @ left_D) * float(rest_1[0]) ** 2
+        nearest = min(nearest, squared)
+    return nearest
+
+
+def _find_neighbour(row_D: NDArray[np.float64], references_MD: NDArray[np.float64]) -> float:
+    away_MD = references_MD - _scale_to_one(row_D)
+    squared_M = np.einsum("md,md->m", away_MD, away_MD)
+    place = min(NEIGHBOUR, len(squared_M)) - 1
+    return math.sqrt(float(np.partition(squared_M, place)[place]))
+
+
+def _scale_to_one(row_D: NDArray[np.float64]) -> NDArray[np.float64]:
+    return row_D / max(float(np.sqrt(row_D @ row_D)), 1e-12)
+
+
+# -- fitting --------------------------------------------------------------------------------------
+
+
+def _fit_spread(
+    away_ND: NDArray[np.float64], n_means: int, floor: float
+) -> list[NDArray[np.float64]]:
+    """Return the directions of largest variance, one over their deviations, and the same for all
+    the rest."""
+    n, width = away_ND.shape
+    covariance_DD = away_ND.T @ away_ND / (n - n_means)
+    variances_D, directions_DD = np.linalg.eigh(covariance_DD)
+    variances_D, directions_DD = variances_D[::-1], directions_DD[:, ::-1]
+    n_axes = min(MAX_AXES, width, n - n_means)
+    rest = float(variances_D[n_axes:].mean()) if n_axes < width else floor
+    scales_R = 1 / np.sqrt(np.maximum(variances_D[:n_axes], floor))
+    return [directions_DD[:, :n_axes].T, scales_R, np.array([1 / math.sqrt(max(rest, floor))])]
+
+
+def _draw_balanced(index_N: NDArray[np.intp], n_classes: int, width: int, seed: int) -> list[int]:
+    """Return rows, as many of each class as there are, up to an even share of the places."""
+    generator = np.random.default_rng(seed)
+    left = min(MAX_REFERENCES, _MAX_NUMBERS // width)
+    by_class = sorted((np.flatnonzero(index_N == k) for k in range(n_classes)), key=len)
+    kept: list[int] = []
+    for done, rows in enumerate(by_class):
+        share = max(1, (left - len(kept)) // (n_classes - done))
+        kept += generator.permutation(rows)[:share].tolist()
+    return sorted(kept)
+
+
+def _build_model(method: NoveltyMethod, parts: list[NDArray[np.float64]]) -> NoveltyModel:
+    names = _ARRAYS[method]
+    arrays = {n: _freeze(p.astype(np.float32)) for n, p in zip(names, parts, strict=True)}
+    return NoveltyModel(method, arrays)
+
+
+def _freeze(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
+
+
+def _check_rows(rows_ND: NDArray[np.float64], labels_N: NDArray[np.integer]) -> None:
+    if rows_ND.ndim != 2 or labels_N.shape != rows_ND.shape[:1]:
+        raise DataError(
+            "embeddings must be of shape (N, D), with N labels",
+            f"shapes {rows_ND.shape} and {labels_N.shape}",
+            "take both from one score table",
+        )
+    bad = int((~np.isfinite(rows_ND).all(axis=1)).sum())
+    if bad:
+        raise DataError(
+            "every training embedding must be finite",
+            f"{bad} of {len(rows_ND)} are not",
+            "train again; the network has diverged",
+        )
+    unlabelled = int((labels_N < 0).sum())
+    if unlabelled:
+        raise DataError(
+            "every training row must have a class of the network",
+            f"{unlabelled} of {len(labels_N)} have none",
+            "leave them out",
+        )
+    classes = len(np.unique(labels_N))
+    if len(rows_ND) < classes + 2:
+        raise DataError(
+            "novelty is fitted on at least two rows more than there are classes",
+            f"{len(rows_ND)} rows of {classes} classes",
+            "give the role train more images",
+        )
+    if not rows_ND.var(axis=0).sum() > 0:
+        raise DataError(
+            "training embeddings must differ from each other",
+            f"all {len(rows_ND)} are the same",
+            "train again; the network has collapsed",
+        )
+
+
+def _check_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    for name, array in arrays.items():
+        axes = 1 if name.endswith(("_R", "_1")) else 2
+        if array.dtype != np.float32 or array.ndim != axes or not np.isfinite(array).all():
+            raise DataError(
+                f"{name} must be finite float32 with {axes} axes",
+                f"{array.dtype} of shape {array.shape}",
+                "calibrate the run again; the file is damaged",
+            )
+    widths = {array.shape[-1] for name, array in arrays.items() if name.endswith("D")}
+    lengths = [
+        (len(arrays[prefix + "axes_RD"]), len(arrays[prefix + "scales_R"]))
+        for prefix in ("", "all_")
+        if prefix + "axes_RD" in arrays
+    ]
+    empty = [name for name, array in arrays.items() if not array.size]
+    if len(widths) != 1 or empty or any(a != b for a, b in lengths):
+        raise DataError(
+            "the arrays of a distance must have one width and as many scales as axes",
+            f"widths {sorted(widths)}, axes and scales {lengths}, empty {empty}",
+            "calibrate the run again; the file is damaged",
+        )

@@ -1,0 +1,494 @@
+"""Image quality: what the pixels say of focus, light, stain and size, against training images.
+
+Axes: N images, S side in pixels, C red, green, blue; H, W rows and columns of one image; Q quality
+features. Optical density (OD) is the natural logarithm of ground over pixel, per channel: dyes add
+up in it (Beer-Lambert), and a darker lamp cancels out. Sums are sums of whole numbers, so the same
+pixels give the same features bit for bit, whatever the batch, the processor and its threads.
+
+What this file does not do: it knows no network and no class, and decides nothing (`decision`). A
+measure that is usual in training is not a good image; it is an image like those.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from leukoscope.errors import DataError
+from leukoscope.trust.novelty import fit_distance_threshold
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Feature:
+    """How a feature is judged and spoken of.
+
+    `low` and `high` say in words what it means to lie below or above the training images. `offset`
+    is added before the logarithm is taken (None: judged as it is); `least` is the smallest spread
+    that training images are credited with, on the scale that is judged: a feature that never
+    varied at home must not refuse the first image that differs by a rounding.
+    """
+
+    name: str
+    words: str
+    low: str
+    high: str
+    least: float
+    offset: float | None = None
+
+
+_SMALLER = "cells smaller than in training (other magnification?)"
+_LARGER = "cells larger than in training (other magnification?)"
+
+_FEATURES = (
+    _Feature(
+        "sharpness", "sharpness", "out of focus", "sharper or grainier than training", 0.02, 0.01
+    ),
+    _Feature("noise", "noise", "smoother than training", "noisy", 0.05, 0.001),
+    _Feature("brightness", "brightness of the ground", "too dark", "too bright", 0.02, 1.0),
+    _Feature("black_frac", "share of black pixels", "no black pixels", "black areas", 0.01),
+    _Feature("saturated_frac", "share of saturated pixels", "under-exposed", "over-exposed", 0.02),
+    _Feature(
+        "ground_red",
+        "red against green of the ground",
+        "ground less red",
+        "ground redder",
+        0.01,
+        0.01,
+    ),
+    _Feature(
+        "ground_blue",
+        "blue against green of the ground",
+        "ground yellower",
+        "ground bluer",
+        0.01,
+        0.01,
+    ),
+    _Feature("contrast", "contrast", "too little contrast", "too much contrast", 0.05, 0.01),
+    _Feature("stain_depth", "depth of the stain", "stain paler", "stain deeper", 0.05, 0.01),
+    _Feature("nucleus_red", "red light kept back by nuclei", "nuclei redder", "nuclei bluer", 0.01),
+    _Feature(
+        "nucleus_blue",
+        "blue light kept back by nuclei",
+        "nuclei more violet",
+        "nuclei browner",
+        0.01,
+    ),
+    _Feature("cell_red", "red light kept back by cells", "cells redder", "cells bluer", 0.01),
+    _Feature(
+        "cell_blue", "blue light kept back by cells", "cells more violet", "cells browner", 0.01
+    ),
+    _Feature(
+        "colour_spread", "spread of colours", "colours poorer", "colours more varied", 0.05, 0.01
+    ),
+    _Feature("cell_frac", "share covered by cells", "field emptier", "field more crowded", 0.02),
+    _Feature("nucleus_size_frac", "width of the nuclei in image sides", _SMALLER, _LARGER, 0.01),
+    _Feature(
+        "cell_chord_frac", "mean chord of cells in image sides", _SMALLER, _LARGER, 0.05, 0.005
+    ),
+    _Feature(
+        "nucleus_chord_frac",
+        "mean chord of nuclei in image sides",
+        "nuclei more broken up or smaller",
+        "nuclei coarser or larger",
+        0.05,
+        0.005,
+    ),
+    _Feature(
+        "off_centre_frac",
+        "distance of the nuclei from the middle in image sides",
+        "cell nearer to the middle",
+        "cell not in the middle",
+        0.01,
+    ),
+)
+
+QUALITY_NAMES = tuple(feature.name for feature in _FEATURES)
+"""The features that `measure_quality` measures, in its order."""
+
+_GROUND_FRAC = 0.9  # the ground: this quantile of each channel
+_CELL_OD = 0.12
+_PEAK_FRAC = 0.995
+_LEAST_PEAK_OD = 0.2  # below it there is no nucleus to speak of
+_BLACK = 4
+_PER_OD = 1000  # densities are whole thousandths
+
+
+def measure_quality(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Measure the quality of images as `images.resize_image` gives them: float32 `(N, Q)`.
+
+    `images_NSSC` is uint8 `(N, S, S, 3)` RGB. The columns are `QUALITY_NAMES`, all finite:
+
+    - `sharpness`: mean squared Laplacian over mean squared gradient of the luminance. By Parseval
+      that is the mean squared frequency of the edges, so any blur whose response falls with
+      frequency lowers it, and contrast cancels out. 0 for an image without edges; 5 for noise.
+    - `noise`: Immerkaer's estimate of the noise deviation, as a share of the brightness; texture of
+      the cell counts as noise.
+    - `brightness`: luminance of the ground, 0 to 255; the ground is the 90 % quantile of a channel.
+    - `black_frac`, `saturated_frac`: share of pixels with luminance of 4 or less, with any channel
+      at 255.
+    - `ground_red`, `ground_blue`: red and blue of the ground over its green.
+    - `contrast`: standard deviation of OD (mean of the channels).
+    - `stain_depth`: the 99.5 % quantile of OD. Pixels above half of it are called nucleus here:
+      chromatin is what stains deepest, but in a platelet it is its granules.
+    - `nucleus_red`, `nucleus_blue`, `cell_red`, `cell_blue`: share of the red and the blue channel
+      in the summed OD of the nucleus, and of all pixels with an OD above 0.12.
+    - `colour_spread`: deviation of the OD differences red-green and blue-green.
+    - `cell_frac`: share of pixels with an OD above 0.12.
+    - `nucleus_size_frac`: diameter of a disc of the nucleus's area, in image sides.
+    - `cell_chord_frac`, `nucleus_chord_frac`: mean length of runs along rows and columns, in image
+      sides (the mean chord of stereology: no counting of cells is needed).
+    - `off_centre_frac`: distance of the nucleus's centre of mass from the middle, in image sides.
+
+    What is undefined in an empty image is 0, a share of OD 1/3. Raises `DataError` for other
+    arrays. Source: J. Immerkaer, "Fast noise variance estimation", 1996; the others as said above.
+
+    >>> measure_quality(np.full((1, 32, 32, 3), 200, np.uint8))[0, :3].tolist()
+    [0.0, 0.0, 200.0]
+    """
+    if images_NSSC.dtype != np.uint8 or images_NSSC.ndim != 4 or images_NSSC.shape[3:] != (3,):
+        raise DataError(
+            "images must be uint8 of shape (N, S, S, 3)",
+            f"{images_NSSC.dtype} of shape {images_NSSC.shape}",
+            "read them with `leukoscope.data.images.load_pixels`",
+        )
+    if len(images_NSSC) and (
+        images_NSSC.shape[1] != images_NSSC.shape[2] or images_NSSC.shape[1] < 8
+    ):
+        raise DataError(
+            "images must be square and at least 8 pixels wide",
+            f"{images_NSSC.shape[2]} x {images_NSSC.shape[1]} pixels",
+            "resize them with `leukoscope.data.images.resize_image`",
+        )
+    quality_NQ = np.zeros((len(images_NSSC), len(_FEATURES)), np.float32)
+    # One by one: an image stays in the processor's cache, and a batch cannot change a sum.
+    for row, pixels_HWC in enumerate(images_NSSC):
+        quality_NQ[row] = _measure_image(pixels_HWC)
+    return quality_NQ
+
+
+def _measure_image(pixels_HWC: NDArray[np.uint8]) -> list[float]:
+    planes_CHW = np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+    counts = [np.bincount(plane.reshape(-1), minlength=256) for plane in planes_CHW]
+    ground = [max(_find_quantile(count, _GROUND_FRAC), 1) for count in counts]
+    red, green, blue = planes_CHW.astype(np.uint16)
+    # 77 + 150 + 29 = 256: the weights of luminance (ITU-R BT.601), within 16 bits.
+    grey_HW = ((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.int16)
+    brightness = (77 * ground[0] + 150 * ground[1] + 29 * ground[2]) / 256
+    most_HW = np.maximum(np.maximum(planes_CHW[0], planes_CHW[1]), planes_CHW[2])
+    sharpness, noise = _measure_edges(grey_HW)
+    return [
+        sharpness,
+        noise / brightness,
+        brightness,
+        int(np.count_nonzero(grey_HW <= _BLACK)) / grey_HW.size,
+        int(np.count_nonzero(most_HW == 255)) / grey_HW.size,
+        ground[0] / ground[1],
+        ground[2] / ground[1],
+        *_measure_density(planes_CHW, ground),
+    ]
+
+
+def _measure_edges(grey_HW: NDArray[np.int16]) -> tuple[float, float]:
+    """Return sharpness, and noise in grey levels."""
+    across_HW, down_HW = grey_HW[:, 1:] - grey_HW[:, :-1], grey_HW[1:] - grey_HW[:-1]
+    bend_x_HW, bend_y_HW = across_HW[:, 1:] - across_HW[:, :-1], down_HW[1:] - down_HW[:-1]
+    slope = _sum_squares(across_HW) / across_HW.size + _sum_squares(down_HW) / down_HW.size
+    curve_HW = bend_x_HW[1:-1] + bend_y_HW[:, 1:-1]
+    curve = _sum_squares(curve_HW) / curve_HW.size
+    # The second difference across and down at once cancels every plane and every straight edge
+    # along an axis.
+    mask_HW = bend_x_HW[2:] - 2 * bend_x_HW[1:-1] + bend_x_HW[:-2]
+    mean = int(np.abs(mask_HW).sum(dtype=np.int64)) / mask_HW.size
+    return curve / slope if slope else 0.0, math.sqrt(math.pi / 2) / 6 * mean
+
+
+def _measure_density(planes_CHW: NDArray[np.uint8], ground: list[int]) -> list[float]:
+    """Return `contrast` and all that follows it in `QUALITY_NAMES`."""
+    side = planes_CHW.shape[1]
+    # In 16 bits, three channels together too: small arrays are what makes this fast.
+    density = []
+    for channel, plane_HW in enumerate(planes_CHW):
+        table = np.rint(_PER_OD * np.log((ground[channel] + 1) / (np.arange(256) + 1)))
+        density.append(np.maximum(table, 0).astype(np.int16).take(plane_HW))
+    red_HW, green_HW, blue_HW = density
+    total_HW = red_HW + green_HW + blue_HW
+    spread = _compute_variance(red_HW - green_HW) + _compute_variance(blue_HW - green_HW)
+    peak = _find_quantile(np.bincount(total_HW.reshape(-1)), _PEAK_FRAC)
+    nucleus_HW = total_HW > max(peak, int(3 * _PER_OD * _LEAST_PEAK_OD)) // 2
+    cell_HW = total_HW > int(3 * _PER_OD * _CELL_OD)
+    n_nucleus, n_cell = int(np.count_nonzero(nucleus_HW)), int(np.count_nonzero(cell_HW))
+    return [
+        math.sqrt(_compute_variance(total_HW)) / (3 * _PER_OD),
+        peak / (3 * _PER_OD),
+        *_compute_hue(density, nucleus_HW),
+        *_compute_hue(density, cell_HW),
+        math.sqrt(spread) / _PER_OD,
+        n_cell / side**2,
+        math.sqrt(4 * n_nucleus / math.pi) / side,
+        _compute_chord(cell_HW, n_cell) / side,
+        _compute_chord(nucleus_HW, n_nucleus) / side,
+        _compute_distance(nucleus_HW, n_nucleus) / side,
+    ]
+
+
+def _find_quantile(counts: NDArray[np.int64], frac: float) -> int:
+    """Return the smallest value that at least `frac` of the pixels do not exceed."""
+    below = counts.cumsum()
+    return int(below.searchsorted(math.ceil(frac * int(below[-1]))))
+
+
+def _sum_squares(values_HW: NDArray[np.int16]) -> int:
+    """Return the exact sum: whole numbers below 2**53 are exact in float64, in any order. Blocks
+    of 64 KiB, because larger ones cost more in page faults than in arithmetic."""
+    flat = values_HW.reshape(-1)
+    blocks = (flat[i : i + 8192].astype(np.float64) for i in range(0, flat.size, 8192))
+    return sum(int(block @ block) for block in blocks)
+
+
+def _compute_variance(values_HW: NDArray[np.int16]) -> float:
+    n, total = values_HW.size, int(values_HW.sum(dtype=np.int64))
+    return max(0, n * _sum_squares(values_HW) - total * total) / (n * n)
+
+
+def _compute_hue(
+    density: list[NDArray[np.int16]], mask_HW: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return what the red and the blue channel hold of the summed OD under the mask."""
+    red, green, blue = (int((od_HW * mask_HW).sum(dtype=np.int64)) for od_HW in density)
+    total = red + green + blue
+    return (red / total, blue / total) if total else (1 / 3, 1 / 3)
+
+
+def _compute_chord(mask_HW: NDArray[np.bool_], n: int) -> float:
+    """Return the mean length of runs along rows and columns, in pixels."""
+    starts = sum(
+        int(np.count_nonzero(line[:, 1:] > line[:, :-1])) + int(np.count_nonzero(line[:, 0]))
+        for line in (mask_HW, mask_HW.T)
+    )
+    return 2 * n / starts if starts else 0.0
+
+
+def _compute_distance(mask_HW: NDArray[np.bool_], n: int) -> float:
+    """Return how far the mask's centre of mass lies from the middle, in pixels."""
+    if not n:
+        return 0.0
+    place, middle = np.arange(len(mask_HW)), (len(mask_HW) - 1) / 2
+    down, right = (int(np.count_nonzero(mask_HW, axis=k) @ place) for k in (1, 0))
+    return math.hypot(down / n - middle, right / n - middle)
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+STRONG_RATIO = 2.0
+"""A finding is strong from so many times the limit on."""
+
+LEAST_TRAIN = 20
+"""Fewer training images have no range to speak of."""
+
+_MOST_REASONS = 3
+_HALF_FRAC = 0.01  # a spread reaches from the median to this quantile, and to one less it
+_USUAL_FRAC = 0.005
+_WINSOR = 3.0
+_LEAST_VARIANCE = 0.18  # of a normal feature whose 1 % and 99 % quantiles lie at -1 and 1
+_LEAST_LIMIT = 1.0  # one standard deviation is never strange
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFinding:
+    """What is to be said of one image.
+
+    `distance` is its joint distance as a share of the limit. `features` lie outside of the usual
+    range of training, the most unusual first; that alone refuses nothing, as one image in five has
+    such a feature. `reasons`, in words, are there where `refused` is true.
+    """
+
+    distance: float
+    refused: bool
+    strong: bool
+    features: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+class QualityLimits(BaseModel):
+    """What training images look like, and how far from it an image may lie.
+
+    One joint distance decides: each feature is centred on its median in training and divided by its
+    distance from there to the 1 % or the 99 % quantile, on the side where it lies; the distance is
+    Mahalanobis' in these. It sees combinations (a cell too large for its chromatin), and no feature
+    can be far off without it. `limit` comes from calib images alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...] = QUALITY_NAMES
+    centre: tuple[_Finite, ...]
+    """Median in training, of the logarithm for some features; so are `below` and `above`."""
+    below: tuple[_Positive, ...]
+    above: tuple[_Positive, ...]
+    mean: tuple[_Finite, ...]
+    precision: tuple[tuple[_Finite, ...], ...]
+    """Inverse covariance `(Q, Q)` of the scaled features."""
+    usual_low: tuple[_Finite, ...]
+    """0.5 % quantile in training, in the feature's own unit."""
+    usual_high: tuple[_Finite, ...]
+    limit: _Positive
+    refuse_frac: float = Field(gt=0, lt=1)
+    n_train: int = Field(ge=1)
+    n_calib: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "QualityLimits":
+        if self.names != QUALITY_NAMES:
+            raise ValueError("fitted on other features than this version measures")
+        columns = (self.centre, self.below, self.above, self.mean, self.usual_low, self.usual_high)
+        if {len(column) for column in (*columns, self.precision, *self.precision)} != {
+            len(self.names)
+        }:
+            raise ValueError("every feature needs its numbers")
+        return self
+
+    def compute_distance(self, quality_NQ: NDArray[np.floating]) -> Array:
+        """Return the joint distance of each image as a share of the limit: float64 `(N,)`. Above 1
+        it is refused. The same bit for bit in any batch. Raises `DataError` as `check` does."""
+        return self._measure(self._scale(quality_NQ))
+
+    def check(self, quality_NQ: NDArray[np.floating]) -> list[QualityFinding]:
+        """Return a finding for each image. Raises `DataError` unless `quality_NQ` is as
+        `measure_quality` gives it: `(N, Q)`, all finite."""
+        scaled_NQ = self._scale(quality_NQ)
+        distances_N = self._measure(scaled_NQ)
+        return [
+            self._describe(*row)
+            for row in zip(quality_NQ.tolist(), scaled_NQ, distances_N.tolist(), strict=True)
+        ]
+
+    def _scale(self, quality_NQ: NDArray[np.floating]) -> Array:
+        _check_quality(quality_NQ)
+        away_NQ = _judge(quality_NQ) - np.array(self.centre)
+        return _divide(away_NQ, np.array(self.below), np.array(self.above))
+
+    def _measure(self, scaled_NQ: Array) -> Array:
+        precision_QQ, mean_Q = np.array(self.precision), np.array(self.mean)
+        squared = (_multiply(row_Q - mean_Q, precision_QQ) for row_Q in scaled_NQ)
+        distances_N = np.array([math.sqrt(max(0.0, value)) for value in squared], dtype=np.float64)
+        return distances_N / self.limit
+
+    def _describe(self, values: list[float], scaled_Q: Array, distance: float) -> QualityFinding:
+        order = np.argsort(-np.abs(scaled_Q), kind="stable").tolist()
+        outside = [q for q in order if not self.usual_low[q] <= values[q] <= self.usual_high[q]]
+        refused = distance > 1
+        reasons = [self._say(q, values[q]) for q in outside[:_MOST_REASONS] if refused]
+        if refused and not reasons:
+            # Each feature is usual, their combination is not: name those that weigh most.
+            away_Q = scaled_Q - np.array(self.mean)
+            weight_Q = away_Q * (np.array(self.precision) @ away_Q)
+            first, second = np.argsort(-weight_Q, kind="stable")[:2].tolist()
+            reasons = [
+                f"unusual together: {_FEATURES[first].words} {values[first]:.3g}"
+                f" with {_FEATURES[second].words} {values[second]:.3g}"
+            ]
+        names = tuple(self.names[q] for q in outside)
+        return QualityFinding(distance, refused, distance > STRONG_RATIO, names, tuple(reasons))
+
+    def _say(self, q: int, value: float) -> str:
+        feature, low, high = _FEATURES[q], self.usual_low[q], self.usual_high[q]
+        side = feature.low if value < low else feature.high
+        return (
+            f"{side}: {feature.words} {value:.3g} where training images have"
+            f" {low:.3g} to {high:.3g}"
+        )
+
+
+def fit_quality_limits(
+    quality_train_NQ: NDArray[np.floating],
+    quality_calib_NQ: NDArray[np.floating],
+    refuse_frac: float,
+) -> QualityLimits:
+    """Fit limits: what is usual from train images, how far is too far from calib images.
+
+    Both arrays are `(N, Q)` as `measure_quality` gives them. Of images exchangeable with the calib
+    images, at most `refuse_frac` are refused in expectation (`novelty.fit_distance_threshold`).
+    Medians and quantiles scale the features, and what lies beyond three spreads counts as three in
+    the covariance, so that a few spoilt training images do not stretch the limits; the covariance
+    is shrunk by Q / (Q + N) towards its diagonal. Raises `DataError` for other arrays, fewer than
+    `LEAST_TRAIN` train images, or too few calib images for `refuse_frac`.
+    """
+    _check_quality(quality_train_NQ)
+    _check_quality(quality_calib_NQ)
+    n, width = quality_train_NQ.shape
+    if n < LEAST_TRAIN:
+        raise DataError(
+            f"limits of image quality take at least {LEAST_TRAIN} training images",
+            f"{n}",
+            "give the role train more images",
+        )
+    judged_NQ = _judge(quality_train_NQ)
+    least_Q = np.array([feature.least for feature in _FEATURES])
+    low_Q, centre_Q, high_Q = np.quantile(judged_NQ, (_HALF_FRAC, 0.5, 1 - _HALF_FRAC), axis=0)
+    below_Q = np.maximum(centre_Q - low_Q, least_Q)
+    above_Q = np.maximum(high_Q - centre_Q, least_Q)
+    away_NQ = judged_NQ - centre_Q
+    scaled_NQ = np.clip(_divide(away_NQ, below_Q, above_Q), -_WINSOR, _WINSOR)
+    covariance_QQ = np.cov(scaled_NQ.T)
+    share = width / (width + n)
+    variance_Q = np.diag(covariance_QQ)
+    # A feature that hardly varied is credited with the variance that `least` stands for.
+    covariance_QQ += np.diag(np.maximum(_LEAST_VARIANCE - variance_Q, 0))
+    diagonal_QQ = np.diag(np.diag(covariance_QQ))
+    precision_QQ = np.linalg.inv((1 - share) * covariance_QQ + share * diagonal_QQ)
+    usual_2Q = np.quantile(quality_train_NQ, (_USUAL_FRAC, 1 - _USUAL_FRAC), axis=0)
+    limits = QualityLimits(
+        centre=tuple(centre_Q.tolist()),
+        below=tuple(below_Q.tolist()),
+        above=tuple(above_Q.tolist()),
+        mean=tuple(scaled_NQ.mean(axis=0).tolist()),
+        precision=tuple(tuple(row) for row in ((precision_QQ + precision_QQ.T) / 2).tolist()),
+        usual_low=tuple(usual_2Q[0].tolist()),
+        usual_high=tuple(usual_2Q[1].tolist()),
+        limit=1.0,
+        refuse_frac=refuse_frac,
+        n_train=n,
+        n_calib=max(1, len(quality_calib_NQ)),
+    )
+    limit = fit_distance_threshold(limits.compute_distance(quality_calib_NQ), refuse_frac)
+    return limits.model_copy(update={"limit": max(limit, _LEAST_LIMIT)})
+
+
+def _judge(quality_NQ: NDArray[np.floating]) -> Array:
+    """Return the features on the scale on which they are judged: some as logarithms."""
+    judged_NQ = np.array(quality_NQ, dtype=np.float64)
+    for q, feature in enumerate(_FEATURES):
+        if feature.offset is not None:
+            judged_NQ[:, q] = np.log(judged_NQ[:, q] + feature.offset)
+    return judged_NQ
+
+
+def _divide(away_NQ: Array, below_Q: Array, above_Q: Array) -> Array:
+    return np.asarray(away_NQ / np.where(away_NQ < 0, below_Q, above_Q))
+
+
+def _multiply(row_Q: Array, precision_QQ: Array) -> float:
+    return float(row_Q @ (precision_QQ @ row_Q))
+
+
+def _check_quality(quality_NQ: NDArray[np.floating]) -> None:
+    if quality_NQ.ndim != 2 or quality_NQ.shape[1] != len(QUALITY_NAMES):
+        raise DataError(
+            f"quality must be of shape (N, {len(QUALITY_NAMES)})",
+            f"shape {quality_NQ.shape}",
+            "measure it with `leukoscope.trust.quality.measure_quality`",
+        )
+    if not (np.isfinite(quality_NQ) & (quality_NQ >= 0)).all():
+        raise DataError(
+            "every quality feature must be finite and not negative",
+            f"{int((~np.isfinite(quality_NQ)).any(axis=1).sum())} rows are not finite",
+            "measure it with `leukoscope.trust.quality.measure_quality`",
+        )
