@@ -198,14 +198,26 @@ def compute_threshold(
     >>> compute_threshold(scores, 0.1), compute_threshold(scores, 0.001)
     (0.9, inf)
     """
-    source_N, s = number_sources(
-        [str(i) for i in range(len(scores_N))] if sources is None else sources, len(scores_N)
-    )
-    if compute_rank(s, alpha) > s:
+    return _find_threshold(scores_N, _number(sources, len(scores_N)), alpha)
+
+
+def _number(sources: Sequence[str] | None, n: int) -> NDArray[np.int64]:
+    return np.arange(n) if sources is None else number_sources(sources, n)[0]
+
+
+def _find_threshold(
+    scores_N: NDArray[np.float64], source_N: NDArray[np.int64], alpha: float
+) -> float:
+    _, source_N, mass_S = np.unique(source_N, return_inverse=True, return_counts=True)
+    s = len(mass_S)
+    rank = compute_rank(s, alpha)
+    if rank > s:
         return math.inf
+    if s == len(scores_N):
+        return float(np.sort(scores_N)[rank - 1])
     order_N = np.argsort(scores_N, kind="stable")
-    weight_N = (1 / np.bincount(source_N))[source_N]
-    reached_N = np.round(np.cumsum(weight_N[order_N]), 8) >= round((s + 1) * (1 - alpha), 8)
+    weights_N = np.cumsum((1 / mass_S)[source_N][order_N])
+    reached_N = np.round(weights_N, 8) >= round((s + 1) * (1 - alpha), 8)
     return float(scores_N[order_N][np.argmax(reached_N)])
 
 
@@ -250,8 +262,7 @@ def fit_sets(
     else:
         shared = next((i for i, name in enumerate(classes) if name not in asked), 0)
         groups = [i if name in asked else shared for i, name in enumerate(classes)]
-    source_N, _ = number_sources([str(i) for i in range(n)] if sources is None else sources, n)
-    names = [str(i) for i in source_N]
+    source_N = _number(sources, n)
     all_NK = compute_scores(
         p_NK, method, uniform_N, raps_penalty=raps_penalty, raps_free_ranks=raps_free_ranks
     )
@@ -267,10 +278,10 @@ def fit_sets(
         level = alphas[group]
         rows = np.flatnonzero(group_N == group)
         behind = len(np.unique(source_N[rows]))
-        threshold = compute_threshold(scores_N[rows], level, [names[i] for i in rows])
+        threshold = _find_threshold(scores_N[rows], source_N[rows], level)
         if math.isinf(threshold):
             alone = class_conditional or len(members) == 1
-            pooled = compute_threshold(scores_N, level, names)
+            pooled = _find_threshold(scores_N, source_N, level)
             own = on_few == "pool" and alone and classes[group] not in asked
             if not own or math.isinf(pooled):
                 _raise_few(
@@ -419,6 +430,8 @@ class Coverage:
     empty_frac: float
     single_frac: float
     many_frac: float
+    size_by_class: Mapping[str, float]
+    """Mean size of the sets of each true class; NaN for a class without images."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures for JSON, None for NaN."""
@@ -429,6 +442,10 @@ class Coverage:
             "empty_frac": self.empty_frac,
             "single_frac": self.single_frac,
             "many_frac": self.many_frac,
+            "size_by_class": {
+                name: None if math.isnan(size) else size
+                for name, size in self.size_by_class.items()
+            },
         }
 
 
@@ -459,7 +476,7 @@ def measure_coverage(
             f"{n} labels, sets {sets_NK.shape}",
             "choose a role that has labelled images; leave those of unknown classes out",
         )
-    source_N, _ = number_sources([str(i) for i in range(n)] if sources is None else sources, n)
+    source_N = _number(sources, n)
     hit_N = sets_NK[np.arange(n), labels_N]
     if isinstance(promised, ConformalSets):
         sets = promised
@@ -487,6 +504,10 @@ def measure_coverage(
         empty_frac=float((sizes_N == 0).mean()),
         single_frac=float((sizes_N == 1).mean()),
         many_frac=float((sizes_N > 1).mean()),
+        size_by_class={
+            name: float(sizes_N[labels_N == i].mean()) if (labels_N == i).any() else math.nan
+            for i, name in enumerate(classes)
+        },
     )
 
 
