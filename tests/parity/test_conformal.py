@@ -78,6 +78,7 @@ def test_an_interpolated_quantile_takes_one_rank_more_where_rounding_does():
         assert compute_threshold(scores, alpha) == scores[ours - 1] <= found == scores[theirs - 1]
 
 
+@pytest.mark.filterwarnings("ignore:.*has less labels")
 def test_per_class_is_mapie_fitted_on_each_class_alone():
     p_NK, labels_N = draw(800, 3)
     new_NK, _ = draw(300, 4)

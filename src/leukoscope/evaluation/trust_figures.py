@@ -125,10 +125,15 @@ def draw_reliability_both(
         "above: surer than\nit should be", (0.03, 0.97), xycoords="axes fraction", va="top",
         color=INK, fontsize=9,
     )  # fmt: skip
+    each = round(len(labels_N) / len(mass_M))
     pair[1].annotate(
-        f"each about {round(len(labels_N) / len(mass_M)):,} images\nempty: no mistake", (0.97, 0.03), xycoords="axes fraction", ha="right", color=INK,
+        f"each about {each:,} images\nempty: no mistake",
+        (0.97, 0.03),
+        xycoords="axes fraction",
+        ha="right",
+        color=INK,
         fontsize=9,
-    )  # fmt: skip
+    )
     return figure
 
 

@@ -5,7 +5,7 @@ fits nothing (`trust.calibration`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -96,26 +96,46 @@ def measure_calibration(
 ) -> Mapping[str, Interval]:
     """Return `ece` (debiased), `brier` and `log_loss` of a table of known classes, with intervals.
 
-    Brier score and log loss are those of `compute_intervals`. The calibration error has a basic
-    (reverse percentile) bootstrap interval over sources of its square: a replicate's debiased
-    square estimates the plain square of the images as they are, and the distance between those two
-    stands for that between ours and the truth. Few sources widen it as they do in `intervals`.
-    Limits are NaN for a single source. Errors as in `compute_intervals`.
+    Brier score and log loss are those of `compute_intervals`, the calibration error that of
+    `compute_ece_interval`. Errors as in `compute_intervals`.
     """
     found = compute_intervals(table, replicates=replicates, seed=seed)
     p_NK = table.probabilities_NK
-    confidence_N, hit_N = p_NK.max(axis=1), p_NK.argmax(axis=1) == table.labels_N
-    debiased_B, plain_B = compute_squared_errors(confidence_N, hit_N, table.sources)
+    ece = compute_ece_interval(
+        p_NK.max(axis=1),
+        p_NK.argmax(axis=1) == table.labels_N,
+        table.sources,
+        replicates=replicates,
+        seed=seed,
+    )
+    return {"ece": ece, "brier": found["brier"], "log_loss": found["log_loss"]}
+
+
+def compute_ece_interval(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    sources: Sequence[str],
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Return the debiased calibration error with its 95 % interval over sources.
+
+    A basic (reverse percentile) bootstrap of its square: a replicate's debiased square estimates
+    the plain square of the images as they are, and the distance between those two stands for that
+    between ours and the truth. Few sources widen it as they do in `intervals`. Limits are NaN for a
+    single source. Raises `DataError` for no images, or lengths that differ.
+    """
+    debiased_B, plain_B = compute_squared_errors(confidence_N, hit_N, sources)
     ours, plain = float(debiased_B[0]), float(plain_B[0])
     value = math.sqrt(max(0.0, ours))
-    ece = Interval(value, math.nan, math.nan)
-    counts_BS = _draw_sources(len(set(table.sources)), replicates, seed)
-    if len(counts_BS):
-        drawn_B, _ = compute_squared_errors(confidence_N, hit_N, table.sources, counts_BS=counts_BS)
-        low, high = np.quantile(drawn_B, _list_tails(counts_BS.shape[1])).tolist()
-        limits = [math.sqrt(max(0.0, ours - x + plain)) for x in (high, low)]
-        ece = Interval(value, min(limits[0], value), max(limits[1], value))
-    return {"ece": ece, "brier": found["brier"], "log_loss": found["log_loss"]}
+    counts_BS = _draw_sources(len(set(sources)), replicates, seed)
+    if not len(counts_BS):
+        return Interval(value, math.nan, math.nan)
+    drawn_B, _ = compute_squared_errors(confidence_N, hit_N, sources, counts_BS=counts_BS)
+    tails = np.quantile(drawn_B, _list_tails(counts_BS.shape[1])).tolist()
+    high, low = (math.sqrt(max(0.0, ours - x + plain)) for x in tails)
+    return Interval(value, min(low, value), max(high, value))
 
 
 def measure_gain(

