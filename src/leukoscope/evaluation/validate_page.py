@@ -267,12 +267,22 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f" {format_percent(count / v.n_images)} of them, more often than the network is."
         )
     refused = v.figures.get("refused")
-    if refused is not None and refused.value > 0.5:
-        advice.append(
-            f"It refuses {format_percent(refused.value)} of these cells itself, as unlike those it"
-            " knows. Other levels do not mend that: train on such pictures, or bring the pictures"
-            " closer to those of home."
+    drop = v.figures.get("accuracy_drop")
+    shifted = refused is not None and refused.value > 0.5
+    if refused is not None and shifted:
+        start = (
+            f"It refuses {format_percent(refused.value)} of these cells, as unlike those it knows"
         )
+        if drop is not None and not drop.low > 0:
+            advice.append(
+                f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE` fits the"
+                " limits of refusal to half of these cells and measures the rest."
+            )
+        else:
+            advice.append(
+                f"{start}. Other limits do not mend that: train on such pictures, or bring the"
+                " pictures closer to those of home."
+            )
     if v.absent:
         critical = [name for name in v.absent if is_critical(name)]
         extra = f" Critical among them: {_join_labels(critical)}." if critical else ""
@@ -294,7 +304,6 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"{n:,} cell{'s' * (n != 1)} of {_join_labels(names)}: the network has no such"
             f" name{what}. If a name means a class it has, say so under `[labels]` in the limits."
         )
-    shifted = refused is not None and refused.value > 0.5
     if v.recalibration is None and v.overconfidence.low > 0.02 and not shifted:
         advice.append(
             "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"

@@ -128,3 +128,15 @@ def test_confidence_is_worded_by_its_interval(found):
         (Interval(0.01, float("nan"), float("nan")), "one source gives no interval"),
     ):
         assert words in page.word_calibration(replace(found, overconfidence=interval))
+
+
+@pytest.mark.parametrize(
+    ("drop", "words"),
+    [
+        (Interval(0.5, 0.4, 0.6), "train on such pictures"),
+        (Interval(-0.1, -0.2, 0.1), "no worse than at home"),
+    ],
+)
+def test_refusal_of_most_cells_is_worded_by_what_the_names_are_worth(found, drop, words):
+    figures = {**found.figures, "refused": Interval(0.9, 0.8, 0.95), "accuracy_drop": drop}
+    assert words in " ".join(page.list_advice(replace(found, figures=figures)))
