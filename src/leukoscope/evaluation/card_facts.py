@@ -8,6 +8,7 @@ from leukoscope.data.audit import FEW_SOURCES
 from leukoscope.data.splits import FEW_IMAGES, ROLES
 from leukoscope.evaluation.card_records import (
     Reader,
+    escape_sentence,
     escape_text,
     format_class,
     format_command,
@@ -32,6 +33,8 @@ from leukoscope.labels import CELL_TYPES, is_critical
 
 LOW_SENSITIVITY = 0.9
 """A kind of cell of which fewer than nine in ten are found is named among the limits."""
+
+_LEAKED = "All images, LEAKED: copies of them lie in training"
 
 _MISTAKES = 5
 """So many of the most frequent mistakes are told."""
@@ -83,8 +86,10 @@ def word_main_figure(reader: Reader) -> str:
 
 def _read_verdict(reader: Reader, *path: str | int) -> Verdict:
     found = reader.read_text(*path)
-    verdicts: dict[str, Verdict] = {name: name for name in VERDICT_TITLES}
-    return verdicts[found] if found in verdicts else reader.give_up(*path)
+    for verdict in VERDICT_TITLES:
+        if found == verdict:
+            return verdict
+    reader.give_up(*path)
 
 
 def _word_figure(reader: Reader, at: tuple[str, ...]) -> str:
@@ -115,7 +120,7 @@ def _read_leak(reader: Reader, at: tuple[str, ...]) -> Leak:
     accuracy = reader.find_interval(*rest, "accuracy")
     if accuracy is None:
         reason = reader.find_text(*at, "accuracy", "source_disjoint_reason")
-        return Leak(n_with_copy, 0, 0, reason=escape_text(reason or "none is on record"))
+        return Leak(n_with_copy, 0, 0, reason=escape_sentence(reason or "none is on record"))
     return Leak(
         n_with_copy,
         reader.read_count(*rest, "n_images"),
@@ -152,18 +157,18 @@ def _is_leaking(reader: Reader) -> bool:
 
 
 def _mark(reader: Reader) -> str:
-    return " (all images, LEAKED: copies of them lie in training)" * _is_leaking(reader)
+    return f" ({_LEAKED})" * _is_leaking(reader)
 
 
 def word_overall(reader: Reader) -> str:
     """Other figures over all classes, with intervals, marked where they are leaked."""
-    mark = _mark(reader)
+    mark = f"{_LEAKED}: " * _is_leaking(reader)
     found = [
         f"{METRIC_NAMES[name]} {_format_three(interval)}"
         for name in _OVERALL
         if (interval := reader.find_interval("metrics", name)) is not None
     ]
-    return f"{'; '.join(found)}{mark}." if found else reader.give_up("metrics")
+    return f"{mark}{'; '.join(found)}." if found else reader.give_up("metrics")
 
 
 def tabulate_classes(reader: Reader) -> str:
@@ -193,7 +198,7 @@ def tabulate_classes(reader: Reader) -> str:
         " harm a patient."
     )
     if leaking:
-        told = f"**All images, LEAKED: copies of them lie in training.** {told}"
+        told = f"**{_LEAKED}.** {told}"
     return f"{told}\n\n{render_table(header, rows)}"
 
 
@@ -228,13 +233,13 @@ def tabulate_floors(reader: Reader) -> str:
         at = ("metrics", "floors", name)
         figures = [_format_percents(reader.find_interval(*at, "accuracy"))]
         figures += [_format_percents(reader.find_interval(*rest, "floors", name))] * without
-        told = escape_text(reader.find_text(*at, "description") or "")
+        told = escape_sentence(reader.find_text(*at, "description") or "")
         rows.append([escape_text(FLOOR_NAMES.get(name, name)), *figures, told])
     told = (
         "A floor is what a method reaches that knows nothing of cells. A network has to be clearly"
         " better to have shown anything."
     )
-    return f"{told}\n\n{render_table(header, rows)}"
+    return f"{told}\n\n{render_table(header, rows, words=(0, len(header) - 1))}"
 
 
 def word_failures(reader: Reader) -> str:
@@ -359,7 +364,7 @@ def word_partition(reader: Reader) -> str:
         if reader.find_flag("data", "sources_known")
         else "Sources were to be kept together, but none are known, so single images were drawn",
         "given": "The parts are those that came with the data",
-        "kfold": "One fold of a k-fold split by source",
+        "kfold": "One fold of a k-fold split",
     }.get(protocol, "Another protocol")
     counts = [
         f"{_count_role(reader, r):,} {_ROLE_NAMES[r]}" for r in ROLES if _count_role(reader, r)
@@ -371,10 +376,10 @@ def word_partition(reader: Reader) -> str:
 def word_disjoint(reader: Reader) -> str:
     """At what level test and training are apart."""
     verdict = _read_verdict(reader, "metrics", "verdict")
-    found = [escape_text(x) for x in reader.find_names("metrics", "verdict_sentences")]
+    found = [escape_sentence(x) for x in reader.find_names("metrics", "verdict_sentences")]
     level = {
         "disjoint": "Sources: no source of a test image lies in training.",
-        "unproven": "Images only: the sources are not known, so hidden copies cannot be excluded.",
+        "unproven": "Images only; hidden copies cannot be excluded.",
         "suspect": "Images only, and there are signs of copies of test images in training.",
         "leaking": "Not apart: test images share sources or bytes with training.",
     }[verdict]
@@ -409,8 +414,11 @@ def word_pixels(reader: Reader) -> str:
 
 
 def word_columns(reader: Reader) -> str:
-    """Which further columns the table of images has, by which subgroups could be formed."""
-    names = reader.read_names("data", "columns")
+    """Which further columns the table of images has, by which subgroups could be formed; "" where
+    there are none."""
+    names = reader.find_names("data", "columns")
+    if not names:
+        return ""
     return (
         f"The table of images has further columns: {join_names([escape_text(x) for x in names])}."
         " No figure in this card is broken down by them."
@@ -462,8 +470,8 @@ def word_preprocessing(reader: Reader) -> str:
     side = reader.read_count(*at, "image_size")
     resize = reader.read_text(*at, "resize")
     how = {
-        "stretch": "stretched to a square without regard to its shape",
-        "pad": "fitted into a square, its shape kept",
+        "stretch": "stretched, without regard to its shape, to a square",
+        "pad": "fitted, its shape kept, into a square",
     }.get(resize, escape_text(resize))
     filter_name = escape_text(reader.find_text(*at, "interpolation") or "unknown")
     others = [
@@ -581,8 +589,8 @@ def word_software(reader: Reader) -> str:
 
 def word_ensemble(reader: Reader) -> str:
     """Of how many networks it is made, or from which one it learned."""
-    reader.read_keys("model")
-    members = reader.find_length("ensemble", "members")
+    reader.read_text("provenance", "leukoscope")
+    members = _count_members(reader)
     if members:
         tta = reader.find_text("ensemble", "tta")
         views = f", each of which sees every image in several views ({escape_text(tta)})"
@@ -590,7 +598,12 @@ def word_ensemble(reader: Reader) -> str:
     teacher = reader.find_text("distillation", "teacher", "network")
     if teacher:
         return f"One network, taught by another one ({escape_text(teacher)})."
-    return "None: one network, trained once."
+    return "None: one network."
+
+
+def _count_members(reader: Reader) -> int:
+    """Networks of an ensemble; a bundle knows them from the provenance. 0 for a single network."""
+    return reader.find_length("ensemble", "members") or reader.find_length("provenance", "members")
 
 
 def word_hashes(reader: Reader) -> str:
@@ -633,9 +646,13 @@ def word_calibration(reader: Reader) -> str:
     before, after = (reader.find_number("trust", "home", name) for name in ("ece_raw", "ece"))
     if before is None or after is None:
         return f"{told} No figure on test images is on record."
+    right = reader.find_interval("trust", "home", "accuracy")
+    mark = _mark_home(reader)
+    named = f" Names given after calibration: {format_range(right)} right{mark}." if right else ""
     return (
-        f"{told} On test images stated confidence and real success lie {100 * after:.1f} points"
-        f" apart on average, {100 * before:.1f} before{_mark_home(reader)}."
+        f"{told} On test images stated confidence and real success lie {_format_points(after)}"
+        f" apart on average; before calibration, {_format_points(before)}{mark}."
+        f"{named}"
     )
 
 
@@ -693,8 +710,7 @@ def _mark_home(reader: Reader) -> str:
 
 def word_policy(reader: Reader) -> str:
     """The limits in figures."""
-    if not is_calibrated(reader):
-        return reader.give_up("trust", "policy")
+    reader.read_keys("trust", "policy")
     confidence = reader.find_number("trust", "policy", "min_confidence")
     parts = [
         f"confidence at least {format_share(confidence)}"
@@ -713,7 +729,7 @@ def word_policy(reader: Reader) -> str:
     told = f"Accepted needs one name that fits, {join_names(parts)}."
     always = [format_class(name) for name in reader.find_names("trust", "policy", "always_review")]
     told += f" A person always looks at: {join_names(always)}." if always else ""
-    notes = [escape_text(note) for note in reader.find_names("trust", "notes")]
+    notes = [escape_sentence(note) for note in reader.find_names("trust", "notes")]
     return " ".join([told, *notes])
 
 
@@ -743,9 +759,9 @@ def list_limits(reader: Reader) -> str:
     if not is_calibrated(reader):
         found.append("It never refuses: no calibration is on record.")
     for note in reader.find_names("data", "warnings"):
-        found.append(f"Audit of the split: {escape_text(note)}")
+        found.append(f"Audit of the split: {escape_sentence(note)}")
     for note in reader.find_names("metrics", "warnings"):
-        found.append(f"Evaluation: {escape_text(note)}")
+        found.append(f"Evaluation: {escape_sentence(note)}")
     return render_list(found)
 
 
@@ -755,10 +771,11 @@ def word_limits(reader: Reader) -> str:
 
 
 def _limit_split(reader: Reader) -> list[str]:
-    verdict = reader.find_text("metrics", "verdict")
-    if verdict is None or verdict == "disjoint":
+    if reader.find_text("metrics", "verdict") is None:
         return []
     verdict = _read_verdict(reader, "metrics", "verdict")
+    if verdict == "disjoint":
+        return []
     return [f"{VERDICT_TITLES[verdict]}. {VERDICT_TEXTS[verdict]}"]
 
 
@@ -835,7 +852,7 @@ def _limit_sensitivity(reader: Reader, names: tuple[str, ...]) -> list[str]:
 def _limit_scope(reader: Reader) -> list[str]:
     found = []
     if reader.find_names("provenance", "command") or reader.find("provenance", "seed"):
-        n = reader.find_length("ensemble", "members")
+        n = _count_members(reader)
         networks = f"{n} networks" if n else f"one training (seed {word_seed(reader)})"
         found.append(
             f"One split and {networks}: how far figures move with another split or seed was not"
@@ -860,10 +877,10 @@ def tabulate_evaluations(reader: Reader) -> str:
         at = ("evaluations", name)
         data = escape_text(reader.find_text(*at, "data") or name)
         role = escape_text(reader.find_text(*at, "role") or "")
-        notes = [escape_text(x) for x in reader.find_names(*at, "verdict_sentences")]
+        notes = [escape_sentence(x) for x in reader.find_names(*at, "verdict_sentences")]
         figure = " ".join([_word_figure(reader, at), *notes])
         rows.append([f"{data}, {role}" if role else data, figure])
-    return render_table(["Data, role", "Figure and what it is worth"], rows, left=2)
+    return render_table(["Data, role", "Figure and what it is worth"], rows, words=(0, 1))
 
 
 def word_external(reader: Reader) -> str:
@@ -925,6 +942,11 @@ def _format_percents(interval: Interval | None) -> str:
     if interval.low != interval.low or interval.high != interval.high:
         return f"{format_percent(interval.value)} (–)"
     return f"{format_percent(interval.value)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def _format_points(value: float) -> str:
+    points = 100 * value
+    return f"{points:.1f} points" if points >= 0.1 else "less than 0.1 points"
 
 
 def _format_three(interval: Interval) -> str:

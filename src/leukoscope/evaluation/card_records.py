@@ -8,10 +8,10 @@ becomes a blank that a person fills in. What this file does not do: it reads no 
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.labels import display_label
@@ -20,6 +20,8 @@ BLANK = "[to be filled in:"
 """How every blank begins, so that a search finds them all."""
 
 Record = Mapping[str, Any]
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ class Reader:
         """Return whatever lies at a path; None where nothing does."""
         node: Any = vars(self._records)
         for key in path:
-            listed = isinstance(key, int) and isinstance(node, list | tuple)
-            if key < len(node) if listed else isinstance(node, Mapping) and key in node:
-                node = node[key]
+            if isinstance(node, Mapping):
+                node = node.get(key)
+            elif isinstance(key, int) and isinstance(node, list | tuple):
+                node = node[key] if key < len(node) else None
             else:
                 return None
         if node is None or (isinstance(node, float) and not math.isfinite(node)):
@@ -154,16 +157,22 @@ class Reader:
         """Return a figure with its interval, or give the sentence up."""
         return _require(self.find_interval(*path), path)
 
-    def give_up(self, *path: str | int) -> Any:
-        """Leave the sentence to a person: the record at this path is missing."""
-        return _require(None, path)
+    def give_up(self, *path: str | int) -> NoReturn:
+        """Leave the sentence to a person: the record at this path is missing, or unusable."""
+        raise _AbsentError("/".join(str(key) for key in path))
 
 
-def _require(value: Any, path: tuple[str | int, ...]) -> Any:
+def _require(value: _Found | None, path: tuple[str | int, ...]) -> _Found:
     if value is None:
         raise _AbsentError("/".join(str(key) for key in path))
     return value
 
+
+_MAKERS = {
+    "metrics": ", which leukoscope evaluate writes",
+    "trust": ", which leukoscope calibrate writes",
+    "evaluations": ", which leukoscope evaluate --data writes",
+}
 
 Writer = Callable[[Reader], str]
 """From records to Markdown. Gives up (through a `read_*`) where the records do not suffice."""
@@ -227,7 +236,8 @@ def answer_question(question: Question, records: CardRecords) -> Answer:
         try:
             text = question.write(reader)
         except _AbsentError as error:
-            ask = f"{ask or question.title.lower()}; no record {error.path}"
+            maker = _MAKERS.get(error.path.split("/")[0], "")
+            ask = f"{ask or question.title.lower()}; no record {error.path}{maker}"
             reader.used.clear()
     return Answer(
         question.id, question.title, text, ask, tuple(reader.used), question.is_block and bool(text)
@@ -262,6 +272,11 @@ def escape_text(text: str) -> str:
     shown = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", shown)
     shown = shown.replace("://", "&#58;//").replace("@", "&#64;")
     return re.sub(r"(?i)\b(www)\.", r"\1&#46;", shown)
+
+
+def escape_sentence(text: str) -> str:
+    """Return a sentence of a record, escaped; code in backticks gets quotation marks."""
+    return escape_text(re.sub("`([^`]*)`", r"“\1”", text))
 
 
 def format_class(name: str) -> str:
@@ -312,15 +327,17 @@ def _drop_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Return a Markdown table of escaped cells; the first `left` columns flush left.
+def render_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)
+) -> str:
+    """Return a Markdown table of escaped cells; columns of `words` flush left, others right.
 
     >>> print(render_table(["a", "b"], [["x", "1"]]))
     | a | b |
     | --- | ---: |
     | x | 1 |
     """
-    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    rule = ["---" if i in words else "---:" for i in range(len(header))]
     cells = [header, rule, *rows]
     return "\n".join(f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in cells)
 

@@ -39,10 +39,6 @@ def _write_kind(reader: Reader) -> str:
     return f"Deep learning. {facts.word_network(reader)}"
 
 
-def _write_size(reader: Reader) -> str:
-    return f"No size was computed beforehand. {facts.word_counts_by_class(reader)}"
-
-
 def _write_predictors(reader: Reader) -> str:
     side = reader.read_count("model", "input", "image_size")
     return f"The pixels of one image, {side} x {side} in colour; nothing about the patient."
@@ -76,7 +72,8 @@ def _write_all_results(reader: Reader) -> str:
 
 def _write_updated(reader: Reader) -> str:
     """Calibration is the only thing that changes after training; without it, a person tells."""
-    reader.read_keys("trust", "policy")
+    if reader.read_text("trust", "weights_sha256") != reader.find_text("model", "sha256"):
+        reader.give_up("trust", "weights_sha256")
     return f"Weights were not changed after training. {facts.word_calibration(reader)}"
 
 
@@ -88,10 +85,6 @@ def _write_poor_input(reader: Reader) -> str:
 def _write_availability(reader: Reader) -> str:
     hashes = " ".join(f"{x.removeprefix('- ')}." for x in facts.word_hashes(reader).splitlines())
     return f"{facts.word_software(reader)} {hashes}"
-
-
-def _write_data(reader: Reader) -> str:
-    return facts.word_data(reader)
 
 
 _TITLE = "Title and abstract"
@@ -122,7 +115,7 @@ CLAIM: tuple[ReportingItem, ...] = (
         "the goal: a new method, feasibility, comparison",
     ),
     ReportingItem(
-        "7", "Data", "Where the data come from", _write_data, "laboratories, dates, links"
+        "7", "Data", "Where the data come from", facts.word_data, "laboratories, dates, links"
     ),
     ReportingItem(
         "8",
@@ -223,7 +216,7 @@ CLAIM: tuple[ReportingItem, ...] = (
         "35",
         "Results: data",
         "Flow of patients and images",
-        _write_data,
+        facts.word_data,
         "patients or examinations, included and excluded",
     ),
     ReportingItem(
@@ -288,7 +281,7 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         "5a",
         "Data",
         "Where the data come from, and whom they stand for",
-        _write_data,
+        facts.word_data,
         "laboratories, why these data, whom they represent",
     ),
     ReportingItem("5b", "Data", "Dates of collection", None, "first and last date"),
@@ -407,7 +400,7 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         "20a",
         "Participants",
         "Flow, with numbers with and without the outcome",
-        _write_data,
+        facts.word_data,
         "patients, and a diagram",
     ),
     ReportingItem(
@@ -504,7 +497,7 @@ def render_items(title: str, items: Sequence[ReportingItem], answers: Sequence[A
         [item.id, item.section, item.text, answer.shown]
         for item, answer in zip(items, answers, strict=True)
     ]
-    table = render_table(["Item", "Section", "Asks for", "From the records"], rows, left=4)
+    table = render_table(["Item", "Section", "Asks for", "From the records"], rows, words=range(4))
     intro = (
         "What the records of this network say to each item. Numbers are those of the checklist, the"
         " wording is ours: read the paper beside it. A checklist that is filled in does not make a"
