@@ -29,6 +29,7 @@ from leukoscope.pipelines.deploy import (
     predict_images,
 )
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
+from leukoscope.pipelines.explain import Explained, explain_images
 from leukoscope.pipelines.leak import report_leak
 from leukoscope.pipelines.progress import Progress
 from leukoscope.pipelines.runs import (
@@ -43,6 +44,7 @@ from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
 __all__ = [
     "CalibratedRun",
     "Evaluation",
+    "Explained",
     "Packed",
     "PredictedFiles",
     "Progress",
@@ -52,6 +54,7 @@ __all__ = [
     "check_nothing_rejected",
     "check_nothing_unreadable",
     "evaluate_run",
+    "explain_images",
     "export_run",
     "load_split_or_images",
     "pack_images",

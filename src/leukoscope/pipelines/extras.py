@@ -20,10 +20,11 @@ _TRAIN = ("torch", "accelerate", "safetensors", "sklearn", "matplotlib", "pyarro
 _NEEDS = {
     "train": ("training and evaluation need", _TRAIN),
     "export": ("exporting and benchmarks need", (*_TRAIN, "onnx", "onnxscript")),
+    "explain": ("explaining a trained network needs", (*_TRAIN, "captum")),
 }
 
 
-def require_extra(extra: Literal["train", "export"]) -> None:
+def require_extra(extra: Literal["train", "export", "explain"]) -> None:
     """Raise `MissingExtraError` in one sentence instead of an ImportError in the middle."""
     who, packages = _NEEDS[extra]
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
