@@ -168,7 +168,8 @@ def explain_images(
     that faithfulness is measured on (0: none).
 
     Writes `arrays/*.npz` (signed maps, attention, probabilities; nothing pickled),
-    `overlays/*.png`, `sheets/*.png`, `faithfulness.json`, `explain.html`, and for transformers `attention/*.png`.
+    `overlays/*.png`, `sheets/*.png`, `faithfulness.json`, `explain.html`; with attention,
+    `attention/*.png` too.
 
     Raises `DataError` where no image can be read, or a box folder frames none of them;
     `ConfigError` for an unknown method, stage or class; `RunError` if `model` is neither run nor

@@ -8,7 +8,7 @@ from leukoscope.explain.occlusion import compute_background, compute_occlusion, 
 
 
 def score_patch(images_NSSC):
-    """Class 0 is how dark the square 8..16 is; class 1 its opposite. It can be worked out by hand."""
+    """Class 0 is how dark the square 8..16 is; class 1 its opposite: known by hand."""
     dark_N = (255.0 - images_NSSC[:, 8:16, 8:16].astype(np.float64)).mean((1, 2, 3))
     return np.stack([dark_N, -dark_N], axis=1).astype(np.float32)
 
