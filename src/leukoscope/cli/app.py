@@ -537,6 +537,60 @@ def validate(
         raise typer.Exit(3)
 
 
+@app.command("explain")
+def explain(
+    model: Annotated[Path, typer.Argument(help="Run folder, or bundle (occlusion only).")],
+    images: Annotated[list[str], typer.Argument(help="Files, folders, patterns, as for predict.")],
+    out: Annotated[Path, typer.Option(help="Empty folder to write into.")] = Path("explained"),
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: gradcam, hirescam, gradients, occlusion, attention."
+            " Default: gradcam,hirescam,occlusion."
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Where gradcam and hirescam look: stem, stage_1 ...")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--class", help="Class to explain; the predicted one if not given."),
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Pascal-VOC folder that frames the cells of these images.")
+    ] = None,
+    box_label: Annotated[str, typer.Option(help="Label of the boxes that count.")] = "white_cell",
+    query: Annotated[
+        tuple[float, float], typer.Option(help="Place whose attention is drawn: down, across.")
+    ] = (0.5, 0.5),
+    judge: Annotated[
+        int, typer.Option(help="Images that faithfulness is measured on; 0 for none.", min=0)
+    ] = 24,
+) -> None:
+    """Show why: maps over images, and whether these maps are faithful, measured.
+
+    At least 20 images are needed for a verdict on a method.
+    """
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.explain_images(
+            model,
+            images,
+            out,
+            methods=methods.split(",") if methods else (),
+            stage=stage,
+            target=target,
+            boxes=boxes,
+            box_label=box_label,
+            query=query,
+            judge=judge,
+            progress=progress,
+        )
+    render.print_explained(found)
+
+
 @app.command("bench")
 def bench(
     out: Annotated[

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         DistilledRun,
         EnsembleRun,
         Evaluation,
+        Explained,
         Packed,
         PredictedFiles,
         TrainedRun,
@@ -679,6 +680,40 @@ def print_validation(done: "ValidatedBundle") -> None:
         console.print(f"- {_plain(text)}")
     console.print(ADVICE)
     console.print(f"Page: {_plain(str(done.page))}")
+
+
+def print_explained(found: "Explained") -> None:
+    """Show what each kind of map scored, and in words what it failed."""
+    from leukoscope.pipelines.explain import name_method
+    from leukoscope.pipelines.explain_page import format_range
+
+    console = _console()
+    if found.verdicts:
+        table = Table(
+            title=f"Faithfulness on {_count(found.judged, 'image')}, mean with 95 % limits",
+            title_justify="left",
+        )
+        table.add_column("Method")
+        for name in ("Deletion", "less centre", "Random weights", "In the cell"):
+            table.add_column(name, justify="right")
+        for v in found.verdicts:
+            levels = list(v.correlation.values())
+            shown = (v.deletion, v.against["centre"]["deletion"], *levels[-1:], v.localisation)
+            cells = ["\n".join(filter(None, format_range(r))) for r in shown]
+            if not levels:
+                cells.insert(2, "–")
+            table.add_row(name_method(v.method, found.stage), *cells)  # type: ignore[arg-type]
+        console.print(table)
+    for v in found.verdicts:
+        for text in v.warnings:
+            console.print(f"[red bold]{name_method(v.method, found.stage)}:[/] {escape(text)}")  # type: ignore[arg-type]
+    notes = [*found.notes, *dict.fromkeys(text for v in found.verdicts for text in v.notes)]
+    for text in notes:
+        console.print(f"[yellow]{escape(text)}[/]")
+    for path, why in list(found.errors.items())[:3]:
+        console.print(f"- {_plain(path)}: {_plain(why)}")
+    console.print(ADVICE)
+    console.print(f"Pictures: {escape(str(found.page or found.out))}")
 
 
 # -- benchmarks -----------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from leukoscope.pipelines.deploy import (
 from leukoscope.pipelines.distill import DistilledRun, distill_run
 from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
+from leukoscope.pipelines.explain import Explained, explain_images
 from leukoscope.pipelines.leak import report_leak
 from leukoscope.pipelines.progress import Progress
 from leukoscope.pipelines.runs import (
@@ -49,6 +50,7 @@ __all__ = [
     "DistilledRun",
     "EnsembleRun",
     "Evaluation",
+    "Explained",
     "Packed",
     "PredictedFiles",
     "Progress",
@@ -62,6 +64,7 @@ __all__ = [
     "check_nothing_unreadable",
     "distill_run",
     "evaluate_run",
+    "explain_images",
     "export_run",
     "load_split_or_images",
     "pack_images",
