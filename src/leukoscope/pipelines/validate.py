@@ -203,19 +203,13 @@ def _decode(
 
     import numpy as np
 
-    from leukoscope.data.images import load_pixels
+    from leukoscope.data.images import load_input
 
     config = predictor.bundle.info.preprocessing
 
     def read(record: ImageRecord) -> "NDArray[np.uint8] | Rejected":
         try:
-            return load_pixels(
-                record.path,
-                config.image_size,
-                record.box,
-                resize=config.resize,
-                interpolation=config.interpolation,
-            )
+            return load_input(record.path, config, record.box)
         except ImageError as error:
             return Rejected(str(record.path), error.reason, error.found)
 
