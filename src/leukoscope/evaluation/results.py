@@ -151,11 +151,16 @@ def write_evaluation(
     """Compute every figure of a table and write all files of an evaluation into `folder`.
 
     Writes `metrics.json`, `model_evaluation_results.txt`, `report.html` and `figures/`. Rows of
-    unknown class (-1) are left out and counted in a warning.
+    unknown class (-1) are left out and counted in a warning. Where the run was calibrated, all
+    figures are those of the calibrated scores, which is what a bundle of it gives.
 
     Raises `DataError` if no row is left, `StorageError` if the folder cannot be written.
     """
-    known = table.take(table.labels_N >= 0)
+    raw = table.take(table.labels_N >= 0)
+    known = raw
+    if study.trust is not None:
+        # What users get: calibration may change names too.
+        known = calibrate_table(raw, study.trust.info.policy.calibration)
     if not len(known):
         raise DataError(
             "an evaluation needs images of classes that the network knows",
@@ -179,9 +184,9 @@ def write_evaluation(
     drawn = _draw_all(known, study, floors, intervals, confusion_KK, leak)
     trust = None
     if study.trust is not None:
-        decisions = decide_table(study.trust.info.policy, study.trust.novelty, known)
-        trust = measure_trust(known, study.trust, decisions, study.at_home, replicates)
-        drawn |= _draw_trust(known, trust, decisions)
+        decisions = decide_table(study.trust.info.policy, study.trust.novelty, raw)
+        trust = measure_trust(raw, study.trust, decisions, study.at_home, replicates)
+        drawn |= _draw_trust(raw, trust, decisions)
     create_folder(folder / "figures")
     content = ReportContent(
         title=study.title,
