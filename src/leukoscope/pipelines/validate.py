@@ -330,7 +330,7 @@ def _recalibrate(
             "policy": local.policy,
             "n_calib": found.n_fit,
             "n_calib_sources": found.n_fit_sources,
-            "choice": local.choice.to_dict(),
+            "choice": {**trust.info.choice, "again": "temperature on local cells"},
             "notes": (note, *local.notes),
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
             "home": measure_home(
