@@ -322,6 +322,63 @@ def train(
     render.print_trained(run)
 
 
+@app.command("ensemble")
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders written by `train`.")],
+    tta: Annotated[
+        Literal["none", "flips", "dihedral"],
+        typer.Option(help="Views of each image: 1, 4 flips, or 8 with quarter turns."),
+    ] = "none",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/ensemble"),
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: the first run's.")
+    ] = None,
+) -> None:
+    """Join trained networks into one that averages their answers and says where they disagree."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.build_ensemble(runs, out, tta=tta, packs=packs, progress=progress)
+    render.print_ensemble(found)
+
+
+@app.command("distill")
+def distill(
+    teacher: Annotated[
+        Path, typer.Argument(help="Run folder of `train` or `ensemble`.", metavar="TEACHER")
+    ],
+    recipe: RecipeOption = "quick",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/student"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: the teacher's.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, _build_set_option("As for train, e.g. distill.temperature=2.")
+    ] = None,
+) -> None:
+    """Train one compact network to answer as its teacher does, and say what was lost."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    with render.progress() as progress:
+        found = pipelines.distill_run(
+            teacher,
+            loaded,
+            out,
+            resume=resume,
+            packs=packs,
+            progress=progress,
+            reporter=progress,
+        )
+    render.print_distilled(found)
+
+
 @app.command("evaluate")
 def evaluate(
     run: RunArgument,
@@ -379,6 +436,23 @@ def export(
             run, out, variants=parse_variants(variants), progress=progress
         )
     render.print_bundle(bundle)
+
+
+@app.command("card")
+def card(
+    run: Annotated[Path, typer.Argument(help="Run folder, or bundle folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write into. Default: beside the records.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle of this run, whose parity the card tells.")
+    ] = None,
+) -> None:
+    """Write the model card and the answers to CLAIM and TRIPOD+AI that the records hold."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    render.print_card(pipelines.write_card(run, out, bundle=bundle))
 
 
 @app.command("predict")
@@ -461,6 +535,60 @@ def validate(
     render.print_validation(done)
     if done.found.acceptance not in ("pass", "no_limits"):
         raise typer.Exit(3)
+
+
+@app.command("explain")
+def explain(
+    model: Annotated[Path, typer.Argument(help="Run folder, or bundle (occlusion only).")],
+    images: Annotated[list[str], typer.Argument(help="Files, folders, patterns, as for predict.")],
+    out: Annotated[Path, typer.Option(help="Empty folder to write into.")] = Path("explained"),
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: gradcam, hirescam, gradients, occlusion, attention."
+            " Default: gradcam,hirescam,occlusion."
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Where gradcam and hirescam look: stem, stage_1 ...")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--class", help="Class to explain; the predicted one if not given."),
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Pascal-VOC folder that frames the cells of these images.")
+    ] = None,
+    box_label: Annotated[str, typer.Option(help="Label of the boxes that count.")] = "white_cell",
+    query: Annotated[
+        tuple[float, float], typer.Option(help="Place whose attention is drawn: down, across.")
+    ] = (0.5, 0.5),
+    judge: Annotated[
+        int, typer.Option(help="Images that faithfulness is measured on; 0 for none.", min=0)
+    ] = 24,
+) -> None:
+    """Show why: maps over images, and whether these maps are faithful, measured.
+
+    At least 20 images are needed for a verdict on a method.
+    """
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.explain_images(
+            model,
+            images,
+            out,
+            methods=methods.split(",") if methods else (),
+            stage=stage,
+            target=target,
+            boxes=boxes,
+            box_label=box_label,
+            query=query,
+            judge=judge,
+            progress=progress,
+        )
+    render.print_explained(found)
 
 
 @app.command("bench")

@@ -212,7 +212,9 @@ def _own_subject(
         raise DataError(
             f"the run must have images in the role {role}",
             f"roles {', '.join(sorted(set(scores.roles)))}",
-            "choose one of these by --role",
+            "its members together were trained on all the others: judge it on other data, by --data"
+            if folder.ensemble.is_file()
+            else "choose one of these by --role",
         )
     audit = audit_split(home)
     out = folder.path if role == "test" else folder.evaluation(role)
@@ -404,9 +406,11 @@ def _build_study(
 
     from leukoscope.evaluation.results import Study
 
-    with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
-        history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     model = read_json(folder.model)
+    history: list[dict[str, float]] = []
+    if "members" not in model:  # an ensemble was not trained; its members have histories
+        with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
+            history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     origin = read_json(folder.require(folder.provenance, "leukoscope train"))
     recipe = read_json(folder.recipe)
     return Study(
@@ -421,8 +425,8 @@ def _build_study(
         warnings=warnings,
         provenance={
             "Run": str(folder.path.resolve().name),
-            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px, best epoch"
-            f" {model['best_epoch']} of {len(history)}",
+            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px"
+            + (f", best epoch {model['best_epoch']} of {len(history)}" if history else ""),
             "Recipe": f"{recipe['name']} ({recipe['hash']})",
             "Seed": str(origin["seed"]),
             "Precision": recipe["train"]["precision"],

@@ -1,0 +1,238 @@
+"""From a run or a bundle to its model card and to what it can answer of two checklists.
+
+What this file does not do: it words nothing (`leukoscope.evaluation.model_card`,
+`leukoscope.evaluation.reporting_items`) and computes no figure.
+"""
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leukoscope.data.splits import ROLES, Split, audit_split, load_split
+from leukoscope.deploy.bundle import BUNDLE_JSON, load_bundle
+from leukoscope.errors import BundleError, RunError
+from leukoscope.pipelines.data import name_data
+from leukoscope.pipelines.extras import require_extra
+from leukoscope.runfolder import RunFolder, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from leukoscope.evaluation.card_records import CardRecords
+
+CARD_FILE = "MODEL_CARD.md"
+FIELDS_FILE = "model_card.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class WrittenCard:
+    """The files of a card. `counts` is, by file, how many items need a person, and of how many."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    counts: Mapping[str, tuple[int, int]]
+
+
+def write_card(
+    run_or_bundle: str | Path, out: str | Path | None = None, *, bundle: str | Path | None = None
+) -> WrittenCard:
+    """Write the model card of a run or a bundle, and its answers to CLAIM and TRIPOD+AI.
+
+    Writes `MODEL_CARD.md`, `CLAIM.md`, `TRIPOD_AI.md` and `model_card.json` (every field with the
+    records it was made of) into `out`, by default beside the records. What no record holds is left
+    as `[to be filled in: ...]`. With `bundle`, the card of a run tells the parity of its bundle
+    too. A card that a person has edited since is never overwritten.
+
+    Raises `MissingStepError` before training has ended, `BundleError` for something that is no
+    bundle or a bundle of another run, `RunError` for an edited card, `StorageError`.
+    """
+    require_extra("report")
+    from leukoscope.evaluation.model_card import build_model_card, count_blanks
+    from leukoscope.evaluation.reporting_items import CHECKLISTS, answer_items, render_items
+
+    place = Path(run_or_bundle)
+    is_bundle = (place / BUNDLE_JSON).is_file()
+    records = load_bundle_records(place) if is_bundle else load_run_records(place, bundle)
+    card = build_model_card(records)
+    texts = {CARD_FILE: card.markdown}
+    answers = {CARD_FILE: card.answers}
+    for name, (title, items) in CHECKLISTS.items():
+        answers[f"{name}.md"] = answer_items(items, records)
+        texts[f"{name}.md"] = render_items(title, items, answers[f"{name}.md"])
+    folder = place if out is None else Path(out)
+    _check_not_edited(folder, texts)
+    counts = {}
+    for name, own in answers.items():
+        found = count_blanks(own)
+        counts[name] = (found["part"] + found["blank"], len(own))
+    # First the hashes: a killed process leaves no text that looks edited.
+    old = _list_hashes(folder)
+    new = {name: _hash_text(text) for name, text in texts.items()}
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "sections": [
+            {"title": title, "fields": [answer.to_dict() for answer in own]}
+            for title, own in card.sections
+        ],
+        "checklists": {
+            name: [
+                {"section": item.section, **answer.to_dict()}
+                for item, answer in zip(items, answers[f"{name}.md"], strict=True)
+            ]
+            for name, (_, items) in CHECKLISTS.items()
+        },
+        "need_a_person": {name: list(count) for name, count in counts.items()},
+    }
+    known = {name: sorted({*old.get(name, ()), new[name]}) for name in texts}
+    write_json(folder / FIELDS_FILE, fields | {"written_sha256": known})
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    write_json(folder / FIELDS_FILE, fields | {"written_sha256": {n: [h] for n, h in new.items()}})
+    return WrittenCard(folder, tuple(folder / n for n in (*texts, FIELDS_FILE)), counts)
+
+
+def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecords":
+    """Collect what a run folder knows of itself, and with `bundle` what that bundle does.
+
+    Files of later steps may be missing. Raises as `write_card` does.
+    """
+    from leukoscope.evaluation.card_records import CardRecords
+    from leukoscope.trust.record import parse_trust
+
+    folder = RunFolder(run)
+    model = read_json(folder.require(folder.model, "leukoscope train"))
+    trust = _read(folder.trust)
+    if trust and parse_trust(trust, str(folder.trust)).weights_sha256 != model.get("sha256"):
+        raise RunError(
+            f"{folder.trust} must be of the trained network beside it",
+            "it was calibrated with other weights",
+            "run `leukoscope calibrate` again",
+        )
+    return CardRecords(
+        recipe=_read(folder.recipe),
+        provenance=_read(folder.provenance),
+        model=model,
+        data=describe_split(load_split(folder.split)) if folder.split.is_file() else {},
+        metrics=_read(folder.path / "metrics.json"),
+        evaluations={
+            path.parent.name: read_json(path)
+            for path in sorted((folder.path / "evaluations").glob("*/metrics.json"))
+        },
+        history=_read_history(folder.history),
+        trust=trust,
+        bundle=_read_bundle(Path(bundle), str(model.get("sha256"))) if bundle else {},
+        ensemble=_read(folder.path / "ensemble.json"),
+        distillation=_read(folder.path / "distillation.json"),
+    )
+
+
+def load_bundle_records(path: Path) -> "CardRecords":
+    """Collect what a bundle knows of the network in it. Raises `BundleError`."""
+    from leukoscope.evaluation.card_records import CardRecords
+
+    content = load_bundle(path).info.model_dump(mode="json")
+    origin = content["provenance"]
+    return CardRecords(
+        recipe=_take(origin, "recipe"),
+        provenance=_take(origin, "trained"),
+        model={
+            "classes": content["classes"],
+            "input": content["preprocessing"],
+            "sha256": origin.get("weights_sha256"),
+        },
+        trust=content["trust"] or {},
+        bundle=content,
+    )
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """Return what a card tells of a split: counts, sources, sizes; as `CardRecords.data`."""
+    audit = audit_split(split)
+    sources: dict[str, dict[str, set[str]]] = {role: {} for role in ROLES}
+    for record, role, source in zip(split.catalog.records, split.roles, split.sources, strict=True):
+        if role:
+            sources[role].setdefault(record.label, set()).add(source)
+    used = [r for r, role in zip(split.catalog.records, split.roles, strict=True) if role]
+    widths, heights = [r.width for r in used], [r.height for r in used]
+    return {
+        "name": name_data(split),
+        "protocol": split.protocol,
+        "seed": split.seed,
+        "classes": list(split.catalog.classes),
+        "counts": audit.counts,
+        "sources": {
+            role: {name: len(found) for name, found in own.items()} for role, own in sources.items()
+        },
+        "n_sources": audit.n_sources,
+        "sources_known": audit.sources_known,
+        "n_left_aside": audit.n_left_aside,
+        "n_boxed": sum(record.box is not None for record in used),
+        "width_px": [min(widths), max(widths)],
+        "height_px": [min(heights), max(heights)],
+        "columns": sorted({name for record in used for name in record.extra}),
+        "warnings": list(audit.warnings),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _take(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{path} must hold one line of numbers per epoch",
+            str(error),
+            "restore it, or train again",
+        ) from error
+
+
+def _read_bundle(path: Path, weights_sha256: str) -> dict[str, Any]:
+    content = load_bundle(path).info.model_dump(mode="json")
+    if content["provenance"].get("weights_sha256") != weights_sha256:
+        raise BundleError(
+            f"{path} must be a bundle of the run that the card is about",
+            "it was exported from other weights",
+            "name the run's own bundle, or leave --bundle out",
+        )
+    return content
+
+
+def _check_not_edited(folder: Path, texts: Mapping[str, str]) -> None:
+    """Raise `RunError` if a file to be written is there and not as it was written: blanks that a
+    person has filled in are never lost."""
+    written = _list_hashes(folder)
+    for name in texts:
+        path = folder / name
+        if not path.exists():
+            continue
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found not in written.get(name, ()):
+            raise RunError(
+                f"{path} must be as `leukoscope card` wrote it, to be written again",
+                "somebody has edited it",
+                "write into another folder by --out, or move it away",
+            )
+
+
+def _list_hashes(folder: Path) -> dict[str, list[str]]:
+    content = _read(folder / FIELDS_FILE).get("written_sha256")
+    if not isinstance(content, dict):
+        return {}
+    return {str(k): [str(x) for x in v] for k, v in content.items() if isinstance(v, list)}
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
