@@ -1,11 +1,11 @@
 """A policy fitted anew to the cells of another laboratory: levels and thresholds, not statistics.
 
-What is fitted: one temperature, thresholds of the prediction sets, the distance and the quality beyond
-which a cell is refused, and the least confidence that is accepted. What stays: the network, what
-its embeddings and pictures usually look like, costs and classes that a person always sees. So a
-kind of cell that the laboratory did not give stays known, and nothing that lies further away than
-its own cells is let in. Axes: N images, K classes. What this file does not do: it measures no gain
-(`evaluation.recalibration`) and fits nothing at home (`fitting`).
+What is fitted: one temperature, thresholds of the prediction sets, the distance and the quality
+beyond which a cell is refused, and the least confidence that is accepted. What stays: the network,
+what its embeddings and pictures usually look like, costs, and classes that a person always sees.
+So a kind of cell that the laboratory did not give stays known. Axes: N images, K classes. What this
+file does not do: it measures no gain (`evaluation.recalibration`) and fits nothing at home
+(`fitting`).
 """
 
 from dataclasses import dataclass
