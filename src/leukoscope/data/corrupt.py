@@ -80,7 +80,7 @@ def corrupt_image(
 
 
 def _round(pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.rint(pixels.clip(0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(pixels.clip(0, 255)), dtype=np.uint8)
 
 
 def _blur(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:

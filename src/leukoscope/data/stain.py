@@ -154,4 +154,5 @@ def _restain(
     _, amounts_2P, strengths_2 = found
     scaled_2P = amounts_2P * (target_strengths_2 / strengths_2)[:, None]
     light_CP = _IO * np.exp(-target_C2 @ scaled_2P)
-    return np.rint(light_CP.clip(0, 255)).T.reshape(pixels_SSC.shape).astype(np.uint8)
+    rounded_PC = np.rint(light_CP.clip(0, 255)).T
+    return np.asarray(rounded_PC.reshape(pixels_SSC.shape), dtype=np.uint8)
