@@ -45,9 +45,16 @@ class Level:
     accepted: Interval = _NOTHING
     accepted_accuracy: Interval = _NOTHING
 
+    @property
+    def accepted_wrong(self) -> float:
+        """Share of all cells that are accepted under a wrong name; 0 where none is accepted."""
+        right = self.accepted_accuracy.value
+        return 0.0 if math.isnan(right) else self.accepted.value * (1 - right)
+
     def to_dict(self) -> dict[str, object]:
         """Return the figures for JSON, None for NaN."""
         return {
+            "accepted_wrong": None if math.isnan(self.accepted.value) else self.accepted_wrong,
             "fault": self.fault,
             "severity": self.severity,
             "accuracy": self.accuracy.to_dict(),
@@ -128,33 +135,36 @@ def word_headline(found: Robustness) -> str:
     if not first:
         return "No fault at any severity costs five points of accuracy."
     severity = first[0][0]
-    names = [FAULT_NAMES[fault].lower() for s, _, fault in first if s == severity]
-    verb = "breaks" if len(names) == 1 else "break"
+    names = [_name(fault) for s, _, fault in first if s == severity]
     return (
-        f"What {verb} it first: {', '.join(names)} (five points of accuracy lost at severity"
+        f"What breaks it first: {', '.join(names)} (five points of accuracy lost at severity"
         f" {severity} of 5)."
     )
+
+
+def _name(fault: Fault) -> str:
+    """The name of a fault within a sentence."""
+    name = FAULT_NAMES[fault]
+    return name if name[:2].isupper() else name[0].lower() + name[1:]
 
 
 def word_safety(found: Robustness) -> str:
     """Say what becomes of accuracy among accepted cells where faults are worst."""
     if not found.decides:
         return "The network was not calibrated: it names every cell, however poor the image."
-    worst = [
-        level
-        for level in found.levels
-        if level.severity and not math.isnan(level.accepted_accuracy.value)
-    ]
-    if not worst:
-        return "Under every fault all cells are sent to review or refused."
-    low = min(worst, key=lambda level: level.accepted_accuracy.value)
+    worst = max(
+        (level for level in found.levels if level.severity), key=lambda x: x.accepted_wrong
+    )
+    clean = format_percent(found.clean.accepted_wrong)
+    if worst.accepted_wrong <= found.clean.accepted_wrong:
+        return (
+            "Refusing protects against every fault: never are more cells accepted under a wrong"
+            f" name than on clean images ({clean})."
+        )
     return (
-        "Accuracy among accepted cells is lowest under"
-        f" {FAULT_NAMES[low.fault].lower()} at severity {low.severity}:"
-        f" {format_percent(low.accepted_accuracy.value)} of the"
-        f" {format_percent(low.accepted.value)} that are still accepted"
-        f" ({format_percent(found.clean.accepted_accuracy.value)} of"
-        f" {format_percent(found.clean.accepted.value)} on clean images)."
+        f"Where refusing protects least: {_name(worst.fault)}, severity {worst.severity}:"
+        f" {format_percent(worst.accepted_wrong)} of all cells are accepted under a wrong name"
+        f" ({clean} on clean images)."
     )
 
 
