@@ -129,7 +129,8 @@ def main() -> None:
     logits: dict[str, Array] = {"PBC test": table.logits_NK[at["test"]].astype(float)}
     seen = {"PBC test": quality["test"]}
     for name, images in groups.items():
-        z, e = score_rows(trained.network, images, np.arange(len(images)))
+        found = score_rows(trained.network, images, np.arange(len(images)))
+        z, e = found.logits_NK, found.embeddings_ND
         embeddings[name], logits[name] = e.astype(float), z.astype(float)
         seen[name] = measure_quality(images)
 

@@ -32,7 +32,7 @@ class _Feature:
     is added before the logarithm is taken (None: judged as it is); `least` is the smallest spread
     that training images are credited with, on the scale that is judged: a feature that never
     varied at home must not refuse the first image that differs by a rounding. What is named
-    `_frac` is spoken of in per cent.
+    `_frac` is spoken of in per cent (lengths: of the side of the image).
     """
 
     name: str
@@ -52,8 +52,8 @@ _FEATURES = (
     _Feature("brightness", "brightness of the ground", "too dark", "too bright", 0.02, 1.0),
     _Feature("black_frac", "black pixels", "no black pixels", "black areas", 0.01),
     _Feature("saturated_frac", "saturated pixels", "less light", "over-exposed", 0.02),
-    _Feature("ground_red", "its red over green", "ground less red", "ground redder", 0.01, 0.01),
-    _Feature("ground_blue", "its blue over green", "ground yellower", "ground bluer", 0.01, 0.01),
+    _Feature("ground_red", "its red to green", "ground less red", "ground redder", 0.01, 0.01),
+    _Feature("ground_blue", "its blue to green", "ground yellower", "ground bluer", 0.01, 0.01),
     _Feature("contrast", "contrast", "too little contrast", "too much contrast", 0.05, 0.01),
     _Feature("stain_depth", "optical density", "stain paler", "stain deeper", 0.05, 0.01),
     _Feature("nucleus_red_frac", "red absorbed", "nuclei redder", "nuclei bluer", 0.01),
@@ -62,8 +62,8 @@ _FEATURES = (
     _Feature("cell_blue_frac", "blue absorbed", "cells more violet", "cells browner", 0.01),
     _Feature("colour_spread", "colour spread", "colours poorer", "colours richer", 0.05, 0.01),
     _Feature("cell_frac", "area covered by cells", "field emptier", "field more crowded", 0.02),
-    _Feature("nucleus_size_frac", "nuclear width of the image's", _SMALLER, _LARGER, 0.01),
-    _Feature("cell_chord_frac", "cell chord of the image's width", _SMALLER, _LARGER, 0.05, 0.005),
+    _Feature("nucleus_size_frac", "width of the nucleus", _SMALLER, _LARGER, 0.01),
+    _Feature("cell_chord_frac", "chord of the cells", _SMALLER, _LARGER, 0.05, 0.005),
     _Feature(
         "nucleus_chord_frac", "chord of the nucleus", "nuclei finer", "nuclei coarser", 0.05, 0.005
     ),
