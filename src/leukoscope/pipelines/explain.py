@@ -105,7 +105,8 @@ class Explained:
 
 @dataclass
 class _Model:
-    """A run or a bundle: what scores images and names them; the network where there is one."""
+    """A run or a bundle: what scores images and names them; the network where there is one. Of an
+    ensemble of `members` all name an image, and the first is scored and explained."""
 
     path: Path
     classes: tuple[str, ...]
@@ -113,6 +114,7 @@ class _Model:
     score: "Score"
     name: "Callable[[Pixels], list[tuple[str, float, str]]]"
     network: "CoAtNet | None" = None
+    members: int = 1
 
 
 @dataclass
@@ -271,7 +273,8 @@ def _open_run(path: Path) -> _Model:
     import torch
 
     from leukoscope.data.batches import prepare_input
-    from leukoscope.explain.attribution import borrow_network, build_score
+    from leukoscope.explain.attribution import build_score
+    from leukoscope.models.ensemble import Ensemble
     from leukoscope.scores import compute_probabilities
     from leukoscope.training.trained import load_trained
     from leukoscope.trust.decision import decide
@@ -283,22 +286,32 @@ def _open_run(path: Path) -> _Model:
     device = next(trained.network.parameters()).device
 
     def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
-        with borrow_network(trained.network), torch.inference_mode():
+        trained.network.eval()
+        with torch.inference_mode():
             logits, inner = trained.network(prepare_input(torch.from_numpy(images_NSSC).to(device)))
         logits_NK = logits.float().cpu().numpy()
         if trust is None:
             p_NK = compute_probabilities(logits_NK)
             return [(trained.classes[int(p.argmax())], float(p.max()), "") for p in p_NK]
         embeddings_ND = inner["embedding"].float().cpu().numpy()
-        found = decide(trust.info.policy, trust.novelty, logits_NK, embeddings_ND,
-                       measure_quality(images_NSSC))  # fmt: skip
+        apart = inner.get("disagreement")
+        found = decide(
+            trust.info.policy,
+            trust.novelty,
+            logits_NK,
+            embeddings_ND,
+            measure_quality(images_NSSC),
+            None if apart is None else apart.float().cpu().numpy(),
+        )
         return [
             (trained.classes[k], float(p), status)
             for k, p, status in zip(found.labels_N, found.confidence_N, found.status, strict=True)
         ]
 
+    network = trained.first
+    members = len(trained.network.members) if isinstance(trained.network, Ensemble) else 1
     return _Model(
-        path, trained.classes, trained.input, build_score(trained.network), name, trained.network
+        path, trained.classes, trained.input, build_score(network), name, network, members
     )
 
 
@@ -669,6 +682,11 @@ def _word_notes(
         notes.append(
             "A bundle can be explained by occlusion only, and its weights cannot be randomised:"
             " explain the run folder for the rest."
+        )
+    if model.members > 1:
+        notes.append(
+            f"The names are those of an ensemble of {model.members} networks; the maps, and what"
+            " was measured of them, are of its first member."
         )
     if errors:
         notes.append(f"{len(errors):,} images could not be read and stay out.")

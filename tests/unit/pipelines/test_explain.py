@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.unit.deploy.conftest import build_mean_graph, describe
+from tests.unit.pipelines.test_ensemble import write_run
 
 from leukoscope import pipelines
 from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError
 from leukoscope.pipelines import explain, explain_page
+from leukoscope.scores import load_scores
 
 ALL = ("gradcam", "hirescam", "gradients", "occlusion", "attention")
 
@@ -247,3 +249,26 @@ def test_the_headline_names_what_holds_and_what_does_not(done):
     assert word([good], "stage_2") == ("good", "Grad-CAM, stage_2 passed every test that was made.")
     level, text = word([good, bad], "stage_2")
     assert level == "bad" and text.startswith("Occlusion fails a test") and "Grad-CAM" in text
+
+
+def test_of_an_ensemble_the_first_member_is_explained(split, disc_folder, tmp_path):
+    (tmp_path / "packs").mkdir()
+    runs = [write_run(tmp_path / f"m{seed}", split, seed) for seed in range(2)]
+    joint = pipelines.build_ensemble(runs, tmp_path / "joint").folder.path
+    images = sorted(disc_folder.rglob("*.png"))[::12]
+    found, alone = (
+        pipelines.explain_images(
+            run, images, tmp_path / name, methods=["gradcam"], target="neutrophil", judge=0
+        )
+        for name, run in (("of all", joint), ("of one", runs[0]))
+    )
+    assert "first member" in " ".join(found.notes) and "first member" not in " ".join(alone.notes)
+    table = load_scores(joint / "scores.parquet")
+    sure = dict(zip(table.paths, table.probabilities_NK.max(axis=1), strict=True))
+    for one, image in zip(found.images, images, strict=True):
+        assert one.confidence == pytest.approx(sure[str(image)], abs=1e-5)
+    places = [sorted((tmp_path / name / "arrays").iterdir()) for name in ("of all", "of one")]
+    assert len(places[0]) == len(images)
+    for ours, theirs in zip(*places, strict=True):
+        with np.load(ours) as one, np.load(theirs) as other:
+            np.testing.assert_allclose(one["map_gradcam_SS"], other["map_gradcam_SS"], atol=1e-6)
