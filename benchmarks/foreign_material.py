@@ -54,7 +54,7 @@ def read_boxes(folder: Path, name: str, side: int, rng: np.random.Generator) -> 
 
 def paint(side: int, seed: int) -> Images:
     """Painted cells, of every second source the moved copy with its black fill."""
-    cells = list(paint_cells(MOST // 2, copies=2, size_px=side, seed=seed))
+    cells = list(paint_cells(MOST // 4, copies=2, size_px=side, seed=seed))
     return np.stack([cell.pixels_HWC for cell in cells])
 
 

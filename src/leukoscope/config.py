@@ -130,6 +130,17 @@ class TrainConfig(_Section):
     """Also write TensorBoard events (needs the extra `tensorboard`)."""
 
 
+class DistillConfig(_Section):
+    """How a student learns from a teacher. Decides nothing where `teacher` is empty."""
+
+    temperature: float = Field(2.0, gt=0, le=100)
+    """Divides the logits of both; 1 leaves them, more shows what the teacher confuses."""
+    label_weight: float = Field(0.1, ge=0, le=1)
+    """Share of the true labels in the loss; the rest is the teacher's. 1: labels alone."""
+    teacher: str = Field("", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of the teacher's weights; written by `leukoscope distill`."""
+
+
 _Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -164,6 +175,7 @@ class Recipe(_Section):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
     trust: TrustConfig = TrustConfig()
 
     @model_validator(mode="after")
@@ -176,8 +188,9 @@ class Recipe(_Section):
 
     def hash(self) -> str:
         """Return 16 hexadecimal digits that name what training depends on: names, prose and `trust`
-        are left out."""
-        content = self.model_dump(mode="json", exclude={"name", "purpose", "trust"})
+        are left out, and `distill` where there is no teacher."""
+        unused = {"name", "purpose", "trust"} | (set() if self.distill.teacher else {"distill"})
+        content = self.model_dump(mode="json", exclude=unused)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,8 @@
       trust.json  trust.npz                        calibration, prediction sets, limits
       metrics.json  model_evaluation_results.txt  report.html  figures/
       evaluations/NAME/                            the same for other data
+      ensemble.json                                of several networks: which, what each is worth
+      distillation.json                            of a student: its teacher, and how they compare
       pack/                                        decoded images; safe to delete
       tensorboard/                                 by option
 
@@ -85,6 +87,16 @@ class RunFolder:
     def model(self) -> Path:
         """The trained network's spec, classes, preprocessing and weights hash."""
         return self.path / "model.json"
+
+    @property
+    def ensemble(self) -> Path:
+        """Where the members of an ensemble came from, and what each of them is worth."""
+        return self.path / "ensemble.json"
+
+    @property
+    def distillation(self) -> Path:
+        """A student against its teacher."""
+        return self.path / "distillation.json"
 
     @property
     def scores(self) -> Path:

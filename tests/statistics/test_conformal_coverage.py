@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from leukoscope.scores import compute_probabilities
-from leukoscope.trust.conformal import compute_band, fit_sets, measure_coverage
+from leukoscope.trust.conformal import (
+    compare_exchangeability,
+    compute_band,
+    compute_threshold,
+    fit_sets,
+    measure_coverage,
+)
 
 CLASSES = ("a", "b", "c", "d")
 SHARES = (0.5, 0.3, 0.15, 0.05)
@@ -65,3 +72,71 @@ def test_images_of_another_kind_break_the_promise():
     found = measure_coverage(sets.predict(p_NK), rng.permutation(labels_N), CLASSES, sets)
     assert not found.marginal.holds
     assert found.marginal.value < compute_band(1000, 0.1, 1000)[0] - 0.2
+
+
+def draw_sources(rng, count):
+    """Scores of sources that have a level of their own, and more images the stranger they are:
+    counted by image, strange sources would dominate."""
+    level_S = rng.normal(0, 1, count)
+    size_S = np.where(level_S > 0.5, 12, 2)
+    source_N = np.repeat(np.arange(count), size_S)
+    return level_S[source_N] + rng.normal(0, 0.5, len(source_N)), source_N
+
+
+def test_the_promise_is_for_an_image_of_a_new_source():
+    """Weights by source keep 80 % for a new source; images as units take too few or too many: here
+    their threshold is far too high, and copies counted by the strangest one also are."""
+    rng = np.random.default_rng(4)
+    covered = {"sources": [], "images": [], "strangest": []}
+    for _ in range(200):
+        scores_N, source_N = draw_sources(rng, 39)
+        new_N, new_source_N = draw_sources(rng, 300)
+        weight_N = 1 / np.bincount(new_source_N)[new_source_N]
+        strangest_S = np.array([scores_N[source_N == s].max() for s in range(39)])
+        limits = {
+            "sources": compute_threshold(scores_N, 0.2, source_N.astype(str).tolist()),
+            "images": compute_threshold(scores_N, 0.2),
+            "strangest": compute_threshold(strangest_S, 0.2),
+        }
+        for name, limit in limits.items():
+            covered[name].append(np.average(new_N <= limit, weights=weight_N))
+    error = np.std(covered["sources"]) / np.sqrt(200)
+    assert 0.8 - 4 * error < np.mean(covered["sources"]) < 0.8 + 1 / 40 + 4 * error
+    assert np.mean(covered["images"]) > 0.87 and np.mean(covered["strangest"]) > 0.83
+
+
+def test_broken_exchangeability_is_seen_and_kept_is_not():
+    """Level and power of the comparison, on scores that need no label."""
+    rng = np.random.default_rng(5)
+    kept = broken = 0
+    for _ in range(100):
+        home_NK, _ = draw(rng, 200)
+        same_NK, _ = draw(rng, 200)
+        rng_labels = rng.choice(4, 200, p=SHARES[::-1])  # other classes: another laboratory
+        other_NK = rng.normal(0, 1 + 0.3 * rng_labels[:, None], (200, 4))
+        other_NK = compute_probabilities(0.6 * other_NK)
+        home, same, other = (1 - p_NK.max(axis=1) for p_NK in (home_NK, same_NK, other_NK))
+        kept += compare_exchangeability(home, same).broken
+        broken += compare_exchangeability(home, other).broken
+    assert kept <= binom.ppf(1 - 1e-4, 100, 0.01)
+    assert broken > 75
+
+
+def test_a_small_class_keeps_the_promise_of_its_own_images():
+    """Five calibration images of a hard class: n / (n + 1) of new ones are held on average, which
+    the threshold of all classes alone does not reach."""
+    rng = np.random.default_rng(6)
+    ours, pooled = [], []
+    for _ in range(150):
+        p_NK, labels_N = draw(rng, 600)
+        rows = np.flatnonzero((labels_N < 3) | (np.cumsum(labels_N == 3) <= 5))
+        fitted = fit_sets(p_NK[rows], labels_N[rows], CLASSES, alpha=0.1)
+        assert fitted.counts[3] == 5 and len(fitted.fallbacks) == 1
+        together = fit_sets(p_NK[rows], labels_N[rows], CLASSES, alpha=0.1, class_conditional=False)
+        new_NK, new_N = draw(rng, 1500)
+        own = new_NK[new_N == 3]
+        ours.append(fitted.predict(own)[:, 3].mean())
+        pooled.append(together.predict(own)[:, 3].mean())
+    error = np.std(ours) / np.sqrt(150)
+    assert np.mean(ours) > 5 / 6 - 3 * error
+    assert np.mean(pooled) < np.mean(ours)

@@ -159,6 +159,9 @@ BAD_VALUES = [
     ("train.early_stop_epochs", ["-1"]),
     ("train.checkpoint_minutes", ["-1"]),
     ("train.tensorboard", ["3"]),
+    ("distill.temperature", ["0", "101", "nan"]),
+    ("distill.label_weight", ["-0.1", "1.1"]),
+    ("distill.teacher", ["abc", "runs/a"]),
     ("trust.alpha", ["0", "1", "nan"]),
     ("trust.class_conditional", ["3"]),
     ("trust.target_accuracy", ["0.5", "1"]),
@@ -333,7 +336,15 @@ def test_the_hash_names_what_decides_the_run_and_nothing_else():
     hashes = {load_recipe("quick", [f"{key}={text}"]).hash() for key, text in GOOD_VALUES.items()}
     assert len(hashes | {base.hash()}) == len(GOOD_VALUES) + 1
     assert load_recipe("quick", ["trust.alpha=0.2"]).hash() == base.hash()
-    rest = {"name", "purpose"} | {key for key in list_keys() if key.startswith("trust.")}
+    # What a student learns by counts only where there is a teacher.
+    assert load_recipe("quick", ["distill.temperature=5"]).hash() == base.hash()
+    student = f"distill.teacher={'0' * 64}"
+    taught = {
+        load_recipe("quick", [student, *more]).hash()
+        for more in ([], ["distill.temperature=5"], ["distill.label_weight=0.5"])
+    }
+    assert len(taught | {base.hash()}) == 4
+    rest = {"name", "purpose"} | {k for k in list_keys() if k.startswith(("trust.", "distill."))}
     assert GOOD_VALUES.keys() == set(list_keys()) - rest
 
 

@@ -41,7 +41,7 @@ def test_the_folder_holds_what_the_docstring_draws(tmp_path):
         for name, member in vars(RunFolder).items()
         if isinstance(member, property)
     }
-    assert len(paths) == 12
+    assert len(paths) == 16
     assert len(set(paths.values())) == len(paths)
     for path in paths.values():
         assert path.parent == tmp_path

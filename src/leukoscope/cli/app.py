@@ -322,6 +322,63 @@ def train(
     render.print_trained(run)
 
 
+@app.command("ensemble")
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders written by `train`.")],
+    tta: Annotated[
+        Literal["none", "flips", "dihedral"],
+        typer.Option(help="Views of each image: 1, 4 flips, or 8 with quarter turns."),
+    ] = "none",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/ensemble"),
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: the first run's.")
+    ] = None,
+) -> None:
+    """Join trained networks into one that averages their answers and says where they disagree."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.build_ensemble(runs, out, tta=tta, packs=packs, progress=progress)
+    render.print_ensemble(found)
+
+
+@app.command("distill")
+def distill(
+    teacher: Annotated[
+        Path, typer.Argument(help="Run folder of `train` or `ensemble`.", metavar="TEACHER")
+    ],
+    recipe: RecipeOption = "quick",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/student"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    packs: Annotated[
+        Path | None, typer.Option(help="Folder of decoded images. Default: the teacher's.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, _build_set_option("As for train, e.g. distill.temperature=2.")
+    ] = None,
+) -> None:
+    """Train one compact network to answer as its teacher does, and say what was lost."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    with render.progress() as progress:
+        found = pipelines.distill_run(
+            teacher,
+            loaded,
+            out,
+            resume=resume,
+            packs=packs,
+            progress=progress,
+            reporter=progress,
+        )
+    render.print_distilled(found)
+
+
 @app.command("evaluate")
 def evaluate(
     run: RunArgument,
@@ -428,6 +485,110 @@ def predict(
     render.print_predictions(done)
     if strict:
         pipelines.check_nothing_unreadable(done)
+
+
+@app.command("validate")
+def validate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")],
+    data: Annotated[Path, typer.Option(help="Local cells: folder, catalog, table or split.")],
+    out: Annotated[Path, typer.Option(help="Folder for page, text and JSON.")] = Path("validation"),
+    limits: Annotated[
+        Path | None, typer.Option(help="TOML file of what is asked, e.g. min_accuracy = 0.9.")
+    ] = None,
+    reader: Annotated[
+        list[str] | None,
+        typer.Option(help="Column with the labels of another reader; may be given again."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle that names the same cells.")
+    ] = None,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(help="New bundle, fitted to half of the cells and measured on the rest."),
+    ] = None,
+    role: Annotated[
+        str, typer.Option(help="Which role to judge on, if the data have any.")
+    ] = "test",
+    seed: Annotated[int, _build_seed_option("Seed of every draw.")] = 0,
+) -> None:
+    """Judge a bundle on another laboratory's labelled cells: may it be used there?
+
+    Exit codes: 0, every limit is kept, or none was set; 3, a limit is broken or cannot be decided
+    with these cells, or the data cannot be used; 2, wrong usage.
+    """
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        done = pipelines.validate_bundle(
+            bundle,
+            data,
+            out,
+            role=role,
+            limits=limits,
+            readers=reader or (),
+            against=against,
+            recalibrate=recalibrate,
+            seed=seed,
+            progress=progress,
+        )
+    render.print_validation(done)
+    if done.found.acceptance not in ("pass", "no_limits"):
+        raise typer.Exit(3)
+
+
+@app.command("explain")
+def explain(
+    model: Annotated[Path, typer.Argument(help="Run folder, or bundle (occlusion only).")],
+    images: Annotated[list[str], typer.Argument(help="Files, folders, patterns, as for predict.")],
+    out: Annotated[Path, typer.Option(help="Empty folder to write into.")] = Path("explained"),
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: gradcam, hirescam, gradients, occlusion, attention."
+            " Default: gradcam,hirescam,occlusion."
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Where gradcam and hirescam look: stem, stage_1 ...")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--class", help="Class to explain; the predicted one if not given."),
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Pascal-VOC folder that frames the cells of these images.")
+    ] = None,
+    box_label: Annotated[str, typer.Option(help="Label of the boxes that count.")] = "white_cell",
+    query: Annotated[
+        tuple[float, float], typer.Option(help="Place whose attention is drawn: down, across.")
+    ] = (0.5, 0.5),
+    judge: Annotated[
+        int, typer.Option(help="Images that faithfulness is measured on; 0 for none.", min=0)
+    ] = 24,
+) -> None:
+    """Show why: maps over images, and whether these maps are faithful, measured.
+
+    At least 20 images are needed for a verdict on a method.
+    """
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.explain_images(
+            model,
+            images,
+            out,
+            methods=methods.split(",") if methods else (),
+            stage=stage,
+            target=target,
+            boxes=boxes,
+            box_label=box_label,
+            query=query,
+            judge=judge,
+            progress=progress,
+        )
+    render.print_explained(found)
 
 
 @app.command("bench")

@@ -38,14 +38,19 @@ if TYPE_CHECKING:
     from leukoscope.data.splits import Split, SplitAudit
     from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
+    from leukoscope.evaluation.comparison import NetworkFigures
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.leak_report import LeakReport
     from leukoscope.pipelines import (
         CalibratedRun,
+        DistilledRun,
+        EnsembleRun,
         Evaluation,
+        Explained,
         Packed,
         PredictedFiles,
         TrainedRun,
+        ValidatedBundle,
         WrittenCard,
     )
     from leukoscope.training.loop import EpochResult
@@ -373,6 +378,65 @@ def print_trained(run: "TrainedRun") -> None:
     console.print(f"Next: leukoscope evaluate {escape(str(run.folder.path))}")
 
 
+def print_ensemble(found: "EnsembleRun") -> None:
+    """Show what each member and the ensemble are worth, and what cannot be known."""
+    console = _console()
+    roles = ", ".join(f"{role} {n:,}" for role, n in found.roles.items())
+    console.print(f"[bold]{escape(found.name)}[/]: {roles} images")
+    console.print(_tabulate_networks(found.rows))
+    for warning in found.warnings:
+        console.print(f"[yellow]{escape(warning)}[/]")
+    place = escape(str(found.folder.path))
+    console.print(ADVICE)
+    console.print(f"Ensemble: {place}")
+    if "test" in found.roles:
+        console.print(f"Next: leukoscope evaluate {place}, export or distill")
+
+
+def print_distilled(found: "DistilledRun") -> None:
+    """Show teacher and student side by side, and how many decisions changed."""
+    console = _console()
+    console.print(_tabulate_networks(found.rows))
+    for row in found.parity:
+        both = row.changed - row.gained - row.lost
+        low, high = row.agreement.low, row.agreement.high
+        console.print(
+            f"{row.role}: the student decides otherwise on {row.changed:,} of {row.n_images:,}"
+            f" images ({row.lost:,} right only by the teacher, {row.gained:,} only by the student,"
+            f" {both:,} by neither); agreement {row.agreement.value:.1%}"
+            f" ({low:.1%} to {high:.1%})."
+        )
+    teacher, student = found.costs
+    console.print(
+        f"Size: {teacher.parameters:,} parameters, the student {student.parameters:,}. Time per"
+        f" image: {teacher.ms_per_image:.1f} ms, the student {student.ms_per_image:.1f} ms."
+    )
+    console.print(ADVICE)
+    place = escape(str(found.run.folder.path))
+    console.print(f"Student: {place}. Next: leukoscope evaluate {place}")
+
+
+def _tabulate_networks(rows: "Sequence[NetworkFigures]") -> Table:
+    table = Table(title="Networks side by side, 95 % intervals", title_justify="left")
+    table.add_column("Network")
+    table.add_column("Role")
+    for name in ("Images", "Accuracy", "Log loss", "ECE", "Disagreement"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        found = row.figures
+        table.add_row(
+            escape(row.name),
+            row.role,
+            f"{row.n_images:,}",
+            *(
+                f"{x.value:.{n}f} ({x.low:.{n}f} to {x.high:.{n}f})"
+                for x, n in ((found["accuracy"], 3), (found["log_loss"], 3), (found["ece"], 4))
+            ),
+            "" if row.disagreement is None else f"{row.disagreement:.4f} nats",
+        )
+    return table
+
+
 _BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leaking": "red"}
 
 
@@ -590,6 +654,66 @@ def print_predictions(done: "PredictedFiles") -> None:
         console.print(f"{done.errors:,} could not be read: see the column `error`.")
     console.print(ADVICE)
     console.print(f"Table: {escape(str(done.out))}")
+
+
+_LEVELS = {"pass": "green", "fail": "red", "undecided": "yellow", "no_limits": "default"}
+
+
+def print_validation(done: "ValidatedBundle") -> None:
+    """Show what became of the limits, the main figures, what to do next and where the page lies."""
+    from leukoscope.evaluation import validate_page as page
+
+    console, found = _console(), done.found
+    console.print(f"[{_LEVELS[found.acceptance]} bold]{_plain(page.word_headline(found))}[/]")
+    console.print(_plain(page.word_accuracy(found)))
+    console.print(_plain(page.word_here(found)))
+    if found.judged:
+        table = Table()
+        for name in ("Limit", "Asked", "Found (95 % interval)", "Outcome"):
+            table.add_column(name, justify="left" if name == "Limit" else "right")
+        for one in found.judged:
+            figure = page.format_named(one.limit.figure, one.figure) if one.figure else "–"
+            outcome = page.OUTCOME_WORDS[one.outcome]
+            table.add_row(_plain(one.limit.name), page.format_wanted(one), figure, outcome)
+        console.print(table)
+    for text in (*page.list_advice(found), *found.missing, *found.warnings):
+        console.print(f"- {_plain(text)}")
+    console.print(ADVICE)
+    console.print(f"Page: {_plain(str(done.page))}")
+
+
+def print_explained(found: "Explained") -> None:
+    """Show what each kind of map scored, and in words what it failed."""
+    from leukoscope.pipelines.explain import name_method
+    from leukoscope.pipelines.explain_page import format_range
+
+    console = _console()
+    if found.verdicts:
+        table = Table(
+            title=f"Faithfulness on {_count(found.judged, 'image')}, mean with 95 % limits",
+            title_justify="left",
+        )
+        table.add_column("Method")
+        for name in ("Deletion", "less centre", "Random weights", "In the cell"):
+            table.add_column(name, justify="right")
+        for v in found.verdicts:
+            levels = list(v.correlation.values())
+            shown = (v.deletion, v.against["centre"]["deletion"], *levels[-1:], v.localisation)
+            cells = ["\n".join(filter(None, format_range(r))) for r in shown]
+            if not levels:
+                cells.insert(2, "–")
+            table.add_row(name_method(v.method, found.stage), *cells)  # type: ignore[arg-type]
+        console.print(table)
+    for v in found.verdicts:
+        for text in v.warnings:
+            console.print(f"[red bold]{name_method(v.method, found.stage)}:[/] {escape(text)}")  # type: ignore[arg-type]
+    notes = [*found.notes, *dict.fromkeys(text for v in found.verdicts for text in v.notes)]
+    for text in notes:
+        console.print(f"[yellow]{escape(text)}[/]")
+    for path, why in list(found.errors.items())[:3]:
+        console.print(f"- {_plain(path)}: {_plain(why)}")
+    console.print(ADVICE)
+    console.print(f"Pictures: {escape(str(found.page or found.out))}")
 
 
 # -- benchmarks -----------------------------------------------------------------------------------

@@ -206,6 +206,48 @@ def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Sp
     return tuple(splits)
 
 
+def join_splits(splits: Sequence[Split]) -> Split:
+    """Return one split of all images, whose roles hold for several networks together.
+
+    What any network was fitted or chosen on is new to none of them together: an image is `train`
+    where any split says so, else `val` likewise, then `calib`, then `test`. Of an image that a
+    split leaves out, that split says what it says of copies of it. Over k folds, whose test parts
+    are the training images of the other folds, next to nothing is left, and rightly so. Sources
+    that cross roles within one of the splits still do; the audit tells.
+
+    Protocol and seed are those of the first split, the protocol `random` where any is. Raises
+    `SplitError` where one id names different images.
+    """
+    records: dict[str, ImageRecord] = {}
+    for record in (record for split in splits for record in split.catalog.records):
+        known = records.setdefault(record.id, record)
+        told = [(r.sha256, r.box, r.label) for r in (known, record)]
+        if told[0] != told[1]:
+            raise SplitError(
+                "one id must name one image with one label in all splits",
+                " and ".join(f"{record.id}: {label} ({sha[:12]}...)" for sha, _, label in told),
+                "train all members on splits of one catalog",
+            )
+        if not known.source:
+            records[record.id] = record
+    catalog = Catalog(tuple(records[name] for name in sorted(records)))
+    names = [record.id for record in catalog.records]
+    sources = dict(zip(names, group_sources(catalog), strict=True))
+    told_of: dict[str, set[str]] = {name: set() for name in names}
+    for split in splits:
+        pairs = zip(split.catalog.records, split.roles, strict=True)
+        own = {record.id: role for record, role in pairs if role}
+        of_source: dict[str, set[str]] = defaultdict(set)
+        for name, role in own.items():
+            of_source[sources[name]].add(role)
+        for name in names:
+            told_of[name] |= {own[name]} if name in own else of_source[sources[name]]
+    roles = tuple(next((r for r in ROLES if r in told_of[name]), "") for name in names)
+    protocols = {split.protocol for split in splits}
+    protocol: Protocol = "random" if "random" in protocols else splits[0].protocol
+    return Split(catalog, roles, protocol, splits[0].seed)
+
+
 def _assign_groups(
     catalog: Catalog, rows: Sequence[int], fractions: Mapping[RoleName, float], seed: int
 ) -> dict[int, RoleName]:

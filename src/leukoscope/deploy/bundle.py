@@ -7,9 +7,10 @@
       trust.npz            arrays of the novelty model
 
 A graph takes `images`, uint8 `(B, S, S, 3)` RGB as `images.resize_image` returns them, and gives
-`logits` `(B, K)` and `embedding` `(B, D)`, float32; what happens between the bytes of a file and
-that array is said by `preprocessing`. What this file does not do: it runs nothing (`predictor`)
-and makes nothing (`export`). Nothing in a bundle is ever unpickled.
+`logits` `(B, K)` and `embedding` `(B, D)`, float32, and of an ensemble `disagreement` `(B,)`. What
+happens between the bytes of a file and that array is said by `preprocessing`. What this file does
+not do: it runs nothing (`predictor`) and makes nothing (`export`). Nothing in a bundle is ever
+unpickled.
 """
 
 import hashlib
@@ -59,6 +60,8 @@ class Parity(_Part):
     max_logit_difference: float = Field(ge=0)
     mean_logit_difference: float = Field(ge=0)
     max_probability_difference: float = Field(ge=0, le=1)
+    max_disagreement_difference: float | None = Field(None, ge=0)
+    """In nats, of an ensemble; None for one network."""
     decisions_changed: int = Field(ge=0)
     changed: tuple[ChangedDecision, ...]
     max_logit_tolerance: float | None = None

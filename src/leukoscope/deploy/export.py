@@ -29,6 +29,7 @@ from leukoscope.errors import DataError, MissingExtraError, ParityError
 from leukoscope.models.attention import MapSize, RelativeAttention
 from leukoscope.models.blocks import MBConv
 from leukoscope.models.coatnet import CoAtNet
+from leukoscope.models.ensemble import Ensemble, Network
 from leukoscope.scores import compute_probabilities
 
 OPSET = 18
@@ -42,11 +43,17 @@ PREPROCESSING_TEXT = (
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Of the fp32 graph: rounding of another order of additions, nothing else."""
 
+MAX_DISAGREEMENT_DIFFERENCE = 1e-4
+"""Of the fp32 graph of an ensemble, in nats."""
+
 MAX_CHANGED_FRAC = 0.003
 """Of reduced precision: share of decisions that may change, and one image at least."""
 
 CALIBRATION_IMAGES = 256
 """The int8 ranges come from at most so many images."""
+
+FEW_IMAGES = 100
+"""Where the members of an ensemble together left fewer images untouched, any images will do."""
 
 REFERENCE_IMAGES = 2000
 """Parity is measured on at most so many images."""
@@ -56,20 +63,32 @@ REFERENCE_IMAGES = 2000
 
 
 class ServedNetwork(nn.Module):
-    """uint8 images `(B, S, S, 3)` in, logits `(B, K)` and embedding `(B, D)` out.
+    """uint8 images `(B, S, S, 3)` in, logits `(B, K)` and embedding `(B, D)` out; of an ensemble
+    also disagreement `(B,)`.
 
     The same function as the trained network's, in evaluation: batch norm is folded into the
-    convolutions, and attention's bias is laid out for the one image size.
+    convolutions, and attention's bias is laid out for the one image size; of every member.
     """
 
-    def __init__(self, network: CoAtNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = lay_out_attention(fold_batch_norm(network))
+        self.network: Network
+        if isinstance(network, Ensemble):
+            members = [_serve(cast(CoAtNet, member)) for member in network.members]
+            self.network = Ensemble(members, network.spec.views)
+        else:
+            self.network = _serve(network)
+        names = ("embedding", "disagreement") if isinstance(network, Ensemble) else ("embedding",)
+        self.names = names
 
-    def forward(self, images_BSSC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and embedding."""
+    def forward(self, images_BSSC: Tensor) -> tuple[Tensor, ...]:
+        """Return logits and embedding, and disagreement where there is one."""
         logits_BK, out = self.network(normalise(images_BSSC))
-        return logits_BK, out["embedding"]
+        return logits_BK, *(out[name] for name in self.names)
+
+
+def _serve(network: CoAtNet) -> CoAtNet:
+    return lay_out_attention(fold_batch_norm(network))
 
 
 def fold_batch_norm(network: CoAtNet) -> CoAtNet:
@@ -155,7 +174,7 @@ def lay_out_attention(network: CoAtNet) -> CoAtNet:
 
 
 def build_variants(
-    network: CoAtNet,
+    network: Network,
     names: Sequence[VariantName],
     calibration_NSSC: Pixels,
     on_progress: Callable[[str, int, int], None],
@@ -180,7 +199,7 @@ def build_variants(
     return graphs
 
 
-def build_graph(network: CoAtNet) -> bytes:
+def build_graph(network: Network) -> bytes:
     """Return the fp32 ONNX graph of a trained network, batch size free.
 
     Raises `MissingExtraError` without the extra `export`.
@@ -195,7 +214,7 @@ def build_graph(network: CoAtNet) -> bytes:
             served,
             (example,),
             input_names=["images"],
-            output_names=["logits", "embedding"],
+            output_names=["logits", *served.names],
             dynamic_shapes={"images_BSSC": {0: torch.export.Dim.DYNAMIC}},
             opset_version=OPSET,
             dynamo=True,
@@ -308,12 +327,14 @@ def _quiet() -> Iterator[None]:
 @dataclass(frozen=True)
 class Reference:
     """The reference set: uint8 images `(N, S, S, 3)`, their ids, and the trained network's own
-    logits `(N, K)` in float32 PyTorch, batch norm not folded."""
+    logits `(N, K)` in float32 PyTorch, batch norm not folded; of an ensemble also its disagreement
+    `(N,)`."""
 
     images_NSSC: Pixels
     ids: tuple[str, ...]
     logits_NK: NDArray[np.float32]
     classes: tuple[str, ...]
+    disagreement_N: NDArray[np.float32] | None = None
 
 
 def prove_variants(
@@ -352,11 +373,15 @@ def measure_parity(
     """Run a variant over the reference set and compare it with the trained network."""
     found = []
     for start in range(0, len(reference.ids), 16):
-        found.append(run(np.ascontiguousarray(reference.images_NSSC[start : start + 16]))[0])
+        found.append(run(np.ascontiguousarray(reference.images_NSSC[start : start + 16])))
         if on_progress is not None:
             on_progress(min(start + 16, len(reference.ids)), len(reference.ids))
-    logits_NK = np.concatenate(found)
-    if not np.isfinite(logits_NK).all():
+    logits_NK = np.concatenate([outputs[0] for outputs in found])
+    disagreement = None
+    if reference.disagreement_N is not None:
+        found_N = np.concatenate([cast(NDArray[np.float32], one.disagreement_B) for one in found])
+        disagreement = float(np.abs(found_N - reference.disagreement_N).max())
+    if not np.isfinite(logits_NK).all() or not np.isfinite(disagreement or 0):
         raise ParityError(
             f"logits of the variant {variant} must be finite",
             f"{int((~np.isfinite(logits_NK)).any(axis=1).sum())} images with others",
@@ -382,6 +407,7 @@ def measure_parity(
         max_logit_difference=float(difference_NK.max()),
         mean_logit_difference=float(difference_NK.mean()),
         max_probability_difference=float(np.abs(other_NK - own_NK).max()),
+        max_disagreement_difference=disagreement,
         decisions_changed=len(changed),
         changed=changed,
         max_logit_tolerance=MAX_LOGIT_DIFFERENCE if exact else None,
@@ -400,6 +426,14 @@ def check_parity(parity: Parity, variant: VariantName) -> None:
             f"{parity.max_logit_difference:.3g} on {parity.images:,} images",
             "report this as a bug; nothing was written",
         )
+    apart = parity.max_disagreement_difference
+    if limit is not None and apart is not None and not apart <= MAX_DISAGREEMENT_DIFFERENCE:
+        raise ParityError(
+            f"the disagreement of the variant {variant} must lie within"
+            f" {MAX_DISAGREEMENT_DIFFERENCE:g} nats of the trained ensemble's",
+            f"{apart:.3g} on {parity.images:,} images",
+            "report this as a bug; nothing was written",
+        )
     if parity.decisions_changed > allowed:
         first = ", ".join(one.id for one in parity.changed[:3])
         raise ParityError(
@@ -410,7 +444,7 @@ def check_parity(parity: Parity, variant: VariantName) -> None:
 
 
 def choose_rows(
-    roles_N: NDArray[np.str_], seed: int = 0
+    roles_N: NDArray[np.str_], seed: int = 0, *, any_role: bool = False
 ) -> tuple[str, NDArray[np.int64], NDArray[np.int64]]:
     """Choose what sets the int8 ranges and, apart from it, what parity is measured on.
 
@@ -418,9 +452,15 @@ def choose_rows(
     most half of its rows, and at most `REFERENCE_IMAGES` other rows that did not train the
     network; rows in their order, the same ones for the same seed.
 
+    With `any_role` both are drawn from all rows, and the role is `any role`: parity says how far
+    two computations of one network differ, for which an image need not be new to it; that none is
+    new must be said beside the figures.
+
     Raises `DataError` where one of the two would be empty.
     """
-    role = "calib" if (roles_N == "calib").any() else "val"
+    if any_role:
+        roles_N = np.full(len(roles_N), "any role")
+    role = "any role" if any_role else "calib" if (roles_N == "calib").any() else "val"
     candidates = np.flatnonzero(roles_N == role)
     fit = _draw(candidates, min(CALIBRATION_IMAGES, max(1, len(candidates) // 2)), seed)
     reference = _draw(np.setdiff1d(np.flatnonzero(roles_N != "train"), fit), REFERENCE_IMAGES, seed)

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,17 @@ from leukoscope.trust.quality import measure_quality
 
 Engine = Literal["onnxruntime", "openvino"]
 
-Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+class Outputs(NamedTuple):
+    """What a graph answers for B images."""
+
+    logits_BK: NDArray[np.float32]
+    embedding_BD: NDArray[np.float32]
+    disagreement_B: NDArray[np.float32] | None = None
+    """Mutual information between the members of an ensemble, in nats; None for one network."""
+
+
+Run = Callable[[NDArray[np.uint8]], Outputs]
 
 BATCH_SIZE = 16
 
@@ -37,6 +47,7 @@ class Prediction:
 
     `decision` is "accepted", "review" or "unknown", `reason` says in words why it is not accepted,
     `names` are the classes that fit; a bundle of a run that was not calibrated leaves them empty.
+    `disagreement` of the members of an ensemble is in nats, None for one network.
     """
 
     path: str
@@ -47,6 +58,7 @@ class Prediction:
     decision: Status | Literal[""] = ""
     reason: str = ""
     names: tuple[str, ...] = ()
+    disagreement: float | None = None
 
 
 class Predictor:
@@ -78,8 +90,13 @@ class Predictor:
     def predict_logits(
         self, images_BSSC: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return logits `(B, K)` and embeddings `(B, D)` of images as `load_pixels` returns them:
-        uint8 `(B, S, S, 3)`, S being the bundle's image size. Raises `DataError` for any other."""
+        """Return logits and embeddings of `predict_outputs`."""
+        return self.predict_outputs(images_BSSC)[:2]
+
+    def predict_outputs(self, images_BSSC: NDArray[np.uint8]) -> Outputs:
+        """Return logits `(B, K)`, embeddings `(B, D)` and, of an ensemble, disagreement `(B,)` of
+        images as `load_pixels` returns them: uint8 `(B, S, S, 3)`, S being the bundle's image size.
+        Raises `DataError` for any other."""
         side = self.bundle.info.preprocessing.image_size
         if images_BSSC.dtype != np.uint8 or images_BSSC.shape[1:] != (side, side, 3):
             raise DataError(
@@ -134,13 +151,14 @@ class Predictor:
         `predict_logits`. No image leaves none."""
         if not len(images_BSSC):
             return ()
-        logits_BK, embedding_BD = self.predict_logits(images_BSSC)
+        logits_BK, embedding_BD, disagreement_B = self.predict_outputs(images_BSSC)
+        apart = [None] * len(images_BSSC) if disagreement_B is None else disagreement_B.tolist()
         if self.trust is None:
             rows = compute_probabilities(logits_BK).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in rows]
             return tuple(
-                Prediction("", self.classes[k], row[k], tuple(row))
-                for k, row in zip(best, rows, strict=True)
+                Prediction("", self.classes[k], row[k], tuple(row), disagreement=spread)
+                for k, row, spread in zip(best, rows, apart, strict=True)
             )
         found = decide(
             self.trust.info.policy,
@@ -148,6 +166,7 @@ class Predictor:
             logits_BK,
             embedding_BD,
             measure_quality(images_BSSC),
+            disagreement_B,
         )
         return tuple(
             Prediction(
@@ -158,6 +177,7 @@ class Predictor:
                 decision=found.status[i],
                 reason=found.reasons[i],
                 names=tuple(self.classes[k] for k in np.flatnonzero(found.sets_NK[i])),
+                disagreement=apart[i],
             )
             for i in range(len(images_BSSC))
         )
@@ -196,9 +216,10 @@ def start_onnxruntime(graph: bytes, threads: int) -> Run:
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         raise _refused("ONNX Runtime", error) from error
 
-    def run(images_BSSC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits_BK, embedding_BD = session.run(["logits", "embedding"], {"images": images_BSSC})
-        return np.asarray(logits_BK), np.asarray(embedding_BD)
+    names = _list_outputs({output.name for output in session.get_outputs()})
+
+    def run(images_BSSC: NDArray[np.uint8]) -> Outputs:
+        return Outputs(*map(np.asarray, session.run(names, {"images": images_BSSC})))
 
     return run
 
@@ -224,12 +245,19 @@ def start_openvino(graph: bytes, threads: int) -> Run:
     except RuntimeError as error:
         raise _refused("OpenVINO", error) from error
 
-    def run(images_BSSC: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    names = _list_outputs({name for output in compiled.outputs for name in output.get_names()})
+
+    def run(images_BSSC: NDArray[np.uint8]) -> Outputs:
         # One request per call: a request is not safe to share among threads, a model is.
         found = compiled.create_infer_request().infer({"images": images_BSSC})
-        return np.array(found["logits"]), np.array(found["embedding"])
+        return Outputs(*(np.array(found[name]) for name in names))
 
     return run
+
+
+def _list_outputs(given: set[str]) -> list[str]:
+    """What to ask a graph for: only an ensemble's gives a disagreement."""
+    return ["logits", "embedding", *(["disagreement"] if "disagreement" in given else [])]
 
 
 def _refused(engine: str, error: Exception) -> BundleError:

@@ -147,7 +147,11 @@ def measure_home(
     hit_N = decisions.labels_N == test.labels_N
     raw_NK = test.probabilities_NK
     coverage = measure_coverage(
-        policy.sets.predict(decisions.probabilities_NK), test.labels_N, test.classes, policy.sets
+        policy.sets.predict(decisions.probabilities_NK),
+        test.labels_N,
+        test.classes,
+        policy.sets,
+        sources=test.sources,
     )
     confusion_KK = compute_confusion(test.labels_N, decisions.labels_N, len(test.classes))
     return HomeFigures(
@@ -159,8 +163,10 @@ def measure_home(
         source_known=test.source_known,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
         accuracy=to_range(found.accuracy),
-        ece=compute_debiased_ece(decisions.probabilities_NK.max(axis=1), hit_N),
-        ece_raw=compute_debiased_ece(raw_NK.max(axis=1), raw_NK.argmax(axis=1) == test.labels_N),
+        ece=compute_debiased_ece(decisions.confidence_N, hit_N, test.sources),
+        ece_raw=compute_debiased_ece(
+            raw_NK.max(axis=1), raw_NK.argmax(axis=1) == test.labels_N, test.sources
+        ),
         coverage=coverage.marginal.value,
         mean_set_size=coverage.mean_size,
         accepted=to_range(found.shares["accepted"]),

@@ -29,7 +29,7 @@ intervals here in 95 % or more. Areas, losses and `ece` from few sources reach 8
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +151,79 @@ def compute_intervals(
             freedom = min(behind - 1, _compute_freedom(*ratios["accuracy"]))
             found[name] = _bound_replicates(name, value, drawn.get(name), behind, freedom, level)
     return found
+
+
+def compute_from_confusion(
+    labels_N: NDArray[np.int64],
+    calls_N: NDArray[np.int64],
+    classes: Sequence[str],
+    sources: Sequence[str],
+    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    signed: bool,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Return any figure of the confusion matrix that has two ends, with the interval of the header.
+
+    `figure` takes confusion matrices `(B, K, K)`, rows by `labels_N`, and gives `(B,)`, NaN where
+    it is undefined; its ends are 0 and 1, or -1 and 1 if it is `signed`. With the kappa of
+    `metrics` this returns what `compute_intervals` does. Raises `DataError` for no images or
+    columns of unequal length.
+    """
+    _check_level(level)
+    if not len(labels_N) or len({len(labels_N), len(calls_N), len(sources)}) != 1:
+        raise DataError(
+            "an agreement needs at least one image, with two names and a source each",
+            f"{len(labels_N)}, {len(calls_N)} names, {len(sources)} sources",
+            "choose images that both have named",
+        )
+    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
+    confusion_SKK = _count_confusions(index_N, labels_N, calls_N, tuple(classes))
+    s = len(confusion_SKK)
+    value = float(figure(confusion_SKK.sum(axis=0, keepdims=True))[0])
+    drawn_B = None
+    if s > 1:
+        generator = np.random.default_rng(seed)
+        counts_BS = generator.multinomial(s, np.full(s, 1 / s), size=replicates).astype(np.float64)
+        flat = counts_BS @ confusion_SKK.reshape(s, -1)
+        drawn_B = figure(flat.reshape(replicates, *confusion_SKK.shape[1:]))
+    sources_K = (confusion_SKK.sum(axis=2) > 0).sum(axis=0)
+    sources_K = sources_K[sources_K > 0]
+    behind = len(sources_K) ** 2 / float((1 / sources_K).sum())
+    right_S = np.trace(confusion_SKK, axis1=1, axis2=2)
+    freedom = min(behind - 1, _compute_freedom(right_S, confusion_SKK.sum(axis=(1, 2))))
+    kind = "kappa" if signed else "share"
+    return _bound_replicates(kind, value, drawn_B, behind, freedom, level)
+
+
+def compute_mean(
+    values_N: NDArray[np.floating], sources: Sequence[str], level: float = 0.95
+) -> Interval:
+    """Return the mean of N values with Student's interval over sources; limits are NaN for one
+    source. Raises `DataError` for no values.
+
+    >>> compute_mean(np.array([1.0, 3.0]), ["a", "a"]).value
+    2.0
+    """
+    _check_level(level)
+    if not len(values_N) or len(values_N) != len(sources):
+        raise DataError(
+            "a mean needs at least one value, each with its source",
+            f"{len(values_N)} values, {len(sources)} sources",
+            "choose a role that has images",
+        )
+    values_N = np.asarray(values_N, dtype=np.float64)
+    mean = float(values_N.mean())
+    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
+    s = int(index_N.max()) + 1
+    if s < 2:
+        return Interval(mean, math.nan, math.nan)
+    u_S = np.bincount(index_N, weights=values_N - mean)
+    spread = math.sqrt(s / (s - 1) * float((u_S**2).sum())) / len(values_N)
+    half = float(stdtrit(s - 1, 0.5 + level / 2)) * spread
+    return Interval(mean, mean - half, mean + half)
 
 
 def _check_level(level: float) -> None:

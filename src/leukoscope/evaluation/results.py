@@ -44,7 +44,7 @@ from leukoscope.evaluation.trust_measures import (
 from leukoscope.evaluation.trust_report import TrustReport
 from leukoscope.runfolder import create_folder, write_json, write_text
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.conformal import compare_scores, measure_coverage
+from leukoscope.trust.conformal import compare_exchangeability, measure_coverage
 from leukoscope.trust.decision import Decisions, decide_table
 from leukoscope.trust.record import Trust
 
@@ -151,11 +151,16 @@ def write_evaluation(
     """Compute every figure of a table and write all files of an evaluation into `folder`.
 
     Writes `metrics.json`, `model_evaluation_results.txt`, `report.html` and `figures/`. Rows of
-    unknown class (-1) are left out and counted in a warning.
+    unknown class (-1) are left out and counted in a warning. Where the run was calibrated, all
+    figures are those of the calibrated scores, which is what a bundle of it gives.
 
     Raises `DataError` if no row is left, `StorageError` if the folder cannot be written.
     """
-    known = table.take(table.labels_N >= 0)
+    raw = table.take(table.labels_N >= 0)
+    known = raw
+    if study.trust is not None:
+        # What users get: calibration may change names too.
+        known = calibrate_table(raw, study.trust.info.policy.calibration)
     if not len(known):
         raise DataError(
             "an evaluation needs images of classes that the network knows",
@@ -179,9 +184,9 @@ def write_evaluation(
     drawn = _draw_all(known, study, floors, intervals, confusion_KK, leak)
     trust = None
     if study.trust is not None:
-        decisions = decide_table(study.trust.info.policy, study.trust.novelty, known)
-        trust = measure_trust(known, study.trust, decisions, study.at_home, replicates)
-        drawn |= _draw_trust(known, trust, decisions)
+        decisions = decide_table(study.trust.info.policy, study.trust.novelty, raw)
+        trust = measure_trust(raw, study.trust, decisions, study.at_home, replicates)
+        drawn |= _draw_trust(raw, trust, decisions)
     create_folder(folder / "figures")
     content = ReportContent(
         title=study.title,
@@ -229,26 +234,31 @@ def measure_trust(
     calibrated = calibrate_table(table, policy.calibration)
     p_NK = decisions.probabilities_NK
     coverage = measure_coverage(
-        policy.sets.predict(p_NK), table.labels_N, table.classes, policy.sets
+        policy.sets.predict(p_NK),
+        table.labels_N,
+        table.classes,
+        policy.sets,
+        sources=table.sources,
     )
     foreign: tuple[str, ...] = ()
     if not at_home:
         home_M = trust.novelty.compute_distance(trust.home_embeddings_MD)
-        gap, chance = compare_scores(home_M, decisions.distance_N)
-        if gap > SHIFTED and chance < 0.01:
+        # Images without a finite answer lie further off than any other.
+        new_N = np.minimum(decisions.distance_N, np.finfo(np.float64).max)
+        found = compare_exchangeability(home_M, new_N)
+        if found.gap > SHIFTED and found.broken:
             foreign = (
                 "These images are not of the kind that the limits were fitted on (their distance to"
-                f" training differs by {gap:.2f} of 1, by chance with p below"
-                f" {max(chance, 0.0001):.1g}): sets and limits promise nothing here.",
+                f" training differs by {found.gap:.2f} of 1, by chance with p below"
+                f" {max(found.p_value, 0.0001):.1g}): sets and limits promise nothing here.",
             )
-    hit_N = p_NK.argmax(axis=1) == table.labels_N
     return TrustReport(
         info=trust.info,
         decisions=measure_decisions(table, decisions),
         coverage=coverage,
         before=measure_calibration(table, replicates=replicates),
         after=measure_calibration(calibrated, replicates=replicates),
-        brier_parts=decompose_brier(p_NK.max(axis=1), hit_N).to_dict(),
+        brier_parts=decompose_brier(p_NK, table.labels_N).to_dict(),
         foreign=foreign,
     )
 

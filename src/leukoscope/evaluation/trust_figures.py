@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from leukoscope.evaluation.figures import BLUE, GREY, INK, PALE, VERMILLION, styled
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.metrics import compute_calibration_bins
 from leukoscope.labels import display_label
+from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.conformal import Coverage
 
 
@@ -78,11 +79,22 @@ def draw_reliability_both(
     after_NK: NDArray[np.float64],
 ) -> Figure:
     """Draw success against confidence before and after calibration, in bins of equal mass with
-    Wilson intervals. Confidence is drawn as the chance of being wrong, on a logarithmic scale:
-    nearly all cells lie between 90 and 100 %, which a plain diagram squeezes into a corner."""
-    figure = Figure(figsize=(8.6, 4.4), layout="constrained")
-    pair = figure.subplots(1, 2, sharex=True, sharey=True)
+    Wilson intervals over images, and below how many images state which chance.
+
+    Confidence is drawn as the chance of being wrong, on a logarithmic scale: nearly all cells lie
+    between 90 and 100 %, which a plain diagram squeezes into a corner. Chances below 0.01 % stand
+    at 0.01 %.
+    """
+    figure = Figure(figsize=(8.6, 5.4), layout="constrained")
+    rows = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.4, 1))
+    pair, counts = rows
     floor = 1e-4
+    edges = np.geomspace(floor, 1, 33)
+    for axes, p_NK in zip(counts, (before_NK, after_NK), strict=True):
+        axes.hist(np.clip(1 - p_NK.max(axis=1), floor, 1), bins=edges.tolist(), color=BLUE)
+        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.set_xlabel("stated chance of being wrong")
+    counts[0].set_ylabel("images")
     for axes, p_NK, title in zip(pair, (before_NK, after_NK), ("Before", "After"), strict=True):
         confidence_N = p_NK.max(axis=1)
         hit_N = p_NK.argmax(axis=1) == labels_N
@@ -105,18 +117,23 @@ def draw_reliability_both(
         axes.set_ylim(floor, 1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(_format_chance)
-        axes.set_title(f"{title} calibration")
-        axes.set_xlabel("stated chance of being wrong")
+        error = compute_debiased_ece(confidence_N, hit_N)
+        axes.set_title(f"{title}: error {100 * error:.1f} points")
         axes.grid()
     pair[0].set_ylabel("share wrong")
     pair[0].annotate(
         "above: surer than\nit should be", (0.03, 0.97), xycoords="axes fraction", va="top",
         color=INK, fontsize=9,
     )  # fmt: skip
+    each = round(len(labels_N) / len(mass_M))
     pair[1].annotate(
-        "empty: no mistake", (0.97, 0.03), xycoords="axes fraction", ha="right", color=INK,
+        f"each about {each:,} images\nempty: no mistake",
+        (0.97, 0.03),
+        xycoords="axes fraction",
+        ha="right",
+        color=INK,
         fontsize=9,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -126,25 +143,50 @@ def _format_chance(value: float, _place: object = None) -> str:
 
 @styled
 def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> Figure:
-    """Draw how often sets hold the true name, by class, within what chance allows (99 %)."""
-    rows = [("All cells", coverage.marginal)]
-    rows += [(display_label(name), coverage.per_class[name]) for name in classes]
-    figure = Figure(figsize=(6.8, 1.4 + 0.34 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, (_, share) in enumerate(rows):
-        if share.n_images:
-            axes.barh(place, share.high - share.low, left=share.low, height=0.62, color=PALE)
-            colour = BLUE if share.holds else VERMILLION
-            axes.plot(share.value, place, "o" if share.holds else "X", color=colour, ms=8)
-    axes.axvline(1 - alpha, color=GREY, ls="--", lw=1)
-    axes.set_yticks(range(len(rows)), [f"{name}, {share.n_images:,}" for name, share in rows])
-    axes.invert_yaxis()
-    axes.set_xlim(None, 1.005)
+    """Draw how often sets hold the true name, in all and by class, within what chance allows
+    (99 %), and beside it how many names they hold on average.
+
+    A cross lies below what chance allows; a hollow mark is of a class that the sets promise nothing
+    for by itself.
+    """
+    rows = [("All cells", coverage.marginal, coverage.mean_size)]
+    rows += [
+        (display_label(name), coverage.per_class[name], coverage.size_by_class[name])
+        for name in classes
+    ]
+    figure = Figure(figsize=(8, 1.7 + 0.34 * len(rows)), layout="constrained")
+    axes, sizes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    lowest = 1 - alpha
+    for place, (_, share, size) in enumerate(rows):
+        if not share.n_images:
+            axes.annotate("no images", (0.01, place), xycoords=axes.get_yaxis_transform(),
+                          va="center", color=GREY)  # fmt: skip
+            continue
+        lowest = min(lowest, share.value, share.low)
+        axes.barh(place, share.high - share.low, left=share.low, height=0.62, color=PALE)
+        colour = BLUE if share.holds else VERMILLION
+        axes.plot(share.value, place, "o" if share.holds else "X", color=colour, ms=8, zorder=3,
+                  mfc=colour if share.promised else "white", clip_on=False)  # fmt: skip
+        sizes.barh(place, size, height=0.5, color=GREY)
+        sizes.annotate(f"{size:.2f}", (size, place), (4, 0), textcoords="offset points",
+                       va="center", fontsize=9)  # fmt: skip
+    axes.axvline(1 - alpha, color=INK, ls="--", lw=1)
+    axes.set_yticks(range(len(rows)), [f"{name} ({x.n_images:,})" for name, x, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(np.floor((lowest - 0.01) * 20) / 20, 1)
+    sizes.set_xlim(0, 1.25 * max([1.0, *(size for _, x, size in rows if x.n_images)]))
+    for one in (axes, sizes):
+        one.tick_params(axis="y", length=0)
+        one.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel("share of cells whose set holds the true name")
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(f"sets that hold the true name; asked: {100 * (1 - alpha):g} %")
+    sizes.set_xlabel("names in a set")
+    missed = [name for name, share, _ in rows if not share.holds]
     axes.set_title(
-        f"Asked: {100 * (1 - alpha):g} %. Grey: what chance allows. Cross: lower than that."
-        f" Mean size {coverage.mean_size:.2f}.",
-        fontsize=10,
+        f"Below what chance allows (grey): {', '.join(missed)}"
+        if missed
+        else "As often as chance allows (grey), or more"
     )
     return figure

@@ -36,8 +36,9 @@ def word_sureness(trust: TrustReport) -> tuple[str, ...]:
     before, after = trust.before["ece"], trust.after["ece"]
     asked = 1 - trust.info.asked.alpha
     sentences = [
-        f"Stated confidence and real success lie {format_points(after.value)} apart on average"
-        f" ({format_points(before.value)} before calibration).",
+        f"Stated confidence and real success differ by {format_points(after.value)} on average"
+        f" (95 % interval up to {format_points(after.high)}; {format_points(before.value)} before"
+        " calibration).",
         f"The set of names that fit holds the right one for"
         f" {format_share(trust.coverage.marginal.value)} of cells; asked was"
         f" {format_share(asked)}.",
@@ -89,7 +90,7 @@ def format_share(value: float) -> str:
 def format_points(value: float) -> str:
     """Return a difference of shares in percentage points.
 
-    >>> format_points(0.0061)
-    '0.6 points'
+    >>> format_points(0.0061), format_points(0.0)
+    ('0.6 points', 'less than 0.1 points')
     """
-    return f"{100 * value:.1f} points"
+    return f"{100 * value:.1f} points" if value >= 0.0005 else "less than 0.1 points"

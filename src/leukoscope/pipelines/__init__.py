@@ -29,7 +29,10 @@ from leukoscope.pipelines.deploy import (
     export_run,
     predict_images,
 )
+from leukoscope.pipelines.distill import DistilledRun, distill_run
+from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
+from leukoscope.pipelines.explain import Explained, explain_images
 from leukoscope.pipelines.leak import report_leak
 from leukoscope.pipelines.progress import Progress
 from leukoscope.pipelines.runs import (
@@ -40,20 +43,28 @@ from leukoscope.pipelines.runs import (
     train_run,
 )
 from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
+from leukoscope.pipelines.validate import ValidatedBundle, validate_bundle
 
 __all__ = [
     "CalibratedRun",
+    "DistilledRun",
+    "EnsembleRun",
     "Evaluation",
+    "Explained",
     "Packed",
     "PredictedFiles",
     "Progress",
     "TrainedRun",
+    "ValidatedBundle",
     "WrittenCard",
     "audit_data",
+    "build_ensemble",
     "calibrate_run",
     "check_nothing_rejected",
     "check_nothing_unreadable",
+    "distill_run",
     "evaluate_run",
+    "explain_images",
     "export_run",
     "load_split_or_images",
     "pack_images",
@@ -66,5 +77,6 @@ __all__ = [
     "split_kfold",
     "trace_sources",
     "train_run",
+    "validate_bundle",
     "write_card",
 ]

@@ -5,7 +5,7 @@ What this file does not do: it builds no graph and runs none (`leukoscope.deploy
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import find_packs
-from leukoscope.runfolder import RunFolder, collect_provenance, hash_file, read_json
+from leukoscope.runfolder import RunFolder, collect_provenance, read_json
 
 if TYPE_CHECKING:
     from leukoscope.deploy.bundle import Bundle, VariantName
@@ -36,7 +36,9 @@ def export_run(
     with the network in float32 PyTorch; the figures go into the bundle. The int8 variant takes its
     ranges from other images, of the role `calib`, or of `val` where there is none. Nothing is
     written unless every variant passes. A run that was calibrated (`calibrate_run`) takes its
-    limits along; one that was not gives a bundle that names cells and never refuses.
+    limits along; one that was not gives a bundle that names cells and never refuses. An ensemble
+    becomes one graph, members and views inside; where its members (k folds) together trained on
+    nearly all images, parity is measured on these, and the bundle says so.
 
     Raises `MissingStepError` before training has ended, `ParityError` when a variant departs too
     far, `BundleError` when `out` holds something else, `DataError` where nothing is left to check
@@ -48,6 +50,7 @@ def export_run(
     from leukoscope.data.pack import build_pack
     from leukoscope.deploy import export
     from leukoscope.deploy.bundle import BundleInfo, check_target, load_bundle, save_bundle
+    from leukoscope.models.ensemble import Ensemble
     from leukoscope.training.scoring import score_rows
     from leukoscope.training.trained import load_trained
     from leukoscope.trust.record import load_trust
@@ -64,18 +67,24 @@ def export_run(
     trained = load_trained(folder, torch.device("cpu"))
     trust = load_trust(folder)
     records, roles = used_rows(load_split(folder.require(folder.split, "leukoscope train")))
-    fit_role, fit_rows, rows = export.choose_rows(roles)
+    joint = isinstance(trained.network, Ensemble)
+    seen = joint and int((roles != "train").sum()) < export.FEW_IMAGES
+    fit_role, fit_rows, rows = export.choose_rows(roles, any_role=seen)
     pack = build_pack(
         records, trained.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
-    logits_NK, _ = score_rows(
+    scores = score_rows(
         trained.network,
         pack,
         rows,
         on_progress=lambda d, t: progress("Reference in float32 PyTorch", d, t),
     )
     reference = export.Reference(
-        pack[rows], tuple(records[i].id for i in rows), logits_NK, trained.classes
+        pack[rows],
+        tuple(records[i].id for i in rows),
+        scores.logits_NK,
+        trained.classes,
+        scores.disagreement_N if joint else None,
     )
     graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
     infos = export.prove_variants(graphs, reference, progress)
@@ -88,13 +97,15 @@ def export_run(
         opset=export.OPSET,
         default=default or wanted[0],
         variants=infos,
-        reference_set=f"{len(rows):,} images that did not train the network ({used})"
+        reference_set=f"{len(rows):,} images"
+        + (", nearly all of which trained a member" if seen else " that did not train the network")
+        + f" ({used})"
         + (f"; int8 ranges from {len(fit_rows)} others of {fit_role}" if "int8" in wanted else ""),
         provenance={
             "exported": collect_provenance(),
             "trained": read_json(folder.provenance) if folder.provenance.is_file() else {},
             "recipe": read_json(folder.recipe) if folder.recipe.is_file() else {},
-            "weights_sha256": hash_file(folder.weights),
+            "weights_sha256": trained.sha256,
         },
         trust=trust.info if trust else None,
     )
@@ -112,7 +123,7 @@ class PredictedFiles:
     images: int
     errors: int
     seconds: float
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, int] = field(default_factory=dict)
 
 
 def predict_images(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from leukoscope.config import Recipe, parse_recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.readers import Rejected
 from leukoscope.data.sources import SOURCE_PREFIX, group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import DataError
@@ -211,7 +212,9 @@ def _own_subject(
         raise DataError(
             f"the run must have images in the role {role}",
             f"roles {', '.join(sorted(set(scores.roles)))}",
-            "choose one of these by --role",
+            "its members together were trained on all the others: judge it on other data, by --data"
+            if folder.ensemble.is_file()
+            else "choose one of these by --role",
         )
     audit = audit_split(home)
     out = folder.path if role == "test" else folder.evaluation(role)
@@ -350,14 +353,24 @@ def select_other(
     data: Path, role: str, progress: Progress
 ) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
     """The rows of other data that count, and a warning about those that do not."""
+    chosen, warnings, rejected = select_images(data, role, progress)
+    if rejected:
+        warnings += (f"{len(rejected):,} files were rejected; `leukoscope data scan` says why.",)
+    return chosen, warnings
+
+
+def select_images(
+    data: Path, role: str, progress: Progress
+) -> tuple[tuple[ImageRecord, ...], tuple[str, ...], tuple[Rejected, ...]]:
+    """The rows of other data that count, warnings about rows that do not, and rejected files."""
     split = load_table(data)
+    rejected: tuple[Rejected, ...] = ()
     if isinstance(split, Split):
         records, parts = split.catalog.records, split.roles
-        rejected = 0
     else:
         catalog = split or scan_images(data, progress=progress)
         records, parts = catalog.records, tuple(r.split for r in catalog.records)
-        rejected = len(catalog.rejected)
+        rejected = catalog.rejected
     chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)
     warnings: tuple[str, ...] = ()
     if not any(parts):
@@ -374,9 +387,7 @@ def select_other(
             if len(chosen) < len(records)
             else ()
         )
-    if rejected:
-        warnings += (f"{rejected:,} files were rejected; `leukoscope data scan` says why.",)
-    return chosen, warnings
+    return chosen, warnings, rejected
 
 
 def _build_study(
@@ -395,9 +406,11 @@ def _build_study(
 
     from leukoscope.evaluation.results import Study
 
-    with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
-        history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     model = read_json(folder.model)
+    history: list[dict[str, float]] = []
+    if "members" not in model:  # an ensemble was not trained; its members have histories
+        with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
+            history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     origin = read_json(folder.require(folder.provenance, "leukoscope train"))
     recipe = read_json(folder.recipe)
     return Study(
@@ -412,8 +425,8 @@ def _build_study(
         warnings=warnings,
         provenance={
             "Run": str(folder.path.resolve().name),
-            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px, best epoch"
-            f" {model['best_epoch']} of {len(history)}",
+            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px"
+            + (f", best epoch {model['best_epoch']} of {len(history)}" if history else ""),
             "Recipe": f"{recipe['name']} ({recipe['hash']})",
             "Seed": str(origin["seed"]),
             "Precision": recipe["train"]["precision"],

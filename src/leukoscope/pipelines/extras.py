@@ -19,15 +19,16 @@ def require_report_extra() -> None:
 _TRAIN = ("torch", "accelerate", "safetensors", "sklearn", "matplotlib", "pyarrow", "cv2")
 _NEEDS = {
     "report": (
-        "reports and cards need",
+        "reports, cards and validation need",
         ("jinja2", "matplotlib", "pyarrow", "scipy", "sklearn", "seaborn"),
     ),
     "train": ("training and evaluation need", _TRAIN),
     "export": ("exporting and benchmarks need", (*_TRAIN, "onnx", "onnxscript")),
+    "explain": ("explaining a trained network needs", (*_TRAIN, "captum")),
 }
 
 
-def require_extra(extra: Literal["report", "train", "export"]) -> None:
+def require_extra(extra: Literal["report", "train", "export", "explain"]) -> None:
     """Raise `MissingExtraError` in one sentence instead of an ImportError in the middle."""
     who, packages = _NEEDS[extra]
     missing = [name for name in packages if importlib.util.find_spec(name) is None]

@@ -14,7 +14,7 @@ from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.sources import group_sources, sources_known
 from leukoscope.data.splits import Split, SplitAudit, audit_split, save_split
-from leukoscope.errors import RunError, SplitError
+from leukoscope.errors import ConfigError, RunError, SplitError
 from leukoscope.pipelines.data import load_table, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
@@ -58,15 +58,18 @@ def train_run(
     packs: str | Path | None = None,
     progress: Progress = silent,
     reporter: "TrainingReporter | None" = None,
+    teacher: "TrainedNetwork | None" = None,
 ) -> TrainedRun:
     """Train a network on a split and write its run folder, score table included.
 
     With `resume` an interrupted run goes on where its last checkpoint stands; a finished one is
     only scored again. `packs` is a folder of decoded images that runs share (see `pack_images`);
     without it the run keeps its own. Works under `accelerate launch` and `torchrun`; only the
-    main process writes.
+    main process writes. With a `teacher`, whose hash the recipe must name, the network is its
+    student (`distill_run` does this).
 
-    Raises `SplitError` when a role that training needs is empty, `RunError` when the folder holds
+    Raises `SplitError` when a role that training needs is empty, `ConfigError` for a teacher of
+    other classes or input, or another one than the recipe's, `RunError` when the folder holds
     another run, `RunLockedError` while another process works in it; and what the loop raises.
     """
     require_extra("train")
@@ -75,6 +78,7 @@ def train_run(
     from leukoscope.training.device import build_accelerator, choose_precision, pick_device
 
     run = RunFolder(Path(out))
+    _check_teacher(split, recipe, teacher)
     for role in ("train", "val"):
         if role not in split.roles:
             raise SplitError(
@@ -97,7 +101,32 @@ def train_run(
         if is_main:
             _open_run(run, split, recipe, resume, Path(packs) if packs else None)
         accelerator.wait_for_everyone()
-        return _train_and_score(split, recipe, run, accelerator, resume, progress, reporter)
+        return _train_and_score(
+            split, recipe, run, accelerator, resume, progress, reporter, teacher
+        )
+
+
+def _check_teacher(split: Split, recipe: Recipe, teacher: "TrainedNetwork | None") -> None:
+    named = recipe.distill.teacher
+    if named != (teacher.sha256 if teacher else ""):
+        raise ConfigError(
+            "a recipe that names a teacher is trained with it",
+            f"distill.teacher={named[:16] or 'none'},"
+            f" teacher {teacher.sha256[:16] if teacher else 'none'}",
+            "use `leukoscope distill TEACHER_RUN`, and leave distill.teacher to it",
+        )
+    if teacher is None:
+        return
+    classes = tuple(sorted({record.label for record in used_rows(split)[0]}))
+    if (classes, recipe.input) != (teacher.classes, teacher.input):
+        own, wanted = recipe.input.model_dump(), teacher.input.model_dump()
+        raise ConfigError(
+            "a student needs the classes and the input of its teacher",
+            f"classes {', '.join(classes)} and {own}; the teacher has"
+            f" {', '.join(teacher.classes)} and {wanted}",
+            " ".join(f"--set input.{k}={v}" for k, v in wanted.items() if own[k] != v)
+            or "train on a split with the teacher's classes",
+        )
 
 
 @dataclass(frozen=True)
@@ -168,7 +197,8 @@ def _open_run(
             "split_sha256": hash_file(run.split),
             "seed": recipe.train.seed,
             "packs": str(packs.resolve()) if packs else None,
-        },
+        }
+        | ({"teacher_sha256": recipe.distill.teacher} if recipe.distill.teacher else {}),
     )
 
 
@@ -189,6 +219,7 @@ def _train_and_score(
     resume: bool,
     progress: Progress,
     reporter: "TrainingReporter | None",
+    teacher: "TrainedNetwork | None",
 ) -> TrainedRun:
     import numpy as np
     import torch
@@ -231,6 +262,7 @@ def _train_and_score(
         identity=f"recipe {recipe.hash()}, data {_hash_data(split)}",
         resume=resume,
         reporter=reporter,
+        teacher=teacher.network if teacher else None,
     )
     if accelerator.is_main_process:
         save_trained(run, spec, classes, recipe.input)
@@ -320,7 +352,7 @@ def score_records(
     from leukoscope.training.scoring import score_rows
     from leukoscope.trust.quality import QUALITY_NAMES
 
-    logits, embeddings = score_rows(
+    scores = score_rows(
         trained.network,
         pack_NHWC,
         np.arange(len(records)),
@@ -335,9 +367,10 @@ def score_records(
         sources=tuple(sources),
         roles=tuple(roles),
         labels_N=np.array([known.get(record.label, -1) for record in records], dtype=np.int64),
-        logits_NK=logits,
-        embeddings_ND=embeddings,
+        logits_NK=scores.logits_NK,
+        embeddings_ND=scores.embeddings_ND,
         source_known=source_known,
         quality_names=QUALITY_NAMES,
         quality_NQ=quality_NQ,
+        disagreement_N=scores.disagreement_N,
     )

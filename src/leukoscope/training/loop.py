@@ -23,7 +23,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leukoscope.config import Recipe
@@ -48,6 +48,7 @@ from leukoscope.training.optim import (
     build_average,
     build_optimizer,
     compute_class_weights,
+    compute_distillation_loss,
     compute_loss,
     compute_lr,
 )
@@ -131,8 +132,13 @@ def train_network(
     identity: str,
     resume: bool = False,
     reporter: TrainingReporter | None = None,
+    teacher: nn.Module | None = None,
 ) -> list[EpochResult]:
     """Train, and leave the best weights in `run.best`; return the history.
+
+    With a `teacher`, a network in evaluation mode that returns `(logits_BK, out)`, the loss is that
+    of `recipe.distill`: the teacher is asked about each augmented, mixed image that the student
+    sees, in every epoch anew (Beyer et al. 2022: a good teacher is consistent).
 
     `identity` names recipe and data; a checkpoint of another identity is refused. With `resume`
     the run goes on from `run.checkpoint` if there is one. On SIGINT or SIGTERM the step is
@@ -141,7 +147,7 @@ def train_network(
     Raises `NonFiniteError` when a loss is not finite, `StorageError` when the disk is full (the
     last checkpoint stays intact), `WeightsError` or `RunError` for a checkpoint that does not fit.
     """
-    loop = _Loop(network, data, recipe, run, accelerator, identity, reporter)
+    loop = _Loop(network, data, recipe, run, accelerator, identity, reporter, teacher)
     if resume and run.checkpoint.is_file():
         loop.restore()
     loop.write_history()
@@ -168,9 +174,11 @@ class _Loop:
         accelerator: Accelerator,
         identity: str,
         reporter: TrainingReporter | None,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.data, self.recipe, self.run = data, recipe, run
         self.accelerator, self.reporter = accelerator, reporter
+        self.teacher = None if teacher is None else teacher.to(accelerator.device).eval()
         self.state = _State(identity=identity)
         self.plateau = Plateau(recipe.optim)
         # Sums over an epoch want all the digits there are; Apple's GPUs have no float64.
@@ -273,6 +281,10 @@ class _Loop:
             with self.accelerator.no_sync(self.forward) if hold else contextlib.nullcontext():
                 logits, _ = self.forward(images)
                 loss = compute_loss(logits, targets, recipe.optim, self.class_weights)
+                if self.teacher is not None:
+                    with torch.no_grad(), self.accelerator.autocast():
+                        teacher_logits, _ = self.teacher(images)
+                    loss = compute_distillation_loss(logits, teacher_logits, loss, recipe.distill)
                 loss = loss * (len(labels) / len(rows))
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()

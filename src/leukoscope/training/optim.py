@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from leukoscope.config import OptimConfig
+from leukoscope.config import DistillConfig, OptimConfig
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
@@ -96,6 +96,26 @@ def compute_loss(
     if class_weights_K is not None:
         targets = targets * class_weights_K
     return -(targets * F.log_softmax(logits_BK.float(), dim=1)).sum(1).mean()
+
+
+def compute_distillation_loss(
+    logits_BK: Tensor, teacher_BK: Tensor, label_loss: Tensor, config: DistillConfig
+) -> Tensor:
+    """Return the loss of a student, a scalar, in float32: `label_weight` of the loss against the
+    labels and the rest of T² times the Kullback-Leibler divergence of the student's from the
+    teacher's softmax, both at temperature T (Hinton, Vinyals and Dean 2015).
+
+    T² keeps the gradient's size the same for every temperature. The teacher's logits may be
+    log-probabilities.
+    """
+    heat = config.temperature
+    soft_loss = heat**2 * F.kl_div(
+        F.log_softmax(logits_BK.float() / heat, dim=1),
+        F.log_softmax(teacher_BK.float() / heat, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return config.label_weight * label_loss + (1 - config.label_weight) * soft_loss
 
 
 def build_average(network: nn.Module, decay: float) -> AveragedModel:

@@ -1,16 +1,18 @@
-"""A trained network in its run folder: weights, and the JSON that says what they are.
+"""A trained network, or an ensemble of several, in its run folder: weights and what they are.
 
 What this file does not do: a deployable model is a bundle, not this (see the export).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from leukoscope.config import InputConfig
-from leukoscope.errors import WeightsError
+from leukoscope.errors import ConfigError, WeightsError
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
+from leukoscope.models.ensemble import Ensemble, Network
 from leukoscope.runfolder import RunFolder, hash_file, read_json, write_json
 from leukoscope.training.checkpoint import check_hash, load_tensors, load_weights, save_tensors
 from leukoscope.training.device import pick_device
@@ -20,9 +22,16 @@ from leukoscope.training.device import pick_device
 class TrainedNetwork:
     """A network in evaluation mode, its classes in the order of its logits, and its input."""
 
-    network: CoAtNet
+    network: Network
     classes: tuple[str, ...]
     input: InputConfig
+    sha256: str = ""
+    """Of the file of weights."""
+
+    @property
+    def first(self) -> CoAtNet:
+        """The network itself, or the first member of an ensemble: the one to explain."""
+        return self.network.first if isinstance(self.network, Ensemble) else self.network
 
 
 def save_trained(
@@ -44,19 +53,43 @@ def save_trained(
     )
 
 
+def save_ensemble(
+    run: RunFolder,
+    network: Ensemble,
+    classes: tuple[str, ...],
+    config: InputConfig,
+    members: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write an ensemble as a run's trained network. `members` say where each one came from."""
+    save_tensors(run.weights, network.state_dict(), {"epoch": None})
+    write_json(
+        run.model,
+        {
+            "classes": list(classes),
+            "input": config.model_dump(mode="json") | {"normalise": "x / 127.5 - 1, RGB"},
+            "spec": asdict(network.spec),
+            "best_epoch": None,
+            "members": [dict(member) for member in members],
+            "weights": run.weights.name,
+            "sha256": hash_file(run.weights),
+        },
+    )
+
+
 def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedNetwork:
-    """Load the trained network of a run.
+    """Load the trained network of a run, an `Ensemble` where the run is one.
 
     Raises `MissingStepError` before training has ended, `WeightsError` when weights do not have
     the recorded hash or do not fit.
     """
     record = read_json(run.require(run.model, "leukoscope train"))
-    check_hash(run.require(run.weights, "leukoscope train"), str(record.get("sha256", "")))
+    sha256 = str(record.get("sha256", ""))
+    check_hash(run.require(run.weights, "leukoscope train"), sha256)
     try:
-        network = CoAtNet(_parse_spec(dict(record["spec"])))
+        network = _build_network(dict(record["spec"]))
         settings = {k: v for k, v in record["input"].items() if k != "normalise"}
         classes, config = tuple(record["classes"]), InputConfig.model_validate(settings)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{run.model} must describe a trained network",
             f"{type(error).__name__}: {error}",
@@ -66,7 +99,14 @@ def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedN
     load_weights(network, tensors, run.weights)
     device = device or pick_device()
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return TrainedNetwork(network, classes, config)
+    return TrainedNetwork(network, classes, config, sha256)
+
+
+def _build_network(content: dict[str, Any]) -> Network:
+    if "members" not in content:
+        return CoAtNet(_parse_spec(content))
+    members = [CoAtNet(_parse_spec(dict(spec))) for spec in content["members"]]
+    return Ensemble(members, content["views"])
 
 
 def _parse_spec(content: dict[str, Any]) -> CoAtNetSpec:

@@ -1,7 +1,14 @@
 """Calibration: stated confidence that agrees with real success.
 
-Axes: N images, K classes, M bins. What this file does not do: it draws no interval
-(`evaluation.trust_measures`) and needs NumPy only to be applied; SciPy to be fitted.
+Axes: N images, K classes, S sources, M bins. What this file does not do: it draws no interval
+(`evaluation.trust_measures`). Applying needs NumPy only, fitting SciPy.
+
+Both methods are fitted by maximum likelihood with a weak prior: the logarithm of the temperature
+and each bias are drawn from a normal distribution of standard deviation 1, so that the prior
+weighs as much as half a nat in all, whatever the number of images. Guo et al. and Alexandari et
+al. have none. Without it a calibration role in which every image is named right asks for a
+temperature of 0, and a class without images for a bias of minus infinity; with a thousand images
+and some mistakes it moves the temperature in the fourth decimal.
 """
 
 import math
@@ -16,31 +23,36 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from leukoscope.errors import DataError
 from leukoscope.scores import compute_probabilities
 
-Method = Literal["none", "temperature", "bias_corrected"]
+CalibrationMethod = Literal["none", "temperature", "bias_corrected"]
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
-"""Limits of the search: with every calibration image named right the likelihood would ask for a
-temperature of 0."""
+_MAX_BIAS = 20.0
 
 FOLDS = 5
 
+ECE_BINS = 15
+"""As many as `evaluation.metrics` has."""
+
 
 class Calibration(BaseModel):
-    """A change of logits: `logits / temperature + bias`.
+    """A change of logits, `logits / temperature + bias`, as a bundle keeps it.
 
-    "temperature" (Guo et al. 2017) moves all confidences together and no decision;
-    "bias_corrected" (Alexandari et al. 2020, BCTS) also shifts classes against each other.
+    "temperature" (Guo et al. 2017, section 4.2) makes all confidences milder or sharper together
+    and changes no name. "bias_corrected" (bias-corrected temperature scaling, Alexandari et al.
+    2020) also adds one number per class. It is the stronger method here in place of vector
+    scaling: the same correction of class frequencies with K + 1 numbers instead of 2 K, which
+    rare classes with tens of calibration images can carry.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    method: Method = "none"
+    method: CalibrationMethod = "none"
     temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     bias: tuple[float, ...] = ()
-    """One number per class for "bias_corrected"; none otherwise."""
+    """One number per class for "bias_corrected", in the order of the classes; else none."""
 
     @model_validator(mode="after")
-    def _check_bias(self) -> "Calibration":
+    def _check_parts(self) -> "Calibration":
         if bool(self.bias) != (self.method == "bias_corrected"):
             raise ValueError("bias_corrected, and no other method, has a bias per class")
         if self.method == "none" and self.temperature != 1:
@@ -50,7 +62,7 @@ class Calibration(BaseModel):
     def apply(self, logits_NK: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return calibrated logits: float64 `(N, K)`.
 
-        Raises `DataError` if the number of classes is another.
+        Raises `DataError` if the biases are those of another number of classes.
 
         >>> Calibration(method="temperature", temperature=2.0).apply(np.array([[2.0, 0.0]]))
         array([[1., 0.]])
@@ -58,150 +70,278 @@ class Calibration(BaseModel):
         out_NK = np.asarray(logits_NK, dtype=np.float64) / self.temperature
         if not self.bias:
             return out_NK
-        if out_NK.shape[1] != len(self.bias):
+        if out_NK.ndim != 2 or out_NK.shape[1] != len(self.bias):
             raise DataError(
-                f"logits must have {len(self.bias)} classes",
-                f"{out_NK.shape[1]}",
-                "calibrate the network that made them",
+                f"logits must have the {len(self.bias)} classes that were calibrated",
+                f"shape {out_NK.shape}",
+                "use the calibration of the network that made them",
             )
         return np.asarray(out_NK + np.array(self.bias))
 
 
 @dataclass(frozen=True)
 class CalibrationChoice:
-    """How the method was chosen: mean log loss of each on held-out folds, and the standard error
-    of the difference between the two methods. `folds` is 0 where there were too few sources."""
+    """How the method was chosen: mean log loss of each on sources that it was not fitted on.
 
+    `gain` is by how much "bias_corrected" is better than "temperature" (negative if worse) and
+    `standard_error` how far chance moves that, over sources. With too few sources to hold some out
+    `folds` is 0 and the figures are NaN.
+    """
+
+    chosen: CalibrationMethod
     folds: int
-    log_loss_none: float
-    log_loss_temperature: float
-    log_loss_bias_corrected: float
-    standard_error: float
-    chosen: Method
+    n_images: int
+    n_sources: int
+    log_loss_none: float = math.nan
+    log_loss_temperature: float = math.nan
+    log_loss_bias_corrected: float = math.nan
+    gain: float = math.nan
+    standard_error: float = math.nan
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Return the record for JSON, None for NaN."""
-        found = asdict(self)
         return {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in found.items()
+            k: None if isinstance(v, float) and math.isnan(v) else v
+            for k, v in asdict(self).items()
         }
 
 
-def fit_temperature(logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64]) -> Calibration:
-    """Fit one temperature by maximum likelihood (Guo et al. 2017), between 0.05 and 20.
+def fit_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
+    """Fit one temperature, between 0.05 and 20 (Guo et al. 2017; prior in the header).
 
     Raises `DataError` for no images, logits that are not finite, or labels outside the classes.
     """
     from scipy.optimize import minimize_scalar
 
-    _check(logits_NK, labels_N)
+    z_NK = _check(logits_NK, labels_N)
 
     def loss(log_temperature: float) -> float:
-        return _compute_log_loss(logits_NK / math.exp(log_temperature), labels_N)
+        likelihood = compute_log_losses(z_NK / math.exp(log_temperature), labels_N).sum()
+        return (float(likelihood) + log_temperature**2 / 2) / len(z_NK)
 
     found = minimize_scalar(
         loss,
         bounds=(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)),
         method="bounded",
-        options={"xatol": 1e-6},
+        options={"xatol": 1e-7},
     )
-    temperature = float(np.clip(math.exp(found.x), MIN_TEMPERATURE, MAX_TEMPERATURE))
-    return Calibration(method="temperature", temperature=temperature)
+    return Calibration(method="temperature", temperature=_limit_temperature(found.x))
 
 
-def fit_bias_corrected(
-    logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64], ridge: float = 1e-3
-) -> Calibration:
-    """Fit a temperature and one bias per class by maximum likelihood (Alexandari et al. 2020).
+def fit_bias_corrected(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
+    """Fit a temperature and a bias per class (Alexandari et al. 2020; prior in the header).
 
-    Deviation: a small penalty `ridge * sum(bias^2)` keeps the bias of a class without images, or
-    of one that is never mistaken, finite. Errors as in `fit_temperature`.
+    The biases sum to 0: adding one number to all classes changes nothing. Errors as in
+    `fit_temperature`.
     """
     from scipy.optimize import minimize
 
-    _check(logits_NK, labels_N)
-    n, k = logits_NK.shape
-    z_NK = logits_NK.astype(np.float64)
+    z_NK = _check(logits_NK, labels_N)
+    n, k = z_NK.shape
     onehot_NK = np.eye(k)[labels_N]
 
     def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scale, bias_K = math.exp(-x[0]), x[1:]
-        scaled_NK = z_NK * scale
-        p_NK = compute_probabilities(scaled_NK + bias_K)
-        residual_NK = (p_NK - onehot_NK) / n
-        value = _compute_log_loss(scaled_NK + bias_K, labels_N) + ridge * float(bias_K @ bias_K)
-        slope_scale = -float((residual_NK * scaled_NK).sum())
-        return value, np.array([slope_scale, *(residual_NK.sum(axis=0) + 2 * ridge * bias_K)])
+        scaled_NK, bias_K = z_NK * math.exp(-x[0]), x[1:]
+        likelihood = compute_log_losses(scaled_NK + bias_K, labels_N).sum()
+        residual_NK = compute_probabilities(scaled_NK + bias_K) - onehot_NK
+        slope = np.array([-float((residual_NK * scaled_NK).sum()), *residual_NK.sum(axis=0)])
+        return (float(likelihood) + float(x @ x) / 2) / n, (slope + x) / n
 
-    start = math.log(fit_temperature(logits_NK, labels_N).temperature)
-    bounds = [(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))] + [(-10.0, 10.0)] * k
-    found = minimize(loss, [start, *[0.0] * k], jac=True, bounds=bounds, method="L-BFGS-B")
-    temperature = float(np.clip(math.exp(found.x[0]), MIN_TEMPERATURE, MAX_TEMPERATURE))
+    start = math.log(fit_temperature(z_NK, labels_N).temperature)
+    found = minimize(
+        loss,
+        np.array([start, *[0.0] * k]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))]
+        + [(-_MAX_BIAS, _MAX_BIAS)] * k,
+        options={"ftol": 1e-13, "gtol": 1e-8},
+    )
+    bias_K = found.x[1:] - found.x[1:].mean()
     return Calibration(
         method="bias_corrected",
-        temperature=temperature,
-        bias=tuple(float(b) for b in found.x[1:]),
+        temperature=_limit_temperature(found.x[0]),
+        bias=tuple(float(b) for b in bias_K),
     )
 
 
 def fit_calibration(
-    logits_NK: NDArray[np.float32],
+    logits_NK: NDArray[np.floating],
     labels_N: NDArray[np.int64],
     sources: Sequence[str],
     seed: int = 0,
 ) -> tuple[Calibration, CalibrationChoice]:
-    """Fit a temperature, or the stronger method where it wins on held-out calibration images.
+    """Fit a temperature, or the stronger method where it wins on held-out images.
 
-    Both are fitted on four fifths of the sources and judged by the log loss of the rest, five
-    times; the stronger one is taken only if it is better by more than one standard error of the
-    difference, over sources. Errors as in `fit_temperature`.
+    Both are fitted on four fifths of the sources and judged by the log loss of the last fifth,
+    five times. The stronger one is taken only if it is better by more than the standard error of
+    the difference, counted over sources; it is then fitted on all images. `seed` draws the folds.
+
+    With fewer than 10 sources there is nothing to choose by: the temperature is taken. Errors as in
+    `fit_temperature`, and `DataError` for a number of sources that differs from N.
     """
-    _check(logits_NK, labels_N)
-    names, source_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)
-    temperature = fit_temperature(logits_NK, labels_N)
-    if len(names) < 2 * FOLDS:
-        nan = math.nan
-        return temperature, CalibrationChoice(0, nan, nan, nan, nan, "temperature")
-    fold_S = np.random.default_rng(seed).permutation(len(names)) % FOLDS
-    loss_3N = np.zeros((3, len(labels_N)))
+    z_NK = _check(logits_NK, labels_N)
+    n = len(z_NK)
+    source_N, s = number_sources(sources, n)
+    simple = fit_temperature(z_NK, labels_N)
+    if s < 2 * FOLDS:
+        return simple, CalibrationChoice("temperature", 0, n, s)
+    fold_N = (np.random.default_rng(seed).permutation(s) % FOLDS)[source_N]
+    loss_3N = np.zeros((3, n))
     for fold in range(FOLDS):
-        held_N = fold_S[source_N] == fold
-        rest = logits_NK[~held_N], labels_N[~held_N]
+        held_N = fold_N == fold
+        rest = z_NK[~held_N], labels_N[~held_N]
         fitted = Calibration(), fit_temperature(*rest), fit_bias_corrected(*rest)
-        for place, calibration in enumerate(fitted):
-            loss_3N[place, held_N] = compute_log_losses(
-                calibration.apply(logits_NK[held_N]), labels_N[held_N]
-            )
+        for loss_N, one in zip(loss_3N, fitted, strict=True):
+            loss_N[held_N] = compute_log_losses(one.apply(z_NK[held_N]), labels_N[held_N])
     gain_N = loss_3N[1] - loss_3N[2]
-    gain_S = np.bincount(source_N, weights=gain_N - gain_N.mean())
-    error = math.sqrt(float((gain_S**2).sum())) / len(labels_N)
-    better = gain_N.mean() > error
-    chosen = fit_bias_corrected(logits_NK, labels_N) if better else temperature
-    none, simple, strong = (float(loss_N.mean()) for loss_N in loss_3N)
-    return chosen, CalibrationChoice(FOLDS, none, simple, strong, error, chosen.method)
+    gain = float(gain_N.mean())
+    spread_S = np.bincount(source_N, weights=gain_N - gain)
+    error = math.sqrt(s / (s - 1) * float(spread_S @ spread_S)) / n
+    chosen = fit_bias_corrected(z_NK, labels_N) if gain > error else simple
+    none, temperature, corrected = (float(loss) for loss in loss_3N.mean(axis=1))
+    return chosen, CalibrationChoice(
+        chosen.method, FOLDS, n, s, none, temperature, corrected, gain, error
+    )
 
 
 def compute_log_losses(
     logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the log loss of each image, from logits: exact where a probability underflows."""
+    """Return the log loss of each image `(N,)` in nats, from logits: finite where a probability
+    would round to 0."""
     z_NK = np.asarray(logits_NK, dtype=np.float64)
     z_NK = z_NK - z_NK.max(axis=1, keepdims=True)
     return np.asarray(np.log(np.exp(z_NK).sum(axis=1)) - z_NK[np.arange(len(z_NK)), labels_N])
 
 
-def _compute_log_loss(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> float:
-    return float(compute_log_losses(logits_NK, labels_N).mean())
+def compute_equal_mass_bins(
+    confidence_N: NDArray[np.float64], bins: int = ECE_BINS
+) -> NDArray[np.int64]:
+    """Return the bin of each image, 0 to `bins` - 1: as many images in each as ties allow.
+
+    Equal confidences (to 12 decimals, the rounding of a softmax) share a bin, so the result does
+    not depend on the order of rows; with many ties some bins stay empty. The same bins as
+    `evaluation.metrics.compute_calibration_bins`.
+
+    >>> compute_equal_mass_bins(np.array([0.9, 0.5, 0.7, 0.9]), 2).tolist()
+    [1, 0, 0, 1]
+    """
+    _, group_N, mass_G = np.unique(
+        np.round(confidence_N, 12), return_inverse=True, return_counts=True
+    )
+    middle_G = (np.cumsum(mass_G) - mass_G / 2) / max(len(confidence_N), 1)
+    bin_G = np.minimum((middle_G * bins).astype(np.int64), bins - 1)
+    return np.asarray(bin_G[group_N])
 
 
-def _check(logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64]) -> None:
-    bad = int((~np.isfinite(logits_NK)).any(axis=1).sum()) if len(logits_NK) else 0
-    if not len(logits_NK) or bad or len(labels_N) != len(logits_NK):
+def compute_squared_errors(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    sources: Sequence[str] | None = None,
+    *,
+    bins: int = ECE_BINS,
+    counts_BS: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean squared gap between confidence and success by bin, `(B,)`, with chance taken
+    off, and as it is. The first may be negative.
+
+    What is taken off a bin is the variance of its share of hits (Kumar, Liang and Ma 2019, section
+    5: `a (1 - a) / (n - 1)`). Deviation: with `sources` it is the variance over sources, of which
+    theirs is the case of one image each; copies that are right or wrong together would otherwise
+    pass for miscalibration. A bin with one source tells no error from chance and counts as 0.
+
+    `counts_BS` says how often each source, in the order of sorted names, was drawn in each of B
+    samples (bins stay those of the whole); by default there is one sample, the images as they are.
+    Raises `DataError` for no images, or lengths that differ.
+    """
+    n = len(confidence_N)
+    if not n or len(hit_N) != n:
         raise DataError(
-            "calibration needs images with finite logits, each with its class",
-            f"{len(logits_NK)} rows of logits, {bad} of them not finite, {len(labels_N)} labels",
+            "a calibration error needs at least one image, each right or wrong",
+            f"{n} confidences, {len(hit_N)} hits",
             "choose a role that has labelled images",
+        )
+    source_N, s = (np.arange(n), n) if sources is None else number_sources(sources, n)
+    cell_N = source_N * bins + compute_equal_mass_bins(confidence_N, bins)
+
+    def add_up(values_N: NDArray[np.floating] | None) -> NDArray[np.float64]:
+        return np.bincount(cell_N, values_N, s * bins).reshape(s, bins).astype(np.float64)
+
+    mass_SM, hits_SM = add_up(None), add_up(hit_N.astype(np.float64))
+    counts_BS = np.ones((1, s)) if counts_BS is None else counts_BS
+    mass_BM = counts_BS @ mass_SM
+    safe_BM = np.maximum(mass_BM, 1)
+    accuracy_BM = counts_BS @ hits_SM / safe_BM
+    square_BM = (counts_BS @ add_up(confidence_N) / safe_BM - accuracy_BM) ** 2
+    # Sum over sources of (hits - accuracy * images)^2, multiplied out.
+    spread_BM = counts_BS @ hits_SM**2 + accuracy_BM**2 * (counts_BS @ mass_SM**2)
+    spread_BM -= 2 * accuracy_BM * (counts_BS @ (hits_SM * mass_SM))
+    behind_BM = counts_BS @ (mass_SM > 0)
+    noise_BM = spread_BM / safe_BM**2 * behind_BM / np.maximum(behind_BM - 1, 1)
+    noise_BM = np.where(behind_BM > 1, noise_BM, square_BM)
+    share_BM = mass_BM / mass_BM.sum(axis=1, keepdims=True)
+    return (share_BM * (square_BM - noise_BM)).sum(axis=1), (share_BM * square_BM).sum(axis=1)
+
+
+def compute_debiased_ece(
+    confidence_N: NDArray[np.float64],
+    hit_N: NDArray[np.bool_],
+    sources: Sequence[str] | None = None,
+    bins: int = ECE_BINS,
+) -> float:
+    """Compute the calibration error of the top probability without its bias, 0 to 1.
+
+    The root of the mean squared gap between confidence and success in 15 bins of equal mass
+    (Kumar, Liang and Ma 2019; bins of equal mass as Roelofs et al. 2022 advise). The plain
+    error of a perfectly calibrated network is above 0 by chance alone, 0.006 or so with 2,000
+    images that are 94 % right; here that part is taken off (`compute_squared_errors`).
+
+    Deviations: `compute_ece` of the metrics averages absolute gaps, this squared ones, because only
+    these can be debiased in closed form; without noise it is the larger of the two. What falls
+    below 0 is 0, so a 0 means "no larger than chance". Errors as in `compute_squared_errors`.
+
+    >>> compute_debiased_ece(np.full(100, 0.9), np.arange(100) < 90)
+    0.0
+    >>> round(compute_debiased_ece(np.full(100, 0.9), np.arange(100) < 70), 3)
+    0.195
+    """
+    debiased_B, _ = compute_squared_errors(confidence_N, hit_N, sources, bins=bins)
+    return math.sqrt(max(0.0, float(debiased_B[0])))
+
+
+def number_sources(sources: Sequence[str], n: int) -> tuple[NDArray[np.int64], int]:
+    """Return the number of each image's source, and how many sources there are.
+
+    Raises `DataError` unless there are `n` names.
+    """
+    if len(sources) != n:
+        raise DataError(
+            f"each of {n} images must have its source", f"{len(sources)} sources",
+            "pass columns of one score table",
+        )  # fmt: skip
+    names, source_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)
+    return np.asarray(source_N, dtype=np.int64), len(names)
+
+
+def _limit_temperature(log_temperature: float) -> float:
+    return float(np.clip(math.exp(log_temperature), MIN_TEMPERATURE, MAX_TEMPERATURE))
+
+
+def _check(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Raise `DataError` unless the two can be fitted on; return the logits as float64."""
+    if logits_NK.ndim != 2 or logits_NK.shape[1] < 2 or len(labels_N) != len(logits_NK):
+        raise DataError(
+            "calibration needs logits (N, K) of at least 2 classes and N labels",
+            f"logits {logits_NK.shape}, {len(labels_N)} labels",
+            "pass columns of one score table",
+        )
+    bad = int((~np.isfinite(logits_NK)).any(axis=1).sum())
+    if not len(logits_NK) or bad:
+        raise DataError(
+            "calibration needs at least one image, all with finite logits",
+            f"{len(logits_NK)} images, {bad} of them not finite",
+            "choose a role that has labelled images; score them again if logits are not finite",
         )
     if labels_N.min() < 0 or labels_N.max() >= logits_NK.shape[1]:
         raise DataError(
@@ -209,30 +349,4 @@ def _check(logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64]) -> None:
             f"{labels_N.min()} to {labels_N.max()}",
             "leave images of unknown classes out",
         )
-
-
-def compute_debiased_ece(
-    confidence_N: NDArray[np.float64], hit_N: NDArray[np.bool_], bins: int = 15
-) -> float:
-    """Compute the calibration error in bins of equal mass without its bias, 0 to 1.
-
-    The square root of the mean squared difference between confidence and success by bin would be
-    above 0 even for a perfect network, by the chance in each bin's share of hits; that part,
-    `accuracy (1 - accuracy) / (n - 1)`, is taken off (Kumar, Liang and Ma 2019, debiased
-    estimator of the L2 error), and what falls below 0 is 0.
-
-    >>> compute_debiased_ece(np.full(100, 0.9), np.arange(100) < 90)
-    0.0
-    """
-    if not len(confidence_N):
-        raise DataError(
-            "a calibration error needs at least one image", "none", "choose a role that has images"
-        )
-    order = np.argsort(np.round(confidence_N, 12), kind="stable")
-    squares = 0.0
-    for part in np.array_split(order, min(bins, len(order))):
-        n = len(part)
-        accuracy = float(hit_N[part].mean())
-        noise = accuracy * (1 - accuracy) / (n - 1) if n > 1 else 0.0
-        squares += n * ((float(confidence_N[part].mean()) - accuracy) ** 2 - noise)
-    return math.sqrt(max(0.0, squares / len(order)))
+    return logits_NK.astype(np.float64)

@@ -150,7 +150,8 @@ def fit_min_confidence(
         last = place + 1 == len(order)
         if not last and confidence_N[order[place + 1]] == confidence_N[i]:
             continue  # equal confidences are accepted together or not at all
-        if (len(wrong) + 1) / (len(seen) + 1) <= 1 - target:
+        # 1 - 0.9 is a hair less than 1 / 10.
+        if (len(wrong) + 1) / (len(seen) + 1) <= 1 - target + 1e-12:
             # Halfway to the next one, so that rounding elsewhere decides no calibration image.
             below = 0.0 if last else float(confidence_N[order[place + 1]])
             value = 0.0 if last else (float(confidence_N[i]) + below) / 2

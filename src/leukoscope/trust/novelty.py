@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
 
-NoveltyMethod = Literal["mahalanobis", "relative", "knn"]
+NoveltyMethod = Literal["mahalanobis", "knn"]
 """Which distance; LAB_NOTES says how they compare."""
 
 MAX_AXES = 64
@@ -32,13 +32,10 @@ NEIGHBOUR = 5
 # an embedding, and a direction that hardly varies would blow that up.
 _LEAST_VARIANCE = 1e-4
 _MAX_NUMBERS = 480_000
+_LEAN_ROWS = 20
 
 _ARRAYS: dict[NoveltyMethod, tuple[str, ...]] = {
-    "mahalanobis": ("means_KD", "axes_RD", "scales_R", "rest_1"),
-    "relative": (
-        *("means_KD", "axes_RD", "scales_R", "rest_1"),
-        *("all_mean_1D", "all_axes_RD", "all_scales_R", "all_rest_1"),
-    ),
+    "mahalanobis": ("means_KD", "spreads_K", "axes_RD", "scales_R", "rest_1"),
     "knn": ("references_MD",),
 }
 
@@ -47,12 +44,12 @@ _ARRAYS: dict[NoveltyMethod, tuple[str, ...]] = {
 class NoveltyModel:
     """A fitted distance. `arrays` are float32, at most 2 MB in all, and read only.
 
-    - `mahalanobis`: squared Mahalanobis distance to the nearest class mean, one covariance for all
-      classes (Lee et al. 2018). The covariance keeps its `MAX_AXES` largest directions; the others
-      share their mean variance (probabilistic PCA, Tipping and Bishop 1999), which is the
-      shrinkage: it holds where D exceeds N.
-    - `relative`: the same less the distance to the mean of all rows under the covariance of all
-      rows (Ren et al. 2021).
+    - `mahalanobis`: squared Mahalanobis distance to a class mean, one covariance for all classes
+      (Lee et al. 2018), over the mean of that distance among the class's own training rows, so
+      that a varied class is not refused more than a uniform one; of the nearest class. 1 is
+      ordinary. The covariance keeps its `MAX_AXES` largest directions and the others share their
+      mean variance (probabilistic PCA, Tipping and Bishop 1999): that is the shrinkage, and it
+      holds where D exceeds N.
     - `knn`: distance to the fifth nearest of a sample of training rows, balanced over the classes,
       embeddings scaled to length 1 (Sun et al. 2022, who keep all rows).
     """
@@ -80,15 +77,15 @@ class NoveltyModel:
         parts = [self.arrays[name].astype(np.float64) for name in _ARRAYS[self.method]]
         distances_N = np.full(len(embeddings_ND), np.inf)
         # Row by row: a matrix product may add up in another order for another number of rows.
-        for n, row_D in enumerate(np.asarray(embeddings_ND, dtype=np.float64)):
+        for n, row_D in enumerate(np.ascontiguousarray(embeddings_ND, dtype=np.float64)):
             if not np.isfinite(row_D).all():
                 continue
             if self.method == "knn":
                 distances_N[n] = _find_neighbour(row_D, parts[0])
             else:
-                distances_N[n] = _compute_mahalanobis(row_D, *parts[:4])
-            if self.method == "relative":
-                distances_N[n] -= _compute_mahalanobis(row_D, *parts[4:])
+                means_KD, spreads_K, *covariance = parts
+                squared_K = _compute_squared(row_D - means_KD, *covariance)
+                distances_N[n] = float((squared_K / spreads_K).min())
         return distances_N
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -132,12 +129,15 @@ def fit_novelty(
         references_MD = np.stack([_scale_to_one(row_D) for row_D in rows_ND[kept]])
         return _build_model(method, [references_MD])
     means_KD = np.stack([rows_ND[index_N == k].mean(axis=0) for k in range(len(present))])
-    all_mean_1D = rows_ND.mean(axis=0, keepdims=True)
     floor = _LEAST_VARIANCE * float(rows_ND.var(axis=0).mean())
-    parts = [means_KD, *_fit_spread(rows_ND - means_KD[index_N], len(present), floor)]
-    if method == "relative":
-        parts += [all_mean_1D, *_fit_spread(rows_ND - all_mean_1D, 1, floor)]
-    return _build_model(method, parts)
+    away_ND = rows_ND - means_KD[index_N]
+    covariance = _fit_covariance(away_ND, len(present), floor)
+    own_N = _compute_squared(away_ND, *covariance)
+    # A class of few rows says little of its spread: it leans on that of all.
+    counts_K = np.bincount(index_N)
+    sums_K = np.bincount(index_N, weights=own_N)
+    spreads_K = (sums_K + _LEAN_ROWS * own_N.mean()) / (counts_K + _LEAN_ROWS)
+    return _build_model(method, [means_KD, spreads_K, *covariance])
 
 
 def fit_distance_threshold(distances_N: NDArray[np.floating], refuse_frac: float) -> float:
@@ -180,30 +180,24 @@ def _count_least(refuse_frac: float) -> int:
 # -- distances ------------------------------------------------------------------------------------
 
 
-def _compute_mahalanobis(
-    row_D: NDArray[np.float64],
-    means_KD: NDArray[np.float64],
+def _compute_squared(
+    away_ND: NDArray[np.float64],
     axes_RD: NDArray[np.float64],
     scales_R: NDArray[np.float64],
     rest_1: NDArray[np.float64],
-) -> float:
-    """Return the squared distance to the nearest mean."""
-    nearest = math.inf
-    for mean_D in means_KD:
-        away_D = row_D - mean_D
-        along_R = axes_RD @ away_D
-        left_D = away_D - along_R @ axes_RD
-        scaled_R = along_R * scales_R
-        squared = float(scaled_R @ scaled_R) + float(left_D @ left_D) * float(rest_1[0]) ** 2
-        nearest = min(nearest, squared)
-    return nearest
+) -> NDArray[np.float64]:
+    """Return the squared Mahalanobis length of each row."""
+    along_NR = away_ND @ axes_RD.T
+    left_ND = away_ND - along_NR @ axes_RD
+    squared_N = ((along_NR * scales_R) ** 2).sum(axis=1)
+    return np.asarray(squared_N + (left_ND**2).sum(axis=1) * rest_1[0] ** 2)
 
 
 def _find_neighbour(row_D: NDArray[np.float64], references_MD: NDArray[np.float64]) -> float:
-    away_MD = references_MD - _scale_to_one(row_D)
-    squared_M = np.einsum("md,md->m", away_MD, away_MD)
+    # Both have length 1, so the squared distance is 2 - 2 cos.
+    squared_M = 2 - 2 * (references_MD @ _scale_to_one(row_D))
     place = min(NEIGHBOUR, len(squared_M)) - 1
-    return math.sqrt(float(np.partition(squared_M, place)[place]))
+    return math.sqrt(max(0.0, float(np.partition(squared_M, place)[place])))
 
 
 def _scale_to_one(row_D: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,7 +207,7 @@ def _scale_to_one(row_D: NDArray[np.float64]) -> NDArray[np.float64]:
 # -- fitting --------------------------------------------------------------------------------------
 
 
-def _fit_spread(
+def _fit_covariance(
     away_ND: NDArray[np.float64], n_means: int, floor: float
 ) -> list[NDArray[np.float64]]:
     """Return the directions of largest variance, one over their deviations, and the same for all
@@ -290,23 +284,20 @@ def _check_rows(rows_ND: NDArray[np.float64], labels_N: NDArray[np.integer]) -> 
 
 def _check_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> None:
     for name, array in arrays.items():
-        axes = 1 if name.endswith(("_R", "_1")) else 2
+        axes = 1 if name.endswith(("_K", "_R", "_1")) else 2
         if array.dtype != np.float32 or array.ndim != axes or not np.isfinite(array).all():
             raise DataError(
                 f"{name} must be finite float32 with {axes} axes",
                 f"{array.dtype} of shape {array.shape}",
                 "calibrate the run again; the file is damaged",
             )
-    widths = {array.shape[-1] for name, array in arrays.items() if name.endswith("D")}
-    lengths = [
-        (len(arrays[prefix + "axes_RD"]), len(arrays[prefix + "scales_R"]))
-        for prefix in ("", "all_")
-        if prefix + "axes_RD" in arrays
-    ]
-    empty = [name for name, array in arrays.items() if not array.size]
-    if len(widths) != 1 or empty or any(a != b for a, b in lengths):
+    sizes: dict[str, set[int]] = {}
+    for name, array in arrays.items():
+        for axis, size in zip(name.rsplit("_", 1)[1], array.shape, strict=True):
+            sizes.setdefault(axis, set()).add(size)
+    if any(len(found) != 1 or 0 in found for found in sizes.values()):
         raise DataError(
-            "the arrays of a distance must have one width and as many scales as axes",
-            f"widths {sorted(widths)}, axes and scales {lengths}, empty {empty}",
+            "the arrays of a distance must agree in every axis and hold something",
+            ", ".join(f"{axis}: {sorted(found)}" for axis, found in sizes.items()),
             "calibrate the run again; the file is damaged",
         )

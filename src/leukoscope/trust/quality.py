@@ -10,6 +10,7 @@ measure that is usual in training is not a good image; it is an image like those
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,7 +31,8 @@ class _Feature:
     `low` and `high` say in words what it means to lie below or above the training images. `offset`
     is added before the logarithm is taken (None: judged as it is); `least` is the smallest spread
     that training images are credited with, on the scale that is judged: a feature that never
-    varied at home must not refuse the first image that differs by a rounding.
+    varied at home must not refuse the first image that differs by a rounding. What is named
+    `_frac` is spoken of in per cent.
     """
 
     name: str
@@ -45,65 +47,28 @@ _SMALLER = "cells smaller than in training (other magnification?)"
 _LARGER = "cells larger than in training (other magnification?)"
 
 _FEATURES = (
-    _Feature(
-        "sharpness", "sharpness", "out of focus", "sharper or grainier than training", 0.02, 0.01
-    ),
-    _Feature("noise", "noise", "smoother than training", "noisy", 0.05, 0.001),
+    _Feature("sharpness", "sharpness", "out of focus", "grainy or too sharp", 0.02, 0.01),
+    _Feature("noise", "noise", "too smooth", "noisy", 0.05, 0.001),
     _Feature("brightness", "brightness of the ground", "too dark", "too bright", 0.02, 1.0),
-    _Feature("black_frac", "share of black pixels", "no black pixels", "black areas", 0.01),
-    _Feature("saturated_frac", "share of saturated pixels", "under-exposed", "over-exposed", 0.02),
-    _Feature(
-        "ground_red",
-        "red against green of the ground",
-        "ground less red",
-        "ground redder",
-        0.01,
-        0.01,
-    ),
-    _Feature(
-        "ground_blue",
-        "blue against green of the ground",
-        "ground yellower",
-        "ground bluer",
-        0.01,
-        0.01,
-    ),
+    _Feature("black_frac", "black pixels", "no black pixels", "black areas", 0.01),
+    _Feature("saturated_frac", "saturated pixels", "less light", "over-exposed", 0.02),
+    _Feature("ground_red", "its red over green", "ground less red", "ground redder", 0.01, 0.01),
+    _Feature("ground_blue", "its blue over green", "ground yellower", "ground bluer", 0.01, 0.01),
     _Feature("contrast", "contrast", "too little contrast", "too much contrast", 0.05, 0.01),
-    _Feature("stain_depth", "depth of the stain", "stain paler", "stain deeper", 0.05, 0.01),
-    _Feature("nucleus_red", "red light kept back by nuclei", "nuclei redder", "nuclei bluer", 0.01),
+    _Feature("stain_depth", "optical density", "stain paler", "stain deeper", 0.05, 0.01),
+    _Feature("nucleus_red_frac", "red absorbed", "nuclei redder", "nuclei bluer", 0.01),
+    _Feature("nucleus_blue_frac", "blue absorbed", "nuclei more violet", "nuclei browner", 0.01),
+    _Feature("cell_red_frac", "red absorbed", "cells redder", "cells bluer", 0.01),
+    _Feature("cell_blue_frac", "blue absorbed", "cells more violet", "cells browner", 0.01),
+    _Feature("colour_spread", "colour spread", "colours poorer", "colours richer", 0.05, 0.01),
+    _Feature("cell_frac", "area covered by cells", "field emptier", "field more crowded", 0.02),
+    _Feature("nucleus_size_frac", "nuclear width of the image's", _SMALLER, _LARGER, 0.01),
+    _Feature("cell_chord_frac", "cell chord of the image's width", _SMALLER, _LARGER, 0.05, 0.005),
     _Feature(
-        "nucleus_blue",
-        "blue light kept back by nuclei",
-        "nuclei more violet",
-        "nuclei browner",
-        0.01,
-    ),
-    _Feature("cell_red", "red light kept back by cells", "cells redder", "cells bluer", 0.01),
-    _Feature(
-        "cell_blue", "blue light kept back by cells", "cells more violet", "cells browner", 0.01
-    ),
-    _Feature(
-        "colour_spread", "spread of colours", "colours poorer", "colours more varied", 0.05, 0.01
-    ),
-    _Feature("cell_frac", "share covered by cells", "field emptier", "field more crowded", 0.02),
-    _Feature("nucleus_size_frac", "width of the nuclei in image sides", _SMALLER, _LARGER, 0.01),
-    _Feature(
-        "cell_chord_frac", "mean chord of cells in image sides", _SMALLER, _LARGER, 0.05, 0.005
+        "nucleus_chord_frac", "chord of the nucleus", "nuclei finer", "nuclei coarser", 0.05, 0.005
     ),
     _Feature(
-        "nucleus_chord_frac",
-        "mean chord of nuclei in image sides",
-        "nuclei more broken up or smaller",
-        "nuclei coarser or larger",
-        0.05,
-        0.005,
-    ),
-    _Feature(
-        "off_centre_frac",
-        "distance of the nuclei from the middle in image sides",
-        "cell nearer to the middle",
-        "cell not in the middle",
-        0.01,
+        "off_centre_frac", "nucleus off by", "cell more central", "cell not in the middle", 0.01
     ),
 )
 
@@ -116,6 +81,11 @@ _PEAK_FRAC = 0.995
 _LEAST_PEAK_OD = 0.2  # below it there is no nucleus to speak of
 _BLACK = 4
 _PER_OD = 1000  # densities are whole thousandths
+_BLOCK = 8192
+# What rounding to whole levels leaves in the squared Laplacian (20 times a pixel's variance) of
+# luminance in quarters: 1/12 per channel, weighted 0.30, 0.59 and 0.11. Without taking it away, a
+# strong blur would end in an image as sharp as noise.
+_ROUNDING = 20 * 16 / 12 * (0.30**2 + 0.59**2 + 0.11**2)
 
 
 def measure_quality(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -125,18 +95,21 @@ def measure_quality(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     - `sharpness`: mean squared Laplacian over mean squared gradient of the luminance. By Parseval
       that is the mean squared frequency of the edges, so any blur whose response falls with
-      frequency lowers it, and contrast cancels out. 0 for an image without edges; 5 for noise.
+      frequency lowers it, and contrast cancels out. Rounding to 8 bits is taken away. 0 for an
+      image without edges; 5 for noise.
     - `noise`: Immerkaer's estimate of the noise deviation, as a share of the brightness; texture of
       the cell counts as noise.
     - `brightness`: luminance of the ground, 0 to 255; the ground is the 90 % quantile of a channel.
     - `black_frac`, `saturated_frac`: share of pixels with luminance of 4 or less, with any channel
       at 255.
-    - `ground_red`, `ground_blue`: red and blue of the ground over its green.
+    - `ground_red`, `ground_blue`: red and blue of the ground over its green, 1 added to each, as in
+      OD.
     - `contrast`: standard deviation of OD (mean of the channels).
     - `stain_depth`: the 99.5 % quantile of OD. Pixels above half of it are called nucleus here:
       chromatin is what stains deepest, but in a platelet it is its granules.
-    - `nucleus_red`, `nucleus_blue`, `cell_red`, `cell_blue`: share of the red and the blue channel
-      in the summed OD of the nucleus, and of all pixels with an OD above 0.12.
+    - `nucleus_red_frac`, `nucleus_blue_frac`, `cell_red_frac`, `cell_blue_frac`: share of the red
+      and the blue channel in the summed OD of the nucleus, and of all pixels with an OD above 0.12.
+      What keeps back more red light looks bluer.
     - `colour_spread`: deviation of the OD differences red-green and blue-green.
     - `cell_frac`: share of pixels with an OD above 0.12.
     - `nucleus_size_frac`: diameter of a disc of the nucleus's area, in image sides.
@@ -173,28 +146,28 @@ def measure_quality(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _measure_image(pixels_HWC: NDArray[np.uint8]) -> list[float]:
     planes_CHW = np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
-    counts = [np.bincount(plane.reshape(-1), minlength=256) for plane in planes_CHW]
-    ground = [max(_find_quantile(count, _GROUND_FRAC), 1) for count in counts]
+    counts = [_count(plane, 256) for plane in planes_CHW]
+    ground = [_find_quantile(count, _GROUND_FRAC) for count in counts]
     red, green, blue = planes_CHW.astype(np.uint16)
-    # 77 + 150 + 29 = 256: the weights of luminance (ITU-R BT.601), within 16 bits.
-    grey_HW = ((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.int16)
+    # Luminance (ITU-R BT.601) in quarters of a grey level; 16 bits hold it, and what follows.
+    grey_HW = ((77 * red + 150 * green + 29 * blue + 32) >> 6).astype(np.int16)
     brightness = (77 * ground[0] + 150 * ground[1] + 29 * ground[2]) / 256
     most_HW = np.maximum(np.maximum(planes_CHW[0], planes_CHW[1]), planes_CHW[2])
     sharpness, noise = _measure_edges(grey_HW)
     return [
         sharpness,
-        noise / brightness,
+        noise / max(brightness, 1.0),
         brightness,
-        int(np.count_nonzero(grey_HW <= _BLACK)) / grey_HW.size,
+        int(np.count_nonzero(grey_HW <= 4 * _BLACK)) / grey_HW.size,
         int(np.count_nonzero(most_HW == 255)) / grey_HW.size,
-        ground[0] / ground[1],
-        ground[2] / ground[1],
+        (ground[0] + 1) / (ground[1] + 1),
+        (ground[2] + 1) / (ground[1] + 1),
         *_measure_density(planes_CHW, ground),
     ]
 
 
 def _measure_edges(grey_HW: NDArray[np.int16]) -> tuple[float, float]:
-    """Return sharpness, and noise in grey levels."""
+    """Return sharpness, and noise in grey levels. `grey_HW` is in quarters of a level."""
     across_HW, down_HW = grey_HW[:, 1:] - grey_HW[:, :-1], grey_HW[1:] - grey_HW[:-1]
     bend_x_HW, bend_y_HW = across_HW[:, 1:] - across_HW[:, :-1], down_HW[1:] - down_HW[:-1]
     slope = _sum_squares(across_HW) / across_HW.size + _sum_squares(down_HW) / down_HW.size
@@ -204,7 +177,8 @@ def _measure_edges(grey_HW: NDArray[np.int16]) -> tuple[float, float]:
     # along an axis.
     mask_HW = bend_x_HW[2:] - 2 * bend_x_HW[1:-1] + bend_x_HW[:-2]
     mean = int(np.abs(mask_HW).sum(dtype=np.int64)) / mask_HW.size
-    return curve / slope if slope else 0.0, math.sqrt(math.pi / 2) / 6 * mean
+    curve = max(0.0, curve - _ROUNDING)
+    return curve / slope if slope else 0.0, math.sqrt(math.pi / 2) / 6 * mean / 4
 
 
 def _measure_density(planes_CHW: NDArray[np.uint8], ground: list[int]) -> list[float]:
@@ -218,7 +192,7 @@ def _measure_density(planes_CHW: NDArray[np.uint8], ground: list[int]) -> list[f
     red_HW, green_HW, blue_HW = density
     total_HW = red_HW + green_HW + blue_HW
     spread = _compute_variance(red_HW - green_HW) + _compute_variance(blue_HW - green_HW)
-    peak = _find_quantile(np.bincount(total_HW.reshape(-1)), _PEAK_FRAC)
+    peak = _find_quantile(_count(total_HW, int(total_HW.max()) + 1), _PEAK_FRAC)
     nucleus_HW = total_HW > max(peak, int(3 * _PER_OD * _LEAST_PEAK_OD)) // 2
     cell_HW = total_HW > int(3 * _PER_OD * _CELL_OD)
     n_nucleus, n_cell = int(np.count_nonzero(nucleus_HW)), int(np.count_nonzero(cell_HW))
@@ -242,12 +216,26 @@ def _find_quantile(counts: NDArray[np.int64], frac: float) -> int:
     return int(below.searchsorted(math.ceil(frac * int(below[-1]))))
 
 
+def _count(values_HW: NDArray[np.integer], size: int) -> NDArray[np.int64]:
+    """Return how often each whole number below `size` occurs."""
+    counts = np.zeros(size, np.int64)
+    for block in _cut_blocks(values_HW):
+        counts += np.bincount(block, minlength=size)
+    return counts
+
+
 def _sum_squares(values_HW: NDArray[np.int16]) -> int:
-    """Return the exact sum: whole numbers below 2**53 are exact in float64, in any order. Blocks
-    of 64 KiB, because larger ones cost more in page faults than in arithmetic."""
+    """Return the exact sum: whole numbers below 2**53 are exact in float64, in any order."""
+    wide = (block.astype(np.float64) for block in _cut_blocks(values_HW))
+    return sum(int(block @ block) for block in wide)
+
+
+def _cut_blocks(values_HW: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+    """Yield pieces that take 64 KiB in 64 bits: larger ones cost more in page faults than in
+    arithmetic."""
     flat = values_HW.reshape(-1)
-    blocks = (flat[i : i + 8192].astype(np.float64) for i in range(0, flat.size, 8192))
-    return sum(int(block @ block) for block in blocks)
+    for start in range(0, flat.size, _BLOCK):
+        yield flat[start : start + _BLOCK]
 
 
 def _compute_variance(values_HW: NDArray[np.int16]) -> float:
@@ -384,27 +372,33 @@ class QualityLimits(BaseModel):
     def _describe(self, values: list[float], scaled_Q: Array, distance: float) -> QualityFinding:
         order = np.argsort(-np.abs(scaled_Q), kind="stable").tolist()
         outside = [q for q in order if not self.usual_low[q] <= values[q] <= self.usual_high[q]]
-        refused = distance > 1
-        reasons = [self._say(q, values[q]) for q in outside[:_MOST_REASONS] if refused]
-        if refused and not reasons:
-            # Each feature is usual, their combination is not: name those that weigh most.
-            away_Q = scaled_Q - np.array(self.mean)
-            weight_Q = away_Q * (np.array(self.precision) @ away_Q)
-            first, second = np.argsort(-weight_Q, kind="stable")[:2].tolist()
-            reasons = [
-                f"unusual together: {_FEATURES[first].words} {values[first]:.3g}"
-                f" with {_FEATURES[second].words} {values[second]:.3g}"
-            ]
-        names = tuple(self.names[q] for q in outside)
-        return QualityFinding(distance, refused, distance > STRONG_RATIO, names, tuple(reasons))
+        reasons: dict[str, str] = {}
+        if distance > 1:
+            for q in outside:
+                reasons.setdefault(self._name_side(q, values[q]), self._say(q, values[q]))
+            if not outside:
+                # Each feature is usual, their combination is not: name those that weigh most.
+                away_Q = scaled_Q - np.array(self.mean)
+                weight_Q = away_Q * (np.array(self.precision) @ away_Q)
+                heavy = np.argsort(-weight_Q, kind="stable")[:2].tolist()
+                reasons["unusual together"] = "; ".join(self._say(q, values[q]) for q in heavy)
+        return QualityFinding(
+            distance,
+            distance > 1,
+            distance > STRONG_RATIO,
+            tuple(self.names[q] for q in outside),
+            tuple(f"{side}: {found}" for side, found in reasons.items())[:_MOST_REASONS],
+        )
+
+    def _name_side(self, q: int, value: float) -> str:
+        return _FEATURES[q].low if value < self.usual_low[q] else _FEATURES[q].high
 
     def _say(self, q: int, value: float) -> str:
-        feature, low, high = _FEATURES[q], self.usual_low[q], self.usual_high[q]
-        side = feature.low if value < low else feature.high
-        return (
-            f"{side}: {feature.words} {value:.3g} where training images have"
-            f" {low:.3g} to {high:.3g}"
-        )
+        name, words = self.names[q], _FEATURES[q].words
+        numbers = np.array([value, self.usual_low[q], self.usual_high[q]])
+        unit = " %" if name.endswith("_frac") else ""
+        found, low, high = (f"{x:.3g}" for x in (100 * numbers if unit else numbers).tolist())
+        return f"{words} {found}{unit} where training images have {low} to {high}{unit}"
 
 
 def fit_quality_limits(
@@ -486,9 +480,10 @@ def _check_quality(quality_NQ: NDArray[np.floating]) -> None:
             f"shape {quality_NQ.shape}",
             "measure it with `leukoscope.trust.quality.measure_quality`",
         )
-    if not (np.isfinite(quality_NQ) & (quality_NQ >= 0)).all():
+    bad_N = ~(np.isfinite(quality_NQ) & (quality_NQ >= 0)).all(axis=1)
+    if bad_N.any():
         raise DataError(
             "every quality feature must be finite and not negative",
-            f"{int((~np.isfinite(quality_NQ)).any(axis=1).sum())} rows are not finite",
+            f"{int(bad_N.sum())} of {len(bad_N)} rows are otherwise",
             "measure it with `leukoscope.trust.quality.measure_quality`",
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leukoscope.config import TrustConfig
-from leukoscope.errors import BundleError, RunError
+from leukoscope.errors import BundleError, DataError, RunError
 from leukoscope.runfolder import RunFolder, hash_file, read_json
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.novelty import NoveltyModel
@@ -144,7 +144,7 @@ def open_trust(info: TrustInfo, content: bytes, place: str) -> Trust:
         novelty = NoveltyModel.from_arrays(own)
         if not {"home_embeddings", "home_quality"} <= arrays.keys():
             raise ValueError(f"arrays {', '.join(arrays)}")
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (DataError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(
             f"{place} must be as `leukoscope calibrate` writes it",
             str(error).splitlines()[0] if str(error) else type(error).__name__,

@@ -17,6 +17,7 @@ from leukoscope.data.splits import (
     audit_split,
     build_kfold,
     build_split,
+    join_splits,
     load_split,
     save_split,
 )
@@ -224,6 +225,72 @@ def test_given_with_a_training_part_too_small_to_carve():
     catalog = with_parts(catalog, lambda i, r: "train" if r.source == "a-0" else "test")
     with pytest.raises(SplitError, match="the role val"):
         build_split(catalog, "given")
+
+
+# -- several together -----------------------------------------------------------------------------
+
+
+def test_a_split_joined_with_itself_is_itself():
+    split = build_split(GROUPED, "grouped")
+    assert join_splits([split, split]) == split == join_splits([split])
+
+
+@pytest.mark.parametrize("catalog", [PLAIN, GROUPED])
+def test_what_any_network_was_fitted_on_is_new_to_none(catalog):
+    splits = [build_split(catalog, "grouped", seed=seed) for seed in range(2)]
+    joined = join_splits(splits)
+    names = [r.id for r in joined.catalog.records]
+    assert names == sorted(r.id for r in catalog.records)
+    told = {name: [] for name in names}
+    for split in splits:
+        for record, role in zip(split.catalog.records, split.roles, strict=True):
+            told[record.id].append(role)
+    for name, role in zip(names, joined.roles, strict=True):
+        assert role == min(told[name], key=ROLES.index)  # train, val, calib, test
+    assert {"train", "val", "calib"} <= set(joined.roles)  # else nothing was looked at
+    assert audit_split(joined).shared == ()
+
+
+def test_of_an_image_left_out_its_copies_decide():
+    """One network never saw these files, but was trained on copies of them."""
+    first = build_split(GROUPED, "grouped")
+    kept = [i for i, r in enumerate(first.catalog.records) if not r.id.endswith("/000.png")]
+    second = build_split(GROUPED, "grouped", seed=1)
+    part = replace(
+        second,
+        catalog=Catalog(tuple(second.catalog.records[i] for i in kept)),
+        roles=tuple(second.roles[i] for i in kept),
+    )
+    aside = replace(second, roles=tuple(
+        role if i in kept else "" for i, role in enumerate(second.roles)
+    ))  # fmt: skip
+    whole = join_splits([first, second])
+    assert join_splits([first, part]).roles == whole.roles
+    assert join_splits([part, first]).roles == whole.roles
+    assert join_splits([first, aside]).roles == whole.roles
+    assert join_splits([first, first]).roles != whole.roles
+
+
+def test_images_that_nobody_used_stay_aside():
+    catalog = with_parts(PLAIN, lambda i, r: "test" if i % 10 == 0 else "train")
+    split = build_split(catalog, "random")
+    assert join_splits([split, split]).roles == split.roles
+
+
+def test_folds_leave_hardly_anything():
+    joined = join_splits(build_kfold(PLAIN, 5))
+    assert "test" not in joined.roles and joined.protocol == "kfold"
+    assert count(joined)["train"] > 90
+    assert join_splits([build_split(PLAIN, p) for p in ("grouped", "random")]).protocol == "random"
+
+
+def test_one_id_for_two_images_or_labels_is_refused():
+    split = build_split(GROUPED, "grouped")
+    for changes in ({"sha256": "0" * 64}, {"label": "monocyte"}, {"box": (0, 0, 5, 5)}):
+        first = replace(split.catalog.records[0], **changes)
+        other = replace(split, catalog=Catalog((first, *split.catalog.records[1:])))
+        with pytest.raises(SplitError, match="one image with one label"):
+            join_splits([split, other])
 
 
 # -- k-fold ---------------------------------------------------------------------------------------

@@ -1,12 +1,16 @@
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.deploy.conftest import SIDE, describe
+from tests.unit.deploy.conftest import SIDE, build_mean_graph, describe
 
+from leukoscope.deploy import predictor as predictor_module
+from leukoscope.deploy.bundle import save_bundle
 from leukoscope.deploy.predictor import Predictor
 from leukoscope.errors import BundleError, DataError, MissingExtraError
+from leukoscope.trust.decision import Decisions
 
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
@@ -118,3 +122,56 @@ def test_an_engine_that_is_not_installed(mean_bundle, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"leukoscope\[openvino\]"):
         Predictor(mean_bundle, engine="openvino")
+
+
+# -- ensembles ------------------------------------------------------------------------------------
+
+
+def add_disagreement(model):
+    """A third output: the largest channel mean."""
+    from onnx import TensorProto, helper
+
+    model.graph.node.append(
+        helper.make_node("ReduceMax", ["embedding", "last"], ["disagreement"], keepdims=0)
+    )
+    model.graph.initializer.append(helper.make_tensor("last", TensorProto.INT64, [1], [1]))
+    model.graph.output.append(
+        helper.make_tensor_value_info("disagreement", TensorProto.FLOAT, ["batch"])
+    )
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_disagreement_reaches_predictions_and_decisions(tmp_path, monkeypatch, engine):
+    pytest.importorskip(engine)
+    graph = build_mean_graph(change=add_disagreement)
+    save_bundle(describe(graph), {"fp32": graph}, tmp_path / "joint")
+    predictor = Predictor(tmp_path / "joint", engine=engine)
+    batch = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    expected = batch.mean(axis=(1, 2)).max(axis=1)
+    assert predictor.predict_outputs(batch).disagreement_B == pytest.approx(expected, rel=1e-5)
+    found = [one.disagreement for one in predictor.predict_pixels(batch)]
+    assert found == pytest.approx(expected.tolist(), rel=1e-5)
+    # A calibrated bundle decides by it.
+    heard = []
+
+    def decide(policy, novelty, logits, embeddings, quality, disagreement):
+        heard.append(disagreement)
+        p = np.full((len(logits), 3), 1 / 3)
+        zeros = np.zeros(len(logits), np.int64)
+        return Decisions(
+            p, zeros, p[:, 0], p > 0, zeros * 1.0, ("review",) * len(logits), ("why",) * len(logits)
+        )
+
+    monkeypatch.setattr(predictor_module, "decide", decide)
+    predictor.trust = SimpleNamespace(info=SimpleNamespace(policy=None), novelty=None)
+    found = predictor.predict_pixels(batch)
+    assert heard[0] == pytest.approx(expected, rel=1e-5)
+    assert [one.disagreement for one in found] == pytest.approx(expected.tolist(), rel=1e-5)
+    assert {one.decision for one in found} == {"review"}
+
+
+def test_one_network_has_no_disagreement(mean_bundle):
+    predictor = Predictor(mean_bundle)
+    batch = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    assert predictor.predict_outputs(batch).disagreement_B is None
+    assert [one.disagreement for one in predictor.predict_pixels(batch)] == [None, None]

@@ -5,12 +5,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from leukoscope.deploy.predictor import Prediction
-from leukoscope.deploy.tables import neutralise, save_predictions
+from leukoscope.deploy.tables import Counts, neutralise, save_predictions
 from leukoscope.errors import ConfigError
 
 CLASSES = ("Eosinophil", "=cmd()")
+COUNTS = Counts(4, 1, {"review": 1})
 ROWS = (
-    Prediction("a.jpg", "Eosinophil", 0.75, (0.75, 0.25)),
+    Prediction(
+        "a.jpg",
+        "Eosinophil",
+        0.75,
+        (0.75, 0.25),
+        decision="review",
+        reason="could be Eosinophil or =cmd()",
+        names=CLASSES,
+    ),
     Prediction("=1+1.jpg", "=cmd()", 0.6, (0.4, 0.6)),
     Prediction("bad.jpg", error="truncated: ends early"),
     Prediction('odd, "name"\n.jpg', "Eosinophil", 1.0, (1.0, 0.0)),
@@ -19,19 +28,24 @@ ROWS = (
 
 def test_csv(tmp_path):
     place = tmp_path / "p.csv"
-    assert save_predictions(iter(ROWS), CLASSES, place) == (4, 1)
+    assert save_predictions(iter(ROWS), CLASSES, place) == COUNTS
     with place.open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["path", "label", "confidence", "p:Eosinophil", "p:=cmd()", "error"]
-    assert rows[0] == ["a.jpg", "Eosinophil", "0.750000", "0.750000", "0.250000", ""]
-    assert rows[1][:2] == ["'=1+1.jpg", "'=cmd()"]
-    assert rows[2] == ["bad.jpg", "", "", "", "", "truncated: ends early"]
+    columns = ["path", "label", "confidence", "decision", "reason", "set"]
+    assert header == [*columns, "p:Eosinophil", "p:=cmd()", "error"]
+    assert rows[0][:5] == [
+        *("a.jpg", "Eosinophil", "0.750000"),
+        *("review", "could be Eosinophil or =cmd()"),
+    ]
+    assert rows[0][5:] == ["Eosinophil =cmd()", "0.750000", "0.250000", ""]
+    assert rows[1][:6] == ["'=1+1.jpg", "'=cmd()", "0.600000", "", "", ""]
+    assert rows[2] == ["bad.jpg", "", "", "", "", "", "", "", "truncated: ends early"]
     assert rows[3][0] == ROWS[3].path
 
 
 def test_json_lines(tmp_path):
     place = tmp_path / "p.jsonl"
-    assert save_predictions(ROWS, CLASSES, place) == (4, 1)
+    assert save_predictions(ROWS, CLASSES, place) == COUNTS
     rows = [json.loads(line) for line in place.read_text().splitlines()]
     assert rows[1] == {
         "path": "=1+1.jpg",
@@ -40,13 +54,15 @@ def test_json_lines(tmp_path):
         "probabilities": {"Eosinophil": 0.4, "=cmd()": 0.6},
     }
     assert rows[2] == {"path": "bad.jpg", "error": "truncated: ends early"}
+    assert rows[0]["decision"] == "review" and rows[0]["set"] == list(CLASSES)
 
 
 def test_parquet(tmp_path):
     place = tmp_path / "p.parquet"
-    assert save_predictions(ROWS, CLASSES, place) == (4, 1)
+    assert save_predictions(ROWS, CLASSES, place) == COUNTS
     rows = pq.read_table(place).to_pylist()
     assert rows[0]["p:Eosinophil"] == 0.75 and rows[0]["error"] is None
+    assert rows[0]["set"] == list(CLASSES) and rows[1]["set"] is None
     assert rows[2]["label"] is None and rows[2]["p:Eosinophil"] is None
 
 
@@ -54,7 +70,7 @@ def test_parquet(tmp_path):
 def test_names_that_are_not_unicode_do_not_stop_the_table(tmp_path, suffix):
     odd = b"\xff.jpg".decode(errors="surrogateescape")
     rows = [Prediction(odd, "Eosinophil", 1.0, (1.0, 0.0))]
-    assert save_predictions(rows, CLASSES, tmp_path / f"p.{suffix}") == (1, 0)
+    assert save_predictions(rows, CLASSES, tmp_path / f"p.{suffix}") == Counts(1, 0, {})
 
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p"])

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from tests.unit.models.test_ensemble import build_member
 from torch import nn
 
+from leukoscope.models.ensemble import Ensemble
 from leukoscope.training.scoring import score_rows
 
 
@@ -33,7 +35,8 @@ def pack():
 def test_rows_are_scored_in_the_order_asked_for(pack, batch_size):
     network = Network().train()
     rows = np.array([9, 0, 3, 3, 7])
-    logits, embeddings = score_rows(network, pack, rows, batch_size=batch_size)
+    logits, embeddings, disagreement = score_rows(network, pack, rows, batch_size=batch_size)
+    assert disagreement.shape == (0,)  # of one network there is none
     expected = (pack[rows] / 127.5 - 1).mean((1, 2))
     np.testing.assert_allclose(embeddings, expected, atol=1e-6)
     np.testing.assert_allclose(logits, expected.sum(1, keepdims=True) * [1, -2, 0.5], atol=1e-5)
@@ -48,7 +51,7 @@ def test_half_precision_weights_are_scored_in_fp32_out(pack):
             logits, out = super().forward(images_BCHW)
             return logits.bfloat16(), {k: v.bfloat16() for k, v in out.items()}
 
-    logits, embeddings = score_rows(Half(), pack, np.arange(3))
+    logits, embeddings, _ = score_rows(Half(), pack, np.arange(3))
     assert logits.dtype == embeddings.dtype == np.float32
 
 
@@ -59,5 +62,31 @@ def test_progress_is_told(pack):
 
 
 def test_no_rows_give_empty_arrays(pack):
-    logits, embeddings = score_rows(Network(), pack, np.array([], np.int64))
-    assert logits.shape == embeddings.shape == (0, 0)
+    logits, embeddings, disagreement = score_rows(Network(), pack, np.array([], np.int64))
+    assert logits.shape == embeddings.shape == (0, 0) and disagreement.shape == (0,)
+
+
+def test_disagreement_is_collected_where_a_network_gives_it(pack):
+    class Joint(Network):
+        def forward(self, images_BCHW):
+            logits, out = super().forward(images_BCHW)
+            return logits, out | {"disagreement": images_BCHW.mean((1, 2, 3))}
+
+    rows = np.array([7, 2, 2, 5, 0])
+    found = score_rows(Joint(), pack, rows, batch_size=2)
+    expected = (pack[rows] / 127.5 - 1).mean((1, 2, 3))
+    np.testing.assert_allclose(found.disagreement_N, expected, atol=1e-6)
+    assert found.disagreement_N.dtype == np.float32
+
+
+def test_many_views_make_smaller_batches():
+    """Eight views of each of 64 images at once would fill the memory of a small machine."""
+    ensemble = Ensemble([build_member(0)], 8)
+    sizes = []
+    ensemble.first.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    found = score_rows(ensemble, images, np.arange(5), batch_size=16)
+    assert sizes == [16, 16, 8]
+    whole = score_rows(ensemble, images, np.arange(5), batch_size=64)
+    for part, other in zip(found, whole, strict=True):
+        np.testing.assert_allclose(part, other, atol=1e-4)

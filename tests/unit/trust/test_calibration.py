@@ -7,13 +7,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from leukoscope.errors import DataError
+from leukoscope.evaluation.metrics import compute_calibration_bins
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     Calibration,
     compute_debiased_ece,
+    compute_equal_mass_bins,
     compute_log_losses,
+    compute_squared_errors,
     fit_bias_corrected,
     fit_calibration,
     fit_temperature,
@@ -25,7 +28,7 @@ def draw(n, k=4, temperature=1.0, bias=0.0, seed=0):
     rng = np.random.default_rng(seed)
     true_NK = rng.normal(0, 2, (n, k))
     p_NK = compute_probabilities(true_NK)
-    labels_N = np.array([rng.choice(k, p=p) for p in p_NK])
+    labels_N = (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
     return ((true_NK - bias) * temperature).astype(np.float32), labels_N
 
 
@@ -45,14 +48,17 @@ def test_a_planted_temperature_is_found(temperature):
 
 
 def test_the_temperature_is_the_best_there_is():
-    """Witness: another optimiser on scikit-learn's log loss."""
-    logits_NK, labels_N = draw(500, temperature=2.0)
+    """Witness: another optimiser on scikit-learn's log loss, and the prior beside it."""
+    logits_NK, labels_N = draw(300, temperature=2.0)
 
     def loss(t):
-        return log_loss(labels_N, compute_probabilities(logits_NK / t[0]), labels=range(4))
+        found = log_loss(labels_N, compute_probabilities(logits_NK / t[0]), labels=range(4))
+        return found + prior * np.log(t[0]) ** 2 / 2 / 300
 
-    other = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-6}).x[0]
-    assert fit_temperature(logits_NK, labels_N).temperature == pytest.approx(other, rel=1e-3)
+    ours = fit_temperature(logits_NK, labels_N).temperature
+    for prior, within in ((1, 1e-4), (0, 0.01)):
+        other = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-6}).x[0]
+        assert ours == pytest.approx(other, rel=within)
 
 
 def test_a_planted_bias_is_found_and_chosen():
@@ -62,6 +68,19 @@ def test_a_planted_bias_is_found_and_chosen():
     assert found.method == choice.chosen == "bias_corrected"
     assert choice.log_loss_bias_corrected < choice.log_loss_temperature < choice.log_loss_none
     assert np.array(found.bias) - np.mean(found.bias) == pytest.approx(bias_K, abs=0.15)
+
+
+def test_the_choice_is_the_gain_against_its_error():
+    """Witness: the record itself, over worlds in which the biases help more and more."""
+    chosen = []
+    for size in (0.0, 0.2, 0.8):
+        bias_K = size * np.array([1.0, -1.0, 0.5, -0.5])
+        _, choice = fit_calibration(*draw(300, bias=bias_K, seed=5), name_sources(300))
+        gap = choice.log_loss_temperature - choice.log_loss_bias_corrected
+        assert choice.gain == pytest.approx(gap, abs=1e-12)
+        chosen.append(choice.chosen)
+        assert (choice.chosen == "bias_corrected") == (choice.gain > choice.standard_error)
+    assert chosen[0] == "temperature" and chosen[-1] == "bias_corrected"
 
 
 def test_without_a_bias_the_simple_method_stays():
@@ -78,7 +97,8 @@ def test_copies_of_one_source_stay_in_one_fold():
     copied = np.repeat(np.arange(120), 10)
     names = [str(i) for i in copied]
     _, many = fit_calibration(logits_NK[copied], labels_N[copied], names)
-    assert many.standard_error == pytest.approx(one.standard_error, rel=0.02)
+    assert many.n_sources == one.n_sources == 120 and many.n_images == 1200
+    assert many.standard_error == pytest.approx(one.standard_error, rel=0.15)
     assert many.chosen == one.chosen
 
 
@@ -92,7 +112,7 @@ def test_few_sources_leave_nothing_to_choose():
 def test_bias_corrected_agrees_with_logistic_regression():
     """With two classes it is a logistic regression on the difference of logits."""
     logits_NK, labels_N = draw(3000, k=2, temperature=1.5, bias=np.array([0.5, -0.5]))
-    found = fit_bias_corrected(logits_NK, labels_N, ridge=0)
+    found = fit_bias_corrected(logits_NK, labels_N)
     gap = (logits_NK[:, 1] - logits_NK[:, 0])[:, None]
     model = LogisticRegression(C=np.inf).fit(gap, labels_N)
     assert 1 / found.temperature == pytest.approx(model.coef_[0, 0], rel=1e-2)
@@ -103,7 +123,10 @@ def test_bias_corrected_agrees_with_logistic_regression():
 def test_hard_cases_end_within_limits(fit):
     right = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]] * 9
     sure = fit(right, np.array([0, 1, 2, 0]))
-    assert MIN_TEMPERATURE <= sure.temperature < 1
+    assert MIN_TEMPERATURE < sure.temperature < 1
+    # Four right answers do not make a network that is never wrong.
+    assert compute_probabilities(sure.apply(right)).max() < 1 - 1e-6
+    assert sum(sure.bias) == pytest.approx(0, abs=1e-9)
     wrong = fit(right, np.array([1, 2, 0, 1]))
     assert wrong.temperature <= MAX_TEMPERATURE
     missing = fit(right[:2], np.array([0, 1]))  # no image of the third class
@@ -140,7 +163,7 @@ def test_log_losses_survive_an_underflow():
 
 
 def test_apply_checks_the_classes_and_records_are_consistent():
-    with pytest.raises(DataError, match="must have 2 classes"):
+    with pytest.raises(DataError, match="the 2 classes"):
         Calibration(method="bias_corrected", bias=(0.0, 1.0)).apply(np.zeros((1, 3)))
     for bad in (
         {"method": "temperature", "bias": (1.0,)},
@@ -174,3 +197,54 @@ def test_the_debiased_error_finds_a_planted_one():
     assert compute_debiased_ece(confidence_N, hit_N) == pytest.approx(0.1, abs=0.01)
     with pytest.raises(DataError):
         compute_debiased_ece(np.zeros(0), np.zeros(0, bool))
+
+
+def test_copies_that_are_wrong_together_are_no_miscalibration():
+    """30 sources of 20 images, each source right or wrong as a whole, stated chance true."""
+    rng = np.random.default_rng(2)
+    names = np.repeat(np.arange(30), 20).astype(str).tolist()
+    over_images, over_sources = [], []
+    for _ in range(100):
+        confidence_N = np.full(600, 0.8)
+        hit_N = np.repeat(rng.random(30) < 0.8, 20)
+        over_images.append(compute_squared_errors(confidence_N, hit_N)[0][0])
+        over_sources.append(compute_squared_errors(confidence_N, hit_N, names)[0][0])
+    error = np.std(over_sources) / 10
+    assert abs(np.mean(over_sources)) < 4 * error < np.mean(over_images)
+
+
+def test_each_image_its_own_source_is_the_estimator_of_kumar():
+    rng = np.random.default_rng(3)
+    confidence_N = rng.uniform(0.5, 1, 400)
+    hit_N = rng.random(400) < confidence_N**2
+    expected = plain = 0.0
+    for rows in np.array_split(np.argsort(confidence_N), 10):
+        a, n = hit_N[rows].mean(), len(rows)
+        gap = (confidence_N[rows].mean() - a) ** 2
+        expected += n / 400 * (gap - a * (1 - a) / (n - 1))
+        plain += n / 400 * gap
+    found = compute_squared_errors(confidence_N, hit_N, bins=10)
+    assert (found[0][0], found[1][0]) == pytest.approx((expected, plain), abs=1e-12)
+    named = compute_squared_errors(confidence_N, hit_N, name_sources(400), bins=10)
+    assert named[0] == pytest.approx(found[0], abs=1e-12)
+
+
+def test_bins_are_those_of_the_metrics_and_ties_share_one():
+    rng = np.random.default_rng(4)
+    confidence_N = np.round(rng.uniform(0.5, 1, 500), 2)
+    hit_N = rng.random(500) < 0.8
+    bin_N = compute_equal_mass_bins(confidence_N)
+    mass_M, confidence_M, accuracy_M = compute_calibration_bins(confidence_N, hit_N)
+    used = np.unique(bin_N)
+    assert [int((bin_N == b).sum()) for b in used] == mass_M.tolist()
+    assert [hit_N[bin_N == b].mean() for b in used] == pytest.approx(accuracy_M.tolist())
+    order = rng.permutation(500)
+    assert (compute_equal_mass_bins(confidence_N[order]) == bin_N[order]).all()
+    all_equal = compute_debiased_ece(np.ones(50), np.arange(50) < 40)
+    assert all_equal == pytest.approx(np.sqrt(0.2**2 - 0.16 / 49))
+
+
+def test_sources_must_fit():
+    logits_NK, labels_N = draw(20)
+    with pytest.raises(DataError, match="must have its source"):
+        fit_calibration(logits_NK, labels_N, name_sources(19))

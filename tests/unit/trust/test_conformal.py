@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import betabinom, binom, norm
 
 from leukoscope.errors import DataError
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.conformal import (
     ConformalSets,
-    compare_scores,
+    compare_exchangeability,
     compute_band,
+    compute_p_values,
     compute_rank,
     compute_scores,
+    compute_threshold,
     count_needed,
     fit_sets,
     measure_coverage,
@@ -23,7 +25,7 @@ CLASSES = ("a", "b", "c")
 def draw(n, k=3, seed=0):
     rng = np.random.default_rng(seed)
     p_NK = compute_probabilities(rng.normal(0, 2, (n, k)))
-    return p_NK, np.array([rng.choice(k, p=p) for p in p_NK])
+    return p_NK, (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +65,16 @@ def test_small_classes_fall_back_and_say_so():
     p_NK, labels_N = p_NK[keep_N], labels_N[keep_N]
     sets = fit_sets(p_NK, labels_N, CLASSES, alpha=0.1)
     pooled = fit_sets(p_NK, labels_N, CLASSES, alpha=0.1, class_conditional=False)
-    assert sets.thresholds[2] == pooled.thresholds[0]
-    assert sets.counts[2] == len(labels_N) > sets.counts[0]
-    assert "own: c." in sets.fallbacks[0]
-    with pytest.raises(DataError, match=r"need 9 calibration sources of the class c\. Found: 5"):
+    own = (1 - p_NK[labels_N == 2, 2]).max()
+    assert sets.thresholds[2] == max(pooled.thresholds[0], own)
+    assert sets.counts[2] == 5 and sets.borrowed == (False, False, True)
+    assert "c: 5 calibration sources where 9 are needed" in sets.fallbacks[0]
+    assert "its own promise is 5 in 6" in sets.fallbacks[0]
+    none = fit_sets(p_NK[labels_N < 2], labels_N[labels_N < 2], CLASSES, alpha=0.1)
+    assert none.counts[2] == 0 and "nothing is promised" in none.fallbacks[0]
+    with pytest.raises(DataError, match=r"of the class c need 9 calibration sources\. Found: 5"):
         fit_sets(p_NK, labels_N, CLASSES, alpha=0.1, on_few="error")
-    with pytest.raises(DataError, match="need 99 calibration sources of the class c"):
+    with pytest.raises(DataError, match="of the class c need 99 calibration sources"):
         fit_sets(p_NK, labels_N, CLASSES, alpha=0.1, alpha_by_class={"c": 0.01})
     with pytest.raises(DataError, match="of all classes together"):
         fit_sets(p_NK[:9], labels_N[:9], CLASSES, alpha=0.05)
@@ -109,7 +115,7 @@ def test_an_infinite_threshold_keeps_the_class_in_every_set():
         [True, False],
     ]
     assert ConformalSets.model_validate_json(sets.model_dump_json()) == sets
-    with pytest.raises(DataError, match="must have 2 classes"):
+    with pytest.raises(DataError, match="the 2 classes"):
         sets.predict(np.ones((1, 3)) / 3)
     with pytest.raises(ValueError, match="one entry per class"):
         ConformalSets(
@@ -145,12 +151,116 @@ def test_coverage_by_hand():
 def test_other_images_are_noticed():
     rng = np.random.default_rng(0)
     home = rng.normal(0, 1, 500)
-    gap, chance = compare_scores(home, rng.normal(0, 1, 500))
-    assert gap < 0.12 and chance > 0.01
-    gap, chance = compare_scores(home, rng.normal(1, 1, 500))
-    assert gap > 0.3 and chance < 1e-6
-    with pytest.raises(DataError):
-        compare_scores(home, home[:0])
+    same = compare_exchangeability(home, rng.normal(0, 1, 500))
+    assert not same.broken and same.gap < 0.12 and same.auc == pytest.approx(0.5, abs=0.08)
+    other = compare_exchangeability(home, rng.normal(1, 1, 400))
+    assert other.broken and other.p_value < 1e-6 and (other.n_calib, other.n_new) == (500, 400)
+    # Closed forms for two normal distributions one standard deviation apart.
+    assert other.auc == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.05)
+    assert other.gap == pytest.approx(2 * norm.cdf(0.5) - 1, abs=0.07)
+    assert other.strange_frac == pytest.approx(norm.sf(norm.ppf(0.95) - 1), abs=0.08)
+    assert other.to_dict()["broken"] is True
+    for bad in (home[:0], np.array([np.nan])):
+        with pytest.raises(DataError, match="on both sides"):
+            compare_exchangeability(home, bad)
+
+
+def test_conformal_p_values_by_hand():
+    found = compute_p_values(np.array([3.0, 1.0, 2.0, 2.0]), np.array([2.0, 0.5, 3.1]))
+    assert found.tolist() == [0.8, 1.0, 0.2]
+
+
+def test_images_of_a_source_share_its_weight():
+    """By hand: sources of 1, 2 and 4 images; (3 + 1)(1 - 0.5) = 2 sources must lie below."""
+    scores = np.array([0.1, 0.2, 0.9, 0.3, 0.4, 0.5, 0.6])
+    names = ["a", "b", "b", "c", "c", "c", "c"]
+    # Weights 1, 1/2, then a quarter each: 1 + 1/2 + 2/4 = 2 at 0.4.
+    assert compute_threshold(scores, 0.5, names) == 0.4
+    assert compute_threshold(scores, 0.2, names) == np.inf
+    assert compute_threshold(scores, 0.5) == 0.4  # rank 4 of 7
+    assert compute_threshold(scores, 0.3) == 0.6  # rank 6 of 7
+
+
+def test_other_classes_share_what_no_level_was_asked_for():
+    p_NK, labels_N = draw(900)
+    sets = fit_sets(
+        p_NK, labels_N, CLASSES, alpha=0.2, class_conditional=False, alpha_by_class={"a": 0.02}
+    )
+    assert sets.groups == (0, 1, 1) and sets.thresholds[1] == sets.thresholds[2]
+    rest = labels_N > 0
+    scores = 1 - p_NK[np.arange(900), labels_N]
+    assert sets.thresholds[1] == compute_threshold(scores[rest], 0.2)
+    assert sets.thresholds[0] == compute_threshold(scores[~rest], 0.02)
+    found = measure_coverage(sets.predict(p_NK), labels_N, CLASSES, sets)
+    assert [x.promised for x in found.per_class.values()] == [True, False, False]
+
+
+def test_randomised_sets_lie_within_those_without_draws():
+    p_NK, labels_N = draw(600)
+    new_NK, _ = draw(400, seed=1)
+    rng = np.random.default_rng(2)
+    sets = fit_sets(
+        p_NK, labels_N, CLASSES, method="raps", alpha=0.1, uniform_N=rng.random(600),
+        raps_penalty=0.1, raps_free_ranks=1,
+    )  # fmt: skip
+    assert sets.randomised and (sets.raps_penalty, sets.raps_free_ranks) == (0.1, 1)
+    drawn_NK, fixed_NK = sets.predict(new_NK, rng.random(400)), sets.predict(new_NK)
+    assert not (drawn_NK & ~fixed_NK).any() and fixed_NK.sum() > drawn_NK.sum()
+    again = fit_sets(p_NK, labels_N, CLASSES, method="aps", alpha=0.1)
+    with pytest.raises(DataError, match="drawn at random"):
+        again.predict(new_NK, rng.random(400))
+    with pytest.raises(DataError, match="between 0 and 1"):
+        sets.predict(new_NK, np.full(400, 1.5))
+
+
+def test_the_limits_of_all_classes_follow_from_those_of_each():
+    """Witness: simulated hits of three thresholds, each with a coverage drawn from its beta."""
+    sets = ConformalSets(
+        method="lac", class_conditional=True, alphas=(0.1, 0.2, 0.05), thresholds=(0.5,) * 3,
+        counts=(49, 19, 39),
+    )  # fmt: skip
+    labels_N = np.repeat([0, 1, 2], (60, 30, 10))
+    found = measure_coverage(np.ones((100, 3), bool), labels_N, CLASSES, sets)
+    rng = np.random.default_rng(0)
+    hits = sum(
+        rng.binomial(n, rng.beta(rank, behind + 1 - rank, 200_000))
+        for n, rank, behind in ((60, 45, 49), (30, 16, 19), (10, 38, 39))
+    )
+    low, high = found.marginal.low, found.marginal.high
+    assert (hits < 100 * low - 0.5).mean() < 0.0056 and (hits > 100 * high + 0.5).mean() < 0.0056
+    assert ((hits < 100 * low + 0.5).mean()) > 0.0044 and (hits > 100 * high - 1.5).mean() > 0.0044
+    assert found.marginal.verdict == "above" and found.marginal.holds
+
+
+def test_what_a_small_class_promises_is_less_and_the_limits_know():
+    sets = ConformalSets(
+        method="lac", class_conditional=True, alphas=(0.1,) * 3, thresholds=(0.5,) * 3,
+        counts=(99, 5, 0), borrowed=(False, True, True),
+    )  # fmt: skip
+    labels_N = np.repeat([0, 1, 2], 50)
+    sets_NK = np.zeros((150, 3), bool)
+    sets_NK[:, 0] = True
+    sets_NK[50:90, 1] = True
+    found = measure_coverage(sets_NK, labels_N, CLASSES, sets)
+    low = betabinom(50, 5, 1).ppf(0.005) / 50
+    assert (found.per_class["b"].low, found.per_class["b"].high) == (low, 1.0)
+    assert found.per_class["b"].promised and found.per_class["b"].value == 0.8
+    c = found.per_class["c"]
+    assert not c.promised and (c.low, c.high, c.verdict) == (0.0, 1.0, "holds")
+    assert found.size_by_class["b"] == pytest.approx(1.8) and found.many_frac == 40 / 150
+
+
+def test_copies_widen_the_limits_and_a_bare_level_has_binomial_ones():
+    labels_N = np.zeros(400, np.int64)
+    sets_NK = np.ones((400, 2), bool)
+    single = measure_coverage(sets_NK, labels_N, ("a", "b"), 0.1)
+    expected = binom(400, 0.9).ppf([0.005, 0.995]) / 400
+    assert (single.marginal.low, single.marginal.high) == pytest.approx(expected)
+    names = np.repeat(np.arange(40), 10).astype(str).tolist()
+    copied = measure_coverage(sets_NK, labels_N, ("a", "b"), 0.1, sources=names)
+    assert copied.marginal.low == binom(40, 0.9).ppf(0.005) / 40
+    with pytest.raises(DataError, match="known classes"):
+        measure_coverage(sets_NK, labels_N - 1, ("a", "b"), 0.1)
 
 
 def test_nothing_to_fit_on_is_refused():
@@ -158,3 +268,9 @@ def test_nothing_to_fit_on_is_refused():
         fit_sets(np.zeros((0, 3)), np.zeros(0, np.int64), CLASSES)
     with pytest.raises(DataError, match="labelled images"):
         fit_sets(np.zeros((2, 2)), np.zeros(2, np.int64), CLASSES)
+    with pytest.raises(DataError, match="sum to 1"):
+        fit_sets(np.full((2, 3), np.nan), np.zeros(2, np.int64), CLASSES)
+    with pytest.raises(DataError, match="labels must lie"):
+        fit_sets(np.full((2, 3), 1 / 3), np.array([0, -1]), CLASSES)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        fit_sets(*draw(30), CLASSES, alpha=1.0)

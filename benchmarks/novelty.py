@@ -1,0 +1,202 @@
+"""Which distance keeps foreign images out, and at what cost at home? (LAB_NOTES, "Novelty")
+
+Run `python benchmarks/novelty.py RUN [--data ../shared/data] [--refuse 0.02]`; needs the extra
+`bench`. RUN is trained on PBC; what is foreign to it is made by `foreign_material.py`. Distances
+are fitted on the train rows of the run's score table, thresholds on its calib rows.
+
+Table 1: share of each group that is refused, in per cent, by one distance alone with all of the
+refusals that are allowed. `energy`, `max logit` (Liu et al. 2020, Hendrycks et al. 2022) and `ViM`
+(Wang et al. 2022) are baselines. Table 2: image quality and a distance with half of them each, as
+the package does. Then: what is refused of each class at home, how far foreign images lie beyond the
+limit of quality, which features say so, and milliseconds per image.
+"""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foreign_material import MOST, Images, build_groups
+from leukoscope.data.images import load_pixels
+from leukoscope.runfolder import RunFolder
+from leukoscope.scores import load_scores
+from leukoscope.training.scoring import score_rows
+from leukoscope.training.trained import load_trained
+from leukoscope.trust.novelty import fit_distance_threshold, fit_novelty
+from leukoscope.trust.quality import (
+    STRONG_RATIO,
+    QualityLimits,
+    fit_quality_limits,
+    measure_quality,
+)
+
+Array = NDArray[np.float64]
+Judge = Callable[[Array, Array], Array]
+"""From embeddings `(N, D)` and logits `(N, K)` to distances `(N,)`."""
+
+METHODS = ("mahalanobis", "knn")
+
+MOST_TRAIN = 4000
+"""Train images whose quality is measured, to save time."""
+
+
+def fit_judges(embeddings: Array, labels: NDArray[np.int64], logits: Array) -> dict[str, Judge]:
+    judges: dict[str, Judge] = {}
+    for method in METHODS:
+        model = fit_novelty(embeddings, labels, method)
+        judges[method] = lambda e, _, model=model: model.compute_distance(e)
+    judges["max logit"] = lambda _, z: -z.max(axis=1)
+    judges["energy"] = lambda _, z: -np.logaddexp.reduce(z, axis=1)
+    centre = embeddings.mean(axis=0)
+    directions = np.linalg.eigh(np.cov((embeddings - centre).T))[1]
+    rest = directions[:, : -min(64, embeddings.shape[1] // 2)]
+    lengths = np.linalg.norm((embeddings - centre) @ rest, axis=1)
+    scale = logits.max(axis=1).mean() / lengths.mean()
+
+    def judge_vim(e: Array, z: Array) -> Array:
+        away = np.linalg.norm((e - centre) @ rest, axis=1)
+        return scale * away - np.logaddexp.reduce(z, axis=1)
+
+    judges["ViM"] = judge_vim
+    return judges
+
+
+def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
+    print(
+        f"\n{title}\n\n| group | "
+        + " | ".join(columns)
+        + " |\n"
+        + "|---" * (len(columns) + 1)
+        + "|"
+    )
+    for name, values in rows.items():
+        print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    target = [v for n, v in rows.items() if not n.startswith(("home", "extra", "PBC test"))]
+    for name, value in (("mean of the target", np.mean), ("least of the target", np.min)):
+        print(f"| **{name}** | " + " | ".join(f"{x:.1f}" for x in value(target, axis=0)) + " |")
+
+
+def measure_speed(do: Callable[[], object], n: int) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        do()
+        times.append((time.perf_counter() - start) / n * 1e3)
+    return min(times)
+
+
+def describe_quality(limits: QualityLimits, quality: NDArray[np.float32]) -> str:
+    findings = limits.check(quality)
+    ratios = np.array([finding.distance for finding in findings])
+    features = Counter(name for finding in findings for name in finding.features)
+    named = ", ".join(f"{k} {v / len(findings):.0%}" for k, v in features.most_common(4))
+    low, middle = np.quantile(ratios, (0.05, 0.5))
+    return f"| {low:.2f} | {middle:.2f} | {100 * (ratios > STRONG_RATIO).mean():.1f} | {named} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--refuse", type=float, default=0.02)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    run = RunFolder(given.run)
+    trained, table = load_trained(run), load_scores(run.require(run.scores, "leukoscope train"))
+    side = trained.input.image_size
+    roles = np.array(table.roles)
+    at = {role: np.flatnonzero(roles == role) for role in ("train", "calib", "test")}
+
+    def read(index: NDArray[np.intp]) -> Images:
+        config = trained.input
+        ways = {"resize": config.resize, "interpolation": config.interpolation}
+        return np.stack([load_pixels(Path(table.paths[i]), side, **ways) for i in index])
+
+    rng = np.random.default_rng(1)
+    looked_at = at | {"train": np.sort(rng.permutation(at["train"])[:MOST_TRAIN])}
+    quality = {
+        role: np.concatenate([measure_quality(read(part)) for part in np.array_split(index, 20)])
+        for role, index in looked_at.items()
+    }
+    home = read(np.sort(rng.permutation(at["test"])[: MOST // 2]))
+    groups = build_groups(given.data, side, home)
+    embeddings: dict[str, Array] = {"PBC test": table.embeddings_ND[at["test"]].astype(float)}
+    logits: dict[str, Array] = {"PBC test": table.logits_NK[at["test"]].astype(float)}
+    seen = {"PBC test": quality["test"]}
+    for name, images in groups.items():
+        z, e = score_rows(trained.network, images, np.arange(len(images)))
+        embeddings[name], logits[name] = e.astype(float), z.astype(float)
+        seen[name] = measure_quality(images)
+
+    calib = (
+        table.embeddings_ND[at["calib"]].astype(float),
+        table.logits_NK[at["calib"]].astype(float),
+    )
+    train = table.embeddings_ND[at["train"]].astype(float)
+    labels = table.labels_N[at["train"]]
+    judges = fit_judges(train, labels, table.logits_NK[at["train"]].astype(float))
+    distances = {
+        judge: {name: f(embeddings[name], logits[name]) for name in embeddings}
+        for judge, f in judges.items()
+    }
+    on_calib = {judge: f(*calib) for judge, f in judges.items()}
+
+    whole = fit_quality_limits(quality["train"], quality["calib"], given.refuse)
+    columns = [*judges, "quality"]
+    limits = {j: fit_distance_threshold(d, given.refuse) for j, d in on_calib.items()}
+    alone = {
+        name: [100 * float((distances[j][name] > limits[j]).mean()) for j in judges]
+        + [100 * float((whole.compute_distance(seen[name]) > 1).mean())]
+        for name in seen
+    }
+    sizes = ", ".join(f"{role} {len(index)}" for role, index in at.items())
+    print(f"{len(table.classes)} classes, {side} px, D {train.shape[1]}; {sizes}")
+    print_table(f"1. Refused by one distance alone at {given.refuse:.1%}, %", columns, alone)
+
+    half = fit_quality_limits(quality["train"], quality["calib"], given.refuse / 2)
+    by_quality = {name: half.compute_distance(seen[name]) > 1 for name in seen}
+    limits = {j: fit_distance_threshold(d, given.refuse / 2) for j, d in on_calib.items()}
+    together = {
+        name: [100 * float(by_quality[name].mean())]
+        + [
+            100 * float((by_quality[name] | (distances[m][name] > limits[m])).mean())
+            for m in METHODS
+        ]
+        for name in seen
+    }
+    columns = [f"quality at {given.refuse / 2:.1%}", *(f"and {m}" for m in METHODS)]
+    print_table("2. Refused by both, half of the refusals each, %", columns, together)
+
+    print("\n3. PBC test by class, refused by quality / by each distance / by both, %\n")
+    for k, name in enumerate(table.classes):
+        here = table.labels_N[at["test"]] == k
+        parts = [by_quality["PBC test"]]
+        parts += [distances[m]["PBC test"] > limits[m] for m in METHODS]
+        parts += [parts[0] | part for part in parts[1:]]
+        print(
+            f"| {name} | {here.sum()} | " + " | ".join(f"{100 * p[here].mean():.1f}" for p in parts)
+        )
+
+    print("\n4. Quality: distance over limit (5 % quantile, median), strong %, unusual features\n")
+    for name in seen:
+        print(f"| {name} {describe_quality(half, seen[name])}")
+    for finding in half.check(np.concatenate([seen[n][:1] for n in seen])):
+        print("  ", "; ".join(finding.reasons) or "(accepted)")
+
+    print("\n5. Milliseconds per image, one thread")
+    print(f"measure_quality {measure_speed(lambda: measure_quality(home[:100]), 100):.2f}")
+    print(f"check {measure_speed(lambda: half.check(quality['test'][:200]), 200):.3f}")
+    for m in METHODS:
+        model = fit_novelty(train, labels, m)
+        size = sum(array.nbytes for array in model.arrays.values()) / 1e6
+        spent = measure_speed(lambda model=model: model.compute_distance(calib[0][:200]), 200)
+        print(f"{m} {spent:.3f}, {size:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

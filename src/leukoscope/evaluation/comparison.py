@@ -1,0 +1,130 @@
+"""Networks side by side on the same images: members and ensemble, teacher and student.
+
+Everything comes from score tables. What this file does not do: it tests no hypothesis, and prints
+and draws nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from leukoscope.errors import DataError
+from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_proportion
+from leukoscope.scores import ScoreTable
+
+FIGURES = ("accuracy", "balanced_accuracy", "log_loss", "brier", "ece")
+"""What is compared; lower is better for the last three."""
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """What one network is worth on the images of one role. `disagreement` is the mean mutual
+    information of an ensemble's members in nats, None for one network."""
+
+    name: str
+    role: str
+    n_images: int
+    figures: Mapping[str, Interval]
+    disagreement: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return {
+            "name": self.name,
+            "role": self.role,
+            "n_images": self.n_images,
+            **{name: interval.to_dict() for name, interval in self.figures.items()},
+            "disagreement": self.disagreement,
+        }
+
+
+def compute_network_figures(
+    name: str, table: ScoreTable, role: str, *, replicates: int = 200
+) -> NetworkFigures | None:
+    """Compute `FIGURES` with 95 % intervals over sources; None where no image of the role has a
+    known label."""
+    chosen = table.of_role(role)
+    chosen = chosen.take(chosen.labels_N >= 0)
+    if not len(chosen):
+        return None
+    found = compute_intervals(chosen, replicates=replicates)
+    spread = float(chosen.disagreement_N.mean()) if len(chosen.disagreement_N) else None
+    return NetworkFigures(name, role, len(chosen), {k: found[k] for k in FIGURES}, spread)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far one network decides as another does, on the images of one role.
+
+    `changed` images are called otherwise. Of those with a known label, `gained` are right only in
+    the second network and `lost` only in the first; the rest of the changed are wrong in both.
+    `divergence` is the mean Kullback-Leibler divergence of the second's probabilities from the
+    first's, in nats.
+    """
+
+    role: str
+    n_images: int
+    agreement: Interval
+    changed: int
+    gained: int
+    lost: int
+    divergence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return {
+            "role": self.role,
+            "n_images": self.n_images,
+            "agreement": self.agreement.to_dict(),
+            "changed": self.changed,
+            "gained": self.gained,
+            "lost": self.lost,
+            "divergence": self.divergence,
+        }
+
+
+def compute_agreement(first: ScoreTable, second: ScoreTable, role: str) -> Agreement | None:
+    """Compare the decisions of two networks on the images of a role; None where there are none.
+
+    Raises `DataError` unless both tables hold the same images of the role and the same classes.
+    """
+    one, other = first.of_role(role), second.of_role(role)
+    if first.classes != second.classes or set(one.ids) != set(other.ids):
+        raise DataError(
+            "two networks are compared on the same images and classes",
+            f"{len(one)} and {len(other)} images of {role}, classes"
+            f" {', '.join(first.classes)} and {', '.join(second.classes)}",
+            "score both on one split",
+        )
+    if not len(one):
+        return None
+    place = {name: i for i, name in enumerate(other.ids)}
+    other = other.take(np.array([place[name] for name in one.ids], np.intp))
+    p_NK, q_NK = one.probabilities_NK, other.probabilities_NK
+    before_N, after_N = p_NK.argmax(axis=1), q_NK.argmax(axis=1)
+    same_N, labels_N = before_N == after_N, one.labels_N
+    tiny = np.finfo(np.float64).tiny
+    ratio_NK = np.log(np.maximum(p_NK, tiny)) - np.log(np.maximum(q_NK, tiny))
+    return Agreement(
+        role=role,
+        n_images=len(one),
+        agreement=compute_proportion(same_N, one.sources),
+        changed=int((~same_N).sum()),
+        gained=int(((after_N == labels_N) & ~same_N).sum()),
+        lost=int(((before_N == labels_N) & ~same_N).sum()),
+        divergence=float((p_NK * ratio_NK).sum(axis=1).mean()),
+    )
+
+
+def compute_rows(
+    tables: Mapping[str, ScoreTable], roles: Sequence[str], *, replicates: int = 200
+) -> tuple[NetworkFigures, ...]:
+    """Compute the figures of several networks, role by role; roles without images drop out."""
+    found = (
+        compute_network_figures(name, table, role, replicates=replicates)
+        for role in roles
+        for name, table in tables.items()
+    )
+    return tuple(row for row in found if row is not None)

@@ -1,0 +1,159 @@
+"""What fitting a policy to half of the local cells changes on the other half.
+
+Axes: N images, K classes. What this file does not do: it writes no bundle (`pipelines.validate`)
+and fits nothing itself (`trust.local`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukoscope.errors import DataError
+from leukoscope.evaluation.intervals import (
+    Interval,
+    compute_intervals,
+    compute_mean,
+    compute_proportion,
+)
+from leukoscope.scores import ScoreTable, compute_probabilities
+from leukoscope.trust.calibration import compute_log_losses
+from leukoscope.trust.decision import Policy, decide_table
+from leukoscope.trust.local import LocalPolicy, fit_local_policy
+from leukoscope.trust.novelty import NoveltyModel
+from leukoscope.trust.record import Trust
+
+NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What fitting on half of the local cells changed on the other half: figures by name, before
+    and after. `gain_log_loss` is the log loss before less that after, on the same cells. `reason`
+    says why nothing was fitted."""
+
+    n_fit: int
+    n_judged: int
+    n_fit_sources: int
+    n_judged_sources: int
+    before: Mapping[str, Interval] = field(default_factory=dict)
+    after: Mapping[str, Interval] = field(default_factory=dict)
+    gain_log_loss: Interval = NOTHING
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    bundle: str = ""
+
+
+def split_halves(table: ScoreTable, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows to fit on and those to measure on: halves of the sources of known class, each
+    class cut in two as far as its sources allow. Rows of unknown class are in neither."""
+    generator = np.random.default_rng(seed)
+    known = np.flatnonzero(table.labels_N >= 0)
+    label_of: dict[str, int] = {}
+    for i in known:
+        label_of.setdefault(table.sources[i], int(table.labels_N[i]))
+    fit: set[str] = set()
+    surplus = 0
+    for k in range(len(table.classes)):
+        own = sorted(name for name, label in label_of.items() if label == k)
+        own = [own[i] for i in generator.permutation(len(own))]
+        # Odd classes give the larger half to either side in turn.
+        count = (len(own) + (surplus % 2)) // 2
+        surplus += len(own) % 2
+        fit.update(own[:count])
+    is_fit = np.array([table.sources[i] in fit for i in known], dtype=np.bool_)
+    return known[is_fit], known[~is_fit]
+
+
+def measure_recalibration(
+    table: ScoreTable, trust: Trust, seed: int = 0, replicates: int = 1000
+) -> tuple[Recalibration, LocalPolicy | None]:
+    """Fit on one half of the cells and measure on the other, before and after; and the new policy.
+
+    The policy is None where the cells are too few; the first part says why.
+    """
+    fit, judge = split_halves(table, seed)
+    counts = (
+        len(fit),
+        len(judge),
+        len({table.sources[i] for i in fit}),
+        len({table.sources[i] for i in judge}),
+    )
+    old = trust.info.policy
+    try:
+        local = fit_local_policy(old, trust.novelty, trust.info.asked, table.take(fit))
+    except DataError as error:
+        return Recalibration(
+            *counts, reason=f"{error.expected}; half of these have {error.found}"
+        ), None
+    held = table.take(judge)
+    foreign = table.take(np.flatnonzero(table.labels_N < 0))
+    before, after = (
+        _measure(policy, trust.novelty, held, foreign, replicates, seed)
+        for policy in (old, local.policy)
+    )
+    losses = [
+        compute_log_losses(policy.calibration.apply(held.logits_NK), held.labels_N)
+        for policy in (old, local.policy)
+    ]
+    notes = [*local.notes]
+    if not len(foreign):
+        notes.append(
+            "No cell of an unknown kind was here: what the new limits let in of foreign material"
+            " was not measured."
+        )
+    return (
+        Recalibration(
+            *counts,
+            before=before,
+            after=after,
+            gain_log_loss=compute_mean(losses[0] - losses[1], held.sources),
+            notes=tuple(notes),
+        ),
+        local,
+    )
+
+
+def _measure(
+    policy: Policy,
+    novelty: NoveltyModel,
+    held: ScoreTable,
+    foreign: ScoreTable,
+    replicates: int,
+    seed: int,
+) -> dict[str, Interval]:
+    from dataclasses import replace
+
+    found = decide_table(policy, novelty, held)
+    calibrated = replace(
+        held, logits_NK=policy.calibration.apply(held.logits_NK).astype(np.float32)
+    )
+    figures = compute_intervals(calibrated, replicates=replicates, seed=seed)
+    p_NK = compute_probabilities(policy.calibration.apply(held.logits_NK))
+    rows_N = np.arange(len(held))
+    covered_N = policy.sets.predict(p_NK)[rows_N, held.labels_N]
+    hit_N = found.labels_N == held.labels_N
+    accepted_N = found.mask("accepted")
+
+    def share(hits_N: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
+        if not len(rows):
+            return NOTHING
+        return compute_proportion(hits_N[rows], [held.sources[int(i)] for i in rows])
+
+    measured = {
+        "accuracy": share(hit_N, rows_N),
+        "ece": figures["ece"],
+        "log_loss": figures["log_loss"],
+        "brier": figures["brier"],
+        "coverage": share(covered_N, rows_N),
+        "accepted": share(accepted_N, rows_N),
+        "review": share(found.mask("review"), rows_N),
+        "refused": share(found.mask("unknown"), rows_N),
+        "accuracy_accepted": share(hit_N, np.flatnonzero(accepted_N)),
+    }
+    if len(foreign):
+        strange = decide_table(policy, novelty, foreign).mask("accepted")
+        measured["foreign_accepted"] = compute_proportion(strange, foreign.sources)
+    return measured

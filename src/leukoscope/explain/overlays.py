@@ -1,0 +1,160 @@
+"""Maps as pictures: the original beside the map laid over it, captions, contact sheets.
+
+Drawn with Pillow alone, so that the light install draws them too. Axes: S side of the image in
+network pixels, P side of a tile in drawn pixels, C colour. What this file does not do: it makes no
+maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+TILE_PX = 240
+
+CONTOURS = (0.5, 0.8)
+"""Lines are drawn round the places above these shares of the map's peak: white, then black."""
+
+OPACITY = 0.62
+"""Of the colour where the map is highest; a place of 0 shows the image as it is."""
+
+# Inferno (van der Walt and Smith, matplotlib, CC0) at 9 equal steps: its lightness rises evenly, so
+# it reads without colour vision and in grey print.
+_INFERNO = np.array(
+    [(0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51),
+     (249, 140, 10), (249, 201, 50), (252, 255, 164)]
+)  # fmt: skip
+
+_INK, _SOFT, _PAPER = (31, 41, 51), (82, 96, 109), (255, 255, 255)
+_GAP = 10
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture with a title above and lines of caption below."""
+
+    picture_PPC: NDArray[np.uint8]
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+def colour_map(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the colours of values from 0 to 1: uint8, one more axis of 3.
+
+    >>> colour_map(np.array([0.0, 1.0], np.float32)).tolist()
+    [[0, 0, 4], [252, 255, 164]]
+    """
+    steps = np.linspace(0, 1, len(_INFERNO))
+    bands = [np.interp(values, steps, _INFERNO[:, c]) for c in range(3)]
+    return np.rint(np.stack(bands, axis=-1)).astype(np.uint8)
+
+
+def draw_overlay(
+    image_SSC: NDArray[np.uint8],
+    map_SS: NDArray[np.float32],
+    box_mask_SS: NDArray[np.float32] | None = None,
+    *,
+    tile_px: int = TILE_PX,
+) -> NDArray[np.uint8]:
+    """Return a map laid over its image, uint8 `(P, P, 3)`.
+
+    Only the positive part is shown, its peak at the end of the scale; contours run at half and at
+    eight tenths of the peak. The image below is grey, so that all colour is the map's. A box
+    is drawn dashed in white and black.
+    """
+    size = (tile_px, tile_px)
+    grey = Image.fromarray(image_SSC).convert("L").resize(size, Image.Resampling.BICUBIC)
+    grey_PP = np.asarray(grey, dtype=np.float64)
+    positive_SS = np.clip(map_SS, 0, None)
+    peak = float(positive_SS.max())
+    scaled_SS = positive_SS / peak if peak > 0 else positive_SS
+    scaled_PP = np.asarray(
+        Image.fromarray(scaled_SS.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    ).clip(0, 1)
+    weight_PP1 = OPACITY * np.sqrt(scaled_PP)[..., None]
+    laid_PPC = (1 - weight_PP1) * grey_PP[..., None] + weight_PP1 * colour_map(scaled_PP)
+    for level, colour in zip(CONTOURS, (255, 0), strict=True):
+        laid_PPC[_find_edge(scaled_PP >= level)] = colour
+    if box_mask_SS is not None:
+        _draw_box(laid_PPC, box_mask_SS)
+    return np.rint(laid_PPC).astype(np.uint8)
+
+
+def draw_original(
+    image_SSC: NDArray[np.uint8],
+    box_mask_SS: NDArray[np.float32] | None = None,
+    *,
+    tile_px: int = TILE_PX,
+) -> NDArray[np.uint8]:
+    """Return the image as the network got it, uint8 `(P, P, 3)`, with its box if there is one."""
+    size = (tile_px, tile_px)
+    drawn = np.asarray(
+        Image.fromarray(image_SSC).resize(size, Image.Resampling.BICUBIC), dtype=np.float64
+    ).copy()
+    if box_mask_SS is not None:
+        _draw_box(drawn, box_mask_SS)
+    return drawn.astype(np.uint8)
+
+
+def _find_edge(inside_PP: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The outermost pixels of a region."""
+    padded = np.pad(inside_PP, 1, mode="edge")
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside_PP & ~core
+
+
+def _draw_box(drawn_PPC: NDArray[np.float64], mask_SS: NDArray[np.float32]) -> None:
+    size = (len(drawn_PPC), len(drawn_PPC))
+    large = np.asarray(Image.fromarray(mask_SS).resize(size, Image.Resampling.BILINEAR)) >= 0.5
+    edge = _find_edge(large)
+    y, x = np.nonzero(edge)
+    drawn_PPC[y, x] = np.where((x + y) // 6 % 2, 255, 0)[:, None]
+
+
+def _load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def draw_row(tiles: Sequence[Tile]) -> NDArray[np.uint8]:
+    """Return tiles side by side on white, uint8 RGB; captions are wrapped to their tile."""
+    title_font, font = _load_font(15), _load_font(13)
+    width = len(tiles[0].picture_PPC)
+    lines = [[part for line in t.lines for part in _wrap(line, font, width)] for t in tiles]
+    height = 26 + width + 6 + 17 * max(map(len, lines), default=0)
+    sheet = Image.new("RGB", (len(tiles) * (width + _GAP) + _GAP, height + 2 * _GAP), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for place, (tile, told) in enumerate(zip(tiles, lines, strict=True)):
+        x = _GAP + place * (width + _GAP)
+        pen.text((x, _GAP), _wrap(tile.title, title_font, width)[0], _INK, title_font)
+        sheet.paste(Image.fromarray(tile.picture_PPC), (x, _GAP + 26))
+        for row, line in enumerate(told):
+            pen.text((x, _GAP + 26 + width + 6 + 17 * row), line, _SOFT, font)
+    return np.asarray(sheet)
+
+
+def _wrap(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int
+) -> list[str]:
+    """Lines no wider than a tile; a word that alone is too wide is cut with an ellipsis."""
+    lines: list[str] = []
+    for word in text.split():
+        while font.getlength(word) > width_px:
+            word = word[:-2].rstrip("…") + "…"
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(joined) <= width_px:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return lines or [""]
+
+
+def draw_sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return rows one below the other on white, uint8 RGB."""
+    width = max(row.shape[1] for row in rows)
+    padded = [
+        np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255)
+        for row in rows
+    ]
+    return np.concatenate(padded)

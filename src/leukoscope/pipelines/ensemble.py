@@ -1,0 +1,299 @@
+"""From several trained runs, or one seen from several sides, to one run that answers for all.
+
+What this file does not do: it trains nothing (`pipelines.distill` makes one network of an ensemble)
+and averages nothing itself (`models.ensemble`, `trust.disagreement`).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.splits import Split, join_splits, load_split, save_split
+from leukoscope.errors import ConfigError, RunError
+from leukoscope.pipelines.data import used_rows
+from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.pipelines.runs import find_packs, score_records
+from leukoscope.runfolder import (
+    RunFolder,
+    collect_provenance,
+    hash_file,
+    read_json,
+    remove_leftovers,
+    replacing,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukoscope.evaluation.comparison import NetworkFigures
+    from leukoscope.models.ensemble import ViewCount
+    from leukoscope.scores import ScoreTable
+    from leukoscope.training.trained import TrainedNetwork
+
+TestTimeViews = Literal["none", "flips", "dihedral"]
+"""From how many sides an image is looked at: 1, 4 or 8."""
+
+_VIEWS: "dict[TestTimeViews, ViewCount]" = {"none": 1, "flips": 4, "dihedral": 8}
+
+JUDGED = ("calib", "test")
+"""Roles that neither fitted nor chose a network."""
+
+
+@dataclass(frozen=True)
+class EnsembleRun:
+    """What `build_ensemble` left. `roles` counts images; `rows` are the figures of every member and
+    of the ensemble on images that none of them was fitted or chosen on, or, where there are none,
+    of the members on their own test images; `warnings` say what cannot be known."""
+
+    folder: RunFolder
+    name: str
+    roles: dict[str, int]
+    rows: "tuple[NetworkFigures, ...]"
+    warnings: tuple[str, ...]
+
+
+def build_ensemble(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    tta: TestTimeViews = "none",
+    packs: str | Path | None = None,
+    progress: Progress = silent,
+) -> EnsembleRun:
+    """Make one run of several trained ones: averaged probabilities, and how far they disagree.
+
+    With `tta` each member sees every image from several sides (`flips`: 4, `dihedral`: 8 with
+    quarter turns), at so many times the cost; one run alone is then an ensemble too. The folder
+    holds the members' weights, one split whose roles hold for all members (see `join_splits`), and
+    a score table, computed from the members' own where that is enough. `evaluate`, `export` and
+    `distill` take it as they take a trained run; the members' own folders are needed no more.
+    `packs` is a folder of decoded images; by default the first member's.
+
+    Raises `RunError` when members differ in classes or input, one is an ensemble itself, or `out`
+    holds a run; `ConfigError` for one run without views; `SplitError` where their splits contradict
+    each other; `MissingStepError` before training has ended.
+    """
+    require_extra("train")
+    from leukoscope.models.ensemble import Ensemble
+    from leukoscope.scores import save_scores
+    from leukoscope.training.trained import load_trained, save_ensemble
+
+    folders = [RunFolder(Path(run)) for run in runs]
+    _check_choice(folders, tta)
+    members = [load_trained(folder) for folder in folders]
+    _check_members(folders, members)
+    network = Ensemble([member.first for member in members], _VIEWS[tta])
+    split = join_splits([load_split(f.require(f.split, "leukoscope train")) for f in folders])
+    run = RunFolder(Path(out))
+    with run.lock():
+        if run.model.is_file() or run.checkpoint.is_file():
+            raise RunError(
+                f"{run.path} must not hold a run yet",
+                "a trained network or a checkpoint",
+                "choose another --out",
+            )
+        remove_leftovers(run.path)
+        save_split(split, run.split)
+        origins = [
+            _describe(folder, member) for folder, member in zip(folders, members, strict=True)
+        ]
+        recipe = _join_recipes(folders)
+        write_json(run.recipe, recipe)
+        write_json(
+            run.provenance,
+            collect_provenance()
+            | {
+                "recipe_hash": recipe["hash"],
+                "split_sha256": hash_file(run.split),
+                "seed": ", ".join(dict.fromkeys(str(origin["seed"]) for origin in origins)),
+                "packs": str(Path(packs or find_packs(folders[0])).resolve()),
+                "members": origins,
+            },
+        )
+        tables = _load_tables(folders)
+        joint = replace(members[0], network=network.eval(), sha256="")
+        table = _score(run, joint, split, tables if tta == "none" else {}, progress)
+        with replacing(run.scores) as temporary:
+            save_scores(table, temporary)
+        names = [str(origin["run"]) for origin in origins]
+        rows, warnings = _judge(names, tables, table, network.spec.name, progress)
+        roles = dict(Counter(role for role in split.roles if role))
+        write_json(
+            run.ensemble,
+            {
+                "name": network.spec.name,
+                "tta": tta,
+                "members": origins,
+                "roles": roles,
+                "figures": [row.to_dict() for row in rows],
+                "warnings": list(warnings),
+            },
+        )
+        # Last: a folder with a model is complete.
+        save_ensemble(run, network, members[0].classes, members[0].input, origins)
+    return EnsembleRun(run, network.spec.name, roles, rows, warnings)
+
+
+def _check_choice(folders: Sequence[RunFolder], tta: TestTimeViews) -> None:
+    paths = [folder.path.resolve() for folder in folders]
+    if tta not in _VIEWS or not paths or (len(paths) == 1 and tta == "none"):
+        raise ConfigError(
+            "an ensemble needs at least two runs, or one run and several views of each image",
+            f"{len(paths)} runs, --tta {tta}",
+            "add runs, or --tta flips or --tta dihedral",
+        )
+    if len(set(paths)) < len(paths):
+        raise ConfigError(
+            "the members of an ensemble must be different runs",
+            "one of them twice",
+            "name each run once",
+        )
+
+
+def _check_members(folders: Sequence[RunFolder], members: "Sequence[TrainedNetwork]") -> None:
+    from leukoscope.models.ensemble import Ensemble
+
+    for folder, member in zip(folders, members, strict=True):
+        if isinstance(member.network, Ensemble):
+            raise RunError(
+                "the members of an ensemble must be single networks",
+                f"{folder.path} is an ensemble",
+                "name the runs that it was made of",
+            )
+        for what in ("classes", "input"):
+            own, wanted = getattr(member, what), getattr(members[0], what)
+            if own != wanted:
+                raise RunError(
+                    f"the members of an ensemble must have the same {what}",
+                    f"{folders[0].path}: {wanted}; {folder.path}: {own}",
+                    "train them on the same classes with the same recipe.input",
+                )
+
+
+def _describe(folder: RunFolder, member: "TrainedNetwork") -> dict[str, Any]:
+    """Where a member comes from."""
+    provenance = read_json(folder.require(folder.provenance, "leukoscope train"))
+    recipe = read_json(folder.require(folder.recipe, "leukoscope train"))
+    model = read_json(folder.model)
+    return {
+        "run": folder.path.resolve().name,
+        "network": member.network.spec.name,
+        "sha256": member.sha256,
+        "best_epoch": model.get("best_epoch"),
+        "recipe": {"name": recipe.get("name"), "hash": recipe.get("hash")},
+        "seed": provenance.get("seed"),
+        "split_sha256": provenance.get("split_sha256"),
+        "leukoscope": provenance.get("leukoscope"),
+        "started": provenance.get("started"),
+    }
+
+
+def _join_recipes(folders: Sequence[RunFolder]) -> dict[str, Any]:
+    """The recipe of the first member, whose input and trust hold for all; its hash names all."""
+    recipes = [read_json(folder.recipe) for folder in folders]
+    hashes = list(dict.fromkeys(str(recipe["hash"]) for recipe in recipes))
+    if len(hashes) == 1:
+        return recipes[0]
+    joined = hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
+    names = dict.fromkeys(str(recipe["name"]) for recipe in recipes)
+    return recipes[0] | {"name": " + ".join(names), "hash": joined}
+
+
+def _load_tables(folders: Sequence[RunFolder]) -> "dict[int, ScoreTable]":
+    """The members' own score tables, as far as they are there, by the member's number."""
+    from leukoscope.scores import load_scores
+
+    return {i: load_scores(f.scores) for i, f in enumerate(folders) if f.scores.is_file()}
+
+
+def _score(
+    run: RunFolder,
+    joint: "TrainedNetwork",
+    split: Split,
+    tables: "dict[int, ScoreTable]",
+    progress: Progress,
+) -> "ScoreTable":
+    """The ensemble's score table: from the members' own where they hold all images, else by the
+    network."""
+    import numpy as np
+
+    from leukoscope.data.pack import build_pack
+    from leukoscope.trust.disagreement import combine_tables
+
+    records, roles = used_rows(split)
+    pairs = zip(group_sources(split.catalog), split.roles, strict=True)
+    sources = tuple(source for source, role in pairs if role)
+    known = sources_known(split.catalog)
+    ids = tuple(record.id for record in records)
+    n_members = len(joint.network.spec.members)  # type: ignore[union-attr]
+    if len(tables) == n_members and all(set(t.ids) == set(ids) for t in tables.values()):
+        table = combine_tables([tables[i] for i in range(n_members)])
+        place = {name: i for i, name in enumerate(table.ids)}
+        table = table.take(np.array([place[name] for name in ids], np.intp))
+        return replace(table, roles=tuple(roles.tolist()), sources=sources, source_known=known)
+    pack = build_pack(
+        records, joint.input, find_packs(run), lambda d, t: progress("Decoding images", d, t)
+    )
+    return score_records(joint, pack, records, roles.tolist(), sources, known, progress)
+
+
+def _judge(
+    names: Sequence[str],
+    tables: "dict[int, ScoreTable]",
+    table: "ScoreTable",
+    name: str,
+    progress: Progress,
+) -> "tuple[tuple[NetworkFigures, ...], tuple[str, ...]]":
+    """Figures of members and ensemble on images that are new to all of them, if there are any."""
+    from leukoscope.evaluation.comparison import compute_rows
+
+    progress("Comparing", 0, 1)
+    warnings: tuple[str, ...] = ()
+    fresh = {i for i, role in zip(table.ids, table.roles, strict=True) if role in JUDGED}
+    role_of = dict(zip(table.ids, table.roles, strict=True))
+    labels = [f"{i} {own}" for i, own in enumerate(names)]
+    shown: dict[str, ScoreTable] = {}
+    for i, own in tables.items():
+        rows = [row for row, image in enumerate(own.ids) if image in fresh]
+        part = own.take(_index(rows))
+        shown[labels[i]] = replace(part, roles=tuple(role_of[image] for image in part.ids))
+    roles = [role for role in JUDGED if role in table.roles]
+    if "test" not in roles:
+        warnings += (
+            "No test image is new to all members: each was trained on what another was tested on,"
+            " as k folds are. The figures below are those of the single members on their own test"
+            " images; what the ensemble is worth must be measured on other data"
+            " (`leukoscope evaluate RUN --data OTHER`).",
+        )
+        own_test = {labels[i]: own for i, own in tables.items()}
+        found = compute_rows(own_test, ["test"])
+        found = tuple(replace(row, role="own test") for row in found)
+    else:
+        found = compute_rows({**shown, name: table}, roles)
+        if len(fresh) < FEW_FRESH_FRAC * len(table):
+            warnings += (
+                f"Only {len(fresh):,} of {len(table):,} images are new to all members, since these"
+                " were trained on different splits; more remain when they share one.",
+            )
+    missing = [labels[i] for i in range(len(names)) if i not in tables]
+    if missing:
+        warnings += (f"Without a score table, and so without figures: {', '.join(missing)}.",)
+    progress("Comparing", 1, 1)
+    return found, warnings
+
+
+FEW_FRESH_FRAC = 0.1
+"""A grouped split leaves 23 % for calibration and test; below this share the splits differ."""
+
+
+def _index(rows: list[int]) -> "NDArray[np.intp]":
+    import numpy as np
+
+    return np.array(rows, np.intp)

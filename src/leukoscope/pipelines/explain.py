@@ -1,0 +1,805 @@
+"""Why a network says so: maps over images, and whether these maps are faithful.
+
+What this file does not do: it makes and judges no map itself (`leukoscope.explain`), and lays out
+no page (`pipelines.explain_page`).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from leukoscope.errors import ConfigError, DataError, ImageError, RunError
+from leukoscope.labels import display_label, resolve_label
+from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.runfolder import (
+    RunFolder,
+    collect_provenance,
+    create_folder,
+    replacing,
+    storage_errors,
+    write_json,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukoscope.config import InputConfig
+    from leukoscope.data.images import Box
+    from leukoscope.explain.faithfulness import CurveKind, Verdict
+    from leukoscope.explain.maps import AttentionLayer
+    from leukoscope.explain.occlusion import Score
+    from leukoscope.models.coatnet import CoAtNet
+
+    Pixels = NDArray[np.uint8]
+    Maps = NDArray[np.float32]
+
+Method = Literal["gradcam", "hirescam", "gradients", "occlusion", "attention"]
+
+METHODS: dict[Method, str] = {
+    "gradcam": "Grad-CAM",
+    "hirescam": "HiResCAM",
+    "gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+    "attention": "Attention rollout",
+}
+"""Each method with its name in words."""
+
+RUN_METHODS: tuple[Method, ...] = ("gradcam", "hirescam", "occlusion")
+"""What a trained network is explained by unless asked otherwise."""
+
+FLOORS = {"random": "Random places", "centre": "Centre of the image"}
+
+JUDGED = 24
+"""Images that faithfulness is measured on unless asked otherwise."""
+
+BATCH_SIZE = 16
+ROWS_PER_SHEET = 6
+SHOWN_ATTENTION = 4
+"""Images whose heads are drawn; the arrays have all of them."""
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
+    """One image: its prediction, and its scores where it was judged.
+
+    `areas` is keyed by method or floor, then by "deletion" and "insertion"; `localisation` by
+    method. `row_png` is the picture: original and overlays side by side.
+    """
+
+    path: Path
+    label: str
+    confidence: float
+    decision: str
+    target: str
+    row_png: Path
+    areas: "Mapping[str, Mapping[CurveKind, float]]" = field(default_factory=dict)
+    localisation: Mapping[str, float] = field(default_factory=dict)
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What `explain_images` left in its folder.
+
+    `errors` are the images that could not be read, with the reason; `verdicts` one per method, in
+    the order of the pictures; `notes` what was not done, in words.
+    """
+
+    out: Path
+    model: Path
+    is_bundle: bool
+    images: tuple[ExplainedImage, ...]
+    errors: Mapping[str, str]
+    methods: tuple[Method, ...]
+    stage: str
+    judged: int
+    verdicts: "tuple[Verdict, ...]"
+    notes: tuple[str, ...]
+    page: Path | None
+
+
+@dataclass
+class _Model:
+    """A run or a bundle: what scores images and names them; the network where there is one."""
+
+    path: Path
+    classes: tuple[str, ...]
+    input: "InputConfig"
+    score: "Score"
+    name: "Callable[[Pixels], list[tuple[str, float, str]]]"
+    network: "CoAtNet | None" = None
+
+
+@dataclass
+class _Loaded:
+    path: Path
+    pixels_SSC: "Pixels"
+    inside_SS: "Maps | None"
+
+
+@dataclass
+class _Kept:
+    """What the check against random weights needs of a judged image."""
+
+    pixels_SSC: "Pixels"
+    target: int
+    maps: "dict[Method, Maps]"
+
+
+@dataclass
+class _Gathered:
+    """Figures of the judged images, in their order."""
+
+    kept: list[_Kept] = field(default_factory=list)
+    curves: "dict[str, dict[CurveKind, list[NDArray[np.float64]]]]" = field(default_factory=dict)
+    localisation: dict[str, list[float]] = field(default_factory=dict)
+    ceiling: list[float] = field(default_factory=list)
+    without_cell: int = 0
+
+
+def explain_images(
+    model: str | Path,
+    images: Sequence[str | Path],
+    out: str | Path,
+    *,
+    methods: Sequence[Method] | Sequence[str] = (),
+    stage: str | None = None,
+    target: str | None = None,
+    boxes: str | Path | None = None,
+    box_label: str = "white_cell",
+    query: tuple[float, float] = (0.5, 0.5),
+    judge: int = JUDGED,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Explained:
+    """Explain predictions on images, measure how faithful the maps are, and write it all to `out`.
+
+    `model` is a run folder, or a bundle, for which occlusion is all there is: the rest needs
+    gradients or attention weights, which no bundle has. `methods` are those of `METHODS` (none
+    given: `RUN_METHODS`, or occlusion); `stage` is where class activation maps are taken;
+    `target` the class to explain (None: the one that is predicted); `boxes` a Pascal-VOC folder
+    that frames the cells of these images under `box_label`; `query` the place whose attention is
+    drawn, as shares of height and width; `judge` the number of images, taken evenly from the list,
+    that faithfulness is measured on (0: none).
+
+    Writes `arrays/*.npz` (signed maps, attention, probabilities; nothing pickled),
+    `overlays/*.png`, `sheets/*.png`, `faithfulness.json`, `explain.html`; with attention,
+    `attention/*.png` too.
+
+    Raises `DataError` where no image can be read, or a box folder frames none of them;
+    `ConfigError` for an unknown method, stage or class; `RunError` if `model` is neither run nor
+    bundle or `out` holds something; `MissingExtraError` without the extra `explain` (a run).
+    """
+    import numpy as np
+
+    from leukoscope.deploy.files import list_images
+
+    target_folder = Path(out)
+    if target_folder.is_dir() and any(target_folder.iterdir()):
+        raise RunError(
+            f"{target_folder} must be empty, so that no pictures of two calls mix",
+            "it holds files",
+            "choose another --out, or remove it",
+        )
+    opened = _open_model(Path(model))
+    chosen = _choose_methods(opened, methods)
+    taken_at = _choose_stage(opened, stage, chosen)
+    wanted = _find_class(opened, target)
+    paths = list_images(images)
+    framed = _load_boxes(Path(boxes), box_label) if boxes is not None else None
+
+    folder = create_folder(target_folder)
+    for name in ("arrays", "overlays", "sheets"):
+        create_folder(folder / name)
+    judged = set(np.linspace(0, len(paths) - 1, min(judge, len(paths))).round().astype(int))
+    gathered, found, errors, rows = _Gathered(), [], {}, []
+    for numbers, batch in _read_batches(paths, opened, framed, errors):
+        explained, pictures = _explain_batch(
+            opened, numbers, batch, chosen, taken_at, wanted, judged, gathered, folder, seed, query
+        )
+        found += explained
+        rows += pictures
+        progress("Explaining", numbers[-1] + 1, len(paths))
+        while len(rows) >= ROWS_PER_SHEET:
+            _write_sheet(folder, len(found) - len(rows), rows[:ROWS_PER_SHEET])
+            rows = rows[ROWS_PER_SHEET:]
+    if rows:
+        _write_sheet(folder, len(found) - len(rows), rows)
+    if not found:
+        raise DataError(
+            "at least one image must be readable",
+            f"none of {len(paths)}; first: {next(iter(errors.values()))}",
+            "check the files",
+        )
+    if framed is not None and not gathered.ceiling and gathered.kept:
+        raise DataError(
+            f"the folder of boxes must frame cells of these images as {box_label}",
+            f"no box for any of {len(gathered.kept)} images",
+            "name the folder that holds images and XML files, and the label by --box-label",
+        )
+    verdicts = _judge(opened, chosen, taken_at, gathered, seed, progress)
+    notes = _word_notes(opened, chosen, gathered, errors, framed is not None)
+    page, more = _write_results(
+        folder, opened, chosen, taken_at, found, errors, gathered, verdicts, notes
+    )
+    return Explained(
+        folder, opened.path, opened.network is None, tuple(found), errors, chosen, taken_at,
+        len(gathered.kept), verdicts, (*notes, *more), page,
+    )  # fmt: skip
+
+
+# -- run or bundle --------------------------------------------------------------------------------
+
+
+def _open_model(path: Path) -> _Model:
+    if (path / "bundle.json").is_file():
+        return _open_bundle(path)
+    if RunFolder(path).model.is_file():
+        require_extra("explain")
+        return _open_run(path)
+    raise RunError(
+        f"{path} must be a run folder with a trained network, or a bundle",
+        "neither model.json nor bundle.json" if path.is_dir() else "no such folder",
+        "check the path, or run `leukoscope train` first",
+    )
+
+
+def _open_bundle(path: Path) -> _Model:
+    from leukoscope.deploy.predictor import Predictor
+
+    predictor = Predictor(path)
+
+    def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
+        return [
+            (one.label, float(one.confidence or 0.0), one.decision)
+            for one in predictor.predict_pixels(images_NSSC)
+        ]
+
+    def score(images_NSSC: "Pixels") -> "NDArray[np.float32]":
+        return predictor.predict_logits(images_NSSC)[0]
+
+    info = predictor.bundle.info
+    return _Model(path, info.classes, info.preprocessing, score, name)
+
+
+def _open_run(path: Path) -> _Model:
+    import torch
+
+    from leukoscope.data.batches import prepare_input
+    from leukoscope.explain.attribution import borrow_network, build_score
+    from leukoscope.scores import compute_probabilities
+    from leukoscope.training.trained import load_trained
+    from leukoscope.trust.decision import decide
+    from leukoscope.trust.quality import measure_quality
+    from leukoscope.trust.record import load_trust
+
+    trained = load_trained(RunFolder(path))
+    trust = load_trust(RunFolder(path))
+    device = next(trained.network.parameters()).device
+
+    def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
+        with borrow_network(trained.network), torch.inference_mode():
+            logits, inner = trained.network(prepare_input(torch.from_numpy(images_NSSC).to(device)))
+        logits_NK = logits.float().cpu().numpy()
+        if trust is None:
+            p_NK = compute_probabilities(logits_NK)
+            return [(trained.classes[int(p.argmax())], float(p.max()), "") for p in p_NK]
+        embeddings_ND = inner["embedding"].float().cpu().numpy()
+        found = decide(trust.info.policy, trust.novelty, logits_NK, embeddings_ND,
+                       measure_quality(images_NSSC))  # fmt: skip
+        return [
+            (trained.classes[k], float(p), status)
+            for k, p, status in zip(found.labels_N, found.confidence_N, found.status, strict=True)
+        ]
+
+    return _Model(
+        path, trained.classes, trained.input, build_score(trained.network), name, trained.network
+    )
+
+
+def _choose_methods(model: _Model, asked: Sequence[str]) -> tuple[Method, ...]:
+    known = [name for name in METHODS if name in {one.strip() for one in asked}]
+    unknown = [name for name in asked if name.strip() not in METHODS]
+    if unknown:
+        raise ConfigError(
+            f"a method must be one of {', '.join(METHODS)}", ", ".join(unknown), "choose from these"
+        )
+    chosen = tuple(known) or (RUN_METHODS if model.network is not None else ("occlusion",))
+    if model.network is None and chosen != ("occlusion",):
+        raise ConfigError(
+            "a bundle can be explained by occlusion only: it has no gradients and no attention"
+            " weights",
+            ", ".join(name for name in chosen if name != "occlusion"),
+            "leave --methods out, or name the run folder that the bundle was exported from",
+        )
+    if "attention" in chosen and model.network is not None:
+        kinds = {stage.kind for stage in model.network.spec.stages}
+        if "transformer" not in kinds:
+            raise ConfigError(
+                "attention needs a network with transformers",
+                model.network.spec.name,
+                "choose another method",
+            )
+    return chosen
+
+
+def _choose_stage(model: _Model, stage: str | None, methods: Sequence[Method]) -> str:
+    if model.network is None or not {"gradcam", "hirescam"} & set(methods):
+        if stage is not None:
+            raise ConfigError(
+                "a stage is chosen for gradcam and hirescam only",
+                f"{stage} for {', '.join(methods)}",
+                "leave --stage out",
+            )
+        return ""
+    from leukoscope.explain.attribution import check_stage, choose_stage
+
+    if stage is None:
+        return choose_stage(model.network)
+    check_stage(model.network, stage)
+    return stage
+
+
+def _find_class(model: _Model, target: str | None) -> int | None:
+    if target is None:
+        return None
+    name = target if target in model.classes else resolve_label(target)
+    if name not in model.classes:
+        raise ConfigError(
+            f"the class must be one of {', '.join(model.classes)}", target, "choose one of these"
+        )
+    return model.classes.index(name)
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _load_boxes(folder: Path, label: str) -> "dict[Path, list[Box]]":
+    """The boxes of a label by image, clipped later; keyed by resolved path, and by bare name."""
+    from leukoscope.data.readers import Candidate, find_candidates
+
+    wanted = resolve_label(label)
+    found: dict[Path, list[Box]] = {}
+    for candidate in find_candidates(folder):
+        if not isinstance(candidate, Candidate) or candidate.box is None:
+            continue
+        if resolve_label(candidate.label) == wanted:
+            for key in (candidate.path.resolve(), Path(candidate.path.name)):
+                found.setdefault(key, []).append(candidate.box)
+    if not found:
+        raise DataError(
+            f"{folder} must be a Pascal-VOC folder with boxes of {label}",
+            "none",
+            "name the folder that holds images and XML files, and the label by --box-label",
+        )
+    return found
+
+
+def _read_batches(
+    paths: Sequence[Path],
+    model: _Model,
+    framed: "dict[Path, list[Box]] | None",
+    errors: dict[str, str],
+) -> Iterator[tuple[list[int], list[_Loaded]]]:
+    numbers: list[int] = []
+    batch: list[_Loaded] = []
+    for number, path in enumerate(paths):
+        try:
+            batch.append(_read(path, model, framed))
+            numbers.append(number)
+        except ImageError as error:
+            errors[str(path)] = f"{error.reason}: {error.found}"
+        if len(batch) == BATCH_SIZE:
+            yield numbers, batch
+            numbers, batch = [], []
+    if batch:
+        yield numbers, batch
+
+
+def _read(path: Path, model: _Model, framed: "dict[Path, list[Box]] | None") -> _Loaded:
+    from leukoscope.data.images import decode_image, load_content, resize_image
+    from leukoscope.explain.faithfulness import build_inside
+
+    config = model.input
+    whole_HWC = decode_image(load_content(path), name=str(path))
+    pixels = resize_image(whole_HWC, config.image_size, config.resize, config.interpolation)
+    inside = None
+    if framed is not None:
+        mine = framed.get(path.resolve()) or framed.get(Path(path.name)) or []
+        height, width = whole_HWC.shape[:2]
+        inside = build_inside(mine, width, height, config.image_size, config.resize)
+    return _Loaded(path, pixels, inside if inside is not None and inside.any() else None)
+
+
+# -- maps -----------------------------------------------------------------------------------------
+
+
+def _build_maps(
+    method: Method,
+    network: "CoAtNet | None",
+    score: "Score",
+    images_NSSC: "Pixels",
+    targets_N: Sequence[int],
+    stage: str,
+) -> "tuple[Maps, list[AttentionLayer]]":
+    """Maps `(N, S, S)` of a method; the layers too where it is attention."""
+    import numpy as np
+
+    from leukoscope.explain.occlusion import compute_background, compute_occlusion
+
+    if method == "occlusion" or network is None:
+        pairs = zip(images_NSSC, targets_N, strict=True)
+        return np.stack([compute_occlusion(score, image, k) for image, k in pairs]), []
+    import torch
+
+    from leukoscope.data.batches import prepare_input
+    from leukoscope.explain import attribution
+    from leukoscope.explain.maps import compute_attention, compute_rollout, enlarge_maps
+
+    device = next(network.parameters()).device
+    inputs = prepare_input(torch.from_numpy(images_NSSC).to(device))
+    targets = torch.tensor(list(targets_N), device=device)
+    if method == "attention":
+        layers = compute_attention(network, inputs)
+        return enlarge_maps(compute_rollout(layers), images_NSSC.shape[1]), layers
+    if method == "gradients":
+        empty = np.empty_like(images_NSSC)
+        for i, image in enumerate(images_NSSC):
+            empty[i] = compute_background(image)
+        baselines = prepare_input(torch.from_numpy(empty).to(device))
+        return attribution.compute_integrated_gradients(network, inputs, targets, baselines)[0], []
+    return attribution.compute_cam(network, inputs, targets, kind=method, stage=stage), []
+
+
+def _find_grid(method: Method, model: _Model, stage: str) -> int:
+    """How many independent places a map of a method has along a side, for a fair random floor."""
+    side = model.input.image_size
+    if method == "occlusion" or model.network is None:
+        return 6  # windows side by side
+    if method == "gradients":
+        return side
+    stages = model.network.spec.stages
+    if method == "attention":
+        place = next(i for i, one in enumerate(stages, 1) if one.kind == "transformer")
+    else:
+        place = 0 if stage == "stem" else int(stage.removeprefix("stage_"))
+    halvings = 1 + place - (model.network.spec.family == "hematology" and place > 0)
+    return side // 2**halvings
+
+
+def _explain_batch(
+    model: _Model,
+    numbers: Sequence[int],
+    batch: Sequence[_Loaded],
+    methods: Sequence[Method],
+    stage: str,
+    wanted: int | None,
+    judged: set[int],
+    gathered: _Gathered,
+    folder: Path,
+    seed: int,
+    query: tuple[float, float],
+) -> "tuple[list[ExplainedImage], list[Pixels]]":
+    """Maps, scores, arrays and pictures of a few images."""
+    import numpy as np
+
+    from leukoscope.scores import compute_probabilities
+
+    images_NSSC = np.stack([one.pixels_SSC for one in batch])
+    named = model.name(images_NSSC)
+    p_NK = compute_probabilities(model.score(images_NSSC))
+    targets = [wanted if wanted is not None else model.classes.index(one[0]) for one in named]
+    maps: dict[Method, Maps] = {}
+    layers: list[AttentionLayer] = []
+    for method in methods:
+        maps[method], seen = _build_maps(
+            method, model.network, model.score, images_NSSC, targets, stage
+        )
+        layers = seen or layers
+    found, pictures = [], []
+    for i, (number, one) in enumerate(zip(numbers, batch, strict=True)):
+        own = {method: maps[method][i] for method in methods}
+        place = f"{number + 1:04d}_{_tidy(one.path.stem)}"
+        arrays: dict[str, Any] = {f"map_{method}_SS": own[method] for method in methods}
+        for layer in layers:
+            tag = layer.name.replace(" ", "_")
+            arrays[f"attention_{tag}_GNN"] = layer.weights_BGNN[i].astype(np.float16)
+        with replacing(folder / "arrays" / f"{place}.npz") as temporary, temporary.open("wb") as f:
+            np.savez_compressed(
+                f, image_SSC=one.pixels_SSC, probabilities_K=p_NK[i], target=np.int64(targets[i]),
+                classes=np.array(model.classes), **arrays,
+            )  # fmt: skip
+        areas, inside = {}, {}
+        if number in judged:
+            areas, inside = _measure(model, one, number, targets[i], own, stage, gathered, seed)
+        label, confidence, decision = named[i]
+        explained = ExplainedImage(
+            one.path, label, confidence, decision, model.classes[targets[i]],
+            folder / "overlays" / f"{place}.png", areas, inside,
+            float(1 / one.inside_SS.mean()) if one.inside_SS is not None else None,
+        )  # fmt: skip
+        row = _draw(explained, one, own, stage)
+        _write_png(explained.row_png, row)
+        found.append(explained)
+        pictures.append(row)
+        if layers and number < SHOWN_ATTENTION:
+            _draw_heads(folder, place, one, layers, i, query)
+    return found, pictures
+
+
+def _tidy(stem: str) -> str:
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:60]
+
+
+def _measure(
+    model: _Model,
+    one: _Loaded,
+    number: int,
+    target: int,
+    own: "dict[Method, Maps]",
+    stage: str,
+    gathered: _Gathered,
+    seed: int,
+) -> "tuple[dict[str, dict[CurveKind, float]], dict[str, float]]":
+    """Score one image's maps and the maps that know nothing, and keep what the verdicts need."""
+    from leukoscope.explain.faithfulness import (
+        build_centre_prior,
+        build_random_maps,
+        compute_area,
+        compute_curve,
+        compute_localisation,
+    )
+
+    side = len(one.pixels_SSC)
+    judged: dict[str, Maps] = {**own, "centre": build_centre_prior(side)}
+    for grid in {_find_grid(method, model, stage) for method in own}:
+        judged[f"random_{grid}"] = build_random_maps(1, grid, side, seed + number)[0]
+    areas: dict[str, dict[CurveKind, float]] = {}
+    kinds: tuple[CurveKind, ...] = ("deletion", "insertion")
+    for name, map_SS in judged.items():
+        areas[name] = {}
+        for kind in kinds:
+            curve = compute_curve(model.score, one.pixels_SSC, target, map_SS, kind)
+            gathered.curves.setdefault(name, {}).setdefault(kind, []).append(curve)
+            areas[name][kind] = compute_area(curve)
+    inside: dict[str, float] = {}
+    if one.inside_SS is not None:
+        for method, map_SS in own.items():
+            inside[method], ceiling = compute_localisation(map_SS, one.inside_SS)
+            gathered.localisation.setdefault(method, []).append(inside[method])
+        gathered.ceiling.append(ceiling)
+    else:
+        gathered.without_cell += 1
+    gathered.kept.append(_Kept(one.pixels_SSC, target, own))
+    return areas, inside
+
+
+# -- verdicts -------------------------------------------------------------------------------------
+
+
+def _judge(
+    model: _Model,
+    methods: Sequence[Method],
+    stage: str,
+    gathered: _Gathered,
+    seed: int,
+    progress: Progress,
+) -> "tuple[Verdict, ...]":
+    from leukoscope.explain.faithfulness import Measured, compute_area, judge_method
+
+    if not gathered.kept:
+        return ()
+    correlations = _correlate(model, methods, stage, gathered, seed, progress)
+
+    def areas(name: str) -> "dict[CurveKind, list[float]]":
+        return {k: [compute_area(c) for c in cs] for k, cs in gathered.curves[name].items()}
+
+    verdicts = []
+    for method in methods:
+        own = areas(method)
+        verdicts.append(
+            judge_method(
+                method,
+                Measured(
+                    own["deletion"], own["insertion"],
+                    {"random": areas(f"random_{_find_grid(method, model, stage)}"),
+                     "centre": areas("centre")},
+                    correlations.get(method, {}), gathered.localisation.get(method, []),
+                    gathered.ceiling,
+                ),
+            )
+        )  # fmt: skip
+    return tuple(verdicts)
+
+
+def _correlate(
+    model: _Model,
+    methods: Sequence[Method],
+    stage: str,
+    gathered: _Gathered,
+    seed: int,
+    progress: Progress,
+) -> dict[Method, dict[str, list[float]]]:
+    """Rank correlations with the maps of networks that lose more and more of their weights."""
+    import numpy as np
+
+    if model.network is None:
+        return {}
+    from leukoscope.explain.attribution import build_randomised, build_score
+    from leukoscope.explain.faithfulness import compute_rank_correlation
+
+    found: dict[Method, dict[str, list[float]]] = {method: {} for method in methods}
+    kept, last = gathered.kept, "stem"
+    total = 2 + len(model.network.stages)
+    for done, (level, network) in enumerate(build_randomised(model.network, seed=seed), 1):
+        score = build_score(network)
+        for method in methods:
+            if method in ("occlusion", "gradients") and level != last:
+                continue  # dear, and only the last level is judged
+            rhos: list[float] = []
+            for start in range(0, len(kept), BATCH_SIZE):
+                part = kept[start : start + BATCH_SIZE]
+                maps, _ = _build_maps(
+                    method, network, score, np.stack([one.pixels_SSC for one in part]),
+                    [one.target for one in part], stage,
+                )  # fmt: skip
+                rhos += [
+                    compute_rank_correlation(one.maps[method], map_SS)
+                    for one, map_SS in zip(part, maps, strict=True)
+                ]
+            found[method][level] = rhos
+        progress("Checking against random weights", done, total)
+    return found
+
+
+def _word_notes(
+    model: _Model,
+    methods: Sequence[Method],
+    gathered: _Gathered,
+    errors: Mapping[str, str],
+    boxed: bool,
+) -> tuple[str, ...]:
+    notes = []
+    if model.network is None:
+        notes.append(
+            "A bundle can be explained by occlusion only, and its weights cannot be randomised:"
+            " explain the run folder for the rest."
+        )
+    if errors:
+        notes.append(f"{len(errors):,} images could not be read and stay out.")
+    if not gathered.kept:
+        notes.append("Faithfulness was not measured: nothing says that these maps are true.")
+    if boxed and gathered.without_cell:
+        notes.append(f"{gathered.without_cell:,} judged images have no box and no localisation.")
+    if "attention" in methods:
+        notes.append(
+            "Attention says which places a token was mixed from, whatever the class; it is no"
+            " evidence for one."
+        )
+    return tuple(notes)
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def _write_png(path: Path, pixels_HWC: "Pixels") -> None:
+    from PIL import Image
+
+    with storage_errors(path):
+        Image.fromarray(pixels_HWC).save(path, "PNG", optimize=True)
+
+
+def _write_sheet(folder: Path, first: int, rows: "Sequence[Pixels]") -> None:
+    from leukoscope.explain.overlays import draw_sheet
+
+    number = first // ROWS_PER_SHEET + 1
+    _write_png(folder / "sheets" / f"sheet_{number:03d}.png", draw_sheet(rows))
+
+
+def _draw(image: ExplainedImage, one: _Loaded, own: "dict[Method, Maps]", stage: str) -> "Pixels":
+    """The row of one image: original, then a tile per method, with what is known of each."""
+    from leukoscope.explain.overlays import Tile, draw_original, draw_overlay, draw_row
+
+    told = [f"{display_label(image.label)}, {100 * image.confidence:.1f} %"]
+    if image.decision:
+        told.append(image.decision)
+    if image.target != image.label:
+        told.append(f"explained: {display_label(image.target)}")
+    if image.ceiling is not None:
+        told.append(f"box: {100 / image.ceiling:.0f} % of the area")
+    tiles = [Tile(draw_original(one.pixels_SSC, one.inside_SS), image.path.name, tuple(told))]
+    for method, map_SS in own.items():
+        lines = []
+        for kind, areas in (image.areas.get(method) or {}).items():
+            centre = image.areas["centre"][kind]
+            lines.append(f"{kind} {areas:.2f} (centre {centre:.2f})")
+        if method in image.localisation:
+            lines.append(f"in the box: {image.localisation[method]:.1f} times its area")
+        elif not lines:
+            lines.append("not scored")
+        title = name_method(method, stage)
+        overlay = draw_overlay(one.pixels_SSC, map_SS, one.inside_SS)
+        tiles.append(Tile(overlay, title, tuple(lines)))
+    return draw_row(tiles)
+
+
+def name_method(method: Method, stage: str) -> str:
+    """Return a method in words, with its stage where it has one.
+
+    >>> name_method("gradcam", "stage_2"), name_method("occlusion", "stage_2")
+    ('Grad-CAM, stage_2', 'Occlusion')
+    """
+    return METHODS[method] + (f", {stage}" if method in ("gradcam", "hirescam") else "")
+
+
+def _draw_heads(
+    folder: Path,
+    place: str,
+    one: _Loaded,
+    layers: "Sequence[AttentionLayer]",
+    row: int,
+    query: tuple[float, float],
+) -> None:
+    from leukoscope.evaluation.explain_figures import draw_attention
+    from leukoscope.evaluation.figures import render_png
+
+    pictures = {layer.name: (layer.weights_BGNN[row], layer.map_size) for layer in layers}
+    with replacing(create_folder(folder / "attention") / f"{place}.png") as temporary:
+        temporary.write_bytes(render_png(draw_attention(one.pixels_SSC, pictures, query)))
+
+
+def _write_results(
+    folder: Path,
+    model: _Model,
+    methods: tuple[Method, ...],
+    stage: str,
+    found: Sequence[ExplainedImage],
+    errors: Mapping[str, str],
+    gathered: _Gathered,
+    verdicts: "Sequence[Verdict]",
+    notes: Sequence[str],
+) -> tuple[Path | None, tuple[str, ...]]:
+    """Write the JSON, figures and page; return the page, and what could not be done."""
+    import importlib.util
+
+    write_json(
+        folder / "faithfulness.json",
+        {
+            "model": str(model.path),
+            "methods": list(methods),
+            "stage": stage,
+            "judged": len(gathered.kept),
+            "verdicts": [one.to_dict() for one in verdicts],
+            "notes": list(notes),
+            "errors": dict(errors),
+            "images": [
+                {
+                    "path": str(one.path),
+                    "label": one.label,
+                    "confidence": one.confidence if math.isfinite(one.confidence) else None,
+                    "decision": one.decision,
+                    "target": one.target,
+                    "picture": f"overlays/{one.row_png.name}",
+                    "areas": one.areas,
+                    "localisation": one.localisation,
+                    "ceiling": one.ceiling,
+                }
+                for one in found
+            ],
+            "provenance": collect_provenance(),
+        },
+    )
+    needed = ("jinja2", "matplotlib", "seaborn", "sklearn", "scipy")
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        return None, ("No page and no figures: they need the extra `report`.",)
+    from leukoscope.pipelines.explain_page import draw_figures, render_explained
+
+    figures = draw_figures(folder, methods, stage, gathered.curves, verdicts, model.network)
+    page = folder / "explain.html"
+    write_text(page, render_explained(model.path, methods, stage, found, verdicts, notes, figures))
+    return page, ()

@@ -1,0 +1,178 @@
+"""The page of explanations: do the maps hold, then the pictures, then how to read them.
+
+What this file does not do: it measures nothing; it words what it is given.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leukoscope.pipelines.explain import FLOORS, METHODS, Method, name_method
+from leukoscope.runfolder import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukoscope.explain.faithfulness import CurveKind, MeanRange, Verdict
+    from leukoscope.models.coatnet import CoAtNet
+    from leukoscope.pipelines.explain import ExplainedImage
+
+    Curves = Mapping[str, Mapping[CurveKind, Sequence[NDArray[np.float64]]]]
+
+SHOWN = 24
+"""Pictures on the page at most; the folder has all of them."""
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    ("Grad-CAM, HiResCAM", "Which places of a feature map raise the score of the class. Grad-CAM"
+     " weighs whole channels, HiResCAM each place by itself."),
+    ("Integrated gradients", "What each pixel adds on the way from an empty field to the image."),
+    ("Occlusion", "How far the score of the class falls when a patch is painted over."),
+    ("Attention rollout", "Which places the transformers mixed together, whatever the class."),
+    ("Deletion", "Pixels are painted over in the colour of the empty field, those first that the"
+     " map marks most. The figure is the area under the probability of the class: the lower, the"
+     " more the marked places carried."),
+    ("Insertion", "The other way round: from a blurred image, marked pixels come back first. The"
+     " higher, the better."),
+    ("Random places, centre of the image", "Maps that know nothing: noise as coarse as the map"
+     " itself, and a bell in the middle. A map that is no better than these explains nothing."),
+    ("Random weights", "Rank correlation between the map and that of a network whose weights were"
+     " all drawn anew. It must be near 0: what stays is the image, not the network."),
+    ("In the cell", "The share of the map that lies in the box round the cell, divided by the"
+     " box's share of the area. 1 is chance."),
+)  # fmt: skip
+
+
+def draw_figures(
+    folder: Path,
+    methods: Sequence[Method],
+    stage: str,
+    curves: "Curves",
+    verdicts: "Sequence[Verdict]",
+    network: "CoAtNet | None",
+) -> dict[str, str]:
+    """Write the figures of a call and return them by name as data URIs."""
+    from leukoscope.evaluation.explain_figures import draw_biases, draw_curves
+    from leukoscope.evaluation.figures import render_png
+
+    figures = {}
+    if verdicts:
+        coarsest = min((n for n in curves if n.startswith("random_")), key=lambda n: int(n[7:]))
+        figures["curves"] = draw_curves(
+            {name_method(method, stage): curves[method] for method in methods},
+            {FLOORS["random"]: curves[coarsest], FLOORS["centre"]: curves["centre"]},
+        )
+    if network is not None and "attention" in methods:
+        from leukoscope.explain.maps import list_biases
+
+        figures["relative_bias"] = draw_biases(list_biases(network))
+    found = {}
+    for name, figure in figures.items():
+        content = render_png(figure)
+        with replacing(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(content)
+        found[name] = _embed(content)
+    for path in sorted((folder / "attention").glob("*.png"))[:1]:
+        found["attention"] = _embed(path.read_bytes())
+    return found
+
+
+def _embed(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def format_range(found: "MeanRange", *, signed: bool = False, digits: int = 2) -> tuple[str, str]:
+    """Return a mean and its limits as two texts, a dash where there is none.
+
+    >>> from leukoscope.explain.faithfulness import MeanRange
+    >>> format_range(MeanRange(0.5, 0.4, 0.6, 9))
+    ('0.50', '0.40 to 0.60')
+    >>> format_range(MeanRange(float("nan"), float("nan"), float("nan"), 0))
+    ('–', '')
+    """
+    sign = "+" if signed else ""
+    if found.value != found.value:
+        return "–", ""
+    value = f"{found.value:{sign}.{digits}f}"
+    if found.low != found.low:
+        return value, ""
+    return value, f"{found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f}"
+
+
+def word_headline(verdicts: "Sequence[Verdict]", stage: str) -> tuple[str, str]:
+    """Return the level of the banner and one sentence: which maps hold."""
+    if not verdicts:
+        return "caution", "Nobody has measured whether these maps are faithful."
+    held = [name_method(v.method, stage) for v in verdicts if v.holds]  # type: ignore[arg-type]
+    failed = [name_method(v.method, stage) for v in verdicts if v.warnings]  # type: ignore[arg-type]
+    unknown = [v for v in verdicts if not v.holds and not v.warnings]
+    if failed:
+        rest = f" {' and '.join(held)} passed." if held else ""
+        verb = "fail" if len(failed) > 1 else "fails"
+        return "bad", f"{' and '.join(failed)} {verb} a test: do not rely on it.{rest}"
+    if unknown:
+        return "caution", "Too few images to say whether these maps are faithful."
+    return "good", f"{' and '.join(held)} passed every test that was made."
+
+
+def render_explained(
+    model: Path,
+    methods: Sequence[Method],
+    stage: str,
+    images: "Sequence[ExplainedImage]",
+    verdicts: "Sequence[Verdict]",
+    notes: Sequence[str],
+    figures: Mapping[str, str],
+) -> str:
+    """Render everything as one HTML page that needs no other file."""
+    from leukoscope.evaluation.pages import render_page
+
+    level, headline = word_headline(verdicts, stage)
+    judged = verdicts[0].deletion.n if verdicts else 0
+    rows = []
+    for v in verdicts:
+        levels = list(v.correlation.values())
+        rows.append(
+            {
+                "name": name_method(v.method, stage),  # type: ignore[arg-type]
+                "warned": bool(v.warnings),
+                "cells": [
+                    format_range(v.deletion),
+                    *(format_range(r["deletion"], signed=True) for r in v.against.values()),
+                    format_range(v.insertion),
+                    *(format_range(r["insertion"], signed=True) for r in v.against.values()),
+                    format_range(levels[-1]) if levels else ("–", ""),
+                    format_range(v.localisation, digits=1),
+                ],
+            }
+        )
+    cascade = {
+        name_method(v.method, stage): {k: format_range(r)[0] for k, r in v.correlation.items()}  # type: ignore[arg-type]
+        for v in verdicts
+        if len(v.correlation) > 1
+    }
+    return render_page(
+        "explain.html.j2",
+        title=f"Explanations by {model.name}",
+        level=level,
+        headline=headline,
+        judged=judged,
+        n_images=len(images),
+        rows=rows,
+        floors=[FLOORS[name].lower() for name in (verdicts[0].against if verdicts else ())],
+        ceiling=format_range(verdicts[0].ceiling, digits=1)[0] if verdicts else "–",
+        cascade=cascade,
+        levels=list(next(iter(cascade.values()))) if cascade else [],
+        warnings=[
+            (name_method(v.method, stage), text)  # type: ignore[arg-type]
+            for v in verdicts
+            for text in v.warnings
+        ],
+        notes=[*notes, *dict.fromkeys(text for v in verdicts for text in v.notes)],
+        figures=figures,
+        pictures=[(_embed(one.row_png.read_bytes()), one) for one in images[:SHOWN]],
+        hidden=len(images[SHOWN:]),
+        methods=[METHODS[name] for name in methods],
+        glossary=GLOSSARY,
+    )

@@ -1,0 +1,534 @@
+"""From a bundle and the labelled cells of another laboratory to an acceptance test of the bundle.
+
+What this file does not do: it computes no figure and words none (`leukoscope.evaluation`), and it
+needs no PyTorch. It cannot see which images trained the network: a bundle does not carry them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.readers import Rejected
+from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.errors import BundleError, ConfigError, DataError, ImageError
+from leukoscope.labels import resolve_label
+from leukoscope.pipelines.evaluation import select_images
+from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.runfolder import collect_provenance, create_folder, write_json, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukoscope.deploy.bundle import Bundle, VariantName
+    from leukoscope.deploy.predictor import Predictor
+    from leukoscope.evaluation.intervals import Interval
+    from leukoscope.evaluation.limits import Limits
+    from leukoscope.evaluation.recalibration import Recalibration
+    from leukoscope.evaluation.validation import Answers, Home, LocalCells, Validation
+    from leukoscope.scores import ScoreTable
+    from leukoscope.trust.record import Range, Trust
+
+READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
+"""Columns of labels by others that are known by their name."""
+
+
+@dataclass(frozen=True)
+class ValidatedBundle:
+    """What a validation left: the findings, and where page, text and JSON lie."""
+
+    folder: Path
+    page: Path
+    found: "Validation"
+
+
+def validate_bundle(
+    bundle: str | Path,
+    data: str | Path,
+    out: str | Path = "validation",
+    *,
+    role: str = "test",
+    limits: str | Path | None = None,
+    readers: Sequence[str] = (),
+    against: str | Path | None = None,
+    recalibrate: str | Path | None = None,
+    variant: "VariantName | None" = None,
+    seed: int = 0,
+    replicates: int = 1000,
+    progress: Progress = silent,
+) -> ValidatedBundle:
+    """Judge a bundle on the labelled cells of another laboratory, and write the findings to `out`.
+
+    `data` is what `evaluate_run` takes: folder, table, catalog or split; of data with parts those
+    of `role` count. Every further column of a table (scanner, site, stain) becomes a table of
+    subgroups. `limits` is a TOML file of what is asked (`evaluation.limits`). `readers` are columns
+    that hold labels by others; those named in `READER_COLUMNS` are found. `against` is another
+    bundle that names the same cells. `recalibrate` is the folder of a new bundle whose levels are
+    fitted to half of the cells (by source, drawn with `seed`); the other half tells the gain. The
+    old bundle is not touched.
+
+    Writes `validation.html`, `validation.txt`, `validation.json`, `scores.parquet` (the score table
+    of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be used,
+    `DataError` where no cell is of a known class, `ConfigError` for limits or columns that are
+    wrong, `MissingExtraError` without the extra `report`.
+    """
+    require_extra("report")
+    from leukoscope.deploy.bundle import load_bundle
+    from leukoscope.deploy.predictor import Predictor
+    from leukoscope.evaluation.limits import Limits, load_limits
+    from leukoscope.evaluation.validation import LocalCells, compute_validation
+
+    opened = load_bundle(Path(bundle))
+    classes = opened.info.classes
+    asked = load_limits(Path(limits), classes) if limits is not None else Limits()
+    if recalibrate is not None:
+        _check_new(Path(recalibrate), opened.path)
+    records, warnings, rejected = select_images(Path(data), role, progress)
+    others = _find_readers(records, readers)
+    predictor = Predictor(opened, variant=variant)
+    scored = score_cells(predictor, records, asked, progress)
+    rejected = (*rejected, *scored.unreadable)
+    columns, read = _read_columns(scored.records, others, asked)
+    if against is not None:
+        other = Predictor(Path(against))
+        name, names = _name_again(other, scored, asked, progress)
+        read[name] = names
+    recalibration = None
+    if recalibrate is not None:
+        progress("Fitting to local cells", 0, 1)
+        recalibration = _recalibrate(
+            opened,
+            predictor.trust,
+            scored,
+            Path(recalibrate),
+            _name_path(Path(data)),
+            seed,
+            replicates,
+        )
+        progress("Fitting to local cells", 1, 1)
+    cells = LocalCells(scored.table, scored.names, scored.answers, columns, read)
+    progress("Computing figures", 0, 1)
+    found = compute_validation(
+        cells,
+        asked,
+        data_name=_name_path(Path(data)),
+        bundle_name=_name_path(Path(bundle)),
+        home=_load_home(predictor.trust),
+        unreadable=[(r.path, r.reason, r.detail) for r in rejected],
+        warnings=(*warnings, *_list_warnings()),
+        recalibration=recalibration,
+        provenance=_describe(predictor, Path(data), limits, seed),
+        replicates=replicates,
+        seed=seed,
+    )
+    progress("Computing figures", 1, 1)
+    return _write(found, cells, scored, rejected, Path(out), progress)
+
+
+@dataclass(frozen=True)
+class ScoredCells:
+    """Cells that could be read: records, labels in the words of the network where it has one, and
+    what it says. `unreadable` are the others."""
+
+    records: tuple[ImageRecord, ...]
+    names: tuple[str, ...]
+    table: "ScoreTable"
+    answers: "Answers"
+    unreadable: tuple[Rejected, ...]
+
+
+def score_cells(
+    predictor: "Predictor",
+    records: Sequence[ImageRecord],
+    limits: "Limits",
+    progress: Progress = silent,
+) -> ScoredCells:
+    """Run a bundle over the cells of some records; those that cannot be read are listed.
+
+    Raises `DataError` if none can be read.
+    """
+    import numpy as np
+
+    from leukoscope.scores import ScoreTable
+    from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
+
+    done: list[int] = []
+    unreadable: list[Rejected] = []
+    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    quality: list[NDArray[np.float32]] = []
+    for rows, images, failed in _decode(predictor, records, progress):
+        done += rows
+        unreadable += failed
+        if len(images):
+            parts.append(predictor.predict_logits(images))
+            quality.append(measure_quality(images))
+    if not done:
+        raise DataError(
+            "at least one image must be readable",
+            f"{len(unreadable):,} that are not; the first is {unreadable[0].path}"
+            f" ({unreadable[0].reason})",
+            "check the paths in the table",
+        )
+    used = tuple(records[i] for i in done)
+    names = tuple(limits.labels.get(record.label, record.label) for record in used)
+    index = {name: k for k, name in enumerate(predictor.classes)}
+    catalog = Catalog(used)
+    table = ScoreTable(
+        classes=predictor.classes,
+        ids=tuple(record.id for record in used),
+        paths=tuple(str(record.path) for record in used),
+        sources=group_sources(catalog),
+        roles=("local",) * len(used),
+        labels_N=np.array([index.get(name, -1) for name in names], dtype=np.int64),
+        logits_NK=np.concatenate([logits for logits, _ in parts]).astype(np.float32),
+        embeddings_ND=np.concatenate([embedding for _, embedding in parts]).astype(np.float32),
+        source_known=sources_known(catalog),
+        quality_names=QUALITY_NAMES,
+        quality_NQ=np.concatenate(quality),
+    )
+    return ScoredCells(used, names, table, _answer(predictor.trust, table), tuple(unreadable))
+
+
+_BATCH = 16
+
+
+def _decode(
+    predictor: "Predictor", records: Sequence[ImageRecord], progress: Progress
+) -> Iterator[tuple[list[int], "NDArray[np.uint8]", list[Rejected]]]:
+    """Yield rows, their pixels, and those that cannot be read, a batch at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    from leukoscope.data.images import load_pixels
+
+    config = predictor.bundle.info.preprocessing
+
+    def read(record: ImageRecord) -> "NDArray[np.uint8] | Rejected":
+        try:
+            return load_pixels(
+                record.path,
+                config.image_size,
+                record.box,
+                resize=config.resize,
+                interpolation=config.interpolation,
+            )
+        except ImageError as error:
+            return Rejected(str(record.path), error.reason, error.found)
+
+    with ThreadPoolExecutor(predictor.threads) as pool:
+        for start in range(0, len(records), _BATCH):
+            rows = range(start, min(start + _BATCH, len(records)))
+            found = list(pool.map(read, [records[i] for i in rows]))
+            good = [i for i, one in zip(rows, found, strict=True) if not isinstance(one, Rejected)]
+            pixels = [one for one in found if not isinstance(one, Rejected)]
+            side = config.image_size
+            yield (
+                good,
+                np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8),
+                [one for one in found if isinstance(one, Rejected)],
+            )
+            progress("Naming cells", rows.stop, len(records))
+
+
+def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
+    from leukoscope.evaluation.validation import Answers
+    from leukoscope.trust.decision import decide_table
+
+    if trust is None:
+        p_NK = table.probabilities_NK
+        return Answers(p_NK.argmax(axis=1), p_NK)
+    policy = trust.info.policy
+    found = decide_table(policy, trust.novelty, table)
+    # The sets as they were promised: a decision adds the given name to its own.
+    sets_NK = policy.sets.predict(found.probabilities_NK)
+    return Answers(found.labels_N, found.probabilities_NK, sets_NK, found.status, found.reasons)
+
+
+def _load_home(trust: "Trust | None") -> "Home | None":
+    import numpy as np
+
+    from leukoscope.evaluation.validation import Home
+
+    if trust is None or trust.info.home is None:
+        return None
+    home = trust.info.home
+    return Home(
+        data=home.data,
+        verdict=home.verdict,
+        n_images=home.n_images,
+        n_sources=home.n_sources,
+        source_known=home.source_known,
+        confusion_KK=np.array(home.confusion, dtype=np.float64),
+        accuracy=_read_range(home.accuracy),
+        ece=home.ece,
+        coverage=home.coverage,
+        promised_coverage=1 - trust.info.asked.alpha,
+        accepted=_read_range(home.accepted),
+        accepted_accuracy=_read_range(home.accepted_accuracy),
+        review_frac=home.review_frac,
+        unknown_frac=home.unknown_frac,
+        embeddings_MD=trust.home_embeddings_MD,
+        quality_MQ=trust.home_quality_MQ,
+    )
+
+
+def _read_range(found: "Range") -> "Interval":
+    import math
+
+    from leukoscope.evaluation.intervals import Interval
+
+    return Interval(*(math.nan if x is None else x for x in (found.value, found.low, found.high)))
+
+
+# -- recalibration --------------------------------------------------------------------------------
+
+
+def _recalibrate(
+    bundle: "Bundle",
+    trust: "Trust | None",
+    scored: ScoredCells,
+    out: Path,
+    data_name: str,
+    seed: int,
+    replicates: int,
+) -> "Recalibration":
+    """Fit on half of the cells, measure on the other, and write the new bundle if it was fitted."""
+    import hashlib
+    from dataclasses import replace
+
+    import numpy as np
+
+    from leukoscope.deploy.bundle import save_bundle
+    from leukoscope.evaluation.decisions import measure_home
+    from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
+    from leukoscope.trust.record import HOME_IMAGES, pack_arrays
+
+    if trust is None:
+        raise BundleError(
+            "only a calibrated bundle can be calibrated again",
+            f"{bundle.path} was exported from a run that was not",
+            "run `leukoscope calibrate` on the run, export it again, and validate that bundle",
+        )
+    table = scored.table
+    found, local = measure_recalibration(table, trust, seed, replicates)
+    if local is None:
+        return found
+    fit, judge = split_halves(table, seed)
+    held = replace(table.take(judge), roles=("test",) * len(judge))
+    lent = np.sort(fit[np.random.default_rng(seed).permutation(len(fit))[:HOME_IMAGES]])
+    arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
+    note = (
+        f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"
+        f" sources); home is now {found.n_judged:,} other cells of it."
+    )
+    info = trust.info.model_copy(
+        update={
+            "policy": local.policy,
+            "n_calib": found.n_fit,
+            "n_calib_sources": found.n_fit_sources,
+            "choice": local.choice.to_dict(),
+            "notes": (note, *local.notes),
+            "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
+            "home": measure_home(
+                held, local.policy, trust.novelty, "unproven", frozenset(), data_name
+            ),
+        }
+    )
+    recalibrated = {
+        "data": data_name,
+        "seed": seed,
+        "n_fit": found.n_fit,
+        "n_fit_sources": found.n_fit_sources,
+        "from_arrays_sha256": trust.info.arrays_sha256,
+        "by": collect_provenance(),
+    }
+    earlier = bundle.info.provenance.get("recalibrated", [])
+    provenance = {**bundle.info.provenance, "recalibrated": [*earlier, recalibrated]}
+    graphs = {name: bundle.read_graph(name) for name in bundle.info.variants}
+    new = bundle.info.model_copy(update={"trust": info, "provenance": provenance})
+    save_bundle(new, graphs, out, arrays)
+    return replace(found, bundle=out.name)
+
+
+def _check_new(out: Path, bundle: Path) -> None:
+    """Raise `BundleError` where the new bundle would replace the old one, or something else."""
+    from leukoscope.deploy.bundle import check_target
+
+    if out.resolve() == bundle.resolve():
+        raise BundleError(
+            "the new bundle must lie elsewhere than the one it comes from",
+            str(out),
+            "give --recalibrate another folder",
+        )
+    check_target(out)
+
+
+# -- columns --------------------------------------------------------------------------------------
+
+
+def _find_readers(records: Sequence[ImageRecord], asked: Sequence[str]) -> tuple[str, ...]:
+    columns = {name for record in records for name in record.extra}
+    missing = [name for name in asked if name not in columns]
+    if missing:
+        raise ConfigError(
+            "a reader is a column of the table of images",
+            f"no {', '.join(missing)}; columns {', '.join(sorted(columns)) or 'none'}",
+            "correct --reader",
+        )
+    known = [name for name in sorted(columns) if name.strip().casefold() in READER_COLUMNS]
+    return tuple(dict.fromkeys([*asked, *known]))
+
+
+_OWN_COLUMNS = frozenset({"field_group", "role", "protocol", "seed"})
+"""Written by leukoscope itself; no groups of cells."""
+
+
+def _read_columns(
+    records: Sequence[ImageRecord], readers: Sequence[str], limits: "Limits"
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Columns for subgroups, and labels by other readers in the words of the network."""
+    names = dict.fromkeys(name for record in records for name in record.extra)
+    columns = {
+        name: tuple(record.extra.get(name, "").strip() for record in records)
+        for name in names
+        if name not in readers and name not in _OWN_COLUMNS
+    }
+    read = {}
+    for name in readers:
+        labels = [resolve_label(record.extra.get(name, "")) for record in records]
+        read[name] = tuple(limits.labels.get(label, label) for label in labels)
+    return {k: v for k, v in columns.items() if any(v)}, read
+
+
+def _name_again(
+    other: "Predictor", scored: ScoredCells, limits: "Limits", progress: Progress
+) -> tuple[str, tuple[str, ...]]:
+    """What another bundle calls the same cells; "" for cells of classes that it does not know."""
+    again = score_cells(other, scored.records, limits, progress)
+    called = {
+        record.id: other.classes[k] if label >= 0 else ""
+        for record, k, label in zip(
+            again.records, again.answers.calls_N, again.table.labels_N, strict=True
+        )
+    }
+    name = f"the network {_name_path(other.bundle.path)}"
+    return name, tuple(called.get(record.id, "") for record in scored.records)
+
+
+# -- words and files ------------------------------------------------------------------------------
+
+
+def _list_warnings() -> tuple[str, ...]:
+    return (
+        "A bundle does not carry its training images: whether some of these cells are among them"
+        " cannot be seen here. `leukoscope data audit CATALOG --against OTHER` looks for copies.",
+    )
+
+
+def _describe(
+    predictor: "Predictor", data: Path, limits: str | Path | None, seed: int
+) -> dict[str, str]:
+    info = predictor.bundle.info
+    own = collect_provenance()
+    trained = info.provenance.get("trained", {})
+    return {
+        "Bundle": str(predictor.bundle.path.resolve().name),
+        "Network": f"{info.network}, {info.preprocessing.image_size} px",
+        "Weights SHA-256": str(info.provenance.get("weights_sha256", "not told")),
+        "Trained": str(trained.get("started", "not told")),
+        "Data": data.name,
+        "Limits": str(Path(limits).name) if limits is not None else "none",
+        "Seed": str(seed),
+        "leukoscope": str(own["leukoscope"]),
+        "Python": f"{own['python']}, {own['platform']}",
+        "Validated": str(own["started"]),
+    }
+
+
+def _name_path(path: Path) -> str:
+    return path.resolve().stem or str(path)
+
+
+def _write(
+    found: "Validation",
+    cells: "LocalCells",
+    scored: ScoredCells,
+    rejected: Sequence[Rejected],
+    out: Path,
+    progress: Progress,
+) -> ValidatedBundle:
+    from leukoscope.data.catalog import save_rejected
+    from leukoscope.evaluation.validate_page import (
+        render_validation,
+        render_validation_text,
+        validation_to_json,
+    )
+    from leukoscope.runfolder import replacing
+    from leukoscope.scores import save_scores
+
+    progress("Writing the page", 0, 1)
+    create_folder(out)
+    page = out / "validation.html"
+    write_text(page, render_validation(found, _draw(found, cells, scored)))
+    write_text(out / "validation.txt", render_validation_text(found))
+    write_json(out / "validation.json", validation_to_json(found))
+    with replacing(out / "scores.parquet") as temporary:
+        save_scores(cells.table, temporary)
+    save_rejected(Catalog(scored.records, tuple(rejected)), out / "unreadable.csv")
+    progress("Writing the page", 1, 1)
+    return ValidatedBundle(out, page, found)
+
+
+def _draw(
+    found: "Validation", cells: "LocalCells", scored: ScoredCells
+) -> Mapping[str, tuple[bytes | str, str]]:
+    import numpy as np
+
+    from leukoscope.evaluation import figures
+
+    known = np.flatnonzero(cells.table.labels_N >= 0)
+    labels_N = cells.table.labels_N[known]
+    p_NK = cells.answers.probabilities_NK[known]
+    if found.home is None:
+        classes = figures.draw_per_class(
+            {one.name: one.sensitivity.here for one in found.per_class},
+            {one.name: one.n_images for one in found.per_class},
+        )
+    else:
+        classes = figures.draw_here_and_home(
+            {one.name: (one.sensitivity.here, one.sensitivity.there) for one in found.per_class}
+        )
+    drawn: dict[str, tuple[bytes | str, str]] = {
+        "classes": (figures.render_svg(classes), "Sensitivity of each class with its interval"),
+        "reliability": (
+            figures.render_svg(figures.draw_reliability(labels_N, p_NK)),
+            "Reliability diagram: how often right against how sure",
+        ),
+    }
+    rows = known[figures.choose_samples(labels_N, p_NK)["confident_wrong"]]
+    if len(rows):
+        images = [_load_sample(scored.records[i]) for i in rows]
+        captions = [
+            figures.caption_sample(
+                int(cells.table.labels_N[i]), cells.answers.probabilities_NK[i], found.classes
+            )
+            for i in rows
+        ]
+        title = figures.SAMPLE_TITLES["confident_wrong"]
+        sheet = figures.draw_samples(images, captions, title)
+        drawn["mistakes"] = (figures.render_png(sheet), title)
+    return drawn
+
+
+def _load_sample(record: ImageRecord) -> "NDArray[np.uint8]":
+    from leukoscope.data.images import load_pixels
+
+    return load_pixels(record.path, SAMPLE_PX, record.box, resize="pad")
+
+
+SAMPLE_PX = 160
+"""Side of an image on the sheet of mistakes."""

@@ -1,0 +1,117 @@
+"""A policy fitted anew to the cells of another laboratory: levels and thresholds, not statistics.
+
+What is fitted: calibration, thresholds of the prediction sets, the distance and the quality beyond
+which a cell is refused, and the least confidence that is accepted. What stays: the network, what
+its embeddings and pictures usually look like, costs and classes that a person always sees. So a
+kind of cell that the laboratory did not give stays known, and nothing that lies further away than
+its own cells is let in. Axes: N images, K classes. What this file does not do: it measures no gain
+(`evaluation.recalibration`) and fits nothing at home (`fitting`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from leukoscope.config import TrustConfig
+from leukoscope.errors import DataError
+from leukoscope.labels import display_label
+from leukoscope.scores import ScoreTable, compute_probabilities
+from leukoscope.trust.calibration import CalibrationChoice, fit_calibration
+from leukoscope.trust.conformal import fit_sets
+from leukoscope.trust.decision import Policy, decide_table
+from leukoscope.trust.fitting import fit_min_confidence
+from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold
+
+LEAST_SOURCES = 20
+"""Fewer sources than this fit nothing."""
+
+
+@dataclass(frozen=True)
+class LocalPolicy:
+    """A policy fitted to local cells, how its calibration was chosen, and what stayed as it was."""
+
+    policy: Policy
+    choice: CalibrationChoice
+    notes: tuple[str, ...]
+
+
+def fit_local_policy(
+    policy: Policy, novelty: NoveltyModel, asked: TrustConfig, table: ScoreTable
+) -> LocalPolicy:
+    """Fit the levels of `policy` to labelled local cells, for the same aims (`asked`).
+
+    A part for which there are too few cells stays as it was at home, and a note says so: the
+    thresholds of the sets, those of refusal, the least confidence. Levels of classes without
+    enough cells are pooled, as in `fit_sets`.
+
+    Raises `DataError` for fewer than `LEAST_SOURCES` sources of known class, or without quality.
+    """
+    table = table.take(table.labels_N >= 0)
+    sources = len(set(table.sources))
+    if sources < LEAST_SOURCES:
+        raise DataError(
+            f"fitting to local cells takes {LEAST_SOURCES} sources of known classes",
+            f"{sources}",
+            "label more cells, from other patients or slides",
+        )
+    notes: list[str] = []
+    calibration, choice = fit_calibration(table.logits_NK, table.labels_N, table.sources)
+    p_NK = compute_probabilities(calibration.apply(table.logits_NK))
+    changes: dict[str, object] = {"calibration": calibration}
+    try:
+        sets = fit_sets(
+            p_NK,
+            table.labels_N,
+            table.classes,
+            method=asked.set_method,
+            alpha=asked.alpha,
+            class_conditional=asked.class_conditional,
+            alpha_by_class={name: 1 - floor for name, floor in asked.sensitivity_floor.items()},
+            sources=table.sources,
+        )
+        changes["sets"] = sets
+        notes += sets.fallbacks
+    except DataError as error:
+        notes.append(f"The prediction sets stay those of home: {error.expected}; {error.found}.")
+    refuse_frac = max(asked.refuse_frac / 2, 1 / (len(table) + 1))
+    changes["max_distance"] = fit_distance_threshold(
+        novelty.compute_distance(table.embeddings_ND), refuse_frac
+    )
+    beyond_N = policy.quality.compute_distance(table.quality_NQ)
+    changes["quality"] = policy.quality.model_copy(
+        update={
+            "limit": policy.quality.limit * fit_distance_threshold(beyond_N, refuse_frac),
+            "refuse_frac": refuse_frac,
+            "n_calib": len(table),
+        }
+    )
+    if refuse_frac > asked.refuse_frac / 2:
+        notes.append(
+            f"{len(table):,} cells are too few to refuse only {asked.refuse_frac:.2%} of their"
+            f" kind; up to {2 * refuse_frac:.2%} may be refused."
+        )
+    fitted = policy.model_copy(update={**changes, "min_confidence": 0.0})
+    decisions = decide_table(fitted, novelty, table)
+    limit = fit_min_confidence(
+        decisions.confidence_N,
+        decisions.labels_N == table.labels_N,
+        decisions.mask("accepted"),
+        table.sources,
+        asked.target_accuracy,
+    )
+    target = f"{100 * asked.target_accuracy:g} %"
+    if limit.value is None:
+        notes.append(
+            f"The least confidence that is accepted stays that of home: {sources:,} sources cannot"
+            f" show that {target} of the accepted cells are right, or no confidence keeps that."
+        )
+        fitted = fitted.model_copy(update={"min_confidence": policy.min_confidence})
+    else:
+        fitted = fitted.model_copy(update={"min_confidence": limit.value})
+    absent = [c for k, c in enumerate(table.classes) if not np.any(table.labels_N == k)]
+    if absent:
+        notes.append(
+            f"No cell of {', '.join(map(display_label, absent))} was there to be fitted to:"
+            " nothing says what the new levels do to these."
+        )
+    return LocalPolicy(fitted, choice, tuple(notes))

@@ -1,0 +1,42 @@
+"""Do the intervals and tests of agreement keep what they promise where cells share sources?"""
+
+import numpy as np
+from scipy.stats import binom
+
+from leukoscope.evaluation.agreement import compute_kappa, compute_mcnemar
+
+
+def draw_sources(generator, sources=25, size=4, share=0.7):
+    """Two readers of sources whose cells tend to be right or wrong together."""
+    truth = generator.integers(0, 3, (sources, size))
+    easy = generator.beta(2 * share, 2 * (1 - share), (sources, 1))
+    first = np.where(generator.random((sources, size)) < easy, truth, (truth + 1) % 3)
+    names = np.repeat(np.arange(sources), size).astype(str).tolist()
+    return truth.ravel(), first.ravel(), names
+
+
+def test_kappa_is_held_by_its_interval_as_often_as_promised():
+    # Wrong names come evenly from all classes, so that chance agreement is 1/3.
+    wanted, held = (0.7 - 1 / 3) / (1 - 1 / 3), 0
+    for seed in range(150):
+        truth, named, sources = draw_sources(np.random.default_rng(seed))
+        found = compute_kappa(truth, named, 1.0 - np.eye(3), sources, replicates=150, seed=seed)
+        held += found.low <= wanted <= found.high
+    # 99.9 % of 150 draws at 0.95 lie at or above this.
+    assert held >= binom.ppf(0.001, 150, 0.95)
+
+
+def test_mcnemar_keeps_its_level_over_sources_and_the_plain_one_does_not():
+    """Each reader has good and bad slides of his own; neither is better."""
+    ours = plain = 0
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        _, _, sources = draw_sources(generator)
+        first, second = (
+            (generator.random((25, 4)) < generator.beta(0.6, 0.3, (25, 1))).ravel()
+            for _ in range(2)
+        )
+        ours += compute_mcnemar(first, second, sources).p_value <= 0.05
+        plain += compute_mcnemar(first, second, [str(i) for i in range(100)]).p_value <= 0.05
+    assert ours <= binom.ppf(0.999, 200, 0.05)
+    assert plain > binom.ppf(0.999, 200, 0.05)

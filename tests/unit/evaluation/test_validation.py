@@ -1,0 +1,256 @@
+"""The findings of a validation, from invented scores with known answers."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leukoscope.errors import DataError
+from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
+from leukoscope.evaluation.limits import Limits
+from leukoscope.evaluation.validation import (
+    Answers,
+    Home,
+    LocalCells,
+    compute_kappas,
+    compute_validation,
+)
+from leukoscope.scores import ScoreTable
+
+CLASSES = ("basophil", "blast", "monocyte")
+
+
+def build_cells(n=120, right=0.8, per_source=2, foreign=0, seed=0, classes=CLASSES):
+    """Cells of the first two classes, named right with a given share; a third of these by blank
+    scanner names. `foreign` cells more are of a class the network does not know."""
+    generator = np.random.default_rng(seed)
+    labels = np.r_[generator.integers(0, 2, n), np.full(foreign, -1)]
+    n += foreign
+    said = np.where(generator.random(n) < right, np.maximum(labels, 0), 2)
+    logits = 3 * np.eye(3, dtype=np.float32)[said] + generator.normal(0, 0.1, (n, 3))
+    table = ScoreTable(
+        classes,
+        tuple(f"cell{i}" for i in range(n)),
+        ("x.png",) * n,
+        tuple(f"s{i // per_source}" for i in range(n)),
+        ("local",) * n,
+        labels,
+        logits.astype(np.float32),
+        generator.normal(0, 1, (n, 5)).astype(np.float32),
+        True,
+    )
+    p_NK = table.probabilities_NK
+    names = tuple(classes[k] if k >= 0 else "plasma_cell" for k in labels)
+    return LocalCells(table, names, Answers(p_NK.argmax(axis=1), p_NK))
+
+
+def with_decisions(cells):
+    n = len(cells.table)
+    status = tuple(("accepted", "review", "unknown")[i % 3] for i in range(n))
+    reasons = tuple("" if one == "accepted" else "confidence 1 % below 2 %" for one in status)
+    sets = cells.answers.probabilities_NK > 0.5
+    return replace(
+        cells, answers=replace(cells.answers, sets_NK=sets, status=status, reasons=reasons)
+    )
+
+
+def build_home(**changes):
+    content = {
+        "data": "pbc", "verdict": "disjoint", "n_images": 300, "n_sources": 300,
+        "source_known": True, "confusion_KK": np.array([[95.0, 5, 0], [0, 90, 10], [0, 0, 100]]),
+        "accuracy": Interval(0.95, 0.92, 0.97),
+    }  # fmt: skip
+    return Home(**(content | changes))
+
+
+def validate(cells, limits=None, **options):
+    options = {"data_name": "here", "bundle_name": "b", "replicates": 60} | options
+    return compute_validation(cells, limits or Limits(), **options)
+
+
+def test_figures_are_those_of_the_evaluation():
+    cells = build_cells()
+    found = validate(cells, replicates=200)
+    wanted = compute_intervals(cells.table, replicates=200)
+    names = [
+        "accuracy",
+        "kappa",
+        "balanced_accuracy",
+        "ece",
+        "recall/blast",
+        "specificity/monocyte",
+    ]
+    for name in names:
+        ours, theirs = found.figures[name], wanted[name]
+        assert (ours.value, ours.low, ours.high) == pytest.approx(
+            (theirs.value, theirs.low, theirs.high), rel=1e-4
+        ), name
+    assert found.n_images == 120 and found.n_sources == 60
+    assert np.array(found.confusion).sum() == 120
+
+
+def test_names_chosen_by_a_policy_count_not_the_most_probable():
+    cells = build_cells(right=1.0)
+    calls = np.full(120, 2)
+    found = validate(replace(cells, answers=replace(cells.answers, calls_N=calls)))
+    assert found.figures["accuracy"].value == 0
+    assert found.figures["log_loss"].value < 0.3  # the probabilities are as they were
+
+
+def test_classes_without_cells_and_cells_without_classes_are_told():
+    found = validate(build_cells(foreign=12))
+    assert found.absent == ("monocyte",)
+    assert math.isnan(found.figures["recall/monocyte"].value)
+    assert not math.isnan(found.figures["specificity/monocyte"].value)
+    (foreign,) = found.foreign
+    assert (foreign.name, foreign.n_images, foreign.accepted) == ("plasma_cell", 12, None)
+    assert sum(n for _, n in foreign.called) == 12 and found.n_images == 120
+
+
+def test_no_known_cell_is_an_error():
+    cells = build_cells(n=0, foreign=5)
+    with pytest.raises(DataError, match="plasma_cell"):
+        validate(cells)
+
+
+def test_one_class_only_still_validates():
+    cells = build_cells(n=30)
+    labels = np.zeros(30, np.int64)
+    one = replace(cells, table=replace(cells.table, labels_N=labels), names=("basophil",) * 30)
+    found = validate(one, Limits(min_kappa=0.5, min_specificity={"basophil": 0.5}))
+    assert math.isnan(found.figures["specificity/basophil"].value)
+    outcomes = {one.limit.key: one.outcome for one in found.judged}
+    assert outcomes["min_specificity.basophil"] == "not_measured"
+    assert found.acceptance in ("undecided", "fail")
+
+
+def test_against_home():
+    found = validate(build_cells(n=400, per_source=1), home=build_home())
+    blast = found.per_class[1].sensitivity
+    assert blast.there.value == pytest.approx(0.9)
+    assert blast.difference.value == pytest.approx(blast.here.value - 0.9)
+    assert not math.isnan(blast.p_value)  # every cell its own source, here and there
+    assert found.expected_accuracy.value == pytest.approx(0.925, abs=0.02)
+    drop = found.figures["accuracy_drop"]
+    assert drop.value == pytest.approx(0.95 - found.figures["accuracy"].value)
+    assert drop.low < drop.value < drop.high
+    clustered = validate(build_cells(n=60), home=build_home())
+    assert math.isnan(clustered.per_class[1].sensitivity.p_value)
+
+
+def test_decisions_coverage_and_their_limits():
+    limits = Limits(
+        max_refused=0.6, min_accepted=0.9, min_coverage=0.99, min_accuracy_accepted=0.4,
+        max_foreign_accepted=0.9,
+    )  # fmt: skip
+    found = validate(with_decisions(build_cells(foreign=30)), limits)
+    outcomes = {one.limit.key: one.outcome for one in found.judged}
+    assert outcomes == {
+        "max_refused": "pass", "min_accepted": "fail", "min_coverage": "fail",
+        "min_accuracy_accepted": "pass", "max_foreign_accepted": "pass",
+    }  # fmt: skip
+    assert found.figures["accepted"].value == pytest.approx(1 / 3)
+    assert found.foreign[0].accepted == 10
+    assert found.reasons == (("confidence too low", 80),)
+    bare = validate(build_cells(), limits)
+    assert {one.outcome for one in bare.judged} == {"not_measured"}
+    assert all("not calibrated" in one.reason for one in bare.judged)
+
+
+def test_groups_that_differ_stand_out_and_others_do_not():
+    cells = build_cells(n=400, per_source=1)
+    hits = cells.answers.calls_N == cells.table.labels_N
+    generator = np.random.default_rng(1)
+    columns = {
+        "scanner": tuple("old" if not hit and i % 4 else "new" for i, hit in enumerate(hits)),
+        "site": tuple(generator.choice(["a", "b", ""], 400).tolist()),
+        "batch": ("one",) * 400,
+        "patient_age": tuple(str(i) for i in range(400)),
+        "rare": ("x",) * 3 + ("y",) * 397,
+    }
+    found = {one.column: one for one in validate(replace(cells, columns=columns)).subgroups}
+    assert all(one.stands_out for one in found["scanner"].groups)
+    assert not any(one.stands_out for one in found["site"].groups)
+    assert {one.value for one in found["site"].groups} == {"a", "b", "(blank)"}
+    assert "same value" in found["batch"].note and "no grouping" in found["patient_age"].note
+    few = found["rare"].groups[1]
+    assert few.n_images == 3 and math.isnan(few.accuracy.value)
+    mixed = validate(replace(build_cells(), columns={"half": ("a", "b") * 60})).subgroups[0]
+    assert "60 sources lie in several groups" in mixed.note
+
+
+def test_other_readers_of_the_same_cells():
+    cells = build_cells(n=80, per_source=1)
+    perfect = cells.names
+    odd = tuple("plasma_cell" if i < 5 else name for i, name in enumerate(cells.names))
+    blank = ("",) * 80
+    found = validate(replace(cells, readers={"expert": perfect, "odd": odd, "nobody": blank}))
+    expert, other = found.readers
+    assert expert.reader.value == 1 and expert.test.first_only == 0
+    assert expert.test.second_only == 80 - expert.test.both
+    assert expert.test.p_value < 0.01
+    assert expert.kappa.value == pytest.approx(found.figures["kappa"].value)
+    assert other.reader.value == pytest.approx(75 / 80)
+
+
+def test_weighted_kappa_needs_an_order_or_a_cost():
+    cells = build_cells()
+    assert "no natural order" in validate(cells).kappa_note
+    asked = Limits(min_weighted_kappa=0.5)
+    assert validate(cells, asked).judged[0].outcome == "not_measured"
+    ordered = Limits(min_weighted_kappa=0.5, order=("basophil", "blast", "monocyte"))
+    found = validate(cells, ordered)
+    assert {"kappa_linear", "kappa_quadratic"} <= found.figures.keys()
+    assert found.judged[0].figure == found.figures["kappa_quadratic"]
+    labels, calls = cells.table.labels_N, cells.answers.calls_N
+    cost = Limits(cost={"blast": {"monocyte": 5.0}})
+    kappas = compute_kappas(labels, calls, CLASSES, cells.table.sources, cost, 20)
+    assert kappas["weighted_kappa"] == kappas["kappa_cost"] != kappas["kappa"]
+
+
+def test_the_plan_says_with_what_it_reckons():
+    found = validate(build_cells(), home=build_home())
+    by_name = {one.name: one for one in found.sizes}
+    assert by_name["blast"].basis == "here" and by_name["monocyte"].basis == "home"
+    assert by_name["blast"].more == by_name["blast"].needed - by_name["blast"].n_images
+    assert {one.basis for one in validate(build_cells()).sizes} == {"here", "guess"}
+
+
+def test_shift_is_found_where_it_is():
+    generator = np.random.default_rng(3)
+    home = build_home(embeddings_MD=generator.normal(0, 1, (200, 5)).astype(np.float32))
+    cells = build_cells(n=200, per_source=1)
+    same = validate(cells, home=home).shift
+    moved = validate(
+        replace(cells, table=replace(cells.table, embeddings_ND=cells.table.embeddings_ND + 2)),
+        home=home,
+    ).shift
+    assert same.separation.low < 0.55 and moved.separation.low > 0.9
+    assert moved.energy.p_value < 0.01 < same.energy.p_value
+    assert "no images of home" in validate(cells).shift.reason
+    other = build_home(embeddings_MD=np.zeros((200, 9), np.float32))
+    assert "another width" in validate(cells, home=other).shift.reason
+
+
+def test_overconfidence_has_its_sign():
+    cells = build_cells(right=0.5)
+    assert validate(cells).overconfidence.low > 0.1
+    sure = build_cells(right=1.0)
+    flat = np.full((120, 3), 0.2) + 0.4 * np.eye(3)[sure.answers.calls_N]
+    timid = replace(sure, answers=replace(sure.answers, probabilities_NK=flat))
+    assert validate(timid).overconfidence.high < -0.3
+
+
+def test_the_mean_over_sources_is_students():
+    from scipy.stats import t
+
+    values = np.random.default_rng(0).normal(2, 1, 12)
+    found = compute_mean(values, [str(i) for i in range(12)])
+    low, high = t.interval(0.95, 11, values.mean(), values.std(ddof=1) / math.sqrt(12))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    copied = compute_mean(np.repeat(values, 5), [str(i // 5) for i in range(60)])
+    assert (copied.low, copied.high) == pytest.approx((low, high))
+    assert math.isnan(compute_mean(values, ["one"] * 12).low)
+    with pytest.raises(DataError, match="at least one value"):
+        compute_mean(values[:0], [])

@@ -1,0 +1,200 @@
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leukoscope.data.images import resize_image
+from leukoscope.errors import DataError
+from leukoscope.explain import faithfulness
+from leukoscope.explain.faithfulness import (
+    Measured,
+    build_centre_prior,
+    build_inside,
+    build_random_maps,
+    compute_area,
+    compute_curve,
+    compute_localisation,
+    compute_mean_range,
+    compute_rank_correlation,
+    judge_method,
+)
+
+SIDE = 32
+CELL = np.zeros((SIDE, SIDE), np.float32)
+CELL[6:14, 16:26] = 1
+
+
+def score_cell(images_NSSC):
+    """Two classes; the first one's logit is how much of the dark cell is there: -4 to 4."""
+    dark_N = ((255.0 - images_NSSC.mean(3)) * CELL).sum((1, 2)) / (CELL.sum() * 215)
+    logit_N = 8 * dark_N - 4
+    return np.stack([logit_N, np.zeros_like(logit_N)], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def field():
+    image = np.full((SIDE, SIDE, 3), 240, np.uint8)
+    image[CELL > 0] = 40
+    return image
+
+
+def area(field, map_SS, kind):
+    return compute_area(compute_curve(score_cell, field, 0, map_SS, kind))
+
+
+def test_deletion_and_insertion_by_hand(field):
+    """The probability as pixels of the cell go one by one is known in closed form."""
+    curve = compute_curve(score_cell, field, 0, CELL, "deletion", steps=SIDE * SIDE)
+    left = np.clip(1 - np.arange(SIDE * SIDE + 1) / CELL.sum(), 0, None)
+    logit = 8 * (left * 215 + (1 - left) * 15) / 215 - 4
+    np.testing.assert_allclose(curve, 1 / (1 + np.exp(-logit)), atol=1e-5)
+    back = compute_curve(score_cell, field, 0, CELL, "insertion")
+    assert back[-1] == pytest.approx(curve[0]) and np.all(np.diff(back) > -1e-6)
+    assert back[0] < 0.9 * back[-1]  # the blur takes part of the cell away
+
+
+def test_a_true_map_beats_every_floor_and_a_false_one_none(field):
+    floors = [build_centre_prior(SIDE), *build_random_maps(5, 8, SIDE)]
+    for floor in floors:
+        assert area(field, CELL, "deletion") < area(field, floor, "deletion") - 0.1
+        assert area(field, CELL, "insertion") > area(field, floor, "insertion") + 0.02
+        assert area(field, -CELL, "deletion") > area(field, floor, "deletion")
+
+
+def test_equal_values_go_in_no_order(field):
+    """A flat map must not delete row by row, which would hit the cell at one moment."""
+    flat = np.zeros((SIDE, SIDE), np.float32)
+    curve = compute_curve(score_cell, field, 0, flat, "deletion")
+    noise = build_random_maps(1, SIDE, SIDE)[0]
+    np.testing.assert_allclose(
+        curve, compute_curve(score_cell, field, 0, noise, "deletion"), atol=0.12
+    )
+    assert curve[0] > 0.97 and curve[-1] < 0.05
+
+
+def test_floors_know_nothing_and_are_as_coarse_as_asked():
+    fine, coarse = build_random_maps(40, 32, SIDE), build_random_maps(40, 4, SIDE)
+    step = [float(np.abs(np.diff(m, axis=2)).mean()) for m in (fine, coarse)]
+    assert step[1] < step[0] / 3
+    np.testing.assert_allclose(coarse.mean(0), 0.5, atol=0.25)
+    assert not np.array_equal(coarse[0], coarse[1])
+    np.testing.assert_array_equal(coarse, build_random_maps(40, 4, SIDE))
+    prior = build_centre_prior(SIDE)
+    np.testing.assert_allclose(prior, prior[::-1, ::-1], rtol=1e-6)
+    assert prior[0, SIDE // 2] == pytest.approx(math.exp(-2), rel=0.1)  # two deviations away
+
+
+def test_localisation():
+    mixed = CELL * 3 - 1  # what speaks against the class does not count
+    share = CELL.mean()
+    assert compute_localisation(mixed, CELL) == (pytest.approx(1 / share), pytest.approx(1 / share))
+    half = np.zeros_like(CELL)
+    half[6:14, 22:30] = 2.0
+    assert compute_localisation(half, CELL)[0] == pytest.approx(0.5 / share)
+    assert compute_localisation(-CELL, CELL)[0] == 1.0
+    noise = [compute_localisation(m, CELL)[0] for m in build_random_maps(200, 8, SIDE)]
+    assert np.mean(noise) == pytest.approx(1, abs=0.05)
+    with pytest.raises(DataError, match="cover"):
+        compute_localisation(CELL, np.zeros_like(CELL))
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48), (40, 40)])
+def test_boxes_go_where_the_preprocessing_puts_them(resize, shape):
+    """Witness: a white box on black, through the preprocessing itself."""
+    height, width = shape
+    box = (10, 20, 34, 37)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[box[1] : box[3], box[0] : box[2]] = 255
+    wanted = resize_image(pixels, SIDE, resize)[:, :, 0] / 255
+    found = build_inside([box], width, height, SIDE, resize)
+    assert found.sum() == pytest.approx(wanted.sum(), rel=0.06)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for place in (y, x):
+        assert (found * place).sum() / found.sum() == pytest.approx(
+            (wanted * place).sum() / wanted.sum(), abs=0.3
+        )
+    both = build_inside([box, box, (0, 0, width, 2)], width, height, SIDE, resize)
+    assert both.max() == 1 and both.sum() > found.sum()
+    assert not build_inside([], width, height, SIDE, resize).any()
+
+
+def test_rank_correlation():
+    rng = np.random.default_rng(0)
+    one, other = rng.random((2, SIDE, SIDE)).astype(np.float32)
+    assert compute_rank_correlation(one, one**3) == pytest.approx(1)
+    assert compute_rank_correlation(one, 1 - one) == pytest.approx(-1)
+    assert abs(compute_rank_correlation(one, other)) < 0.1
+    # Only what is shown counts, and a map that shows nothing correlates with nothing.
+    assert compute_rank_correlation(one, np.where(one > 0.5, one, -other)) > 0.7
+    assert compute_rank_correlation(one, -other) == 0
+
+
+def measure(field, maps, rho):
+    floors = {"random": build_random_maps(len(maps), 8, SIDE),
+              "centre": np.stack([build_centre_prior(SIDE)] * len(maps))}  # fmt: skip
+    areas = {
+        name: {k: [area(field, m, k) for m in group] for k in ("deletion", "insertion")}
+        for name, group in {"own": maps, **floors}.items()
+    }
+    local = [compute_localisation(m, CELL) for m in maps]
+    return Measured(
+        areas["own"]["deletion"], areas["own"]["insertion"],
+        {name: areas[name] for name in floors}, {"head": [0.9] * len(maps), "stem": rho},
+        [one for one, _ in local], [most for _, most in local],
+    )  # fmt: skip
+
+
+def test_a_faithful_method_passes_and_noise_fails_everything(field):
+    rng = np.random.default_rng(1)
+    n = 24
+    true = [CELL + rng.normal(0, 0.05, CELL.shape).astype(np.float32) for _ in range(n)]
+    good = judge_method("gradcam", measure(field, true, rng.normal(0, 0.1, n).tolist()))
+    assert good.warnings == () and good.holds
+    assert good.against["centre"]["deletion"].high < 0 < good.against["random"]["insertion"].low
+    assert good.localisation.low > faithfulness.MIN_LOCALISATION
+    assert good.ceiling.value == pytest.approx(1 / CELL.mean())
+
+    noise = judge_method(
+        "gradcam", measure(field, list(build_random_maps(n, 8, SIDE, seed=9)), [0.4] * n)
+    )
+    assert len(noise.warnings) == 6 and not noise.holds
+    told = " ".join(noise.warnings)
+    for words in ("random places", "middle of the image", "rank correlation 0.40", "mass of its"):
+        assert words in told
+
+
+def test_no_verdict_from_few_images(field):
+    few = judge_method("occlusion", measure(field, [CELL] * 5, [0.9] * 5))
+    assert few.warnings == () and not few.holds
+    assert "5 images" in few.notes[0]
+    bare = judge_method("occlusion", Measured([0.1] * 30, [0.9] * 30))
+    assert bare.holds and len(bare.notes) == 2
+    told = bare.to_dict()
+    assert told["localisation"]["value"] is None and told["deletion"]["n"] == 30
+
+
+def test_limits_hold_the_mean_as_often_as_they_say():
+    rng = np.random.default_rng(4)
+    hits = 0
+    for _ in range(200):
+        found = compute_mean_range(rng.exponential(1.0, 40).tolist())
+        hits += found.low <= 1.0 <= found.high
+    # A skewed figure from 40 images: the percentile bootstrap is known to hold 91 to 94 %.
+    assert 0.86 * 200 <= hits <= 0.985 * 200
+    assert math.isnan(compute_mean_range([0.3]).low) and math.isnan(compute_mean_range([]).value)
+
+
+def test_the_blur_keeps_the_colour_of_the_field(field):
+    """Insertion starts from what a strong blur leaves, not from a plain ground."""
+    seen = []
+
+    def watch(images_NSSC):
+        seen.extend(images_NSSC)
+        return score_cell(images_NSSC)
+
+    compute_curve(watch, field, 0, CELL, "insertion", steps=4)
+    assert np.ptp(seen[0]) > 40 and not np.array_equal(seen[0], field)
+    np.testing.assert_array_equal(seen[-1], field)
+    assert Image.fromarray(seen[0]).size == (SIDE, SIDE)

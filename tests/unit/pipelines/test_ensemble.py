@@ -1,0 +1,204 @@
+"""Runs that are joined: roles, figures, files, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.models.test_ensemble import build_member
+
+from leukoscope import pipelines
+from leukoscope.config import load_recipe
+from leukoscope.data.pack import build_pack
+from leukoscope.data.splits import build_kfold, load_split, save_split
+from leukoscope.deploy import export
+from leukoscope.errors import ConfigError, DataError, MissingStepError, RunError, WeightsError
+from leukoscope.pipelines.data import used_rows
+from leukoscope.pipelines.ensemble import build_ensemble
+from leukoscope.pipelines.runs import score_records
+from leukoscope.runfolder import RunFolder, hash_file, write_json
+from leukoscope.scores import load_scores, save_scores
+from leukoscope.training.checkpoint import save_tensors
+from leukoscope.training.trained import load_trained, save_trained
+from leukoscope.trust.disagreement import combine_tables
+
+RECIPE = load_recipe("quick", ["input.image_size=32", "train.precision=fp32"])
+CPU = torch.device("cpu")
+
+
+def write_run(folder, split, seed, recipe=RECIPE):
+    """A run folder as training leaves it, with a network that was never trained."""
+    run = RunFolder(folder)
+    folder.mkdir(parents=True)
+    member = build_member(seed)
+    save_tensors(run.best, member.state_dict(), {"epoch": 3})
+    save_split(split, run.split)
+    write_json(run.recipe, recipe.model_dump(mode="json") | {"hash": recipe.hash()})
+    origin = {"seed": seed, "split_sha256": hash_file(run.split), "leukoscope": "0"}
+    write_json(run.provenance, origin | {"packs": str(folder.parent / "packs")})
+    save_trained(run, member.spec, split.catalog.classes, recipe.input)
+    records, roles = used_rows(split)
+    sources = [s for s, role in zip(split.sources, split.roles, strict=True) if role]
+    pack = build_pack(records, recipe.input, folder.parent / "packs")
+    trained = load_trained(run, CPU)
+    save_scores(score_records(trained, pack, records, roles.tolist(), sources, False), run.scores)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("members")
+
+
+@pytest.fixture(scope="module")
+def runs(split, place):
+    (place / "packs").mkdir()
+    return [write_run(place / f"m{seed}", split, seed) for seed in range(2)]
+
+
+@pytest.fixture(scope="module")
+def joint(runs, place):
+    return build_ensemble(runs, place / "joint")
+
+
+def test_an_ensemble_of_two_runs_is_a_run(runs, joint, split):
+    folder = joint.folder
+    trained = load_trained(folder, CPU)
+    members = [load_trained(RunFolder(run), CPU) for run in runs]
+    for member, own in zip(trained.network.members, members, strict=True):
+        ours, theirs = member.state_dict(), own.network.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (trained.classes, trained.input) == (members[0].classes, members[0].input)
+    assert trained.first is trained.network.first and trained.sha256 == hash_file(folder.weights)
+    record = json.loads(folder.model.read_text())
+    assert [m["run"] for m in record["members"]] == ["m0", "m1"]
+    assert [m["sha256"] for m in record["members"]] == [m.sha256 for m in members]
+    assert record["spec"]["name"] == joint.name == "2 x tiny"
+    assert load_split(folder.split).roles == split.roles
+    provenance = json.loads(folder.provenance.read_text())
+    assert provenance["seed"] == "0, 1" and provenance["split_sha256"] == hash_file(folder.split)
+    told = json.loads(folder.ensemble.read_text())
+    assert told["roles"] == joint.roles and told["warnings"] == []
+    names = {(row.name, row.role) for row in joint.rows}
+    assert names == {(n, r) for n in ("0 m0", "1 m1", "2 x tiny") for r in ("calib", "test")}
+
+
+def test_without_views_the_scores_come_from_the_members(runs, joint, split, place, monkeypatch):
+    from leukoscope.pipelines import ensemble
+
+    table = load_scores(joint.folder.scores)
+    expected = combine_tables([load_scores(run / "scores.parquet") for run in runs])
+    assert table.ids == expected.ids and table.roles == expected.roles
+    np.testing.assert_array_equal(table.logits_NK, expected.logits_NK)
+    np.testing.assert_array_equal(table.disagreement_N, expected.disagreement_N)
+    assert table.disagreement_N.mean() > 1e-3
+    # The witness: the network itself, asked about every image.
+    monkeypatch.setattr(ensemble, "_load_tables", lambda folders: {})
+    asked = build_ensemble(runs, place / "asked")
+    other = load_scores(asked.folder.scores)
+    assert other.ids == table.ids
+    np.testing.assert_allclose(other.logits_NK, table.logits_NK, atol=1e-4)
+    np.testing.assert_allclose(other.disagreement_N, table.disagreement_N, atol=1e-5)
+    np.testing.assert_allclose(other.embeddings_ND, table.embeddings_ND, atol=1e-4)
+    assert "Without a score table" in asked.warnings[0] and "0 m0, 1 m1" in asked.warnings[0]
+    assert len(asked.rows) == 2  # of the ensemble alone, for calib and test
+
+
+def test_one_run_from_eight_sides(runs, place):
+    found = build_ensemble(runs[:1], place / "views", tta="dihedral")
+    assert found.name == "1 x tiny, 8 views"
+    table, own = load_scores(found.folder.scores), load_scores(runs[0] / "scores.parquet")
+    assert np.abs(table.probabilities_NK - own.probabilities_NK).max() > 1e-3
+    assert table.disagreement_N.min() > 0
+    assert found.rows[0].disagreement is None and found.rows[1].disagreement > 0
+
+
+def test_folds_leave_nothing_to_judge_on_and_say_so(split, place):
+    folds = build_kfold(split.catalog, 4)
+    runs = [write_run(place / f"fold{i}", fold, 10 + i) for i, fold in enumerate(folds)]
+    found = build_ensemble(runs, place / "folds")
+    joined = load_split(found.folder.split)
+    trained_on = {r.id for fold in folds for r in fold.records_of("train")}
+    chosen_on = {r.id for fold in folds for r in fold.records_of("val")} - trained_on
+    pairs = list(zip(joined.catalog.records, joined.roles, strict=True))
+    assert {r.id for r, role in pairs if role == "train"} == trained_on
+    assert {r.id for r, role in pairs if role == "val"} == chosen_on
+    assert "test" not in joined.roles
+    assert "No test image is new to all members" in found.warnings[0]
+    # The figures are of single members, each on what it was not trained on.
+    assert [row.role for row in found.rows] == ["own test"] * 4
+    assert sum(row.n_images for row in found.rows) == len(split.catalog)
+    assert all(row.disagreement is None for row in found.rows)
+    with pytest.raises(DataError, match="judge it on other data, by --data"):
+        pipelines.evaluate_run(found.folder.path)
+
+
+def test_two_seeds_of_a_split_leave_what_neither_touched(split, place):
+    other = pipelines.split_catalog(split.catalog, "grouped", seed=7)
+    runs = [write_run(place / f"seed{i}", s, 20 + i) for i, s in enumerate((split, other))]
+    found = build_ensemble(runs, place / "seeds")
+    joined = load_split(found.folder.split)
+    ids = [record.id for record in joined.catalog.records]
+    roles = dict(zip(ids, joined.roles, strict=True))
+    for part in (split, other):
+        for record, role in zip(part.catalog.records, part.roles, strict=True):
+            if role == "train":
+                assert roles[record.id] == "train"
+            if role == "val":
+                assert roles[record.id] in ("train", "val")
+    assert found.roles["train"] > sum(role == "train" for role in split.roles)
+
+
+def test_what_does_not_fit_is_refused(runs, joint, split, place):
+    three = [r for r in split.catalog.records if r.label != "monocyte"]
+    others = {
+        "classes": (pipelines.split_catalog(replace(split.catalog, records=tuple(three))), RECIPE),
+        "input": (split, load_recipe("quick", ["input.image_size=32", "input.resize=pad"])),
+    }
+    for what, (part, recipe) in others.items():
+        run = place / f"other {what}"
+        run.mkdir()
+        folder = RunFolder(run)
+        member = build_member(5, n_classes=len(part.catalog.classes))
+        save_tensors(folder.best, member.state_dict(), {"epoch": 1})
+        save_trained(folder, member.spec, part.catalog.classes, recipe.input)
+        with pytest.raises(RunError, match=f"same {what}"):
+            build_ensemble([runs[0], run], place / "none")
+    for wrong, error, text in (
+        (runs[:1], ConfigError, "at least two runs"),
+        ([], ConfigError, "at least two runs"),
+        ([runs[0], runs[0]], ConfigError, "different runs"),
+        ([runs[0], joint.folder.path], RunError, "single networks"),
+        ([runs[0], place / "nowhere"], MissingStepError, "leukoscope train"),
+    ):
+        with pytest.raises(error, match=text):
+            build_ensemble(wrong, place / "none")
+    assert not (place / "none").exists()
+    with pytest.raises(RunError, match="must not hold a run yet"):
+        build_ensemble(runs, joint.folder.path)
+
+
+def test_damaged_weights_of_an_ensemble_are_refused(runs, place):
+    folder = build_ensemble(runs, place / "damaged").folder
+    content = bytearray(folder.weights.read_bytes())
+    content[-1] ^= 1
+    folder.weights.write_bytes(content)
+    with pytest.raises(WeightsError, match="SHA-256"):
+        load_trained(folder, CPU)
+
+
+def test_it_is_evaluated_like_any_run(joint):
+    found = pipelines.evaluate_run(joint.folder.path)
+    table = load_scores(joint.folder.scores).of_role("test")
+    hits = table.labels_N == table.logits_NK.argmax(1)
+    assert found.intervals["accuracy"].value == pytest.approx(hits.mean())
+    assert "2 x tiny, 32 px" in found.report.read_text()
+
+
+def test_parity_on_images_that_trained_a_member_needs_no_untouched_images():
+    roles = np.array(["train"] * 500 + ["val"] * 3)
+    role, fit, rows = export.choose_rows(roles, any_role=True)
+    assert role == "any role" and len(fit) == 251 and len(rows) == 252
+    assert not set(fit) & set(rows)

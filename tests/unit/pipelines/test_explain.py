@@ -1,0 +1,249 @@
+"""Explanations from a run and from a bundle, as a user calls them."""
+
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.unit.deploy.conftest import build_mean_graph, describe
+
+from leukoscope import pipelines
+from leukoscope.deploy.bundle import save_bundle
+from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError
+from leukoscope.pipelines import explain, explain_page
+
+ALL = ("gradcam", "hirescam", "gradients", "occlusion", "attention")
+
+
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory, disc_folder):
+    """A Pascal-VOC folder: four discs, three of them with a box."""
+    folder = tmp_path_factory.mktemp("framed")
+    for i, path in enumerate(sorted(disc_folder.rglob("*.png"))[::12]):
+        image = Image.open(path)
+        image.save(folder / f"field{i}.png")
+        if i < 3:
+            dark = np.argwhere(np.asarray(image.convert("L")) < 195)
+            (y0, x0), (y1, x1) = dark.min(0), dark.max(0)
+            tree = ElementTree.Element("annotation")
+            ElementTree.SubElement(tree, "filename").text = f"field{i}.png"
+            thing = ElementTree.SubElement(tree, "object")
+            ElementTree.SubElement(thing, "name").text = "WBC"
+            box = ElementTree.SubElement(thing, "bndbox")
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (x0, y0, x1, y1), strict=True):
+                ElementTree.SubElement(box, key).text = str(int(value) + 1)
+            ElementTree.ElementTree(tree).write(folder / f"field{i}.xml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(trained, framed, tmp_path_factory):
+    (framed / "broken.jpg").write_bytes(b"no image")
+    given = [*sorted(framed.glob("*.png")), framed / "broken.jpg"]
+    out = tmp_path_factory.mktemp("explained") / "out"
+    found = pipelines.explain_images(
+        trained.folder.path, given, out, methods=ALL, boxes=framed, query=(0.2, 0.8)
+    )
+    (framed / "broken.jpg").unlink()
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    graph = build_mean_graph()
+    place = tmp_path_factory.mktemp("explained") / "bundle"
+    save_bundle(describe(graph), {"fp32": graph}, place)
+    return place
+
+
+def test_a_run_is_explained_in_full(done, trained):
+    assert not done.is_bundle and done.methods == ALL and done.stage == "stage_2"
+    assert len(done.images) == 4 and done.judged == 4
+    assert [name.rsplit("/")[-1] for name in done.errors] == ["broken.jpg"]
+    for one in done.images:
+        assert one.target == one.label and 0 < one.confidence <= 1
+        assert set(ALL) <= set(one.areas) and one.row_png.is_file()
+        assert all(0 <= area <= 1 for kinds in one.areas.values() for area in kinds.values())
+    assert [one.ceiling is None for one in done.images] == [False, False, False, True]
+    assert [set(one.localisation) == set(ALL) for one in done.images] == [True, True, True, False]
+    for verdict in done.verdicts:
+        assert verdict.localisation.n == 3 and verdict.deletion.n == 4
+        assert "No verdict from 4 images" in " ".join(verdict.notes)
+        dear = verdict.method in ("gradients", "occlusion")
+        assert list(verdict.correlation)[-1] == "stem" and len(verdict.correlation) == 1 + 5 * (
+            not dear
+        )
+    told = " ".join(done.notes)
+    assert "1 images could not be read" in told and "1 judged images have no box" in told
+
+
+def test_arrays_need_no_pickle_and_say_what_was_explained(done):
+    files = sorted((done.out / "arrays").glob("*.npz"))
+    assert len(files) == 4
+    with np.load(files[0], allow_pickle=False) as arrays:
+        names = set(arrays.files)
+        assert {f"map_{method}_SS" for method in ALL} <= names
+        assert arrays["map_gradcam_SS"].shape == arrays["image_SSC"].shape[:2] == (32, 32)
+        assert arrays["map_gradcam_SS"].min() < 0  # signed, as computed
+        attention = [arrays[name] for name in names if name.startswith("attention_")]
+        assert len(attention) == 4  # pico: three blocks, then one
+        for weights in attention:
+            np.testing.assert_allclose(weights.astype(float).sum(-1), 1, atol=5e-3)
+        assert arrays["classes"][arrays["target"]] == done.images[0].target
+        assert arrays["probabilities_K"].sum() == pytest.approx(1)
+
+
+def test_the_page_and_the_record_tell_the_same(done):
+    page = done.page.read_text()
+    assert "Too few images" in page and "Research use only" in page
+    for words in ("Grad-CAM, stage_2", "Attention rollout", "field0.png", "no evidence for one"):
+        assert words in page
+    assert page.count("data:image/png") == 4 + 3
+    assert "<script" not in page and 'src="http' not in page
+    record = json.loads((done.out / "faithfulness.json").read_text())
+    assert [one["method"] for one in record["verdicts"]] == list(ALL)
+    assert record["images"][0]["areas"]["occlusion"] == done.images[0].areas["occlusion"]
+    names = {path.name for path in done.out.iterdir()}
+    assert {"curves.png", "relative_bias.png", "attention", "overlays", "sheets"} <= names
+    assert len(list((done.out / "sheets").iterdir())) == 1
+
+
+def test_a_bundle_is_explained_without_torch(bundle, disc_folder, tmp_path):
+    """The light install: everything that trains or draws reports is hidden."""
+    script = f"""
+import sys
+for name in ("torch", "captum", "accelerate", "safetensors", "sklearn", "scipy", "matplotlib",
+             "seaborn", "pyarrow", "cv2", "faiss", "onnx", "onnxscript", "jinja2", "filelock"):
+    sys.modules[name] = None
+from leukoscope.cli.app import app
+app(["explain", {str(bundle)!r}, {str(disc_folder / "MONOCYTE")!r}, "--out",
+     {str(tmp_path / "out")!r}, "--judge", "2"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    for words in (
+        "occlusion only",
+        "No page and no figures",
+        "No verdict from 2 images",
+        "Occlusion",
+    ):
+        assert words in told
+    assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 12
+    assert len(list((tmp_path / "out" / "sheets").glob("*.png"))) == 2
+    assert not (tmp_path / "out" / "explain.html").exists()
+
+
+def test_occlusion_of_a_bundle_is_what_the_graph_says(bundle, tmp_path):
+    """The bundle's logits are mean colours: painting over a red square lowers the red one."""
+    image = np.full((32, 32, 3), (60, 60, 60), np.uint8)
+    image[:, 20:] = (64, 64, 64)
+    image[8:16, 8:16] = (250, 0, 0)
+    Image.fromarray(image).save(tmp_path / "red.png")
+    found = pipelines.explain_images(bundle, [tmp_path / "red.png"], tmp_path / "out", judge=0)
+    assert found.images[0].label == "red" and found.verdicts == ()
+    with np.load(next((tmp_path / "out" / "arrays").iterdir())) as arrays:
+        map_SS = arrays["map_occlusion_SS"]
+    assert map_SS[8:16, 8:16].min() > 0.1 and map_SS[24:, 24:].max() < 0.01
+    assert "Nobody has measured" in found.page.read_text()
+    assert "not measured" in " ".join(found.notes)
+
+
+def test_what_a_bundle_cannot_do_is_said(bundle, disc_folder, tmp_path):
+    with pytest.raises(ConfigError, match="no gradients"):
+        pipelines.explain_images(bundle, [disc_folder], tmp_path / "o", methods=["gradcam"])
+    with pytest.raises(ConfigError, match="stage"):
+        pipelines.explain_images(bundle, [disc_folder], tmp_path / "o", stage="stage_1")
+    assert not (tmp_path / "o").exists()
+
+
+def test_wrong_wishes_are_refused_before_the_work(trained, disc_folder, tmp_path):
+    path = trained.folder.path
+
+    def ask(**wish):
+        pipelines.explain_images(path, [disc_folder], tmp_path / "o", **wish)
+
+    with pytest.raises(ConfigError, match="a method must be one of"):
+        ask(methods=["gradcam", "shap"])
+    with pytest.raises(ConfigError, match="the stage must be one of"):
+        ask(stage="stage_9")
+    with pytest.raises(ConfigError, match="the class must be one of"):
+        ask(target="unicorn")
+    with pytest.raises(DataError, match="boxes of red_cell"):
+        ask(boxes=disc_folder, box_label="red_cell")
+    assert not (tmp_path / "o").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    with pytest.raises(RunError, match="must be empty"):
+        pipelines.explain_images(path, [disc_folder], tmp_path / "full")
+    with pytest.raises(RunError, match="run folder with a trained network, or a bundle"):
+        pipelines.explain_images(disc_folder, [disc_folder], tmp_path / "o")
+    (tmp_path / "bad.png").write_bytes(b"")
+    with pytest.raises(DataError, match="at least one image must be readable"):
+        pipelines.explain_images(path, [tmp_path / "bad.png"], tmp_path / "o")
+
+
+def test_boxes_of_other_images_are_an_error(trained, framed, disc_folder, tmp_path):
+    with pytest.raises(DataError, match="frame cells of these images"):
+        pipelines.explain_images(
+            trained.folder.path, [disc_folder / "MONOCYTE" / "000.png"], tmp_path / "o",
+            methods=["gradcam"], boxes=framed,
+        )  # fmt: skip
+
+
+def test_another_class_can_be_explained(trained, disc_folder, tmp_path):
+    path = disc_folder / "MONOCYTE" / "000.png"
+    maps = {}
+    for name in ("Neutrophil", "LYM"):
+        found = pipelines.explain_images(
+            trained.folder.path, [path], tmp_path / name, target=name, methods=["gradcam"], judge=0
+        )
+        with np.load(next((tmp_path / name / "arrays").iterdir())) as arrays:
+            maps[found.images[0].target] = arrays["map_gradcam_SS"]
+    assert set(maps) == {"neutrophil", "lymphocyte"}
+    assert not np.allclose(*maps.values())
+
+
+def test_the_extra_is_asked_for_at_once(trained, disc_folder, tmp_path, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "captum" else real(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"leukoscope\[explain\]"):
+        pipelines.explain_images(trained.folder.path, [disc_folder], tmp_path / "o")
+
+
+def test_every_method_has_a_name_and_a_floor_of_its_own_grain(trained):
+    assert set(explain.METHODS) == set(ALL) and set(explain.RUN_METHODS) <= set(ALL)
+    model = explain._open_model(trained.folder.path)
+    grids = {method: explain._find_grid(method, model, "stage_2") for method in ALL}
+    with_network = model.network(_blank(model))[1]
+    assert grids["gradcam"] == with_network["stage_2"].shape[2]
+    assert grids["attention"] == with_network["stage_3"].shape[2]
+    assert grids["gradients"] == 32 and grids["occlusion"] == 6
+    assert explain._find_grid("gradcam", model, "stem") == with_network["stem"].shape[2]
+
+
+def _blank(model):
+    import torch
+
+    return torch.zeros(1, 3, model.input.image_size, model.input.image_size)
+
+
+def test_the_headline_names_what_holds_and_what_does_not(done):
+    from dataclasses import replace
+
+    one = done.verdicts[0]
+    good = replace(one, deletion=replace(one.deletion, n=30), warnings=())
+    bad = replace(good, method="occlusion", warnings=("It looks much the same.",))
+    word = explain_page.word_headline
+    assert word([], "")[0] == "caution"
+    assert word([one], "stage_2")[0] == "caution"
+    assert word([good], "stage_2") == ("good", "Grad-CAM, stage_2 passed every test that was made.")
+    level, text = word([good, bad], "stage_2")
+    assert level == "bad" and text.startswith("Occlusion fails a test") and "Grad-CAM" in text

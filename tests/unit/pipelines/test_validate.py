@@ -1,0 +1,215 @@
+"""Validation from a bundle and images on disk, without PyTorch; new bundles from local cells."""
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from leukoscope import pipelines
+from leukoscope.cli.app import app
+from leukoscope.config import TrustConfig
+from leukoscope.deploy.bundle import load_bundle, save_bundle
+from leukoscope.errors import BundleError, ConfigError, DataError
+from leukoscope.pipelines import validate as room
+from leukoscope.trust.calibration import Calibration
+from leukoscope.trust.conformal import fit_sets
+from leukoscope.trust.decision import Policy
+from leukoscope.trust.novelty import fit_novelty
+from leukoscope.trust.quality import fit_quality_limits, measure_quality
+from leukoscope.trust.record import TrustInfo, pack_arrays
+
+_spec = importlib.util.spec_from_file_location(
+    "mean_bundles", Path(__file__).parents[1] / "deploy" / "conftest.py"
+)
+means = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(means)
+
+COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
+
+
+def paint(colour, seed):
+    """A disc of the colour on a pale ground, noisy; red, green or blue prevails on the mean."""
+    generator = np.random.default_rng(seed)
+    pixels = np.full((32, 32, 3), 150.0)
+    y, x = np.mgrid[:32, :32]
+    pixels[(x - 16) ** 2 + (y - 16) ** 2 < 150] = colour
+    return np.clip(pixels + generator.normal(0, 12, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def save_table(folder, per_class=30, wrong=0, classes=("red", "green", "blue"), **columns):
+    """Images and their table; the first `wrong` of each class are painted as the next class."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    names = list(COLOURS)
+    for k, name in enumerate(classes):
+        for i in range(per_class):
+            shown = names[(names.index(name) + 1) % 3] if i < wrong else name
+            path = folder / f"{name}{i}.png"
+            Image.fromarray(paint(COLOURS[shown], 1000 * k + i)).save(path)
+            extra = {key: value(name, i) for key, value in columns.items()}
+            rows.append({"path": path.name, "label": name, "patient": f"{name}{i // 2}", **extra})
+    table = folder / "cells.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return means.build_mean_graph()
+
+
+@pytest.fixture(scope="module")
+def bare(graph, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bare") / "bundle"
+    save_bundle(means.describe(graph), {"fp32": graph}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibrated(graph, tmp_path_factory):
+    """A bundle whose levels were fitted to painted discs, and are far too sure (temperature)."""
+    import hashlib
+
+    images = np.stack([paint(c, 9000 + 7 * i) for i in range(40) for c in COLOURS.values()])
+    labels = np.tile(np.arange(3), 40)
+    embeddings = images.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+    logits = embeddings / 25.5
+    quality = measure_quality(images)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    novelty = fit_novelty(embeddings, labels)
+    policy = Policy(
+        classes=means.CLASSES,
+        calibration=Calibration(method="temperature", temperature=0.1),
+        sets=fit_sets(p, labels, means.CLASSES),
+        quality=fit_quality_limits(quality, quality, 0.02),
+        max_distance=float(novelty.compute_distance(embeddings).max() * 2),
+        min_confidence=0.5,
+    )
+    arrays = pack_arrays(novelty, embeddings, quality)
+    info = TrustInfo(
+        asked=TrustConfig(target_accuracy=0.6), policy=policy, n_train=120, n_calib=120,
+        n_calib_sources=120, choice={}, notes=(), weights_sha256="0" * 64,
+        arrays_sha256=hashlib.sha256(arrays).hexdigest(),
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("calibrated") / "bundle"
+    save_bundle(means.describe(graph, trust=info), {"fp32": graph}, path, arrays)
+    return path
+
+
+def validate(bundle, data, out, **options):
+    return pipelines.validate_bundle(bundle, data, out, **({"replicates": 20} | options))
+
+
+@pytest.fixture(autouse=True)
+def few_figures(request, monkeypatch):
+    """Figures take most of the time; one test draws them."""
+    if "draws" not in request.keywords:
+        monkeypatch.setattr(room, "_draw", lambda *_: {})
+
+
+@pytest.mark.draws
+def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it would fail
+    table = save_table(
+        tmp_path / "cells", 12, 2,
+        scanner=lambda name, i: "old" if i < 2 else "new",
+        analyser=lambda name, i: name if i else "green",
+    )  # fmt: skip
+    (tmp_path / "cells" / "red3.png").write_bytes(b"no image")
+    with table.open("a") as file:
+        file.write("nowhere.png,red,p,old,red\n")
+    limits = tmp_path / "limits.toml"
+    limits.write_text("min_accuracy = 0.5\n[min_sensitivity]\nred = 0.99\n")
+    done = validate(bare, table, tmp_path / "out", limits=limits, against=bare)
+    found = done.found
+    assert found.n_images == 35 and found.source_known
+    assert found.figures["accuracy"].value == pytest.approx(29 / 35)
+    reasons = sorted(reason for _, reason, _ in found.unreadable)
+    assert reasons == ["missing_file", "not_an_image"]
+    (scanner,) = found.subgroups
+    assert {one.value: one.accuracy.value for one in scanner.groups}["new"] == 1
+    assert [one.name for one in found.readers] == ["analyser", "the network bundle"]
+    assert found.readers[1].test.p_value == 1
+    assert found.acceptance in ("undecided", "fail")
+    for name in ("validation.html", "validation.txt", "validation.json", "scores.parquet"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+    assert "not_an_image" in (tmp_path / "out" / "unreadable.csv").read_text()
+    content = json.loads((tmp_path / "out" / "validation.json").read_text())
+    assert content["confusion"] == [[9, 2, 0], [0, 10, 2], [2, 0, 10]]
+
+
+def test_hostile_input(bare, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        validate(bare, tmp_path / "empty", tmp_path / "out")
+    foreign = save_table(tmp_path / "foreign", 3, classes=("red",), x=lambda *_: "1")
+    foreign.write_text(foreign.read_text().replace(",red,", ",purple,"))
+    with pytest.raises(DataError, match="purple"):
+        validate(bare, foreign, tmp_path / "out")
+    limits = tmp_path / "limits.toml"
+    limits.write_text('[labels]\npurple = "red"\n')
+    done = validate(bare, foreign, tmp_path / "out", limits=limits)
+    assert done.found.n_images == 3 and done.found.absent == ("green", "blue")
+    with pytest.raises(ConfigError, match="correct --reader"):
+        validate(bare, foreign, tmp_path / "out", readers=["nobody"])
+    with pytest.raises(BundleError):
+        validate(tmp_path / "none", foreign, tmp_path / "out")
+
+
+def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path):
+    table = save_table(tmp_path / "cells", 4)
+    with pytest.raises(BundleError, match="calibrated"):
+        validate(bare, table, tmp_path / "out", recalibrate=tmp_path / "new")
+    with pytest.raises(BundleError, match="elsewhere"):
+        validate(calibrated, table, tmp_path / "out", recalibrate=calibrated)
+    found = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new").found
+    assert "20 sources" in found.recalibration.reason
+    assert not (tmp_path / "new").exists()
+
+
+def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path):
+    before = {p.name: p.read_bytes() for p in calibrated.iterdir()}
+    table = save_table(tmp_path / "cells", 60, 18)
+    done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
+    gain = done.found.recalibration
+    assert (
+        gain.n_fit + gain.n_judged == 180 and abs(gain.n_fit_sources - gain.n_judged_sources) <= 1
+    )
+    assert gain.gain_log_loss.low > 0
+    assert gain.after["ece"].value < gain.before["ece"].value
+    assert gain.after["coverage"].value > gain.before["coverage"].value
+    assert {p.name: p.read_bytes() for p in calibrated.iterdir()} == before
+    new = load_bundle(tmp_path / "new")
+    assert new.read_graph() == load_bundle(calibrated).read_graph()
+    trust = new.read_trust()
+    assert trust.info.policy.calibration.temperature > 0.5
+    assert trust.info.home.n_images == gain.n_judged and trust.info.n_calib == gain.n_fit
+    assert new.info.provenance["recalibrated"][0]["data"] == "cells"
+    again = validate(tmp_path / "new", table, tmp_path / "out2").found
+    assert again.home.data == "cells" and again.shift.separation is not None
+    assert again.figures["ece"].value < done.found.figures["ece"].value
+
+
+def test_the_command_says_by_its_exit_code(bare, tmp_path):
+    table = save_table(tmp_path / "cells", 12)
+    limits = tmp_path / "limits.toml"
+    run = CliRunner().invoke
+    words = ["validate", str(bare), "--data", str(table), "--out", str(tmp_path / "out")]
+    limits.write_text("min_accuracy = 0.5\n")
+    passed = run(app, [*words, "--limits", str(limits)])
+    assert passed.exit_code == 0, passed.output
+    assert "Passed: the limit is kept here." in passed.stdout
+    limits.write_text("min_accuracy = 0.999\n")
+    open_ = run(app, [*words, "--limits", str(limits)])
+    assert open_.exit_code == 3 and "Not decided yet" in open_.stdout
+    limits.write_text("min_acuracy = 0.9\n")
+    assert run(app, [*words, "--limits", str(limits)]).exit_code == 2

@@ -1,0 +1,161 @@
+"""Fitting a policy: what it keeps, what it looks at, and what it says where data are few."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leukoscope.config import TrustConfig
+from leukoscope.errors import ConfigError, DataError, MissingStepError
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.fitting import fit_min_confidence, fit_policy
+
+
+def name_sources(n):
+    return [str(i) for i in range(n)]
+
+
+def test_the_policy_keeps_its_target_on_other_images(fitted, make_trust_table):
+    """The mean over other images of the same kind, so that chance does not decide."""
+    right, accepted, refused = [], [], []
+    for seed in range(1, 6):
+        table = make_trust_table(seed=seed)
+        found = decide_table(fitted.policy, fitted.novelty, table)
+        kept = found.mask("accepted")
+        right.append((found.labels_N == table.labels_N)[kept].mean())
+        accepted.append(kept.mean())
+        refused.append(found.mask("unknown").mean())
+    assert np.mean(right) > 0.975 and 0.6 < np.mean(accepted) < 1
+    assert np.mean(refused) < 0.06
+
+
+def test_test_images_are_never_looked_at(fitted, trust_table):
+    """Other test images, the same policy."""
+    spoilt = trust_table.logits_NK.copy()
+    spoilt[np.array(trust_table.roles) == "test"] = 0
+    again = fit_policy(
+        replace(trust_table, logits_NK=spoilt),
+        TrustConfig(target_accuracy=0.98, refuse_frac=0.04),
+    )
+    assert again.policy == fitted.policy
+
+
+def test_what_is_asked_for_reaches_the_policy(trust_table):
+    asked = TrustConfig(
+        alpha=0.1,
+        always_review=("eosinophil",),
+        sensitivity_floor={"immature_granulocyte": 0.98},
+        cost={"immature_granulocyte": {"neutrophil": 5.0, "review": 0.5}},
+        target_accuracy=0.9,
+    )
+    policy = fit_policy(trust_table, asked).policy
+    assert policy.always_review == ("eosinophil",)
+    assert policy.sets.alphas == pytest.approx((0.1, 0.02, 0.1))
+    assert policy.cost == ((0, 1, 1), (1, 0, 5), (1, 1, 0))
+    assert policy.review_cost == (5, 0.5, 5)  # no price: never sent for the cost alone
+    found = decide_table(policy, fit_policy(trust_table, asked).novelty, trust_table)
+    accepted = found.labels_N[found.mask("accepted")]
+    assert len(accepted) and not (accepted == 0).any()
+
+
+def test_a_floor_of_sensitivity_is_kept(trust_table, make_trust_table):
+    """Cells of the kind that are accepted under another name, on other images."""
+    asked = TrustConfig(sensitivity_floor={"immature_granulocyte": 0.99}, target_accuracy=0.9)
+    found = fit_policy(trust_table, asked)
+    missed = []
+    for seed in range(1, 6):
+        table = make_trust_table(seed=seed)
+        decisions = decide_table(found.policy, found.novelty, table)
+        own = table.labels_N == 1
+        missed.append((decisions.mask("accepted") & (decisions.labels_N != 1))[own].mean())
+    assert np.mean(missed) < 0.01
+
+
+def test_disagreement_is_fitted_for_ensembles_only(fitted, make_trust_table):
+    assert fitted.policy.max_disagreement is None
+    table = make_trust_table(disagreement=True)
+    limit = fit_policy(table, TrustConfig(target_accuracy=0.9)).policy.max_disagreement
+    calib = table.of_role("calib").disagreement_N
+    assert 0.97 < (calib <= limit).mean() < 1
+
+
+def test_an_unreachable_target_accepts_nothing_and_says_so(trust_table):
+    found = fit_policy(trust_table, TrustConfig(target_accuracy=0.9999))
+    assert found.policy.min_confidence is None
+    assert any("every cell goes to a person" in note for note in found.notes)
+    decisions = decide_table(found.policy, found.novelty, trust_table)
+    assert not decisions.mask("accepted").any()
+
+
+def test_few_calibration_images_refuse_more_and_say_so(make_trust_table):
+    table = make_trust_table(180)
+    found = fit_policy(table, TrustConfig(alpha=0.2, target_accuracy=0.8))
+    assert any("too few to refuse 2 %" in note for note in found.notes)
+    with pytest.raises(DataError, match="need 199 calibration sources"):
+        fit_policy(table, TrustConfig(alpha=0.005))
+
+
+def test_missing_parts_are_named(trust_table):
+    with pytest.raises(MissingStepError, match="quality of each image"):
+        fit_policy(
+            replace(trust_table, quality_names=(), quality_NQ=np.zeros((0, 0), np.float32)),
+            TrustConfig(),
+        )
+    with pytest.raises(DataError, match="labelled images in the role calib"):
+        fit_policy(replace(trust_table, roles=("train",) * len(trust_table)), TrustConfig())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"always_review": ("blast",)},
+        {"sensitivity_floor": {"blast": 0.9}},
+        {"cost": {"blast": {"neutrophil": 2.0}}},
+        {"cost": {"neutrophil": {"blast": 2.0}}},
+    ],
+)
+def test_classes_that_the_network_does_not_know_are_refused(trust_table, asked):
+    with pytest.raises(ConfigError, match=r"must name classes of the network.*Found: blast"):
+        fit_policy(trust_table, TrustConfig(**asked))
+
+
+# -- the limit of confidence ------------------------------------------------------------------
+
+
+def fit_limit(confidence, hits, target, sources=None, eligible=None):
+    confidence, hits = np.array(confidence, float), np.array(hits, bool)
+    return fit_min_confidence(
+        confidence,
+        hits,
+        np.ones(len(hits), bool) if eligible is None else np.array(eligible, bool),
+        sources or name_sources(len(hits)),
+        target,
+    )
+
+
+def test_the_limit_by_hand():
+    """Nine right, then one wrong: (0 + 1) / (9 + 1) is just 0.1."""
+    confidence = np.linspace(0.99, 0.9, 10)
+    found = fit_limit(confidence, [True] * 9 + [False], 0.9)
+    assert (found.n_accepted, found.n_wrong) == (9, 0)
+    assert found.value == pytest.approx((confidence[8] + confidence[9]) / 2)
+    assert fit_limit(confidence[:8], [True] * 8, 0.9).value is None
+    assert fit_limit(confidence, [True] * 10, 0.9).value == 0
+
+
+def test_equal_confidences_are_accepted_together():
+    found = fit_limit([0.9] * 12 + [0.8] * 2, [True] * 12 + [True, False], 0.9)
+    assert found.n_accepted == 12
+    found = fit_limit([0.9] * 12, [True] * 11 + [False], 0.9)
+    assert found.value is None
+
+
+def test_copies_do_not_make_it_surer():
+    """A hundred copies of one right image are one piece of evidence."""
+    assert fit_limit([0.9] * 100, [True] * 100, 0.9, sources=["one"] * 100).value is None
+
+
+def test_images_that_fail_elsewhere_do_not_count():
+    eligible = [True] * 9 + [False]
+    assert fit_limit([0.9] * 9 + [0.99], [True] * 9 + [False], 0.9, eligible=eligible).value == 0
+    assert fit_limit([], [], 0.9).value is None

@@ -1,0 +1,112 @@
+"""The trust record: written and read back, and refused when anything in it is not as written."""
+
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from leukoscope.config import TrustConfig
+from leukoscope.errors import BundleError, RunError
+from leukoscope.runfolder import RunFolder
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.record import TrustInfo, load_trust, open_trust, pack_arrays, parse_trust
+
+
+@pytest.fixture
+def record(fitted, trust_table):
+    calib = trust_table.of_role("calib")
+    content = pack_arrays(fitted.novelty, calib.embeddings_ND[:9], calib.quality_NQ[:9])
+    info = TrustInfo(
+        asked=TrustConfig(),
+        policy=fitted.policy,
+        n_train=400,
+        n_calib=400,
+        n_calib_sources=400,
+        choice=fitted.choice.to_dict(),
+        notes=fitted.notes,
+        weights_sha256=hashlib.sha256(b"weights").hexdigest(),
+        arrays_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    return info, content
+
+
+@pytest.fixture
+def run(tmp_path, record):
+    folder = RunFolder(tmp_path)
+    folder.weights.write_bytes(b"weights")
+    folder.trust.write_text(record[0].model_dump_json())
+    folder.trust_arrays.write_bytes(record[1])
+    return folder
+
+
+def test_what_is_read_decides_as_what_was_written(run, record, fitted, trust_table):
+    found = load_trust(run)
+    assert found.info == record[0]
+    one = decide_table(fitted.policy, fitted.novelty, trust_table)
+    other = decide_table(found.info.policy, found.novelty, trust_table)
+    assert one.status == other.status and one.reasons == other.reasons
+    assert (one.distance_N == other.distance_N).all()
+    assert found.home_embeddings_MD.shape == (9, 6) and len(found.home_quality_MQ) == 9
+
+
+def test_a_run_that_was_not_calibrated_has_none(tmp_path):
+    assert load_trust(RunFolder(tmp_path)) is None
+
+
+def test_the_same_arrays_give_the_same_bytes(fitted, trust_table):
+    arrays = trust_table.embeddings_ND[:3], trust_table.quality_NQ[:3]
+    assert pack_arrays(fitted.novelty, *arrays) == pack_arrays(fitted.novelty, *arrays)
+
+
+def test_a_record_of_other_weights_is_refused(run):
+    run.weights.write_bytes(b"other")
+    with pytest.raises(RunError, match="calibrated with other weights"):
+        load_trust(run)
+
+
+def test_missing_and_changed_arrays_are_refused(run, record):
+    content = bytearray(record[1])
+    content[len(content) // 2] ^= 1
+    run.trust_arrays.write_bytes(content)
+    with pytest.raises(BundleError, match="must hold what was calibrated"):
+        load_trust(run)
+    run.trust_arrays.unlink()
+    with pytest.raises(BundleError, match="must be a readable file"):
+        load_trust(run)
+
+
+def make_archive(**arrays):
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 no archive",
+        make_archive(x=np.zeros(3)),
+        make_archive(home_embeddings=np.zeros((1, 2)), home_quality=np.zeros((1, 2))),
+        make_archive(evil=np.array([{"a": 1}], dtype=object)),
+    ],
+)
+def test_hostile_arrays_are_refused(record, content):
+    """Pickles among them: nothing is ever unpickled."""
+    info = record[0].model_copy(update={"arrays_sha256": hashlib.sha256(content).hexdigest()})
+    with pytest.raises((BundleError,)) as caught:
+        open_trust(info, content, "trust.npz")
+    assert "trust.npz must be" in str(caught.value)
+
+
+def test_records_of_another_form_are_refused(record):
+    content = json.loads(record[0].model_dump_json())
+    assert parse_trust(content, "x") == record[0]
+    with pytest.raises(BundleError, match="format 1 or older"):
+        parse_trust({**content, "format": 2}, "x")
+    with pytest.raises(BundleError, match=r"policy\.max_distance"):
+        parse_trust({**content, "policy": {**content["policy"], "max_distance": "far"}}, "x")
+    with pytest.raises(BundleError, match="surprise"):
+        parse_trust({**content, "surprise": 1}, "x")
