@@ -696,7 +696,7 @@ def word_refusal(reader: Reader) -> str:
         return f"{told} No figure on test images is on record."
     n_images = reader.find_count(*home, "n_images")
     told += f" On {'' if n_images is None else f'{n_images:,} '}test images:"
-    told += f" {format_share(accepted.value)} accepted"
+    told += f" {format_range(accepted)} accepted"
     told += f", of these {format_range(right)} named right" if right is not None else ""
     return (
         f"{told}; {format_share(review)} to review; {format_share(unknown)} unknown"

@@ -285,7 +285,7 @@ def test_the_card_tells_in_order():
         "Immature granulocyte called Basophil: 17 of 211",
         "4 epochs in 6 minutes",
         "| fp32 (default) | 7.5 MB | 9.5e-06 | 3 of 2,000 | ffffffffffffffff |",
-        "77.1 % accepted, of these 99.3 %",
+        "On 633 test images: 77.1 % (95 % interval 75.1 % to 78.1 %) accepted, of these 99.3 %",
         "leukoscope train split.csv --out=first",
         "elsewhere",
     ):
@@ -376,15 +376,15 @@ def test_a_changed_record_changes_the_text_and_a_missing_one_leaves_no_figure():
         ("trust", "home", "n_sources"),
     }
     for i, path in enumerate(number_leaves()):
-        if path in silent or path[0] == "history" and path[-1] == "Epoch":
+        if path in silent or (path[0] == "history" and path[-1] == "Epoch"):
             continue
         if path[:2] in (("data", "n_sources"), ("data", "sources")):
             continue  # empty roles are left out
         old = dict(list_leaves(take_apart(records)))[path]
-        new = old + 1 if isinstance(old, int) else old * 0.5 + 0.0137
+        new = old + 1 + old // 2 if isinstance(old, int) else old * 0.5 + 0.0137
         after = "".join(render_all(change(records, path, new)))
         assert after != before, path
-        if i % 3 == 0:
+        if i % 5 == 0:
             gone = "".join(render_all(change(records, path, None)))
             assert gone != before, path
 
@@ -411,11 +411,11 @@ def test_records_of_another_kind_are_blanks_not_errors():
     paths = list(dict.fromkeys(path[:3] for path, _ in list_leaves(take_apart(records))))
     strange = ["text", [], {}, True, float("nan"), -3, None, [[[]]], "\0"]
     for i, path in enumerate(paths):
-        # Every record meets two of the strange values, every value some records.
-        for value in (strange + strange)[i % 9 : i % 9 + 2]:
+        # Every record meets one of the strange values, every value some records.
+        for value in (strange + strange)[i % 9 : i % 9 + 1]:
             broken = change(records, path, value)
             assert NOTICE in build_model_card(broken).markdown
-            if i % 4 == 0:
+            if i % 5 == 0:
                 answer_items(TRIPOD_AI, broken)
 
 
