@@ -24,6 +24,21 @@ Resize = Literal["stretch", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 """All but `nearest` (the reference) are antialiased when shrinking."""
 
+Stain = Literal["none", "background", "reinhard", "macenko"]
+"""How `data.stain` standardises colours."""
+
+STAIN_TARGETS: dict[str, tuple[float, ...]] = {
+    "none": (),
+    # 90 % quantile of red, green, blue
+    "background": (255.0, 228.0, 203.0),
+    # mean, then standard deviation, of L*, a*, b*
+    "reinhard": (80.07, 10.58, 7.93, 14.88, 7.94, 12.84),
+    # optical density (R, G, B) of the bluer and the redder stain, 99 % quantile of their amounts
+    "macenko": (0.553, 0.782, 0.172, 0.476, 0.848, 0.209, 1.104, 0.972),
+}
+"""The reference of each method: medians or means over cells of the Barcelona PBC set (May-Grünwald
+Giemsa, CellaVision DM96), as LAB_NOTES says. A recipe may give its own."""
+
 RECIPE_NAMES = ("quick", "reference", "robust")
 
 
@@ -38,6 +53,33 @@ class InputConfig(_Section):
     """Side of the square input in pixels; a multiple of 32."""
     resize: Resize = "stretch"
     interpolation: Interpolation = "bilinear"
+    stain: Stain = "none"
+    """Move the colours of each image to a reference."""
+    stain_target: tuple[float, ...] = ()
+    """The reference in numbers, as `STAIN_TARGETS` orders them; empty takes the one given there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_target(cls, content: Any) -> Any:
+        """Write the reference down, so that a recipe or bundle says all by itself."""
+        if isinstance(content, dict) and not content.get("stain_target"):
+            return {**content, "stain_target": STAIN_TARGETS.get(content.get("stain", "none"), ())}
+        return content
+
+    @model_validator(mode="after")
+    def _check_target(self) -> "InputConfig":
+        wanted = len(STAIN_TARGETS[self.stain])
+        if len(self.stain_target) != wanted:
+            raise ValueError(
+                f"input.stain_target must have {wanted} numbers for {self.stain},"
+                f" not {len(self.stain_target)}"
+            )
+        return self
+
+    def to_key(self) -> dict[str, Any]:
+        """Return what names this preprocessing in hashes; without a stain, what it always was."""
+        unused = {"stain", "stain_target"} if self.stain == "none" else set()
+        return self.model_dump(mode="json", exclude=unused)
 
 
 class ModelConfig(_Section):
@@ -190,7 +232,7 @@ class Recipe(_Section):
         """Return 16 hexadecimal digits that name what training depends on: names, prose and `trust`
         are left out, and `distill` where there is no teacher."""
         unused = {"name", "purpose", "trust"} | (set() if self.distill.teacher else {"distill"})
-        content = self.model_dump(mode="json", exclude=unused)
+        content = self.model_dump(mode="json", exclude=unused) | {"input": self.input.to_key()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -99,6 +99,7 @@ def test_there_are_choices_to_check():
     assert {key for key, _ in CHOICES} == {
         "input.resize",
         "input.interpolation",
+        "input.stain",
         "optim.schedule",
         "optim.class_weights",
         "train.precision",
@@ -159,6 +160,7 @@ BAD_VALUES = [
     ("train.early_stop_epochs", ["-1"]),
     ("train.checkpoint_minutes", ["-1"]),
     ("train.tensorboard", ["3"]),
+    ("input.stain_target", ["[1.0]", "[nan]"]),
     ("distill.temperature", ["0", "101", "nan"]),
     ("distill.label_weight", ["-0.1", "1.1"]),
     ("distill.teacher", ["abc", "runs/a"]),
@@ -344,7 +346,11 @@ def test_the_hash_names_what_decides_the_run_and_nothing_else():
         for more in ([], ["distill.temperature=5"], ["distill.label_weight=0.5"])
     }
     assert len(taught | {base.hash()}) == 4
-    rest = {"name", "purpose"} | {k for k in list_keys() if k.startswith(("trust.", "distill."))}
+    # A target without a stain is refused.
+    changed = load_recipe("quick", ["input.stain=reinhard", "input.stain_target=[1,2,3,4,5,6]"])
+    assert changed.hash() not in hashes
+    rest = {"name", "purpose", "input.stain_target"}
+    rest |= {k for k in list_keys() if k.startswith(("trust.", "distill."))}
     assert GOOD_VALUES.keys() == set(list_keys()) - rest
 
 
@@ -352,6 +358,7 @@ GOOD_VALUES = {
     "input.image_size": "160",
     "input.resize": "pad",
     "input.interpolation": "lanczos",
+    "input.stain": "reinhard",
     "model.preset": "coatnet-0",
     "model.stochastic_depth": "0.3",
     "model.dropout": "0.3",

@@ -591,6 +591,29 @@ def explain(
     render.print_explained(found)
 
 
+@app.command("robustness")
+def robustness(
+    model: Annotated[Path, typer.Argument(help="Run folder, or bundle (with --data).")],
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled images; a run has its own test images.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for page, tables and figures.")] = Path(
+        "robustness"
+    ),
+    images: Annotated[int, typer.Option(help="At most so many images; 0 for all.", min=0)] = 500,
+    seed: Annotated[int, _build_seed_option("Seed of the sample and of the noise.")] = 0,
+) -> None:
+    """Measure what blur, defocus, compression, light, stain and magnification do, by severity."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+
+    with render.progress() as progress:
+        found = pipelines.measure_robustness(
+            model, out, data=data, images=images, seed=seed, progress=progress
+        )
+    render.print_robustness(found)
+
+
 @app.command("bench")
 def bench(
     out: Annotated[

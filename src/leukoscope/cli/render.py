@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Explained,
         Packed,
         PredictedFiles,
+        RobustnessRun,
         TrainedRun,
         ValidatedBundle,
         WrittenCard,
@@ -631,6 +632,31 @@ def print_bundle(bundle: "Bundle") -> None:
         )
     console.print(ADVICE)
     console.print(f"Bundle: {escape(str(bundle.path))}. Predict: leukoscope predict BUNDLE IMAGES")
+
+
+def print_robustness(done: "RobustnessRun") -> None:
+    """Say what breaks the network first, and show accuracy by fault and severity."""
+    from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES
+    from leukoscope.evaluation.report import format_percent
+    from leukoscope.evaluation.robustness import word_headline, word_safety
+
+    found, console = done.found, _console()
+    console.print(f"[bold]{escape(word_headline(found))}[/]")
+    console.print(escape(word_safety(found)))
+    table = Table(
+        title=f"Accuracy on {_count(found.n_images, 'image')};"
+        f" {format_percent(found.clean.accuracy.value)} without a fault",
+        title_justify="left",
+    )
+    table.add_column("Fault")
+    for severity in SEVERITIES:
+        table.add_column(f"Severity {severity}", justify="right")
+    for fault in found.faults:
+        values = [format_percent(x.accuracy.value) for x in found.of(fault) if x.severity]
+        table.add_row(FAULT_NAMES[fault], *values)
+    console.print(table)
+    console.print(ADVICE)
+    console.print(f"Page: {escape(str(done.page))}")
 
 
 def print_predictions(done: "PredictedFiles") -> None:

@@ -1,4 +1,4 @@
-"""THE preprocessing: bytes -> uint8 RGB -> resized uint8. Training, serving and tests share it.
+"""THE preprocessing: bytes -> uint8 RGB -> resized, colours standardised. Shared by everybody.
 
 Axes: H height, W width, C colour channel (RGB). What this file does not do: it knows nothing of
 labels, catalogs or batches, and it never repairs a file; an image that cannot be read in full
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from leukoscope.config import Interpolation, Resize
+from leukoscope.config import InputConfig, Interpolation, Resize
+from leukoscope.data.stain import standardise_stain
 from leukoscope.errors import ImageError
 
 Box = tuple[int, int, int, int]
@@ -226,6 +227,18 @@ def resize_image(
         image.resize(inner, _FILTERS[interpolation])
     )
     return canvas_HWC
+
+
+def prepare_image(pixels_HWC: NDArray[np.uint8], config: InputConfig) -> NDArray[np.uint8]:
+    """Return what a network is given of a decoded image: resized, colours standardised where
+    `config.stain` asks for it; uint8 `(S, S, 3)`."""
+    resized_SSC = resize_image(pixels_HWC, config.image_size, config.resize, config.interpolation)
+    return standardise_stain(resized_SSC, config)
+
+
+def load_input(path: Path, config: InputConfig, box: Box | None = None) -> NDArray[np.uint8]:
+    """Read, decode and prepare one image file: uint8 `(S, S, 3)`. Raises `ImageError`."""
+    return prepare_image(decode_image(load_content(path), box, str(path)), config)
 
 
 def load_content(path: Path, sha256: str | None = None) -> bytes:

@@ -9,6 +9,7 @@ augmentation.
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.data.images import decode_image, load_content, resize_image
+from leukoscope.data.images import decode_image, load_content, prepare_image
 from leukoscope.errors import DataError, RunError, StorageError
 from leukoscope.runfolder import create_folder, hash_file, read_json, storage_errors, write_json
 
@@ -66,7 +67,7 @@ def build_pack(
 
 def find_pack(records: Sequence[ImageRecord], config: InputConfig, folder: Path) -> Path:
     """Return where the pack of these records lies, whether it is there or not."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
+    digest = hashlib.sha256(json.dumps(config.to_key(), separators=(",", ":")).encode())
     for record in records:
         digest.update(f"{record.sha256} {record.box}\n".encode())
     return folder / f"{digest.hexdigest()[:32]}.npy"
@@ -181,4 +182,4 @@ def _fill(
 def _read_record(record: ImageRecord, config: InputConfig) -> NDArray[np.uint8]:
     content = load_content(record.path, record.sha256)
     pixels = decode_image(content, record.box, str(record.path))
-    return resize_image(pixels, config.image_size, config.resize, config.interpolation)
+    return prepare_image(pixels, config)

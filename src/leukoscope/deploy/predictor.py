@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.images import load_pixels
+from leukoscope.data.images import load_input
 from leukoscope.deploy.bundle import Bundle, VariantName, load_bundle
 from leukoscope.errors import BundleError, DataError, ImageError, MissingExtraError
 from leukoscope.scores import compute_probabilities
@@ -95,14 +95,14 @@ class Predictor:
 
     def predict_outputs(self, images_BSSC: NDArray[np.uint8]) -> Outputs:
         """Return logits `(B, K)`, embeddings `(B, D)` and, of an ensemble, disagreement `(B,)` of
-        images as `load_pixels` returns them: uint8 `(B, S, S, 3)`, S being the bundle's image size.
+        images as `load_input` returns them: uint8 `(B, S, S, 3)`, S being the bundle's image size.
         Raises `DataError` for any other."""
         side = self.bundle.info.preprocessing.image_size
         if images_BSSC.dtype != np.uint8 or images_BSSC.shape[1:] != (side, side, 3):
             raise DataError(
                 f"images must be uint8 of shape (B, {side}, {side}, 3)",
                 f"{images_BSSC.dtype} of shape {images_BSSC.shape}",
-                "read them with `leukoscope.data.images.load_pixels`",
+                "read them with `leukoscope.data.images.load_input`",
             )
         return self._run(images_BSSC)
 
@@ -140,9 +140,7 @@ class Predictor:
     def _read(self, path: Path) -> NDArray[np.uint8] | str:
         config = self.bundle.info.preprocessing
         try:
-            return load_pixels(
-                path, config.image_size, resize=config.resize, interpolation=config.interpolation
-            )
+            return load_input(path, config)
         except ImageError as error:
             return f"{error.reason}: {error.found}"
 

@@ -128,9 +128,9 @@ def draw_reliability_both(
     each = round(len(labels_N) / len(mass_M))
     pair[1].annotate(
         f"each about {each:,} images\nempty: no mistake",
-        (0.97, 0.03),
+        (0.03, 0.97),
         xycoords="axes fraction",
-        ha="right",
+        va="top",
         color=INK,
         fontsize=9,
     )
@@ -178,6 +178,7 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
     for one in (axes, sizes):
         one.tick_params(axis="y", length=0)
         one.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="x")
     axes.set_axisbelow(True)

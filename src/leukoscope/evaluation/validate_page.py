@@ -260,11 +260,11 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             advice.append(f"{one.limit.name}: {one.reason}.")
         elif one.outcome == "not_measured":
             advice.append(f"{one.limit.name} cannot be judged: {one.reason}.")
-    count, name = max((one.n_images, one.name) for one in v.per_class)
-    if v.figures["accuracy"].high < count / v.n_images:
+    most, name = max((one.n_images, one.name) for one in v.per_class)
+    if v.figures["accuracy"].high < most / v.n_images:
         advice.append(
             f"Calling every cell {display_label(name)} would be right for"
-            f" {format_percent(count / v.n_images)} of them, more often than the network is."
+            f" {format_percent(most / v.n_images)} of them, more often than the network is."
         )
     refused = v.figures.get("refused")
     drop = v.figures.get("accuracy_drop")
@@ -275,8 +275,8 @@ def list_advice(v: Validation) -> tuple[str, ...]:
         )
         if drop is not None and not drop.low > 0:
             advice.append(
-                f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE` fits the"
-                " limits of refusal to half of these cells and measures the rest."
+                f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE` fits"
+                " the limits of refusal to half of these cells and measures the rest."
             )
         else:
             advice.append(

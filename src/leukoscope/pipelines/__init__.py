@@ -35,6 +35,7 @@ from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import Explained, explain_images
 from leukoscope.pipelines.leak import report_leak
 from leukoscope.pipelines.progress import Progress
+from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
 from leukoscope.pipelines.runs import (
     Packed,
     TrainedRun,
@@ -54,6 +55,7 @@ __all__ = [
     "Packed",
     "PredictedFiles",
     "Progress",
+    "RobustnessRun",
     "TrainedRun",
     "ValidatedBundle",
     "WrittenCard",
@@ -67,6 +69,7 @@ __all__ = [
     "explain_images",
     "export_run",
     "load_split_or_images",
+    "measure_robustness",
     "pack_images",
     "predict_images",
     "report_leak",

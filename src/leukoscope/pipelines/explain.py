@@ -402,12 +402,12 @@ def _read_batches(
 
 
 def _read(path: Path, model: _Model, framed: "dict[Path, list[Box]] | None") -> _Loaded:
-    from leukoscope.data.images import decode_image, load_content, resize_image
+    from leukoscope.data.images import decode_image, load_content, prepare_image
     from leukoscope.explain.faithfulness import build_inside
 
     config = model.input
     whole_HWC = decode_image(load_content(path), name=str(path))
-    pixels = resize_image(whole_HWC, config.image_size, config.resize, config.interpolation)
+    pixels = prepare_image(whole_HWC, config)
     inside = None
     if framed is not None:
         mine = framed.get(path.resolve()) or framed.get(Path(path.name)) or []

@@ -22,13 +22,14 @@ _NEEDS = {
         "reports, cards and validation need",
         ("jinja2", "matplotlib", "pyarrow", "scipy", "sklearn", "seaborn"),
     ),
+    "sources": ("finding copies and simulating faults need", ("cv2", "faiss", "threadpoolctl")),
     "train": ("training and evaluation need", _TRAIN),
     "export": ("exporting and benchmarks need", (*_TRAIN, "onnx", "onnxscript")),
     "explain": ("explaining a trained network needs", (*_TRAIN, "captum")),
 }
 
 
-def require_extra(extra: Literal["report", "train", "export", "explain"]) -> None:
+def require_extra(extra: Literal["report", "sources", "train", "export", "explain"]) -> None:
     """Raise `MissingExtraError` in one sentence instead of an ImportError in the middle."""
     who, packages = _NEEDS[extra]
     missing = [name for name in packages if importlib.util.find_spec(name) is None]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.deploy.bundle import Bundle, VariantName
-    from leukoscope.deploy.predictor import Predictor
+    from leukoscope.deploy.predictor import Outputs, Predictor
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.limits import Limits
     from leukoscope.evaluation.recalibration import Recalibration
@@ -157,13 +157,13 @@ def score_cells(
 
     done: list[int] = []
     unreadable: list[Rejected] = []
-    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    parts: list[Outputs] = []
     quality: list[NDArray[np.float32]] = []
     for rows, images, failed in _decode(predictor, records, progress):
         done += rows
         unreadable += failed
         if len(images):
-            parts.append(predictor.predict_logits(images))
+            parts.append(predictor.predict_outputs(images))
             quality.append(measure_quality(images))
     if not done:
         raise DataError(
@@ -173,6 +173,7 @@ def score_cells(
             "check the paths in the table",
         )
     used = tuple(records[i] for i in done)
+    apart = [part[2] for part in parts if part[2] is not None]
     names = tuple(limits.labels.get(record.label, record.label) for record in used)
     index = {name: k for k, name in enumerate(predictor.classes)}
     catalog = Catalog(used)
@@ -183,11 +184,12 @@ def score_cells(
         sources=group_sources(catalog),
         roles=("local",) * len(used),
         labels_N=np.array([index.get(name, -1) for name in names], dtype=np.int64),
-        logits_NK=np.concatenate([logits for logits, _ in parts]).astype(np.float32),
-        embeddings_ND=np.concatenate([embedding for _, embedding in parts]).astype(np.float32),
+        logits_NK=np.concatenate([part[0] for part in parts]).astype(np.float32),
+        embeddings_ND=np.concatenate([part[1] for part in parts]).astype(np.float32),
         source_known=sources_known(catalog),
         quality_names=QUALITY_NAMES,
         quality_NQ=np.concatenate(quality),
+        disagreement_N=np.concatenate(apart) if apart else np.zeros(0, np.float32),
     )
     return ScoredCells(used, names, table, _answer(predictor.trust, table), tuple(unreadable))
 
@@ -203,19 +205,13 @@ def _decode(
 
     import numpy as np
 
-    from leukoscope.data.images import load_pixels
+    from leukoscope.data.images import load_input
 
     config = predictor.bundle.info.preprocessing
 
     def read(record: ImageRecord) -> "NDArray[np.uint8] | Rejected":
         try:
-            return load_pixels(
-                record.path,
-                config.image_size,
-                record.box,
-                resize=config.resize,
-                interpolation=config.interpolation,
-            )
+            return load_input(record.path, config, record.box)
         except ImageError as error:
             return Rejected(str(record.path), error.reason, error.found)
 
@@ -330,7 +326,7 @@ def _recalibrate(
             "policy": local.policy,
             "n_calib": found.n_fit,
             "n_calib_sources": found.n_fit_sources,
-            "choice": local.choice.to_dict(),
+            "choice": {**trust.info.choice, "again": "temperature on local cells"},
             "notes": (note, *local.notes),
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
             "home": measure_home(

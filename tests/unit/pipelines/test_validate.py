@@ -185,6 +185,7 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path):
         gain.n_fit + gain.n_judged == 180 and abs(gain.n_fit_sources - gain.n_judged_sources) <= 1
     )
     assert gain.gain_log_loss.low > 0
+    assert gain.after["accuracy"] == gain.before["accuracy"]  # a temperature renames nothing
     assert gain.after["ece"].value < gain.before["ece"].value
     assert gain.after["coverage"].value > gain.before["coverage"].value
     assert {p.name: p.read_bytes() for p in calibrated.iterdir()} == before

@@ -56,7 +56,7 @@ def test_the_temperature_is_the_best_there_is():
         return found + prior * np.log(t[0]) ** 2 / 2 / 300
 
     ours = fit_temperature(logits_NK, labels_N).temperature
-    for prior, within in ((1, 1e-4), (0, 0.01)):
+    for prior, within in ((1, 1e-4), (0, 0.01)):  # noqa: B007 (read by loss)
         other = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-6}).x[0]
         assert ours == pytest.approx(other, rel=within)
 

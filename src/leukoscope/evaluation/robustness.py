@@ -1,0 +1,249 @@
+"""How a network holds up under controlled faults: figures, words, drawings, page.
+
+Axes: N images, K classes, S side. What this file does not do: it makes no fault (`data.corrupt`)
+and runs no network.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES, Fault, corrupt_image
+from leukoscope.evaluation.decisions import measure_decisions
+from leukoscope.evaluation.figures import BLUE, GREY, VERMILLION, render_svg, styled
+from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.metrics import compute_metrics
+from leukoscope.evaluation.pages import render_page
+from leukoscope.evaluation.report import embed_image, format_percent
+from leukoscope.scores import ScoreTable
+from leukoscope.trust.calibration import compute_debiased_ece
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.record import Trust
+
+LOST = 0.05
+"""A loss of accuracy this large is what the page names first."""
+
+_NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Figures under one fault at one severity; severity 0 is the clean image. `accepted` and
+    `accepted_accuracy` are NaN without a trust record."""
+
+    fault: Fault
+    severity: int
+    accuracy: Interval
+    balanced_accuracy: float
+    confidence: float
+    ece: float
+    accepted: Interval = _NOTHING
+    accepted_accuracy: Interval = _NOTHING
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures for JSON, None for NaN."""
+        return {
+            "fault": self.fault,
+            "severity": self.severity,
+            "accuracy": self.accuracy.to_dict(),
+            "balanced_accuracy": self.balanced_accuracy,
+            "confidence": self.confidence,
+            "ece": self.ece,
+            "accepted": self.accepted.to_dict(),
+            "accepted_accuracy": self.accepted_accuracy.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """All levels of one network on the same N images."""
+
+    name: str
+    data_name: str
+    n_images: int
+    levels: tuple[Level, ...]
+    decides: bool
+
+    def of(self, fault: Fault) -> tuple[Level, ...]:
+        """Return the levels of a fault, severity 0 first."""
+        return tuple(level for level in self.levels if level.fault == fault)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults that were tried, in order."""
+        return tuple(dict.fromkeys(level.fault for level in self.levels))
+
+    @property
+    def clean(self) -> Level:
+        """The figures of clean images."""
+        return next(level for level in self.levels if level.severity == 0)
+
+    def compute_loss(self, fault: Fault) -> float:
+        """Return the mean loss of accuracy over the five severities."""
+        values = [level.accuracy.value for level in self.of(fault) if level.severity]
+        return self.clean.accuracy.value - float(np.mean(values))
+
+    def find_break(self, fault: Fault) -> int | None:
+        """Return the first severity that costs five points or more; None where none does."""
+        for level in self.of(fault):
+            if self.clean.accuracy.value - level.accuracy.value >= LOST:
+                return level.severity
+        return None
+
+
+def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust | None) -> Level:
+    """Measure a score table of known classes, calibrated and decided where there is a record."""
+    accepted = accepted_accuracy = _NOTHING
+    p_NK = table.probabilities_NK
+    if trust is not None:
+        decisions = decide_table(trust.info.policy, trust.novelty, table)
+        found = measure_decisions(table, decisions)
+        accepted, accepted_accuracy = found.shares["accepted"], found.accepted_accuracy
+        p_NK = decisions.probabilities_NK
+    hit_N = p_NK.argmax(axis=1) == table.labels_N
+    confidence_N = p_NK.max(axis=1)
+    return Level(
+        fault,
+        severity,
+        compute_proportion(hit_N, table.sources),
+        compute_metrics(table.labels_N, p_NK, table.classes)["balanced_accuracy"],
+        float(confidence_N.mean()),
+        compute_debiased_ece(confidence_N, hit_N),
+        accepted,
+        accepted_accuracy,
+    )
+
+
+def word_headline(found: Robustness) -> str:
+    """Say in one sentence what breaks the network first."""
+    broken = [
+        (found.find_break(fault), -found.compute_loss(fault), fault) for fault in found.faults
+    ]
+    first = sorted((s, loss, fault) for s, loss, fault in broken if s is not None)
+    if not first:
+        return "No fault at any severity costs five points of accuracy."
+    severity = first[0][0]
+    names = [FAULT_NAMES[fault].lower() for s, _, fault in first if s == severity]
+    verb = "breaks" if len(names) == 1 else "break"
+    return (
+        f"What {verb} it first: {', '.join(names)} (five points of accuracy lost at severity"
+        f" {severity} of 5)."
+    )
+
+
+def word_safety(found: Robustness) -> str:
+    """Say what becomes of accuracy among accepted cells where faults are worst."""
+    if not found.decides:
+        return "The network was not calibrated: it names every cell, however poor the image."
+    worst = [
+        level
+        for level in found.levels
+        if level.severity and not math.isnan(level.accepted_accuracy.value)
+    ]
+    if not worst:
+        return "Under every fault all cells are sent to review or refused."
+    low = min(worst, key=lambda level: level.accepted_accuracy.value)
+    return (
+        "Accuracy among accepted cells is lowest under"
+        f" {FAULT_NAMES[low.fault].lower()} at severity {low.severity}:"
+        f" {format_percent(low.accepted_accuracy.value)} of the"
+        f" {format_percent(low.accepted.value)} that are still accepted"
+        f" ({format_percent(found.clean.accepted_accuracy.value)} of"
+        f" {format_percent(found.clean.accepted.value)} on clean images)."
+    )
+
+
+@styled
+def draw_robustness(found: Robustness) -> Figure:
+    """Draw accuracy against severity, one panel per fault, with intervals; where cells can be
+    refused also the accuracy among accepted ones and the share accepted."""
+    columns = 5
+    rows = -(-len(found.faults) // columns)
+    figure = Figure(figsize=(11.5, 0.7 + 2.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    steps = [0, *SEVERITIES]
+    for axes, fault in zip(panels, found.faults, strict=False):
+        levels = found.of(fault)
+        values = np.array([level.accuracy.value for level in levels])
+        bounds = np.array([[x.accuracy.low, x.accuracy.high] for x in levels])
+        axes.fill_between(steps, bounds[:, 0], bounds[:, 1], color=BLUE, alpha=0.2, lw=0)
+        axes.plot(steps, values, "o-", color=BLUE, lw=2, ms=4, label="accuracy, all cells")
+        if found.decides:
+            right = [level.accepted_accuracy.value for level in levels]
+            share = [level.accepted.value for level in levels]
+            axes.plot(steps, right, "s-", color=VERMILLION, ms=4, label="accuracy, accepted cells")
+            axes.plot(steps, share, "--", color=GREY, lw=1.5, label="share accepted")
+        axes.set_title(FAULT_NAMES[fault], fontsize=10)
+        axes.set_ylim(0, 1.03)
+        axes.set_xticks(steps)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid()
+    for axes in panels[len(found.faults) :]:
+        axes.set_axis_off()
+    for axes in panels[(rows - 1) * columns : len(found.faults)]:
+        axes.set_xlabel("severity (0: clean)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=10)
+    return figure
+
+
+@styled
+def draw_faults(image_SSC: NDArray[np.uint8], faults: Sequence[Fault]) -> Figure:
+    """Draw what each severity looks like on one cell."""
+    columns = len(SEVERITIES) + 1
+    figure = Figure(figsize=(8.4, 1.32 * len(faults) + 0.4), layout="constrained")
+    panels = figure.subplots(len(faults), columns, squeeze=False)
+    for row, fault in zip(panels, faults, strict=True):
+        for severity, axes in enumerate(row):
+            axes.imshow(corrupt_image(image_SSC, fault, severity))
+            axes.set_xticks([])
+            axes.set_yticks([])
+        row[0].set_ylabel(FAULT_NAMES[fault].replace(" ", "\n", 1), fontsize=9)
+    for severity, axes in enumerate(panels[0]):
+        axes.set_title(
+            "clean" if not severity else f"severity {severity}", fontsize=9, loc="center"
+        )
+    return figure
+
+
+def render_robustness(found: Robustness, figures: Mapping[str, tuple[bytes | str, str]]) -> str:
+    """Render the page: what breaks first, what refusing saves, then every figure."""
+    return render_page(
+        "robustness.html.j2",
+        {"percent": format_percent},
+        found=found,
+        headline=word_headline(found),
+        safety=word_safety(found),
+        names=FAULT_NAMES,
+        severities=SEVERITIES,
+        images={name: (embed_image(image), alt) for name, (image, alt) in figures.items()},
+    )
+
+
+def list_figures(
+    found: Robustness, example_SSC: NDArray[np.uint8]
+) -> dict[str, tuple[Figure, str]]:
+    """Return the figures of the page with their alternative texts."""
+    return {
+        "robustness": (draw_robustness(found), "Accuracy against severity, a panel for each fault"),
+        "faults": (draw_faults(example_SSC, found.faults), "One cell under each fault"),
+    }
+
+
+__all__ = [
+    "Level",
+    "Robustness",
+    "draw_faults",
+    "draw_robustness",
+    "list_figures",
+    "measure_level",
+    "render_robustness",
+    "render_svg",
+    "word_headline",
+    "word_safety",
+]
