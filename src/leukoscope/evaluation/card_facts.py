@@ -592,9 +592,11 @@ def word_ensemble(reader: Reader) -> str:
     reader.read_text("provenance", "leukoscope")
     members = _count_members(reader)
     if members:
-        tta = reader.find_text("ensemble", "tta")
-        views = f", each of which sees every image in several views ({escape_text(tta)})"
-        return f"The mean of {_count(members, 'network')}{views if tta and tta != 'none' else ''}."
+        told = f"The mean of {_count(members, 'network')}"
+        views = reader.find_text("ensemble", "tta")
+        if views and views != "none":
+            told += f", each of which sees every image in several views ({escape_text(views)})"
+        return f"{told}."
     teacher = reader.find_text("distillation", "teacher", "network")
     if teacher:
         return f"One network, taught by another one ({escape_text(teacher)})."
@@ -692,7 +694,9 @@ def word_refusal(reader: Reader) -> str:
     unknown = reader.find_number(*home, "unknown_frac")
     if accepted is None or review is None or unknown is None:
         return f"{told} No figure on test images is on record."
-    told += f" On test images: {format_share(accepted.value)} accepted"
+    n_images = reader.find_count(*home, "n_images")
+    told += f" On {'' if n_images is None else f'{n_images:,} '}test images:"
+    told += f" {format_range(accepted)} accepted"
     told += f", of these {format_range(right)} named right" if right is not None else ""
     return (
         f"{told}; {format_share(review)} to review; {format_share(unknown)} unknown"

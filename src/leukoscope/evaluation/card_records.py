@@ -80,6 +80,8 @@ class Reader:
                 return None
         if node is None or (isinstance(node, float) and not math.isfinite(node)):
             return None
+        if len(path) == 1 and not node:
+            return None  # the whole record is missing
         self.used["/".join(str(key) for key in path)] = None
         return node
 

@@ -1,0 +1,153 @@
+"""From run folder and bundle to the files of a card."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from leukoscope import pipelines
+from leukoscope.cli import app as cli
+from leukoscope.data.splits import load_split
+from leukoscope.errors import BundleError, MissingStepError, RunError
+from leukoscope.pipelines.card import describe_split, load_run_records
+
+
+@pytest.fixture
+def metrics():
+    accuracy = {"value": 0.912, "low": 0.8, "high": 0.95}
+    return {
+        "accuracy": accuracy,
+        "classes": ["eosinophil", "lymphocyte", "monocyte", "neutrophil"],
+        "data": "cells",
+        "role": "test",
+        "n_images": 8,
+        "n_sources": 8,
+        "source_known": False,
+        "verdict": "unproven",
+        "verdict_sentences": [],
+    }
+
+
+def test_a_run_gets_its_card(run, metrics, tmp_path):
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    other = run / "evaluations" / "far"
+    other.mkdir(parents=True)
+    (other / "metrics.json").write_text(json.dumps({**metrics, "data": "far_lab"}))
+    written = pipelines.write_card(run)
+    assert written.folder == run
+    assert [path.name for path in written.files] == [
+        "MODEL_CARD.md",
+        "CLAIM.md",
+        "TRIPOD_AI.md",
+        "model_card.json",
+    ]
+    text = (run / "MODEL_CARD.md").read_text()
+    assert "91.2 %" in text and "far_lab" in text and str(tmp_path) not in text
+    fields = json.loads((run / "model_card.json").read_text())
+    by_id = {f["id"]: f for section in fields["sections"] for f in section["fields"]}
+    assert "metrics/accuracy/value" in by_id["figure"]["records"]
+    assert by_id["labels"]["status"] == "blank"
+    assert fields["need_a_person"]["MODEL_CARD.md"] == list(written.counts["MODEL_CARD.md"])
+    # Written again from other records: the new figure, without a quarrel.
+    (run / "metrics.json").write_text(
+        json.dumps({**metrics, "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}})
+    )
+    pipelines.write_card(run)
+    text = (run / "MODEL_CARD.md").read_text()
+    assert "91.2 %" not in text.split("## On whose blood?")[0] and "50.0 %" in text
+    # What a person wrote is not lost.
+    edited = text.replace("[to be filled in: the licence of the weights]", "MIT")
+    (run / "MODEL_CARD.md").write_text(edited)
+    with pytest.raises(RunError, match="edited"):
+        pipelines.write_card(run)
+    assert (run / "MODEL_CARD.md").read_text() == edited
+    pipelines.write_card(run, tmp_path / "new")
+    assert (tmp_path / "new" / "CLAIM.md").is_file()
+
+
+def test_the_split_is_described(run):
+    split = load_split(run / "split.csv")
+    found = describe_split(split)
+    assert sum(sum(x.values()) for x in found["counts"].values()) == 48
+    assert found["sources"]["train"] == found["counts"]["train"]
+    assert found["width_px"] == [32, 32] and not found["sources_known"]
+    assert found["columns"] == []
+
+
+def test_what_does_not_fit_is_refused(run, tmp_path):
+    with pytest.raises(MissingStepError):
+        pipelines.write_card(tmp_path / "nothing")
+    with pytest.raises(BundleError, match="must be a bundle"):
+        pipelines.write_card(run, bundle=tmp_path)
+    (run / "training_history.csv").write_text("Epoch,Seconds\n1,long\n")
+    with pytest.raises(RunError, match="one line of numbers"):
+        load_run_records(run)
+    (run / "training_history.csv").unlink()
+    (run / "split.csv").unlink()
+    records = load_run_records(run)
+    assert records.history == [] and records.data == {}
+
+
+@pytest.fixture
+def bundle(run, tmp_path):
+    """A bundle of the run, as far as a card reads it."""
+    model = json.loads((run / "model.json").read_text())
+    content = {
+        "network": "coatnet-pico",
+        "classes": model["classes"],
+        "preprocessing": {"image_size": 32},
+        "preprocessing_text": "",
+        "opset": 18,
+        "default": "fp32",
+        "variants": {
+            "fp32": {
+                "file": "model.fp32.onnx",
+                "sha256": "0" * 64,
+                "bytes": 1234567,
+                "parity": {
+                    "images": 7,
+                    "max_logit_difference": 0.00031,
+                    "mean_logit_difference": 0.0001,
+                    "max_probability_difference": 0.0001,
+                    "decisions_changed": 0,
+                    "changed": [],
+                    "max_changed_frac": 0.0,
+                },
+            }
+        },
+        "reference_set": "7 images",
+        "provenance": {
+            "trained": json.loads((run / "provenance.json").read_text()),
+            "recipe": json.loads((run / "recipe.json").read_text()),
+            "weights_sha256": model["sha256"],
+        },
+    }
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "bundle.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_bundle_gets_its_card_and_lends_its_parity(run, bundle, tmp_path):
+    pipelines.write_card(bundle)
+    text = (bundle / "MODEL_CARD.md").read_text()
+    assert "| fp32 (default) | 1.2 MB | 0.00031 | 0 of 7 |" in text
+    assert "[to be filled in: main figure; no record metrics/verdict" in text
+    assert "Recipe “quick”" in text and str(tmp_path) not in text
+    pipelines.write_card(run, tmp_path / "both", bundle=bundle)
+    text = (tmp_path / "both" / "MODEL_CARD.md").read_text()
+    assert "| fp32 (default) |" in text and "32 pixels wide" in text
+    content = json.loads((bundle / "bundle.json").read_text())
+    content["provenance"]["weights_sha256"] = "1" * 64
+    (bundle / "bundle.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="other weights"):
+        pipelines.write_card(run, tmp_path / "both", bundle=bundle)
+
+
+def test_the_command(run):
+    done = CliRunner().invoke(cli.app, ["card", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "items need a person" in done.output and (run / "MODEL_CARD.md").is_file()
+    shutil.rmtree(run)
+    assert CliRunner().invoke(cli.app, ["card", str(run)]).exit_code == 4
