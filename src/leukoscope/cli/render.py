@@ -710,7 +710,7 @@ def print_validation(done: "ValidatedBundle") -> None:
 
 def print_explained(found: "Explained") -> None:
     """Show what each kind of map scored, and in words what it failed."""
-    from leukoscope.pipelines.explain import name_method
+    from leukoscope.explain.methods import name_method
     from leukoscope.pipelines.explain_page import format_range
 
     console = _console()
@@ -728,11 +728,11 @@ def print_explained(found: "Explained") -> None:
             cells = ["\n".join(filter(None, format_range(r))) for r in shown]
             if not levels:
                 cells.insert(2, "–")
-            table.add_row(name_method(v.method, found.stage), *cells)  # type: ignore[arg-type]
+            table.add_row(name_method(v.method, found.stage), *cells)
         console.print(table)
     for v in found.verdicts:
         for text in v.warnings:
-            console.print(f"[red bold]{name_method(v.method, found.stage)}:[/] {escape(text)}")  # type: ignore[arg-type]
+            console.print(f"[red bold]{name_method(v.method, found.stage)}:[/] {escape(text)}")
     notes = [*found.notes, *dict.fromkeys(text for v in found.verdicts for text in v.notes)]
     for text in notes:
         console.print(f"[yellow]{escape(text)}[/]")

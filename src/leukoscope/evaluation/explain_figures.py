@@ -5,6 +5,7 @@ knows no networks and no methods, only arrays and their names.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,11 +19,13 @@ from leukoscope.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMIL
 _COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7")
 _SHOWN_HEADS = 8
 
+_Kind = Literal["deletion", "insertion"]
+
 
 @styled
 def draw_curves(
-    methods: Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]],
-    floors: Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]],
+    methods: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
+    floors: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
 ) -> Figure:
     """Draw the mean probability of the explained class as pixels go (left) and come (right).
 
@@ -31,7 +34,7 @@ def draw_curves(
     """
     figure = Figure(figsize=(9.2, 4.1), layout="constrained")
     pair = figure.subplots(1, 2, sharey=True)
-    told = {
+    told: dict[_Kind, tuple[str, str]] = {
         "deletion": ("Deletion: lower is better", "share of pixels taken away, marked first"),
         "insertion": ("Insertion: higher is better", "share of pixels put in, marked first"),
     }

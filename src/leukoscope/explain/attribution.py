@@ -173,7 +173,7 @@ def build_randomised(network: CoAtNet, *, seed: int = 0) -> Iterator[tuple[str, 
         torch.manual_seed(seed)
         fresh = CoAtNet(network.spec).state_dict()
     count = len(network.stages)
-    levels = [("head", ("head.", "norm."))]
+    levels: list[tuple[str, tuple[str, ...]]] = [("head", ("head.", "norm."))]
     levels += [(f"stage_{i}", (f"stages.{i - 1}.",)) for i in range(count, 0, -1)]
     levels += [("stem", ("stem.",))]
     for name, beginnings in levels:

@@ -17,14 +17,19 @@ TILE_PX = 240
 CONTOURS = (0.5, 0.8)
 """Lines are drawn round the places above these shares of the map's peak: white, then black."""
 
+BLOCK_PX = 4
+"""Maps of single pixels are drawn in blocks of this side."""
+
 OPACITY = 0.62
 """Of the colour where the map is highest; a place of 0 shows the image as it is."""
 
-# Inferno (van der Walt and Smith, matplotlib, CC0) at 9 equal steps: its lightness rises evenly, so
-# it reads without colour vision and in grey print.
+# Inferno (van der Walt and Smith, matplotlib, CC0) at 17 equal steps: lightness rises evenly, so it
+# reads without colour vision and in grey print.
 _INFERNO = np.array(
-    [(0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51),
-     (249, 140, 10), (249, 201, 50), (252, 255, 164)]
+    [(0, 0, 4), (11, 7, 36), (33, 12, 74), (61, 9, 101), (87, 16, 110),
+     (113, 25, 110), (138, 34, 106), (163, 44, 97), (188, 55, 84), (210, 70, 68),
+     (228, 90, 49), (241, 115, 29), (249, 142, 9), (252, 172, 17), (249, 203, 53),
+     (242, 234, 105), (252, 255, 164)]
 )  # fmt: skip
 
 _INK, _SOFT, _PAPER = (31, 41, 51), (82, 96, 109), (255, 255, 255)
@@ -48,7 +53,7 @@ def colour_map(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     steps = np.linspace(0, 1, len(_INFERNO))
     bands = [np.interp(values, steps, _INFERNO[:, c]) for c in range(3)]
-    return np.rint(np.stack(bands, axis=-1)).astype(np.uint8)
+    return np.asarray(np.rint(np.stack(bands, axis=-1)), dtype=np.uint8)
 
 
 def draw_overlay(
@@ -79,7 +84,20 @@ def draw_overlay(
         laid_PPC[_find_edge(scaled_PP >= level)] = colour
     if box_mask_SS is not None:
         _draw_box(laid_PPC, box_mask_SS)
-    return np.rint(laid_PPC).astype(np.uint8)
+    return np.asarray(np.rint(laid_PPC), dtype=np.uint8)
+
+
+def average_blocks(map_SS: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the positive part of a map averaged over blocks of `BLOCK_PX` pixels and drawn large
+    again, for the eye only: `(S, S)`.
+
+    >>> average_blocks(np.ones((8, 8), np.float32)).shape
+    (8, 8)
+    """
+    side = len(map_SS)
+    few = (max(1, side // BLOCK_PX),) * 2
+    small = Image.fromarray(np.clip(map_SS, 0, None)).resize(few, Image.Resampling.BOX)
+    return np.asarray(small.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def draw_original(

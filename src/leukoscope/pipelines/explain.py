@@ -8,9 +8,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from leukoscope.errors import ConfigError, DataError, ImageError, RunError
+from leukoscope.explain.methods import (
+    AT_A_STAGE,
+    METHODS,
+    RUN_METHODS,
+    Method,
+    name_method,
+)
 from leukoscope.labels import display_label, resolve_label
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
     from leukoscope.config import InputConfig
     from leukoscope.data.images import Box
+    from leukoscope.explain.attribution import CamKind
     from leukoscope.explain.faithfulness import CurveKind, Verdict
     from leukoscope.explain.maps import AttentionLayer
     from leukoscope.explain.occlusion import Score
@@ -37,22 +45,6 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
     Maps = NDArray[np.float32]
-
-Method = Literal["gradcam", "hirescam", "gradients", "occlusion", "attention"]
-
-METHODS: dict[Method, str] = {
-    "gradcam": "Grad-CAM",
-    "hirescam": "HiResCAM",
-    "gradients": "Integrated gradients",
-    "occlusion": "Occlusion",
-    "attention": "Attention rollout",
-}
-"""Each method with its name in words."""
-
-RUN_METHODS: tuple[Method, ...] = ("gradcam", "hirescam", "occlusion")
-"""What a trained network is explained by unless asked otherwise."""
-
-FLOORS = {"random": "Random places", "centre": "Centre of the image"}
 
 JUDGED = 24
 """Images that faithfulness is measured on unless asked otherwise."""
@@ -199,7 +191,10 @@ def explain_images(
     for name in ("arrays", "overlays", "sheets"):
         create_folder(folder / name)
     judged = set(np.linspace(0, len(paths) - 1, min(judge, len(paths))).round().astype(int))
-    gathered, found, errors, rows = _Gathered(), [], {}, []
+    gathered = _Gathered()
+    found: list[ExplainedImage] = []
+    errors: dict[str, str] = {}
+    rows: list[Pixels] = []
     for numbers, batch in _read_batches(paths, opened, framed, errors):
         explained, pictures = _explain_batch(
             opened, numbers, batch, chosen, taken_at, wanted, judged, gathered, folder, seed, query
@@ -342,7 +337,7 @@ def _choose_methods(model: _Model, asked: Sequence[str]) -> tuple[Method, ...]:
 
 
 def _choose_stage(model: _Model, stage: str | None, methods: Sequence[Method]) -> str:
-    if model.network is None or not {"gradcam", "hirescam"} & set(methods):
+    if model.network is None or not set(AT_A_STAGE) & set(methods):
         if stage is not None:
             raise ConfigError(
                 "a stage is chosen for gradcam and hirescam only",
@@ -466,7 +461,8 @@ def _build_maps(
             empty[i] = compute_background(image)
         baselines = prepare_input(torch.from_numpy(empty).to(device))
         return attribution.compute_integrated_gradients(network, inputs, targets, baselines)[0], []
-    return attribution.compute_cam(network, inputs, targets, kind=method, stage=stage), []
+    kind: CamKind = "gradcam" if method == "gradcam" else "hirescam"
+    return attribution.compute_cam(network, inputs, targets, kind=kind, stage=stage), []
 
 
 def _find_grid(method: Method, model: _Model, stage: str) -> int:
@@ -482,7 +478,7 @@ def _find_grid(method: Method, model: _Model, stage: str) -> int:
     else:
         place = 0 if stage == "stem" else int(stage.removeprefix("stage_"))
     halvings = 1 + place - (model.network.spec.family == "hematology" and place > 0)
-    return side // 2**halvings
+    return side >> halvings
 
 
 def _explain_batch(
@@ -527,7 +523,8 @@ def _explain_batch(
                 f, image_SSC=one.pixels_SSC, probabilities_K=p_NK[i], target=np.int64(targets[i]),
                 classes=np.array(model.classes), **arrays,
             )  # fmt: skip
-        areas, inside = {}, {}
+        areas: dict[str, dict[CurveKind, float]] = {}
+        inside: dict[str, float] = {}
         if number in judged:
             areas, inside = _measure(model, one, number, targets[i], own, stage, gathered, seed)
         label, confidence, decision = named[i]
@@ -569,7 +566,8 @@ def _measure(
     )
 
     side = len(one.pixels_SSC)
-    judged: dict[str, Maps] = {**own, "centre": build_centre_prior(side)}
+    judged: dict[str, Maps] = {name: map_SS for name, map_SS in own.items()}  # noqa: C416
+    judged["centre"] = build_centre_prior(side)
     for grid in {_find_grid(method, model, stage) for method in own}:
         judged[f"random_{grid}"] = build_random_maps(1, grid, side, seed + number)[0]
     areas: dict[str, dict[CurveKind, float]] = {}
@@ -721,7 +719,14 @@ def _write_sheet(folder: Path, first: int, rows: "Sequence[Pixels]") -> None:
 
 def _draw(image: ExplainedImage, one: _Loaded, own: "dict[Method, Maps]", stage: str) -> "Pixels":
     """The row of one image: original, then a tile per method, with what is known of each."""
-    from leukoscope.explain.overlays import Tile, draw_original, draw_overlay, draw_row
+    from leukoscope.explain.overlays import (
+        BLOCK_PX,
+        Tile,
+        average_blocks,
+        draw_original,
+        draw_overlay,
+        draw_row,
+    )
 
     told = [f"{display_label(image.label)}, {100 * image.confidence:.1f} %"]
     if image.decision:
@@ -741,18 +746,13 @@ def _draw(image: ExplainedImage, one: _Loaded, own: "dict[Method, Maps]", stage:
         elif not lines:
             lines.append("not scored")
         title = name_method(method, stage)
-        overlay = draw_overlay(one.pixels_SSC, map_SS, one.inside_SS)
+        shown_SS = map_SS
+        if method == "gradients":  # single pixels are too fine to be seen
+            shown_SS = average_blocks(map_SS)
+            lines.append(f"drawn in blocks of {BLOCK_PX} pixels")
+        overlay = draw_overlay(one.pixels_SSC, shown_SS, one.inside_SS)
         tiles.append(Tile(overlay, title, tuple(lines)))
     return draw_row(tiles)
-
-
-def name_method(method: Method, stage: str) -> str:
-    """Return a method in words, with its stage where it has one.
-
-    >>> name_method("gradcam", "stage_2"), name_method("occlusion", "stage_2")
-    ('Grad-CAM, stage_2', 'Occlusion')
-    """
-    return METHODS[method] + (f", {stage}" if method in ("gradcam", "hirescam") else "")
 
 
 def _draw_heads(
@@ -819,5 +819,6 @@ def _write_results(
 
     figures = draw_figures(folder, methods, stage, gathered.curves, verdicts, model.network)
     page = folder / "explain.html"
-    write_text(page, render_explained(model.path, methods, stage, found, verdicts, notes, figures))
+    shown = [(one.row_png, f"{one.path.name}: {display_label(one.label)}") for one in found]
+    write_text(page, render_explained(model.path, methods, stage, shown, verdicts, notes, figures))
     return page, ()

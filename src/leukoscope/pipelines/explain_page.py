@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.pipelines.explain import FLOORS, METHODS, Method, name_method
+from leukoscope.explain.methods import FLOORS, METHODS, Method, name_method
 from leukoscope.runfolder import replacing
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from leukoscope.explain.faithfulness import CurveKind, MeanRange, Verdict
     from leukoscope.models.coatnet import CoAtNet
-    from leukoscope.pipelines.explain import ExplainedImage
 
     Curves = Mapping[str, Mapping[CurveKind, Sequence[NDArray[np.float64]]]]
 
@@ -104,13 +103,16 @@ def word_headline(verdicts: "Sequence[Verdict]", stage: str) -> tuple[str, str]:
     """Return the level of the banner and one sentence: which maps hold."""
     if not verdicts:
         return "caution", "Nobody has measured whether these maps are faithful."
-    held = [name_method(v.method, stage) for v in verdicts if v.holds]  # type: ignore[arg-type]
-    failed = [name_method(v.method, stage) for v in verdicts if v.warnings]  # type: ignore[arg-type]
+    held = [name_method(v.method, stage) for v in verdicts if v.holds]
+    failed = [name_method(v.method, stage) for v in verdicts if v.warnings]
     unknown = [v for v in verdicts if not v.holds and not v.warnings]
     if failed:
         rest = f" {' and '.join(held)} passed." if held else ""
         verb = "fail" if len(failed) > 1 else "fails"
-        return "bad", f"{' and '.join(failed)} {verb} a test: do not rely on it.{rest}"
+        return (
+            "bad",
+            f"{' and '.join(failed)} {verb} a test: read the reason before relying on it.{rest}",
+        )
     if unknown:
         return "caution", "Too few images to say whether these maps are faithful."
     return "good", f"{' and '.join(held)} passed every test that was made."
@@ -120,12 +122,13 @@ def render_explained(
     model: Path,
     methods: Sequence[Method],
     stage: str,
-    images: "Sequence[ExplainedImage]",
+    images: Sequence[tuple[Path, str]],
     verdicts: "Sequence[Verdict]",
     notes: Sequence[str],
     figures: Mapping[str, str],
 ) -> str:
-    """Render everything as one HTML page that needs no other file."""
+    """Render everything as one HTML page that needs no other file. `images` are pictures with what
+    they show in words."""
     from leukoscope.evaluation.pages import render_page
 
     level, headline = word_headline(verdicts, stage)
@@ -135,7 +138,7 @@ def render_explained(
         levels = list(v.correlation.values())
         rows.append(
             {
-                "name": name_method(v.method, stage),  # type: ignore[arg-type]
+                "name": name_method(v.method, stage),
                 "warned": bool(v.warnings),
                 "cells": [
                     format_range(v.deletion),
@@ -148,7 +151,7 @@ def render_explained(
             }
         )
     cascade = {
-        name_method(v.method, stage): {k: format_range(r)[0] for k, r in v.correlation.items()}  # type: ignore[arg-type]
+        name_method(v.method, stage): {k: format_range(r)[0] for k, r in v.correlation.items()}
         for v in verdicts
         if len(v.correlation) > 1
     }
@@ -164,14 +167,10 @@ def render_explained(
         ceiling=format_range(verdicts[0].ceiling, digits=1)[0] if verdicts else "–",
         cascade=cascade,
         levels=list(next(iter(cascade.values()))) if cascade else [],
-        warnings=[
-            (name_method(v.method, stage), text)  # type: ignore[arg-type]
-            for v in verdicts
-            for text in v.warnings
-        ],
+        warnings=[(name_method(v.method, stage), text) for v in verdicts for text in v.warnings],
         notes=[*notes, *dict.fromkeys(text for v in verdicts for text in v.notes)],
         figures=figures,
-        pictures=[(_embed(one.row_png.read_bytes()), one) for one in images[:SHOWN]],
+        pictures=[(_embed(path.read_bytes()), told) for path, told in images[:SHOWN]],
         hidden=len(images[SHOWN:]),
         methods=[METHODS[name] for name in methods],
         glossary=GLOSSARY,

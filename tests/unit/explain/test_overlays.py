@@ -17,7 +17,7 @@ def test_colours_are_those_of_inferno():
     values = np.linspace(0, 1, 101, dtype=np.float32)
     found = colour_map(values)
     wanted = matplotlib.colormaps["inferno"](values)[:, :3] * 255
-    assert np.abs(found - wanted).max() < 12
+    assert np.abs(found - wanted).max() < 8
     light = found @ np.array([0.2126, 0.7152, 0.0722])
     assert np.all(np.diff(light) > 0)
 

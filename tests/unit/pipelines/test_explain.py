@@ -14,6 +14,7 @@ from tests.unit.pipelines.test_ensemble import write_run
 from leukoscope import pipelines
 from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError
+from leukoscope.explain import methods
 from leukoscope.pipelines import explain, explain_page
 from leukoscope.scores import load_scores
 
@@ -221,7 +222,7 @@ def test_the_extra_is_asked_for_at_once(trained, disc_folder, tmp_path, monkeypa
 
 
 def test_every_method_has_a_name_and_a_floor_of_its_own_grain(trained):
-    assert set(explain.METHODS) == set(ALL) and set(explain.RUN_METHODS) <= set(ALL)
+    assert set(methods.METHODS) == set(ALL) and set(methods.RUN_METHODS) <= set(ALL)
     model = explain._open_model(trained.folder.path)
     grids = {method: explain._find_grid(method, model, "stage_2") for method in ALL}
     with_network = model.network(_blank(model))[1]
