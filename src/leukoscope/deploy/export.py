@@ -36,8 +36,8 @@ OPSET = 18
 
 PREPROCESSING_TEXT = (
     "decode to 8-bit RGB (EXIF rotation applied, transparency on white), resize to a square as"
-    " `preprocessing` says (Pillow, antialiased when shrinking), move colours to its reference where"
-    " it names a stain (`leukoscope.data.stain`), give uint8 (B, S, S, 3) to the graph; the graph"
+    " `preprocessing` says (Pillow, antialiased when shrinking), move colours to its reference"
+    " where it names a stain (`leukoscope.data.stain`), give uint8 (B, S, S, 3) to the graph; it"
     " itself computes x / 127.5 - 1"
 )
 

@@ -152,9 +152,7 @@ def word_safety(found: Robustness) -> str:
     """Say what becomes of accuracy among accepted cells where faults are worst."""
     if not found.decides:
         return "The network was not calibrated: it names every cell, however poor the image."
-    worst = max(
-        (level for level in found.levels if level.severity), key=lambda x: x.accepted_wrong
-    )
+    worst = max((level for level in found.levels if level.severity), key=lambda x: x.accepted_wrong)
     clean = format_percent(found.clean.accepted_wrong)
     if worst.accepted_wrong <= found.clean.accepted_wrong:
         return (
