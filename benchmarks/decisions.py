@@ -2,9 +2,9 @@
 
     python benchmarks/decisions.py RUN BUNDLE [IMAGES]
 
-The run: logits and embeddings of its score table (PyTorch), quality of its pack. The bundle: the files,
-decoded and scored by ONNX Runtime on the light road. Images that did not train the network, 2,000 at
-most unless IMAGES says otherwise.
+The run: logits and embeddings of its score table (PyTorch), quality of its pack. The bundle: the
+files, decoded and scored by ONNX Runtime on the light road. Images that did not train the network,
+2,000 at most unless IMAGES says otherwise.
 """
 
 import sys

@@ -115,7 +115,7 @@ def draw_attention(
 def draw_biases(biases: Mapping[str, NDArray[np.float32]]) -> Figure:
     """Draw the learned relative bias: a row per layer, a column per head, `(G, 2H-1, 2W-1)` each.
 
-    The cross is the token itself; a place in the picture is where the other token lies. Blue adds
+    The cross is the token itself; a place in the picture is where the other token lies. Violet adds
     to attention, orange takes from it, on one scale for the figure.
     """
     heads = min(_SHOWN_HEADS, max(len(tables) for tables in biases.values()))

@@ -141,7 +141,7 @@ app(["explain", {str(bundle)!r}, {str(disc_folder / "MONOCYTE")!r}, "--out",
 
 
 def test_occlusion_of_a_bundle_is_what_the_graph_says(bundle, tmp_path):
-    """The bundle's logits are mean colours: painting over a red square lowers the red one."""
+    """The bundle's logits are mean colours, so what hiding a place costs is known exactly."""
     image = np.full((32, 32, 3), (60, 60, 60), np.uint8)
     image[:, 20:] = (64, 64, 64)
     image[8:16, 8:16] = (250, 0, 0)
@@ -150,7 +150,18 @@ def test_occlusion_of_a_bundle_is_what_the_graph_says(bundle, tmp_path):
     assert found.images[0].label == "red" and found.verdicts == ()
     with np.load(next((tmp_path / "out" / "arrays").iterdir())) as arrays:
         map_SS = arrays["map_occlusion_SS"]
-    assert map_SS[8:16, 8:16].min() > 0.1 and map_SS[24:, 24:].max() < 0.01
+    lost_SS = (image[:, :, 0].astype(float) - 64) / 32**2 / 25.5  # 64: the empty field
+    starts = [*range(0, 27, 2), 27]  # windows of a sixth of the side, half of it apart
+    drops = {(y, x): lost_SS[y : y + 5, x : x + 5].sum() for y in starts for x in starts}
+    expected_SS = [
+        [
+            np.mean([drop for (y, x), drop in drops.items() if 0 <= i - y < 5 and 0 <= j - x < 5])
+            for j in range(32)
+        ]
+        for i in range(32)
+    ]
+    assert np.abs(map_SS - expected_SS).max() < 1e-6
+    assert map_SS[8:16, 8:16].min() > 0.05 and map_SS[24:, 24:].max() < 0.01
     assert "Nobody has measured" in found.page.read_text()
     assert "not measured" in " ".join(found.notes)
 

@@ -84,6 +84,8 @@ def test_the_record_says_what_the_weights_are(run):
         "image_size": 32,
         "resize": "pad",
         "interpolation": "nearest",
+        "stain": "none",
+        "stain_target": [],
         "normalise": "x / 127.5 - 1, RGB",
     }
     assert record["spec"] == json.loads(json.dumps(asdict(SPEC)))

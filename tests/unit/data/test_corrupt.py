@@ -1,0 +1,83 @@
+"""Faults: nothing at severity 0, more at each severity, and what each must leave alone."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from leukoscope.data.corrupt import AMOUNTS, FAULT_NAMES, SEVERITIES, corrupt_image
+from leukoscope.data.images import load_pixels
+from leukoscope.data.painted import save_painted
+from leukoscope.errors import ConfigError
+
+FAULTS = tuple(AMOUNTS)
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults")
+    save_painted(folder, 4, copies=1, size_px=96, seed=4)
+    return load_pixels(sorted(folder.rglob("*.png"))[0], 96)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_severity_is_further_from_the_clean_image(cell, fault):
+    before = cell.copy()
+    assert corrupt_image(cell, fault, 0) is cell
+    away = []
+    for severity in SEVERITIES:
+        found = corrupt_image(cell, fault, severity)
+        assert found.dtype == np.uint8 and found.shape == cell.shape
+        away.append(np.abs(found.astype(int) - cell).mean())
+        assert (corrupt_image(cell, fault, severity) == found).all()
+    assert (np.diff([0, *away]) > 0).all()
+    assert (cell == before).all()
+
+
+def test_blur_is_a_gaussian(cell):
+    sigma = AMOUNTS["blur"][4] * 96
+    witness = gaussian_filter(cell.astype(float), (sigma, sigma, 0), mode="reflect", truncate=4)
+    assert np.abs(corrupt_image(cell, "blur", 5) - witness).max() < 3
+
+
+def test_blur_and_defocus_leave_the_mean(cell):
+    for fault in ("blur", "defocus", "jpeg", "noise"):
+        found = corrupt_image(cell, fault, 4)
+        assert found.mean() == pytest.approx(cell.mean(), abs=1.5)
+
+
+def test_a_stain_leaves_the_ground(cell):
+    """The ground of a smear holds no stain, whatever its strength."""
+    ground = np.quantile(cell.reshape(-1, 3), 0.9, axis=0)
+    for fault in ("stain_weaker", "stain_stronger"):
+        found = np.quantile(corrupt_image(cell, fault, 5).reshape(-1, 3), 0.9, axis=0)
+        assert np.abs(found - ground).max() <= 2
+    weak, strong = (corrupt_image(cell, f"stain_{x}", 3) for x in ("weaker", "stronger"))
+    assert weak.mean() > cell.mean() > strong.mean()
+
+
+def test_magnification_goes_around_the_middle():
+    image = np.zeros((97, 97, 3), np.uint8)
+    image[44:53, 44:53] = 255
+    areas = {}
+    for fault in ("larger", "smaller"):
+        found = corrupt_image(image, fault, 3)[..., 0] / 255
+        y, x = (np.indices(found.shape) * found).sum(axis=(1, 2)) / found.sum()
+        assert (y, x) == pytest.approx((48, 48), abs=0.2)
+        areas[fault] = found.sum()
+    assert areas["larger"] / areas["smaller"] == pytest.approx((1.3 / 0.77) ** 2, rel=0.1)
+
+
+def test_yellow_light_takes_blue_most(cell):
+    away = (cell.astype(int) - corrupt_image(cell, "white_balance", 3)).mean(axis=(0, 1))
+    assert away[0] == 0 < away[1] < away[2]
+
+
+def test_noise_is_drawn_by_its_seed(cell):
+    one, same, other = (corrupt_image(cell, "noise", 2, seed) for seed in (0, 0, 1))
+    assert (one == same).all() and (one != other).any()
+
+
+def test_every_fault_has_a_name_and_other_severities_are_refused(cell):
+    assert set(FAULT_NAMES) == set(AMOUNTS)
+    with pytest.raises(ConfigError, match="severities are 0 to 5"):
+        corrupt_image(cell, "blur", 6)
