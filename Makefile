@@ -14,8 +14,9 @@ OUT ?= runs/demo
 demo: $(VENV)/.train
 	$(BIN)/leukoscope demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
+# Two workers on two cores: more threads in each would wait for one another (a third of the time).
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing --durations=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -682,7 +682,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("runs/demo"),
     overrides: OverridesOption = None,
 ) -> None:
-    """Do the main job once: catalog, split, train, evaluate, report."""
+    """Do the main job once: catalog, split, train, calibrate, evaluate, report."""
     from leukoscope import pipelines
     from leukoscope.cli import render
 

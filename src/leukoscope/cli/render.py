@@ -485,7 +485,7 @@ def print_evaluation(found: "Evaluation") -> None:
     for sentence in found.sentences:
         console.print(f"[{colour}]{escape(sentence)}[/]")
     console.print(ADVICE)
-    console.print(f"Report: {escape(str(found.report))}")
+    console.print(f"Report: {escape(str(found.report))}\nModel card: leukoscope card RUN")
 
 
 def print_leak_report(report: "LeakReport") -> None:

@@ -1,6 +1,7 @@
 from tests.unit.pipelines.conftest import SETTINGS
 
 from leukoscope import pipelines
+from leukoscope.pipelines import demo
 
 
 def test_demo_on_a_folder(disc_folder, tmp_path):
@@ -8,3 +9,21 @@ def test_demo_on_a_folder(disc_folder, tmp_path):
     assert found.report == tmp_path / "demo" / "run" / "report.html" and found.report.is_file()
     again = pipelines.run_demo(disc_folder, tmp_path / "demo", overrides=SETTINGS)
     assert again.intervals == found.intervals
+
+
+def test_demo_calibrates_or_says_why_not(disc_folder, tmp_path, monkeypatch):
+    """Few cells are asked for a promise that they cannot keep, and for one that they can."""
+    place = tmp_path / "demo"
+    found = pipelines.run_demo(disc_folder, place, overrides=SETTINGS)
+    assert not (place / "run" / "trust.json").exists()
+    assert "never refuses a cell: " in found.sentences[-1]
+    assert "calibration" in found.sentences[-1] and "It never refuses" in found.report.read_text()
+
+    def calibrate(run, **told):
+        return calibrate_run(run, overrides=["trust.alpha=0.5"], **told)
+
+    calibrate_run = demo.calibrate_run
+    monkeypatch.setattr(demo, "calibrate_run", calibrate)
+    again = pipelines.run_demo(disc_folder, place, overrides=SETTINGS)
+    assert (place / "run" / "trust.json").is_file()
+    assert not any("never refuses" in sentence for sentence in again.sentences)
