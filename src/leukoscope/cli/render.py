@@ -384,7 +384,7 @@ def print_ensemble(found: "EnsembleRun") -> None:
     console = _console()
     roles = ", ".join(f"{role} {n:,}" for role, n in found.roles.items())
     console.print(f"[bold]{escape(found.name)}[/]: {roles} images")
-    console.print(_tabulate_networks(found.rows))
+    _print_networks(console, found.rows)
     for warning in found.warnings:
         console.print(f"[yellow]{escape(warning)}[/]")
     place = escape(str(found.folder.path))
@@ -397,7 +397,7 @@ def print_ensemble(found: "EnsembleRun") -> None:
 def print_distilled(found: "DistilledRun") -> None:
     """Show teacher and student side by side, and how many decisions changed."""
     console = _console()
-    console.print(_tabulate_networks(found.rows))
+    _print_networks(console, found.rows)
     for row in found.parity:
         both = row.changed - row.gained - row.lost
         low, high = row.agreement.low, row.agreement.high
@@ -417,25 +417,23 @@ def print_distilled(found: "DistilledRun") -> None:
     console.print(f"Student: {place}. Next: leukoscope evaluate {place}")
 
 
-def _tabulate_networks(rows: "Sequence[NetworkFigures]") -> Table:
-    table = Table(title="Networks side by side, 95 % intervals", title_justify="left")
-    table.add_column("Network")
-    table.add_column("Role")
-    for name in ("Images", "Accuracy", "Log loss", "ECE", "Disagreement"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        found = row.figures
-        table.add_row(
-            escape(row.name),
-            row.role,
-            f"{row.n_images:,}",
-            *(
-                f"{x.value:.{n}f} ({x.low:.{n}f} to {x.high:.{n}f})"
-                for x, n in ((found["accuracy"], 3), (found["log_loss"], 3), (found["ece"], 4))
-            ),
-            "" if row.disagreement is None else f"{row.disagreement:.4f} nats",
-        )
-    return table
+def _print_networks(console: Console, rows: "Sequence[NetworkFigures]") -> None:
+    """One table per role, narrow enough for a terminal of 80 columns."""
+    for role in dict.fromkeys(row.role for row in rows):
+        own = [row for row in rows if row.role == role]
+        count = _count(own[0].n_images, "image")
+        table = Table(title=f"Networks on {role}, {count}, 95 % interval", title_justify="left")
+        table.add_column("Network", overflow="fold")
+        for name in ("Accuracy", "Log loss", "ECE", "Members differ"):
+            table.add_column(name, justify="right")
+        for row in own:
+            cells = [
+                f"{x.value:.3f}\n{x.low:.3f} to {x.high:.3f}"
+                for x in (row.figures[key] for key in ("accuracy", "log_loss", "ece"))
+            ]
+            spread = "" if row.disagreement is None else f"{row.disagreement:.4f} nats"
+            table.add_row(escape(row.name), *cells, spread)
+        console.print(table)
 
 
 _BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leaking": "red"}

@@ -122,6 +122,40 @@ class ConformalSets(BaseModel):
         )
         return scores_NK <= np.array([math.inf if t is None else t for t in self.thresholds])
 
+    def step_off(self, probabilities_NK: NDArray[np.float64]) -> "ConformalSets":
+        """Return the same sets with thresholds a hair above the images they were fitted on; see the
+        function `step_off`. Sets of these images, `(N, K)`, stay what they are."""
+        scores_NK = compute_scores(
+            probabilities_NK,
+            self.method,
+            raps_penalty=self.raps_penalty,
+            raps_free_ranks=self.raps_free_ranks,
+        )
+        moved = tuple(
+            None if threshold is None else step_off(threshold, scores_NK[:, k])
+            for k, threshold in enumerate(self.thresholds)
+        )
+        return self.model_copy(update={"thresholds": moved})
+
+
+_ROOM = 1e-4
+"""Engines agree on a probability to about 2e-6, on a distance to 1e-5 of it."""
+
+
+def step_off(threshold: float, scores_N: NDArray[np.float64]) -> float:
+    """Return a threshold a hair above a fitted one, at most halfway to the next of the scores.
+
+    A threshold by rank is one image's own score, to the last bit: another engine, or the same on
+    another processor, would decide that image by rounding. No score changes sides, so ranks and
+    promises stay as they are.
+
+    >>> step_off(0.5, np.array([0.25, 0.5, 0.75])), step_off(4.0, np.array([4, 4 + 2**-14])) - 4
+    (0.5001, 3.0517578125e-05)
+    """
+    above_N = scores_N[scores_N > threshold]
+    room = _ROOM * max(1.0, abs(threshold))
+    return threshold + min(room, float(above_N.min() - threshold) / 2 if len(above_N) else room)
+
 
 def compute_scores(
     probabilities_NK: NDArray[np.float64],

@@ -15,7 +15,7 @@ from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.scores import ScoreTable, compute_probabilities
 from leukoscope.trust.calibration import Calibration, CalibrationChoice, fit_calibration
-from leukoscope.trust.conformal import ConformalSets, fit_sets
+from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
 from leukoscope.trust.decision import Decisions, Policy, decide_table
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
 from leukoscope.trust.quality import QUALITY_NAMES, QualityLimits, fit_quality_limits
@@ -72,15 +72,14 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         class_conditional=config.class_conditional,
         alpha_by_class={name: 1 - floor for name, floor in config.sensitivity_floor.items()},
         sources=calib.sources,
-    )
+    ).step_off(p_NK)
     # Half of what may be refused goes to each of the two ways to be strange; n images cannot tell
     # apart less than one in n + 1.
     least = 1 / (len(calib) + 1)
     refuse_frac = max(config.refuse_frac / 2, least)
     novelty = fit_novelty(train.embeddings_ND, train.labels_N)
-    max_distance = fit_distance_threshold(
-        novelty.compute_distance(calib.embeddings_ND), refuse_frac
-    )
+    distances_N = novelty.compute_distance(calib.embeddings_ND)
+    max_distance = step_off(fit_distance_threshold(distances_N, refuse_frac), distances_N)
     quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, refuse_frac)
     cost, review_cost = _lay_out_costs(table.classes, config.cost)
     policy = Policy(
@@ -167,7 +166,9 @@ def _fit_disagreement(
     if not len(calib.disagreement_N):
         return None
     right = calib.disagreement_N[p_NK.argmax(axis=1) == calib.labels_N].astype(np.float64)
-    return fit_distance_threshold(right, refuse_frac)
+    return step_off(
+        fit_distance_threshold(right, refuse_frac), calib.disagreement_N.astype(np.float64)
+    )
 
 
 def _take_labelled(table: ScoreTable, role: str) -> ScoreTable:

@@ -22,7 +22,7 @@ from leukoscope.trust.calibration import (
     Calibration,
     fit_temperature,
 )
-from leukoscope.trust.conformal import fit_sets
+from leukoscope.trust.conformal import fit_sets, step_off
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.fitting import fit_min_confidence
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold
@@ -72,14 +72,15 @@ def fit_local_policy(
             class_conditional=asked.class_conditional,
             alpha_by_class={name: 1 - floor for name, floor in asked.sensitivity_floor.items()},
             sources=table.sources,
-        )
+        ).step_off(p_NK)
         changes["sets"] = sets
         notes += sets.fallbacks
     except DataError as error:
         notes.append(f"The prediction sets stay those of home: {error.expected}; {error.found}.")
     refuse_frac = max(asked.refuse_frac / 2, 1 / (len(table) + 1))
-    changes["max_distance"] = fit_distance_threshold(
-        novelty.compute_distance(table.embeddings_ND), refuse_frac
+    distances_N = novelty.compute_distance(table.embeddings_ND)
+    changes["max_distance"] = step_off(
+        fit_distance_threshold(distances_N, refuse_frac), distances_N
     )
     beyond_N = policy.quality.compute_distance(table.quality_NQ)
     changes["quality"] = policy.quality.model_copy(

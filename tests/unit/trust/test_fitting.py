@@ -40,6 +40,25 @@ def test_test_images_are_never_looked_at(fitted, trust_table):
     assert again.policy == fitted.policy
 
 
+def test_rounding_decides_no_image_it_was_fitted_on(fitted, trust_table):
+    """Another engine's logits and embeddings differ in the sixth digit; as much as measured."""
+    rng = np.random.default_rng(0)
+    calib = trust_table.of_role("calib")
+    wanted = decide_table(fitted.policy, fitted.novelty, calib)
+    assert len(set(wanted.status)) == 3
+    for _ in range(20):
+        away_NK = rng.uniform(-2e-6, 2e-6, calib.logits_NK.shape)
+        away_ND = rng.uniform(-2e-6, 2e-6, calib.embeddings_ND.shape)
+        other = replace(
+            calib,
+            logits_NK=(calib.logits_NK + away_NK).astype(np.float32),
+            embeddings_ND=(calib.embeddings_ND + away_ND).astype(np.float32),
+        )
+        found = decide_table(fitted.policy, fitted.novelty, other)
+        assert found.status == wanted.status
+        assert (found.sets_NK == wanted.sets_NK).all()
+
+
 def test_what_is_asked_for_reaches_the_policy(trust_table):
     asked = TrustConfig(
         alpha=0.1,
