@@ -702,6 +702,16 @@ def print_validation(done: "ValidatedBundle") -> None:
         console.print(table)
     for text in (*page.list_advice(found), *found.missing, *found.warnings):
         console.print(f"- {_plain(text)}")
+    new = found.recalibration
+    if new is not None and new.reason:
+        console.print(f"[yellow]Nothing was fitted to these cells: {_plain(new.reason)}.[/]")
+    elif new is not None:
+        console.print(
+            f"New bundle, fitted to half of these cells: {_plain(new.bundle)}. On the other half"
+            f" {new.before['refused'].value:.1%} were refused before and"
+            f" {new.after['refused'].value:.1%} after, calibration error"
+            f" {new.before['ece'].value:.3f} and {new.after['ece'].value:.3f}."
+        )
     console.print(ADVICE)
     console.print(f"Page: {_plain(str(done.page))}")
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from leukoscope import pipelines
 from leukoscope.cli.app import app
+from leukoscope.cli.render import print_validation
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import BundleError, ConfigError, DataError
@@ -165,22 +166,26 @@ def test_hostile_input(bare, tmp_path):
         validate(tmp_path / "none", foreign, tmp_path / "out")
 
 
-def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path):
+def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path, capsys):
     table = save_table(tmp_path / "cells", 4)
     with pytest.raises(BundleError, match="calibrated"):
         validate(bare, table, tmp_path / "out", recalibrate=tmp_path / "new")
     with pytest.raises(BundleError, match="elsewhere"):
         validate(calibrated, table, tmp_path / "out", recalibrate=calibrated)
-    found = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new").found
-    assert "20 sources" in found.recalibration.reason
+    done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
+    assert "20 sources" in done.found.recalibration.reason
+    print_validation(done)
+    assert "Nothing was fitted to these cells" in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
 
 
-def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path):
+def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path, capsys):
     before = {p.name: p.read_bytes() for p in calibrated.iterdir()}
     table = save_table(tmp_path / "cells", 60, 18)
     done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
     gain = done.found.recalibration
+    print_validation(done)
+    assert "New bundle, fitted to half of these cells: new." in capsys.readouterr().out
     assert (
         gain.n_fit + gain.n_judged == 180 and abs(gain.n_fit_sources - gain.n_judged_sources) <= 1
     )
