@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import InputConfig
 from leukoscope.errors import BundleError, ConfigError
 from leukoscope.runfolder import create_folder, replacing, write_json
-from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
+from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust, parse_record
 
 FORMAT: Literal[1] = 1
 BUNDLE_JSON = "bundle.json"
@@ -134,12 +134,7 @@ class Bundle:
             )
         variant = self.info.variants[name]
         path = self.path / variant.file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"{path} must be a readable file", error.strerror or str(error), _AGAIN
-            ) from error
+        content = _read_bytes(path)
         found = hashlib.sha256(content).hexdigest()
         if found != variant.sha256:
             raise BundleError(
@@ -156,12 +151,7 @@ class Bundle:
         if self.info.trust is None:
             return None
         path = self.path / ARRAYS_FILE
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"{path} must be a readable file", error.strerror or str(error), _AGAIN
-            ) from error
+        content = _read_bytes(path)
         return open_trust(self.info.trust, content, str(path))
 
 
@@ -190,20 +180,16 @@ def load_bundle(path: Path) -> Bundle:
         ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{place} must be JSON", str(error), _AGAIN) from error
-    version = content.get("format") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise BundleError(
-            f"{place} must have format {FORMAT} or older",
-            f"format {version}",
-            "install a newer leukoscope",
-        )
+    info = parse_record(BundleInfo, content, str(place), FORMAT, "leukoscope export", _AGAIN)
+    return Bundle(path, info)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        return Bundle(path, BundleInfo.model_validate(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        return path.read_bytes()
+    except OSError as error:
         raise BundleError(
-            f"{place} must be as `leukoscope export` writes it", f"{where}: {first['msg']}", _AGAIN
+            f"{path} must be a readable file", error.strerror or str(error), _AGAIN
         ) from error
 
 

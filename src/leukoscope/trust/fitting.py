@@ -63,16 +63,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     train, calib = (_take_labelled(table, role) for role in ("train", "calib"))
     calibration, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
     p_NK = compute_probabilities(calibration.apply(calib.logits_NK))
-    sets = fit_sets(
-        p_NK,
-        calib.labels_N,
-        table.classes,
-        method=config.set_method,
-        alpha=config.alpha,
-        class_conditional=config.class_conditional,
-        alpha_by_class={name: 1 - floor for name, floor in config.sensitivity_floor.items()},
-        sources=calib.sources,
-    ).step_off(p_NK)
+    sets = fit_asked_sets(p_NK, calib, config)
     # Half of what may be refused goes to each of the two ways to be strange; n images cannot tell
     # apart less than one in n + 1.
     least = 1 / (len(calib) + 1)
@@ -112,6 +103,23 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         len(set(calib.sources)),
         _word_notes(sets, limit, config, len(calib), refuse_frac),
     )
+
+
+def fit_asked_sets(
+    p_NK: NDArray[np.float64], table: ScoreTable, config: TrustConfig
+) -> ConformalSets:
+    """Fit the sets that a recipe asks for on labelled rows and their calibrated probabilities
+    `(N, K)`; errors as in `conformal.fit_sets`."""
+    return fit_sets(
+        p_NK,
+        table.labels_N,
+        table.classes,
+        method=config.set_method,
+        alpha=config.alpha,
+        class_conditional=config.class_conditional,
+        alpha_by_class={name: 1 - floor for name, floor in config.sensitivity_floor.items()},
+        sources=table.sources,
+    ).step_off(p_NK)
 
 
 def fit_min_confidence(

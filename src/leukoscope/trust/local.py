@@ -22,9 +22,9 @@ from leukoscope.trust.calibration import (
     Calibration,
     fit_temperature,
 )
-from leukoscope.trust.conformal import fit_sets, step_off
+from leukoscope.trust.conformal import step_off
 from leukoscope.trust.decision import Policy, decide_table
-from leukoscope.trust.fitting import fit_min_confidence
+from leukoscope.trust.fitting import fit_asked_sets, fit_min_confidence
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold
 
 LEAST_SOURCES = 20
@@ -63,16 +63,7 @@ def fit_local_policy(
     p_NK = compute_probabilities(calibration.apply(table.logits_NK))
     changes: dict[str, object] = {"calibration": calibration}
     try:
-        sets = fit_sets(
-            p_NK,
-            table.labels_N,
-            table.classes,
-            method=asked.set_method,
-            alpha=asked.alpha,
-            class_conditional=asked.class_conditional,
-            alpha_by_class={name: 1 - floor for name, floor in asked.sensitivity_floor.items()},
-            sources=table.sources,
-        ).step_off(p_NK)
+        sets = fit_asked_sets(p_NK, table, asked)
         changes["sets"] = sets
         notes += sets.fallbacks
     except DataError as error:

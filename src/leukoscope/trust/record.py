@@ -9,7 +9,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ HOME_IMAGES = 500
 """At most so many calibration images lend their embeddings and quality to later comparisons."""
 
 _NOVELTY = "novelty_"
+_AGAIN = "run `leukoscope calibrate` again"
+
+_Record = TypeVar("_Record", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -148,7 +151,7 @@ def open_trust(info: TrustInfo, content: bytes, place: str) -> Trust:
         raise BundleError(
             f"{place} must be as `leukoscope calibrate` writes it",
             str(error).splitlines()[0] if str(error) else type(error).__name__,
-            "run `leukoscope calibrate` again",
+            _AGAIN,
         ) from error
     return Trust(info, novelty, arrays)
 
@@ -165,7 +168,7 @@ def load_trust(folder: RunFolder) -> Trust | None:
         raise RunError(
             f"{folder.trust} must be of the trained network beside it",
             "it was calibrated with other weights",
-            "run `leukoscope calibrate` again",
+            _AGAIN,
         )
     try:
         content = folder.trust_arrays.read_bytes()
@@ -173,27 +176,42 @@ def load_trust(folder: RunFolder) -> Trust | None:
         raise BundleError(
             f"{folder.trust_arrays} must be a readable file",
             error.strerror or str(error),
-            "run `leukoscope calibrate` again",
+            _AGAIN,
         ) from error
     return open_trust(info, content, str(folder.trust_arrays))
 
 
 def parse_trust(content: Mapping[str, Any], place: str) -> TrustInfo:
     """Read the content of `trust.json`. Raises `BundleError`, naming the first thing wrong."""
-    version = content.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    return parse_record(
+        TrustInfo,
+        content,
+        place,
+        FORMAT,
+        "leukoscope calibrate",
+        _AGAIN,
+    )
+
+
+def parse_record(
+    model: type[_Record], content: object, place: str, format_: int, writer: str, advice: str
+) -> _Record:
+    """Read a record that says its `format` and that the command `writer` wrote into `place`.
+
+    Raises `BundleError` for a later format, or naming the first thing wrong and the `advice`.
+    """
+    version = content.get("format") if isinstance(content, Mapping) else None
+    if isinstance(version, int) and version > format_:
         raise BundleError(
-            f"{place} must have format {FORMAT} or older",
+            f"{place} must have format {format_} or older",
             f"format {version}",
             "install a newer leukoscope",
         )
     try:
-        return TrustInfo.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BundleError(
-            f"{place} must be as `leukoscope calibrate` writes it",
-            f"{where}: {first['msg']}",
-            "run `leukoscope calibrate` again",
+            f"{place} must be as `{writer}` writes it", f"{where}: {first['msg']}", advice
         ) from error
