@@ -87,7 +87,7 @@ def test_predictions_carry_decisions_and_reasons(run, bundle, tmp_path):
 
 
 def test_the_report_answers_how_sure_and_when_it_refuses(run):
-    ask("evaluate", run)
+    assert "cells are accepted; of these" in " ".join(ask("evaluate", run).split())
     page = (run / "report.html").read_text()
     first = page.split("What the network adds")[0]
     for words in ("On whose blood?", "How sure?", "When does it refuse?", "cells are accepted"):

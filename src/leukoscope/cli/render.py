@@ -482,6 +482,8 @@ def print_evaluation(found: "Evaluation") -> None:
     colour = _BANNERS[found.verdict]
     for sentence in found.sentences:
         console.print(f"[{colour}]{escape(sentence)}[/]")
+    for sentence in found.refusal or ("It names every cell: `leukoscope calibrate` sets limits.",):
+        console.print(escape(sentence))
     console.print(ADVICE)
     console.print(f"Report: {escape(str(found.report))}\nModel card: leukoscope card RUN")
 

@@ -52,6 +52,8 @@ class Evaluation:
     verdict: "Verdict"
     sentences: tuple[str, ...]
     leak: "Leak | None"
+    refusal: tuple[str, ...] = ()
+    """When it refuses, in words; empty for a run that was not calibrated."""
 
     @property
     def source_disjoint(self) -> "Interval | None":
@@ -106,6 +108,7 @@ def evaluate_folder(
     from leukoscope.data.pack import build_pack
     from leukoscope.evaluation.baselines import compute_floors
     from leukoscope.evaluation.results import write_evaluation
+    from leukoscope.evaluation.trust_report import word_refusal
     from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
@@ -164,6 +167,7 @@ def evaluate_folder(
         verdict=content.verdict,
         sentences=_word_verdict(content),
         leak=content.leak,
+        refusal=word_refusal(content.trust) if content.trust else (),
     )
 
 

@@ -68,6 +68,7 @@ def test_the_whole_road(invoke, disc_folder, tmp_path, monkeypatch):
     assert found.exit_code == 0, found.output
     assert "Research use only" in found.stdout and "Report: run/report.html" in found.stdout
     assert "Floor: colour histogram" in found.stdout
+    assert "It names every cell: `leukoscope calibrate` sets limits." in found.stdout
 
 
 def test_demo_takes_a_folder(invoke, disc_folder, monkeypatch):
