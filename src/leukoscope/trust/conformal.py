@@ -139,7 +139,7 @@ class ConformalSets(BaseModel):
 
 
 _ROOM = 1e-4
-"""Engines agree on a probability to about 2e-6, on a distance to 1e-5 of it."""
+"""Engines agree on a score or distance to about 1e-5 of it."""
 
 
 def step_off(threshold: float, scores_N: NDArray[np.float64]) -> float:
@@ -150,10 +150,10 @@ def step_off(threshold: float, scores_N: NDArray[np.float64]) -> float:
     promises stay as they are.
 
     >>> step_off(0.5, np.array([0.25, 0.5, 0.75])), step_off(4.0, np.array([4, 4 + 2**-14])) - 4
-    (0.5001, 3.0517578125e-05)
+    (0.50005, 3.0517578125e-05)
     """
     above_N = scores_N[scores_N > threshold]
-    room = _ROOM * max(1.0, abs(threshold))
+    room = _ROOM * abs(threshold)
     return threshold + min(room, float(above_N.min() - threshold) / 2 if len(above_N) else room)
 
 
