@@ -110,12 +110,16 @@ def test_the_figures_at_home_are_those_of_the_report(run):
     assert [list(row) for row in home.confusion] == metrics["confusion"]
 
 
-def test_other_data_void_the_promise(run, tmp_path):
+def test_other_data_void_the_promise(run, bundle, tmp_path):
     save_painted(tmp_path / "other", 60, copies=1, size_px=48, seed=9)
     for path in (tmp_path / "other").rglob("*.png"):
         with Image.open(path) as image:
             dark = np.asarray(image.convert("RGB"))[..., ::-1] // 2
         Image.fromarray(np.ascontiguousarray(dark)).save(path)
+    output = " ".join(ask("predict", bundle, tmp_path / "other", "-o", tmp_path / "p.csv").split())
+    assert "are accepted, where" in output and "validate" in output
+    home = ask("predict", bundle, run.parent / "painted", "-o", tmp_path / "h.csv")
+    assert "are accepted, where" not in home
     ask("evaluate", run, "--data", tmp_path / "other" / "images")
     page = (run / "evaluations" / "images" / "report.html").read_text()
     assert "sets and limits promise nothing here" in page.split("What the network adds")[0]

@@ -671,6 +671,13 @@ def print_predictions(done: "PredictedFiles") -> None:
             ", ".join(f"{done.decisions.get(name, 0):,} {name}" for name in _STATUSES)
             + ": see the columns `decision` and `reason`."
         )
+        if done.unusual and done.home_accepted is not None:
+            share = done.decisions.get("accepted", 0) / (done.images - done.errors)
+            console.print(
+                f"[yellow]Only {share:.1%} are accepted, where {done.home_accepted:.1%} were at"
+                " home: stain, scanner or cells differ. Names that are accepted may be wrong more"
+                " often, too; `leukoscope validate` tells, on labelled cells.[/]"
+            )
     elif done.images > done.errors:
         console.print(
             "[yellow]Every cell got a name: this bundle was exported before `leukoscope calibrate`"

@@ -22,7 +22,7 @@ from leukoscope.evaluation.pages import render_page
 from leukoscope.evaluation.report import embed_image, format_percent
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
-from leukoscope.trust.decision import decide_table
+from leukoscope.trust.decision import decide_table, is_refused_unusually_often
 from leukoscope.trust.record import Trust
 
 LOST = 0.05
@@ -44,6 +44,8 @@ class Level:
     ece: float
     accepted: Interval = _NOTHING
     accepted_accuracy: Interval = _NOTHING
+    noticed: bool = False
+    """Whether `predict` warns of a folder of these images, since so few are accepted."""
 
     @property
     def accepted_wrong(self) -> float:
@@ -63,6 +65,7 @@ class Level:
             "ece": self.ece,
             "accepted": self.accepted.to_dict(),
             "accepted_accuracy": self.accepted_accuracy.to_dict(),
+            "noticed": self.noticed,
         }
 
 
@@ -106,12 +109,16 @@ class Robustness:
 def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust | None) -> Level:
     """Measure a score table of known classes, calibrated and decided where there is a record."""
     accepted = accepted_accuracy = _NOTHING
+    noticed = False
     p_NK = table.probabilities_NK
     if trust is not None:
         decisions = decide_table(trust.info.policy, trust.novelty, table)
         found = measure_decisions(table, decisions)
         accepted, accepted_accuracy = found.shares["accepted"], found.accepted_accuracy
         p_NK = decisions.probabilities_NK
+        low = trust.info.home.accepted.low if trust.info.home is not None else None
+        n_accepted = decisions.status.count("accepted")
+        noticed = low is not None and is_refused_unusually_often(n_accepted, len(table), low)
     hit_N = p_NK.argmax(axis=1) == table.labels_N
     confidence_N = p_NK.max(axis=1)
     return Level(
@@ -123,6 +130,7 @@ def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust |
         compute_debiased_ece(confidence_N, hit_N),
         accepted,
         accepted_accuracy,
+        noticed,
     )
 
 
@@ -159,10 +167,25 @@ def word_safety(found: Robustness) -> str:
             "Refusing protects against every fault: never are more cells accepted under a wrong"
             f" name than on clean images ({clean})."
         )
-    return (
+    text = (
         f"Where refusing protects least: {_name(worst.fault)}, severity {worst.severity}:"
         f" {format_percent(worst.accepted_wrong)} of all cells are accepted under a wrong name"
         f" ({clean} on clean images)."
+    )
+    quiet = [level for level in found.levels if level.severity and not level.noticed]
+    most = max(quiet, key=lambda x: x.accepted_wrong, default=None)
+    if worst.noticed:
+        text += (
+            " Of a whole folder like that `predict` warns, since fewer cells are accepted than at"
+            " home."
+        )
+    if most is None:
+        return text
+    if most is worst:
+        return f"{text} Not even of a whole folder like that does `predict` warn."
+    return (
+        f"{text} Among folders that it does not warn of the worst is {_name(most.fault)}, severity"
+        f" {most.severity}, with {format_percent(most.accepted_wrong)}."
     )
 
 

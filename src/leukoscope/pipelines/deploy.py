@@ -117,13 +117,19 @@ def export_run(
 @dataclass(frozen=True)
 class PredictedFiles:
     """What `predict_images` did: how many images, how many of them could not be read, and how many
-    have each decision (empty for a bundle of a run that was not calibrated)."""
+    have each decision (empty for a bundle of a run that was not calibrated).
+
+    `home_accepted` is the share of test images that was accepted at home, None where it was not
+    measured; `unusual` says that these images are accepted so much less often that they are hardly
+    of the same kind (`trust.decision.is_refused_unusually_often`)."""
 
     out: Path
     images: int
     errors: int
     seconds: float
     decisions: Mapping[str, int] = field(default_factory=dict)
+    home_accepted: float | None = None
+    unusual: bool = False
 
 
 def predict_images(
@@ -147,6 +153,7 @@ def predict_images(
     from leukoscope.deploy.files import list_images
     from leukoscope.deploy.predictor import Predictor
     from leukoscope.deploy.tables import check_table_path, save_predictions
+    from leukoscope.trust.decision import is_refused_unusually_often
 
     start = time.perf_counter()
     check_table_path(Path(out))
@@ -156,8 +163,20 @@ def predict_images(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
     counts = save_predictions(rows, predictor.classes, Path(out))
+    home = predictor.trust.info.home if predictor.trust is not None else None
+    # The interval's lower end: what home's share may as well be.
+    low = home.accepted.low if home is not None else None
     return PredictedFiles(
-        Path(out), counts.images, counts.errors, time.perf_counter() - start, counts.decisions
+        Path(out),
+        counts.images,
+        counts.errors,
+        time.perf_counter() - start,
+        counts.decisions,
+        home.accepted.value if home is not None else None,
+        low is not None
+        and is_refused_unusually_often(
+            counts.decisions.get("accepted", 0), counts.images - counts.errors, low
+        ),
     )
 
 

@@ -241,7 +241,9 @@ def _write_table(found: "Robustness") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "confidence")
-    writer.writerow(["fault", "severity", *columns, "ece", "accepted", "accepted_accuracy"])
+    writer.writerow(
+        ["fault", "severity", *columns, "ece", "accepted", "accepted_accuracy", "noticed"]
+    )
     for level in found.levels:
         figures = (
             *(level.accuracy.value, level.accuracy.low, level.accuracy.high),
@@ -249,5 +251,5 @@ def _write_table(found: "Robustness") -> str:
             *(level.accepted.value, level.accepted_accuracy.value),
         )
         cells = ["" if x != x else f"{x:.6f}" for x in figures]
-        writer.writerow([level.fault, level.severity, *cells])
+        writer.writerow([level.fault, level.severity, *cells, int(level.noticed)])
     return out.getvalue()

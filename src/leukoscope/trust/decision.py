@@ -27,6 +27,8 @@ from leukoscope.trust.quality import QualityLimits
 Status = Literal["accepted", "review", "unknown"]
 STATUSES: tuple[Status, ...] = ("accepted", "review", "unknown")
 
+_ALARM = math.log(1000)
+
 _NonNegative = Annotated[float, Field(ge=0)]
 
 
@@ -180,6 +182,27 @@ def decide_table(policy: Policy, novelty: NoveltyModel, table: ScoreTable) -> De
         table.quality_NQ,
         table.disagreement_N if len(table.disagreement_N) else None,
     )
+
+
+def is_refused_unusually_often(n_accepted: int, n_images: int, home_frac: float) -> bool:
+    """Tell whether fewer of a batch's images are accepted than chance explains at home.
+
+    Faults that spoil a whole slide, pale stain above all, leave many cells looking like sound ones
+    of another kind: these are accepted wrongly, and only the many others that are not betray the
+    slide. True if of `n_images` independent images, each accepted with probability `home_frac`,
+    so few would be with probability 0.001 at most, by Chernoff's bound exp(-n KL(share, home_frac))
+    (1952): one of 1,000 batches of home's kind alarms in vain, or fewer. Copies of one cell are not
+    independent and alarm sooner.
+
+    >>> [is_refused_unusually_often(k, 100, 0.94) for k in (94, 86, 80)]
+    [False, False, True]
+    """
+    if n_images == 0 or n_accepted / n_images >= home_frac:
+        return False
+    share = n_accepted / n_images
+    terms = ((share, home_frac), (1 - share, 1 - home_frac))
+    divergence = sum(p * math.log(p / q) if q > 0 else math.inf for p, q in terms if p > 0)
+    return n_images * divergence > _ALARM
 
 
 def _choose_names(

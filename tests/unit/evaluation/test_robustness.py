@@ -20,8 +20,9 @@ from leukoscope.evaluation.robustness import (
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
-def make(losses, decides=True, wrong=None):
-    """Robustness whose accuracy falls from 0.95 by `losses[fault]` at each severity."""
+def make(losses, decides=True, wrong=None, noticed=()):
+    """Robustness whose accuracy falls from 0.95 by `losses[fault]` at each severity; `noticed` are
+    pairs of fault and severity."""
     levels = []
     for fault, loss in losses.items():
         for severity in range(6):
@@ -33,6 +34,7 @@ def make(losses, decides=True, wrong=None):
                     0.9, 0.01,
                     Interval(0.5, 0.4, 0.6) if decides else NOTHING,
                     Interval(right, right - 0.1, 1.0) if decides else NOTHING,
+                    noticed=(fault, severity) in noticed,
                 )
             )  # fmt: skip
     return Robustness("run <a>", "cells", 200, tuple(levels), decides=decides)
@@ -54,6 +56,16 @@ def test_where_refusing_protects_least():
     assert "weaker stain, severity 5: 25.0 % of all cells" in text and "(0.0 % on clean" in text
     assert word_safety(make({"blur": 0.05})).startswith("Refusing protects against every fault")
     assert "was not calibrated" in word_safety(make({"blur": 0.05}, decides=False))
+
+
+def test_whether_a_spoilt_folder_is_noticed():
+    losses, wrong = {"blur": 0.05, "stain_weaker": 0.1}, {"stain_weaker": 0.1, "blur": 0.02}
+    assert word_safety(make(losses, wrong=wrong)).endswith("like that does `predict` warn.")
+    some = word_safety(make(losses, wrong=wrong, noticed=[("stain_weaker", 5)]))
+    assert "like that `predict` warns, since fewer cells are accepted than at home." in some
+    assert some.endswith("does not warn of the worst is weaker stain, severity 4, with 20.0 %.")
+    every = [(fault, severity) for fault in losses for severity in range(1, 6)]
+    assert word_safety(make(losses, wrong=wrong, noticed=every)).endswith("than at home.")
 
 
 @pytest.mark.parametrize("decides", [True, False])

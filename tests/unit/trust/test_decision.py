@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.stats import binom
 
 from leukoscope.errors import DataError
-from leukoscope.trust.decision import STATUSES, Policy, decide, decide_table
+from leukoscope.trust.decision import (
+    STATUSES,
+    Policy,
+    decide,
+    decide_table,
+    is_refused_unusually_often,
+)
 
 
 def decide_row(fitted, table, row, policy=None, **changed):
@@ -170,3 +177,23 @@ def test_other_shapes_and_classes_are_refused(fitted, trust_table):
 def test_a_policy_is_consistent(fitted, change):
     with pytest.raises(ValidationError):
         Policy.model_validate({**fitted.policy.model_dump(), **change})
+
+
+@pytest.mark.parametrize("home", [0.02, 0.5, 0.94, 0.999])
+@pytest.mark.parametrize("n", [1, 30, 300, 5000])
+def test_batches_of_homes_kind_hardly_ever_alarm(n, home):
+    """The exact binomial is the witness: few false alarms, and none is missed by much."""
+    accepted = np.unique(np.linspace(0, n, 200).astype(int))
+    found = np.array([is_refused_unusually_often(int(k), n, home) for k in accepted])
+    chance = binom.cdf(accepted, n, home)
+    assert (chance[found] <= 1e-3).all()
+    low = accepted <= n * home
+    assert found[low & (chance < 1e-3 / (n + 1))].all()  # Chernoff's bound is that tight
+    assert not found[~low].any()
+
+
+def test_batches_at_the_edges():
+    assert not is_refused_unusually_often(0, 0, 0.9)
+    assert not is_refused_unusually_often(0, 50, 0.0)
+    assert is_refused_unusually_often(49, 50, 1.0)
+    assert not is_refused_unusually_often(50, 50, 1.0)
