@@ -11,7 +11,7 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +67,13 @@ def group_sources(catalog: Catalog) -> tuple[str, ...]:
 def sources_known(catalog: Catalog) -> bool:
     """Tell whether every record has a source; identical bytes alone do not count as knowledge."""
     return all(record.source for record in catalog.records)
+
+
+def found_in_pixels(sources: Iterable[str]) -> bool:
+    """Tell whether any source has a name given by `find_sources`: that is one picture and its
+    copies, it says nothing of persons, and it means nothing in another data set, where it may be
+    missing although a copy is there."""
+    return any(source.startswith(SOURCE_PREFIX) for source in sources)
 
 
 # -- what was found -------------------------------------------------------------------------------

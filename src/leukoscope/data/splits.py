@@ -26,7 +26,7 @@ from leukoscope.data.catalog import (
     row_to_record,
     write_rows,
 )
-from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.sources import found_in_pixels, group_sources, sources_known
 from leukoscope.errors import SplitError
 from leukoscope.runfolder import write_json
 
@@ -447,6 +447,11 @@ def _list_warnings(
             text += " in other roles, and the split drew single images."
         text += " `leukoscope data sources` finds them in the pixels."
         warnings.append(text)
+    elif found_in_pixels(split.sources):
+        warnings.append(
+            "Sources were found in the pixels: each is one picture and its copies. Whose blood it"
+            " shows is not recorded, so cells of one person may lie in training and in test."
+        )
     aside = sum(not role for role in split.roles)
     if aside:
         warnings.append(f"{aside:,} images are left aside by protocol {split.protocol}.")

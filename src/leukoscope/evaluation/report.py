@@ -236,7 +236,8 @@ class ReportContent:
     `reliability`, `probabilities`, `training_curves`. `verdict_sentences` are the findings behind
     the verdict, with counts. `compare` lists all evaluations of the network, this one too. `leak`
     is there exactly where the verdict is `leaking`: no accuracy of such a split stands alone.
-    `trust` is there where the run was calibrated.
+    `trust` is there where the run was calibrated. `persons_unknown`: sources were found in the
+    pixels, so that each is one picture, and nobody knows whose blood it shows.
 
     Raises `DataError` if the confusion matrix does not fit the classes, a class has no figures, or
     verdict and `leak` disagree.
@@ -261,6 +262,7 @@ class ReportContent:
     provenance: Mapping[str, str] = field(default_factory=dict)
     leak: Leak | None = None
     trust: TrustReport | None = None
+    persons_unknown: bool = False
 
     def __post_init__(self) -> None:
         if (self.verdict == "leaking") != (self.leak is not None):
@@ -457,6 +459,7 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
         "source_known": content.source_known,
         "verdict": content.verdict,
         "verdict_sentences": list(content.verdict_sentences),
+        "persons_unknown": content.persons_unknown,
         "warnings": list(content.warnings),
         "floors": {
             name: {
@@ -642,10 +645,13 @@ def _word_basis(content: ReportContent) -> str:
         if content.source_known
         else "from unknown sources"
     )
-    return (
+    told = (
         f"{content.n_images:,} cell image{'s' * (content.n_images != 1)} {sources}"
         f" ({content.data_name}, role “{content.role}”, split “{content.protocol}”)."
     )
+    if content.persons_unknown:
+        told += " A source is one picture here; how many persons gave blood is not recorded."
+    return told
 
 
 def list_answers(content: ReportContent) -> tuple[tuple[str, tuple[str, ...]], ...]:

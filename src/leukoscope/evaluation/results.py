@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from leukoscope.data.images import load_pixels
+from leukoscope.data.sources import found_in_pixels
 from leukoscope.errors import DataError, ImageError
 from leukoscope.evaluation import figures
 from leukoscope.evaluation.baselines import Floor
@@ -211,6 +212,7 @@ def write_evaluation(
         provenance=study.provenance,
         leak=leak,
         trust=trust,
+        persons_unknown=known.source_known and found_in_pixels(known.sources),
     )
     write_text(folder / "report.html", render_report(content))
     write_text(folder / "model_evaluation_results.txt", render_text(content))

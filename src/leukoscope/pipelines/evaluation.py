@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from leukoscope.config import Recipe, parse_recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.readers import Rejected
-from leukoscope.data.sources import SOURCE_PREFIX, group_sources, sources_known
+from leukoscope.data.sources import found_in_pixels, group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
@@ -299,7 +299,9 @@ def _other_subject(
     elif (
         known
         and sources_known(home.catalog)
-        and (other.joint or not found_in_pixels((*home.catalog.records, *records)))
+        and (
+            other.joint or not found_in_pixels(r.source for r in (*home.catalog.records, *records))
+        )
     ):
         verdict, sentences = "disjoint", ()
     unknown = sorted({r.label for r in records} - set(trained.classes))
@@ -345,12 +347,6 @@ def _list_shared(
     }
     pairs = zip(records, groups[at_home:], strict=True)
     return frozenset(r.id for r, group in pairs if group in seen and r.label in classes)
-
-
-def found_in_pixels(records: Sequence[ImageRecord]) -> bool:
-    """Tell whether any source has a name given by `find_sources`, which means nothing in another
-    data set: there it may be missing although a copy is there."""
-    return any(record.source.startswith(SOURCE_PREFIX) for record in records)
 
 
 def select_other(

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog
-from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.sources import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
 from leukoscope.pipelines.evaluation import (
     Evaluation,
     OtherData,
     evaluate_folder,
-    found_in_pixels,
     safe_name,
     select_other,
 )
@@ -70,7 +69,7 @@ def report_leak(
         )
     origin, settings = "are those of the catalog", ""
     # Names found in one data set say nothing of another: then both are searched together.
-    if not sources_known(home) or (others and found_in_pixels(home.records)):
+    if not sources_known(home) or (others and found_in_pixels(r.source for r in home.records)):
         home, others, settings = _find_joint_sources(home, others, out, cache, progress)
         origin = "were found in the pixels (sources.csv)"
     counts: dict[LeakProtocol, dict[str, int]] = {}
@@ -168,7 +167,7 @@ def _find_joint_sources(
                     r,
                     id=f"external {k}: {r.id}",
                     source=f"{other.folder_name}: {r.source}"
-                    if r.source and not found_in_pixels([r])
+                    if r.source and not found_in_pixels([r.source])
                     else "",
                 )
                 for r in other.records

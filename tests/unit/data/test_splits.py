@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.sources import SOURCE_PREFIX
 from leukoscope.data.splits import (
     GROUPED_FRACTIONS,
     PROTOCOLS,
@@ -581,6 +582,17 @@ def test_thirty_test_images_are_not_few():
         roles = ["train" if int(r.source.split("-")[1]) < 9 else "test" for r in catalog.records]
         warnings = audit_split(assign(catalog, roles)).warnings
         assert bool(warnings) == told
+
+
+@pytest.mark.parametrize(("prefix", "told"), [(SOURCE_PREFIX, True), ("slide-", False)])
+def test_sources_from_pixels_are_no_persons(prefix, told):
+    records = [
+        replace(r, source=prefix + r.source)
+        for r in make_catalog({"a": [1] * 60, "b": [1] * 60}).records
+    ]
+    audit = audit_split(build_split(Catalog(tuple(records)), "grouped"))
+    assert audit.verdict == "disjoint"
+    assert any("Whose blood it shows is not recorded" in text for text in audit.warnings) == told
 
 
 def test_an_audit_is_json():

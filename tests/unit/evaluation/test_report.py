@@ -133,6 +133,16 @@ def test_each_verdict_has_its_banner(verdict, level, title):
     assert room.metrics_to_json(content)["verdict"] == verdict
 
 
+@pytest.mark.parametrize("unknown", [True, False])
+def test_a_picture_is_not_taken_for_a_person(unknown):
+    content = make_content(persons_unknown=unknown)
+    told = "how many persons gave blood is not recorded"
+    assert (told in " ".join(dict(room.list_answers(content))["On whose blood?"])) == unknown
+    assert (told in read(room.render_report(content)).text) == unknown
+    assert (told in room.render_text(content)) == unknown
+    assert room.metrics_to_json(content)["persons_unknown"] == unknown
+
+
 def test_a_leaked_accuracy_never_stands_alone():
     content = make_content(
         verdict="leaking",
