@@ -1,6 +1,6 @@
 """What is accepted, and how often rightly, on repeated splits (LAB_NOTES, "When it refuses").
 
-    python benchmarks/refusals.py RUN [SPLITS]
+    python benchmarks/refusals.py RUN [SPLITS] [trust.refuse_frac=0.02 ...]
 
 RUN holds scores.parquet with quality (`leukoscope calibrate RUN`). The rows of the roles `calib`
 and `test`, which the network has not seen, are pooled and split again by source, in the old
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from coverage import split_by_source
-from leukoscope.config import TrustConfig
+from leukoscope.config import load_recipe
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
 from leukoscope.trust.calibration import compute_debiased_ece
@@ -26,6 +26,7 @@ from leukoscope.trust.fitting import fit_policy
 def main() -> None:
     table = load_scores(RunFolder(Path(sys.argv[1])).scores)
     n_splits = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    asked = load_recipe("quick", sys.argv[3:]).trust
     roles = np.array(table.roles, dtype=object)
     pooled = np.flatnonzero(np.isin(roles, ("calib", "test")))
     fraction = float((roles[pooled] == "calib").mean())
@@ -36,7 +37,7 @@ def main() -> None:
         calib = split_by_source(sources, fraction, rng)
         roles[pooled] = np.where(calib, "calib", "test")
         again = replace(table, roles=tuple(roles.tolist()))
-        fitted = fit_policy(again, TrustConfig())
+        fitted = fit_policy(again, asked)
         test = again.of_role("test")
         found = decide_table(fitted.policy, fitted.novelty, test)
         hit_N, kept_N = found.labels_N == test.labels_N, found.mask("accepted")
