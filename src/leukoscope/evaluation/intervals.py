@@ -145,9 +145,7 @@ def compute_intervals(
             freedom = _compute_freedom(*ratio)
             found[name] = _bound_replicates(name, value, drawn.get(name), behind, freedom, level)
         else:
-            # As many sources stand behind an average over classes as give its variance: K times
-            # the harmonic mean of the classes' sources.
-            behind = len(sources_K) ** 2 / float((1 / sources_K).sum())
+            behind = _count_behind(sources_K, len(confusion_SKK))
             freedom = min(behind - 1, _compute_freedom(*ratios["accuracy"]))
             found[name] = _bound_replicates(name, value, drawn.get(name), behind, freedom, level)
     return found
@@ -191,7 +189,7 @@ def compute_from_confusion(
         drawn_B = figure(flat.reshape(replicates, *confusion_SKK.shape[1:]))
     sources_K = (confusion_SKK.sum(axis=2) > 0).sum(axis=0)
     sources_K = sources_K[sources_K > 0]
-    behind = len(sources_K) ** 2 / float((1 / sources_K).sum())
+    behind = _count_behind(sources_K, len(confusion_SKK))
     right_S = np.trace(confusion_SKK, axis1=1, axis2=2)
     freedom = min(behind - 1, _compute_freedom(right_S, confusion_SKK.sum(axis=(1, 2))))
     kind = "kappa" if signed else "share"
@@ -235,6 +233,15 @@ def _shrink(freedom: float, level: float) -> float:
     """Return (z / t)^2, by which few degrees of freedom reduce an effective number."""
     t = float(stdtrit(max(freedom, 1.0), 0.5 + level / 2))
     return (float(ndtri(0.5 + level / 2)) / t) ** 2
+
+
+def _count_behind(sources_K: NDArray[np.int64], n_sources: int) -> float:
+    """Return how many sources stand behind an average over K classes, from each one's sources.
+
+    As many as give its variance: K times the harmonic mean of the classes' sources, if no source
+    has several classes. A slide with all of them still is one slide: never more than there are.
+    """
+    return min(len(sources_K) ** 2 / float((1 / sources_K).sum()), float(n_sources))
 
 
 def _compute_freedom(top_S: NDArray[np.float64], bottom_S: NDArray[np.float64]) -> float:

@@ -127,7 +127,7 @@ def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust |
         compute_proportion(hit_N, table.sources),
         compute_metrics(table.labels_N, p_NK, table.classes)["balanced_accuracy"],
         float(confidence_N.mean()),
-        compute_debiased_ece(confidence_N, hit_N),
+        compute_debiased_ece(confidence_N, hit_N, table.sources),
         accepted,
         accepted_accuracy,
         noticed,

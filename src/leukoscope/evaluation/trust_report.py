@@ -4,6 +4,7 @@ What this file does not do: it computes nothing (`decisions`, `trust_measures`) 
 page (`report`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -35,10 +36,14 @@ def word_sureness(trust: TrustReport) -> tuple[str, ...]:
     """Say how far stated confidence can be believed here, in sentences for the first screen."""
     before, after = trust.before["ece"], trust.after["ece"]
     asked = 1 - trust.info.asked.alpha
+    up_to = (
+        "no interval, since all come from one source"
+        if math.isnan(after.high)
+        else f"95 % interval up to {format_points(after.high)}"
+    )
     sentences = [
         f"Stated confidence and real success differ by {format_points(after.value)} on average"
-        f" (95 % interval up to {format_points(after.high)}; {format_points(before.value)} before"
-        " calibration).",
+        f" ({up_to}; {format_points(before.value)} before calibration).",
         f"The set of names that fit holds the right one for"
         f" {format_share(trust.coverage.marginal.value)} of cells; asked was"
         f" {format_share(asked)}.",

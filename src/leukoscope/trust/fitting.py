@@ -174,6 +174,14 @@ def _fit_disagreement(
     if not len(calib.disagreement_N):
         return None
     right = calib.disagreement_N[p_NK.argmax(axis=1) == calib.labels_N].astype(np.float64)
+    if not len(right):
+        raise DataError(
+            "at least one calibration image must be named rightly",
+            f"none of {len(calib):,}",
+            "check the labels, or train better networks first",
+        )
+    # Fewer than `calib`, so they cannot tell apart shares quite as small.
+    refuse_frac = max(refuse_frac, 1 / (len(right) + 1))
     return step_off(
         fit_distance_threshold(right, refuse_frac), calib.disagreement_N.astype(np.float64)
     )

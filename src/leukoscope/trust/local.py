@@ -67,7 +67,11 @@ def fit_local_policy(
         changes["sets"] = sets
         notes += sets.fallbacks
     except DataError as error:
-        notes.append(f"The prediction sets stay those of home: {error.expected}; {error.found}.")
+        notes.append(
+            "The prediction sets keep home's thresholds, under a new temperature, so nothing"
+            " promises their coverage or a sensitivity floor here:"
+            f" {error.expected}; {error.found}."
+        )
     refuse_frac = max(asked.refuse_frac / 2, 1 / (len(table) + 1))
     distances_N = novelty.compute_distance(table.embeddings_ND)
     changes["max_distance"] = step_off(

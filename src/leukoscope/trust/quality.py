@@ -381,7 +381,7 @@ class QualityLimits(BaseModel):
                 away_Q = scaled_Q - np.array(self.mean)
                 weight_Q = away_Q * (np.array(self.precision) @ away_Q)
                 heavy = np.argsort(-weight_Q, kind="stable")[:2].tolist()
-                reasons["unusual together"] = "; ".join(self._say(q, values[q]) for q in heavy)
+                reasons["unusual together"] = " and ".join(self._say(q, values[q]) for q in heavy)
         return QualityFinding(
             distance,
             distance > 1,

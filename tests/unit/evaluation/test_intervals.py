@@ -223,3 +223,34 @@ def test_area_of_tied_scores_counts_half():
     scores = np.array([0.5, 0.5, 0.5, 0.1])
     roc, _ = room._score_areas(np.ones((1, 4)), scores, labels)
     assert roc[0] == roc_auc_score(labels, scores) == 0.75
+
+
+def test_a_slide_with_every_class_is_one_slide():
+    """Averages over classes rest on no more sources than accuracy does."""
+    classes, per_class = ("a", "b", "c", "d"), 10
+    labels_N = np.tile(np.repeat(np.arange(4), per_class), 2)
+    n = len(labels_N)
+    table = ScoreTable(
+        classes=classes,
+        ids=tuple(map(str, range(n))),
+        paths=tuple(map(str, range(n))),
+        sources=("slide 1",) * (n // 2) + ("slide 2",) * (n // 2),
+        roles=("test",) * n,
+        labels_N=labels_N,
+        logits_NK=8 * np.eye(4, dtype=np.float32)[labels_N],
+        embeddings_ND=np.zeros((n, 1), np.float32),
+        source_known=True,
+    )
+    found = room.compute_intervals(table, replicates=50)
+    assert found["accuracy"].low == pytest.approx(wilson(2, 2).low)
+    assert found["balanced_accuracy"].low == pytest.approx(found["accuracy"].low)
+    recall = room.compute_from_confusion(
+        labels_N,
+        labels_N,
+        classes,
+        table.sources,
+        lambda m: (np.diagonal(m, axis1=1, axis2=2) / m.sum(axis=2)).mean(axis=1),
+        signed=False,
+        replicates=50,
+    )
+    assert recall.low == pytest.approx(found["accuracy"].low)

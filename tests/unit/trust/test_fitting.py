@@ -90,6 +90,23 @@ def test_a_floor_of_sensitivity_is_kept(trust_table, make_trust_table):
     assert np.mean(missed) < 0.01
 
 
+@pytest.mark.parametrize("n_wrong", [1, 12])
+def test_a_few_wrong_names_do_not_stop_a_small_ensemble(make_trust_table, n_wrong):
+    """Fewer are right than there are calibration images; the smallest share follows."""
+    table = make_trust_table(n=300, disagreement=True)
+    logits_NK = 6 * np.eye(3, dtype=np.float32)[table.labels_N]
+    wrong = np.flatnonzero(np.array(table.roles) == "calib")[:n_wrong]
+    logits_NK[wrong] = logits_NK[wrong][:, [1, 2, 0]]
+    table = replace(table, logits_NK=logits_NK)
+    policy = fit_policy(table, TrustConfig(target_accuracy=0.8, alpha=0.3)).policy
+    calib = table.of_role("calib")
+    right_N = calib.logits_NK.argmax(axis=1) == calib.labels_N
+    assert policy.max_disagreement >= calib.disagreement_N[right_N].max()
+    none = replace(table, logits_NK=6 * np.eye(3, dtype=np.float32)[(table.labels_N + 1) % 3])
+    with pytest.raises(DataError):
+        fit_policy(none, TrustConfig(target_accuracy=0.8, alpha=0.3))
+
+
 def test_disagreement_is_fitted_for_ensembles_only(fitted, make_trust_table):
     assert fitted.policy.max_disagreement is None
     table = make_trust_table(disagreement=True)

@@ -11,6 +11,7 @@ from skimage.measure import label, regionprops
 
 from leukoscope.data.painted import paint_cells
 from leukoscope.errors import DataError
+from leukoscope.evaluation.decisions import count_reasons
 from leukoscope.trust.quality import (
     LEAST_TRAIN,
     QUALITY_NAMES,
@@ -288,6 +289,8 @@ def test_a_combination_is_refused_though_each_feature_is_usual(limits):
     assert finding.refused and finding.features == ()
     (reason,) = finding.reasons
     assert reason.startswith("unusual together: ") and reason.count("training images") == 2
+    # Reasons are joined by semicolons; one of two halves stays one.
+    assert count_reasons([reason]) == (("unusual together", 1),)
 
 
 def test_what_is_accepted_gives_no_reasons(limits):
