@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leukoscope.config import Recipe
+from leukoscope.config import AugmentConfig, Recipe
 from leukoscope.data.augment import augment_pixels, mix_images
 from leukoscope.data.batches import EpochOrder, Pixels, prepare_input, split_rows
 from leukoscope.data.feed import PixelFeed
@@ -52,6 +52,7 @@ from leukoscope.training.optim import (
     compute_loss,
     compute_lr,
 )
+from leukoscope.training.statistics import BATCH, IMAGES, settle_statistics
 
 FINITE_CHECK_STEPS = 10
 """Looking at the loss makes a GPU wait; so it is looked at this often."""
@@ -196,6 +197,8 @@ class _Loop:
         self.order = EpochOrder(data.train_rows, train.batch_size, train.seed)
         self.steps = self.order.steps(accelerator.num_processes)
         counts = np.bincount(data.labels_N[data.train_rows], minlength=data.n_classes)
+        # Running statistics of batch norm are wrong for changed images and for averaged weights.
+        self.settles = recipe.augment != AugmentConfig() or self.average is not None
         weights = compute_class_weights(counts.tolist(), recipe.optim)
         self.class_weights = None if weights is None else weights.to(accelerator.device)
         self.last_saved = time.monotonic()
@@ -358,6 +361,8 @@ class _Loop:
     def _validate(self) -> tuple[float, float]:
         network = self._evaluated()
         accelerator = self.accelerator
+        if self.settles:
+            settle_statistics(network, self._draw_plain_images())
         if accelerator.num_processes > 1:
             # Batch-norm statistics of this process's images only; agree on the main one's.
             for buffer in network.buffers():
@@ -375,6 +380,16 @@ class _Loop:
         loss, accuracy = (accelerator.reduce(totals) / len(self.data.val_rows)).tolist()
         self._check_finite(loss, "validation loss")
         return loss, accuracy
+
+    def _draw_plain_images(self) -> Iterator[Tensor]:
+        """Training images as the network will meet images in use, in batches of one size; the same
+        in every process."""
+        rows = self.data.train_rows
+        order = np.random.default_rng([self.recipe.train.seed, self.state.epoch]).permutation(rows)
+        n = min(len(order), IMAGES)
+        batches = order[: max(1, n // BATCH) * BATCH]
+        for _, pixels in self.feed.stream(split_rows(batches, BATCH)):
+            yield prepare_input(pixels).contiguous(memory_format=torch.channels_last)
 
     def _check_finite(self, value: float, name: str) -> None:
         if not math.isfinite(value):

@@ -348,3 +348,32 @@ def test_a_short_last_batch_is_cut_into_fewer_pieces(data, tmp_path):
     recipe = make_recipe(train={"epochs": 1, "accumulate": 6})  # batches of 12, 12 and 3
     _, history = run_loop(short, recipe, tmp_path / "a")
     assert math.isfinite(history[0].train_loss)
+
+
+def stem_mean(tensors, prefix=""):
+    return tensors[f"{prefix}stem.1.running_mean"]
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"augment": {"brightness": 0.9}},
+        {"train": {"epochs": 2, "ema_decay": 0.9}},
+    ],
+    ids=["augmented", "averaged"],
+)
+def test_statistics_are_those_of_images_as_they_are(data, tmp_path, sections):
+    recipe = make_recipe(**sections)
+    run, _ = run_loop(data, recipe, tmp_path / "run")
+    tensors, _ = load_tensors(run.best)
+    network = CoAtNet(build_spec("coatnet-pico", CLASSES, 32))
+    network.load_state_dict(tensors)
+    pixels = torch.from_numpy(data.pack_NHWC[data.train_rows])
+    seen = network.stem[0](pixels.permute(0, 3, 1, 2) / 127.5 - 1)
+    torch.testing.assert_close(stem_mean(tensors), seen.mean((0, 2, 3)).detach())
+
+
+def test_the_published_recipe_keeps_the_running_statistics(data, tmp_path, monkeypatch):
+    """Neither augmented nor averaged: what Keras keeps, we keep."""
+    monkeypatch.setattr(loop, "settle_statistics", lambda *_: pytest.fail("settled"))
+    run_loop(data, make_recipe(train={"epochs": 1}), tmp_path / "run")
