@@ -16,32 +16,36 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def stopwatch(monkeypatch):
-    """Times that `_time_layer` would measure, by kind of layer and type of number."""
+    """Times that would be measured: how many times faster a layer and a whole step are in bf16."""
 
-    def install(linear, convolution):
-        def time_layer(layer, inputs, dtype):
-            layer(inputs)  # the shapes must fit
-            gain = linear if isinstance(layer, nn.Linear) else convolution
-            return 1.0 if dtype == torch.float32 else 1 / gain
+    def install(layer, step):
+        def time_as(gain):
+            return lambda dtype: 1.0 if dtype == torch.float32 else 1 / gain
 
-        monkeypatch.setattr(device, "_time_layer", time_layer)
+        monkeypatch.setattr(device, "_time_layer", time_as(layer))
+        monkeypatch.setattr(device, "_time_step", time_as(step))
 
     return install
 
 
 @pytest.mark.parametrize(
-    ("linear", "convolution", "expected"),
+    ("layer", "step", "expected"),
     [
         (3.0, 3.0, "bf16"),
-        (GAIN * 1.001, 3.0, "bf16"),
-        (GAIN * 0.999, 3.0, "fp32"),
-        (3.0, GAIN * 0.999, "fp32"),  # both must gain
-        (0.01, 0.01, "fp32"),
+        (0.8, GAIN * 1.001, "bf16"),  # small layers gain nothing, the step does
+        (3.0, GAIN * 0.999, "fp32"),
+        (0.01, 3.0, "fp32"),  # emulated: nobody waits for a whole step
     ],
 )
-def test_a_cpu_is_measured(stopwatch, linear, convolution, expected):
-    stopwatch(linear, convolution)
+def test_a_cpu_is_measured(stopwatch, layer, step, expected):
+    stopwatch(layer, step)
     assert choose_precision(CPU) == expected
+
+
+def test_where_bf16_is_emulated_no_step_is_timed(stopwatch, monkeypatch):
+    stopwatch(0.01, 3.0)
+    monkeypatch.setattr(device, "_time_step", lambda dtype: pytest.fail("timed a step"))
+    assert choose_precision(CPU) == "fp32"
 
 
 def test_a_real_measurement_says_one_of_the_two():
@@ -49,25 +53,28 @@ def test_a_real_measurement_says_one_of_the_two():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_is_timed_in_the_precision_asked_for(dtype):
-    seen = []
+def test_work_is_timed_in_the_precision_asked_for_forward_and_backward(dtype):
+    layer, seen = nn.Linear(8, 8), []
 
-    class Spy(nn.Linear):
-        def forward(self, inputs):
-            out = super().forward(inputs)
-            seen.append(out.dtype)
-            return out
+    def forward():
+        seen.append(layer(torch.randn(4, 8)))
+        return seen[-1]
 
-    layer = Spy(8, 8)
-    assert 0 < device._time_layer(layer, torch.randn(4, 8), dtype) < 10
-    assert len(seen) > 1 and set(seen) == {dtype}
-    assert layer.weight.grad is not None  # backward counts too
+    assert 0 < device._time_best(forward, dtype) < 10
+    assert len(seen) > 1 and {out.dtype for out in seen} == {dtype}
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("time_work", [device._time_layer, device._time_step])
+def test_a_layer_and_a_step_are_timed_for_real(time_work):
+    assert 0 < time_work(torch.float32) < 60
 
 
 def test_the_best_of_the_runs_counts(monkeypatch):
     clock = iter([0, 9, 10, 13, 20, 22, 30, 34])  # 9, 3, 2 and 4 seconds
     monkeypatch.setattr(device.time, "perf_counter", lambda: next(clock))
-    assert device._time_layer(nn.Linear(2, 2), torch.randn(2, 2), torch.float32) == 2
+    layer = nn.Linear(2, 2)
+    assert device._time_best(lambda: layer(torch.randn(2, 2)), torch.float32) == 2
 
 
 @pytest.mark.parametrize(("emulated", "expected"), [(True, "bf16"), (False, "fp16")])
