@@ -206,6 +206,13 @@ class TrustConfig(_Section):
     """`cost[true][called]`: what the mistake costs, 1 where it is not given; `cost[true].review` is
     what it costs to send such a cell to a person."""
 
+    @model_validator(mode="after")
+    def _right_names_cost_nothing(self) -> "TrustConfig":
+        priced = [name for name, row in self.cost.items() if row.get(name)]
+        if priced:
+            raise ValueError(f"trust.cost.{priced[0]}.{priced[0]} must be 0: the right name")
+        return self
+
 
 class Recipe(_Section):
     """A whole recipe. `name` and `purpose` are for the reader."""

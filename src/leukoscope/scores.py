@@ -96,6 +96,14 @@ class ScoreTable:
         """Return the rows of one role; an empty table where there is none."""
         return self.take(np.array([r == role for r in self.roles], dtype=np.bool_))
 
+    def draw_sources(self, most: int, seed: int) -> NDArray[np.intp]:
+        """Return one row, drawn by `seed`, of each of at most `most` sources, in order: what a test
+        that takes images for independent may be given."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        first = {self.sources[i]: i for i in order[::-1].tolist()}
+        kept = [i for i in order.tolist() if first[self.sources[i]] == i][:most]
+        return np.sort(np.array(kept, dtype=np.intp))
+
 
 def compute_probabilities(logits_NK: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the softmax of logits: float64 `(N, K)`, rows sum to 1."""

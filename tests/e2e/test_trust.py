@@ -97,6 +97,16 @@ def test_the_report_answers_how_sure_and_when_it_refuses(run):
     assert sum(share["value"] for share in metrics["shares"].values()) == pytest.approx(1)
     text = (run / "model_evaluation_results.txt").read_text()
     assert "Accepted cells" in text and "When does it refuse?" in text
+    assert "its resolution: frequencies apart (higher is better)" in page
+    parts = metrics["after_calibration"]
+    assert parts["brier_reliability"]["low"] <= parts["brier_reliability"]["value"]
+
+
+def test_images_that_set_the_limits_are_said_to_have_done_so(run):
+    output = " ".join(ask("evaluate", run, "--role", "calib").split())
+    assert "These images set the limits of this run" in output
+    page = (run / "evaluations" / "calib" / "report.html").read_text()
+    assert "Measured on the very images" in page.split("What the network adds")[0]
 
 
 def test_the_figures_at_home_are_those_of_the_report(run):

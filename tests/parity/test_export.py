@@ -1,5 +1,7 @@
 """The exported network against the trained one: folded norms, laid-out attention, every variant."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -9,10 +11,12 @@ from torch import nn
 from leukoscope.data.batches import normalise
 from leukoscope.deploy import export
 from leukoscope.deploy.bundle import check_self_contained
-from leukoscope.deploy.predictor import start_onnxruntime
+from leukoscope.deploy.predictor import Outputs, start_onnxruntime
 from leukoscope.errors import DataError, ParityError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
+from leukoscope.scores import compute_probabilities
+from leukoscope.trust.decision import Decisions
 
 
 def build_network(preset, size=32):
@@ -148,6 +152,54 @@ def test_changed_decisions_are_listed_and_refused(reference):
     with pytest.raises(ParityError, match="fp32"):
         exact = parity.model_copy(update={"max_logit_tolerance": 1e-3})
         export.check_parity(exact, "fp32")
+
+
+def judge_by_length(answer):
+    """Accept embeddings that are short; name by the largest logit."""
+    n = len(answer.logits_BK)
+    long_N = np.linalg.norm(answer.embedding_BD, axis=1) > judge_by_length.limit
+    empty = np.zeros(n)
+    return Decisions(
+        compute_probabilities(answer.logits_BK),
+        answer.logits_BK.argmax(axis=1),
+        empty,
+        np.zeros((n, 4), bool),
+        empty,
+        tuple(np.where(long_N, "unknown", "accepted").tolist()),
+        ("",) * n,
+    )
+
+
+def test_a_cell_that_is_accepted_otherwise_is_counted_though_its_name_stays(network, reference):
+    """Names alone prove nothing of limits: the embedding moves, no logit does."""
+    logits, embedding = answer(network, reference.images_NSSC)
+    lengths = np.linalg.norm(embedding, axis=1)
+    judge_by_length.limit = np.sort(lengths)[32]
+    own = judge_by_length(Outputs(logits, embedding))
+    judged = replace(reference, judge=judge_by_length, outcomes=own)
+
+    def run(images):
+        rows = slice(run.start, run.start + len(images))
+        run.start += len(images)
+        return Outputs(logits[rows], run.stretch * embedding[rows])
+
+    run.start, run.stretch = 0, 1.0
+    same = export.measure_parity(run, judged, "int8")
+    assert (same.outcomes_changed, same.max_outcome_frac) == (0, export.MAX_OUTCOME_FRAC)
+    assert export.measure_parity(_restart(run), reference, "int8").outcomes_changed is None
+    run.stretch = 2.0
+    other = export.measure_parity(_restart(run), judged, "int8")
+    assert other.decisions_changed == 0 and other.outcomes_changed > 1
+    with pytest.raises(ParityError, match="accept, review or refuse 1 otherwise"):
+        export.check_parity(other, "int8")
+    exact = same.model_copy(update={"outcomes_changed": 1, "max_outcome_frac": 0.0})
+    with pytest.raises(ParityError, match="refuse 0 otherwise"):
+        export.check_parity(exact, "fp32")
+
+
+def _restart(run):
+    run.start = 0
+    return run
 
 
 def test_answers_that_are_no_numbers_are_refused(reference):

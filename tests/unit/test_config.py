@@ -407,3 +407,9 @@ def test_keys_are_listed_in_order_and_once():
     assert keys[:2] == ("name", "purpose")
     order = list(dict.fromkeys(key.split(".")[0] for key in keys[2:]))
     assert order == list(SECTIONS)
+
+
+def test_a_right_name_costs_nothing():
+    with pytest.raises(ConfigError, match=r"trust\.cost\.blast\.blast must be 0"):
+        load_recipe("quick", ["trust.cost.blast.blast=7"])
+    assert load_recipe("quick", ["trust.cost.blast.blast=0"]).trust.cost == {"blast": {"blast": 0}}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,3 +91,14 @@ def test_other_files_are_refused(tmp_path):
     pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({"leukoscope_scores": "99"}), path)
     with pytest.raises(RunError, match="version 99"):
         load_scores(path)
+
+
+def test_one_row_of_each_source_is_drawn():
+    table = replace(make_table(n=6), sources=("a", "a", "b", "c", "c", "c"))
+    rows = table.draw_sources(10, seed=0)
+    assert sorted(table.sources[i] for i in rows) == ["a", "b", "c"]
+    assert rows.tolist() == sorted(rows.tolist())
+    assert len(table.draw_sources(2, seed=0)) == 2
+    drawn = {tuple(table.draw_sources(10, seed=seed).tolist()) for seed in range(30)}
+    assert len(drawn) == 6  # each of the two and of the three copies comes up
+    assert table.take(np.zeros(6, bool)).draw_sources(5, seed=0).tolist() == []

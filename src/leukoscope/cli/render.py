@@ -608,7 +608,7 @@ def print_bundle(bundle: "Bundle") -> None:
     info = bundle.info
     console = _console()
     table = Table(title="Parity with the trained network (float32 PyTorch)", title_justify="left")
-    columns = ("Variant", "Size", "Largest", "Mean", "Changed")
+    columns = ("Variant", "Size", "Largest", "Mean", "Renamed", "Decided otherwise")
     for name in columns:
         table.add_column(name, justify="left" if name == "Variant" else "right")
     for name, variant in info.variants.items():
@@ -619,10 +619,12 @@ def print_bundle(bundle: "Bundle") -> None:
             f"{parity.max_logit_difference:.2g}",
             f"{parity.mean_logit_difference:.2g}",
             f"{parity.decisions_changed:,} of {parity.images:,}",
+            "–" if parity.outcomes_changed is None else f"{parity.outcomes_changed:,}",
         )
     console.print(table)
     console.print(
-        "Largest and mean difference of logits, and images whose most probable class changed, on"
+        "Largest and mean difference of logits, images whose most probable class changed, and"
+        " images that would be accepted, reviewed or refused otherwise, or get another name: on"
         f" {escape(info.reference_set)}."
     )
     if info.trust is None:

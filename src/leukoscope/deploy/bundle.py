@@ -67,6 +67,10 @@ class Parity(_Part):
     max_logit_tolerance: float | None = None
     """None where only decisions are held to a limit (reduced precision)."""
     max_changed_frac: float = Field(ge=0, le=1)
+    outcomes_changed: int | None = Field(None, ge=0)
+    """Images whose decision (accepted, review, unknown) or given name differs under the limits of
+    the run; None for one that was not calibrated."""
+    max_outcome_frac: float | None = Field(None, ge=0, le=1)
 
     @property
     def changed_frac(self) -> float:

@@ -24,13 +24,14 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from leukoscope.data.batches import Pixels, normalise
 from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantInfo, VariantName
-from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime
+from leukoscope.deploy.predictor import Outputs, Run, count_cores, start_onnxruntime
 from leukoscope.errors import DataError, MissingExtraError, ParityError
 from leukoscope.models.attention import MapSize, RelativeAttention
 from leukoscope.models.blocks import MBConv
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.ensemble import Ensemble, Network
 from leukoscope.scores import compute_probabilities
+from leukoscope.trust.decision import Decisions
 
 OPSET = 18
 
@@ -48,7 +49,11 @@ MAX_DISAGREEMENT_DIFFERENCE = 1e-4
 """Of the fp32 graph of an ensemble, in nats."""
 
 MAX_CHANGED_FRAC = 0.003
-"""Of reduced precision: share of decisions that may change, and one image at least."""
+"""Of reduced precision: share of most probable names that may change, and one image at least."""
+
+MAX_OUTCOME_FRAC = 0.01
+"""Of reduced precision: share of images that may be accepted, reviewed or refused otherwise, and
+one at least. Every limit cuts through cells, and int8 moves embeddings by more than names."""
 
 CALIBRATION_IMAGES = 256
 """The int8 ranges come from at most so many images."""
@@ -329,13 +334,17 @@ def _quiet() -> Iterator[None]:
 class Reference:
     """The reference set: uint8 images `(N, S, S, 3)`, their ids, and the trained network's own
     logits `(N, K)` in float32 PyTorch, batch norm not folded; of an ensemble also its disagreement
-    `(N,)`."""
+    `(N,)`. `judge` decides on these images from what a network says of them, as `decide` does with
+    the limits of the run, and `outcomes` are its decisions on the trained network's own answers;
+    None for a run without limits."""
 
     images_NSSC: Pixels
     ids: tuple[str, ...]
     logits_NK: NDArray[np.float32]
     classes: tuple[str, ...]
     disagreement_N: NDArray[np.float32] | None = None
+    judge: Callable[[Outputs], Decisions] | None = None
+    outcomes: Decisions | None = None
 
 
 def prove_variants(
@@ -403,6 +412,13 @@ def measure_parity(
         for i in np.flatnonzero(before != after)
     )
     exact = variant == "fp32"
+    outcomes = None
+    if reference.judge is not None and reference.outcomes is not None:
+        embedding_ND = np.concatenate([one.embedding_BD for one in found])
+        theirs = reference.judge(
+            Outputs(logits_NK, embedding_ND, None if disagreement is None else found_N)
+        )
+        outcomes = count_changes(reference.outcomes, theirs)
     return Parity(
         images=len(reference.ids),
         max_logit_difference=float(difference_NK.max()),
@@ -413,7 +429,15 @@ def measure_parity(
         changed=changed,
         max_logit_tolerance=MAX_LOGIT_DIFFERENCE if exact else None,
         max_changed_frac=0.0 if exact else MAX_CHANGED_FRAC,
+        outcomes_changed=outcomes,
+        max_outcome_frac=None if outcomes is None else 0.0 if exact else MAX_OUTCOME_FRAC,
     )
+
+
+def count_changes(first: Decisions, second: Decisions) -> int:
+    """Return on how many images two decisions differ, in the status or in the name."""
+    status_N = np.array(first.status) != np.array(second.status)
+    return int((status_N | (first.labels_N != second.labels_N)).sum())
 
 
 def check_parity(parity: Parity, variant: VariantName) -> None:
@@ -442,6 +466,15 @@ def check_parity(parity: Parity, variant: VariantName) -> None:
             f"{parity.decisions_changed}, the first {first}",
             "export without it, by `--variants fp32`; nothing was written",
         )
+    if parity.outcomes_changed is not None:
+        allowed = int(np.ceil((parity.max_outcome_frac or 0) * parity.images))
+        if parity.outcomes_changed > allowed:
+            raise ParityError(
+                f"of {parity.images:,} images the variant {variant} may accept, review or refuse"
+                f" {allowed} otherwise than the trained network",
+                f"{parity.outcomes_changed}",
+                "export without it, by `--variants fp32`; nothing was written",
+            )
 
 
 def choose_rows(

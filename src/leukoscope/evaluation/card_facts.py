@@ -908,23 +908,27 @@ def tabulate_parity(reader: Reader) -> str:
         largest = reader.find_number(*at, "parity", "max_logit_difference")
         changed = reader.find_count(*at, "parity", "decisions_changed")
         images = reader.find_count(*at, "parity", "images")
+        outcomes = reader.find_count(*at, "parity", "outcomes_changed")
         rows.append(
             [
                 escape_text(name) + " (default)" * (reader.find_text("bundle", "default") == name),
                 "–" if size is None else f"{size / 1e6:.1f} MB",
                 "–" if largest is None else f"{largest:.2g}",
                 "–" if changed is None or images is None else f"{changed:,} of {images:,}",
+                "–" if outcomes is None else f"{outcomes:,}",
                 escape_text((reader.find_text(*at, "sha256") or "–")[:16]),
             ]
         )
     told = (
         "A bundle holds the network in several precisions. Each was compared with the trained"
         " network on the same images: the largest difference of a class's score before it becomes a"
-        " probability (a logit), and how many images got another name."
+        " probability (a logit), how many images got another name, and how many are accepted,"
+        " reviewed or refused otherwise."
     )
     basis = reader.find_text("bundle", "reference_set")
     told += f" Compared on {escape_text(basis)}." if basis else ""
-    header = ["Variant", "Size", "Largest difference", "Other name", "SHA-256 begins"]
+    header = ["Variant", "Size", "Largest difference", "Other name", "Decided otherwise"]
+    header.append("SHA-256 begins")
     return f"{told}\n\n{render_table(header, rows)}"
 
 

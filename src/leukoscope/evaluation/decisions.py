@@ -131,8 +131,8 @@ def measure_home(
 ) -> HomeFigures | None:
     """Measure a policy on the test images of its run; None where there are none of known class.
 
-    Images with a copy in training (`leaked`) are left out while ten or more others remain; else
-    the verdict `leaking` says what the figures are worth.
+    Images with a copy in training or calibration (`leaked`) are left out while ten or more others
+    remain; else the verdict `leaking` says what the figures are worth.
     """
     test = table.of_role("test")
     test = test.take(test.labels_N >= 0)
@@ -140,6 +140,8 @@ def measure_home(
     if unseen_N.sum() >= 10:
         test = test.take(unseen_N)
         verdict = "unproven" if verdict == "leaking" else verdict
+    elif not unseen_N.all():
+        verdict = "leaking"
     if not len(test):
         return None
     decisions = decide_table(policy, novelty, test)

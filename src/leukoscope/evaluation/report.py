@@ -504,9 +504,9 @@ def trust_to_json(trust: TrustReport) -> dict[str, object]:
         "reasons": dict(trust.decisions.reasons),
         "before_calibration": {name: x.to_dict() for name, x in trust.before.items()},
         "after_calibration": {name: x.to_dict() for name, x in trust.after.items()},
-        "brier_parts": dict(trust.brier_parts),
         "coverage": coverage.to_dict(),
         "alpha": trust.info.asked.alpha,
+        "cautions": list(trust.cautions),
         "foreign": list(trust.foreign),
         "notes": list(trust.info.notes),
     }

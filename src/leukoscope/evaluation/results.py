@@ -39,7 +39,6 @@ from leukoscope.evaluation.trust_figures import (
 )
 from leukoscope.evaluation.trust_measures import (
     calibrate_table,
-    decompose_brier,
     measure_calibration,
 )
 from leukoscope.evaluation.trust_report import TrustReport
@@ -82,8 +81,10 @@ class Study:
     boxes: Mapping[str, tuple[int, int, int, int]]
     leaked: Set[str] = frozenset()
     trust: Trust | None = None
-    at_home: bool = True
-    """The images come from the data that the limits were fitted on."""
+    limit_copies: Set[str] = frozenset()
+    """Ids of images with a copy among those that calibration and limits were fitted on."""
+    fitted_on: bool = False
+    """These images themselves set calibration, limits or what they are compared with."""
 
 
 def judge_split(
@@ -185,9 +186,13 @@ def write_evaluation(
     drawn = _draw_all(known, study, floors, intervals, confusion_KK, leak)
     trust = None
     if study.trust is not None:
-        decisions = decide_table(study.trust.info.policy, study.trust.novelty, raw)
-        trust = measure_trust(raw, study.trust, decisions, study.at_home, replicates)
-        drawn |= _draw_trust(raw, trust, decisions)
+        judged, cautions = choose_judged(raw, study)
+        decisions = decide_table(study.trust.info.policy, study.trust.novelty, judged)
+        compare = not study.fitted_on
+        trust = measure_trust(judged, study.trust, decisions, cautions, compare, replicates)
+        drawn |= _draw_trust(judged, trust, decisions)
+        told = word_costs(decisions, trust.decisions.accuracy)
+        study = replace(study, warnings=(*study.warnings, *told))
     create_folder(folder / "figures")
     content = ReportContent(
         title=study.title,
@@ -220,17 +225,64 @@ def write_evaluation(
     return content
 
 
+def choose_judged(table: ScoreTable, study: Study) -> tuple[ScoreTable, tuple[str, ...]]:
+    """Return the images on which calibration and limits are judged, and what to say first of them.
+
+    Those with a copy among the images that network or limits were fitted on are left out, unless
+    fewer than `FEW_DISJOINT` remain.
+    """
+    if study.fitted_on:
+        return table, (
+            "Measured on the very images that calibration, limits or comparisons were fitted on:"
+            " optimistic, and no sign of what to expect on others.",
+        )
+    spoilt = {*study.leaked, *study.limit_copies}
+    unseen_N = np.array([name not in spoilt for name in table.ids], dtype=np.bool_)
+    n = int(unseen_N.sum())
+    if n == len(table):
+        return table, ()
+    if n < FEW_DISJOINT:
+        return table, (
+            f"LEAKED: {len(table) - n:,} of {len(table):,} images have a copy in training or"
+            " calibration, and too few have none. What follows is inflated and says nothing about"
+            " new cells.",
+        )
+    return table.take(unseen_N), (
+        f"Measured on the {n:,} of {len(table):,} images without a copy in training or"
+        " calibration.",
+    )
+
+
+def word_costs(decisions: Decisions, accuracy: Interval) -> tuple[str, ...]:
+    """Say how many names costs change, where they do. `accuracy` is that of the names given."""
+    usual_N = decisions.probabilities_NK.argmax(axis=1)
+    changed = int((decisions.labels_N != usual_N).sum())
+    if not changed:
+        return ()
+    return (
+        f"Costs are set: for {changed:,} of {len(usual_N):,} images the name that costs least on"
+        " average is not the most probable one. Accuracy, confusion and curves are of the most"
+        " probable names; what is accepted, and how often rightly, is of the names that are given"
+        f" ({format_percent(accuracy.value)} of all images named right).",
+    )
+
+
 SHIFTED = 0.1
 """Two cumulative shares this far apart are a shift worth words, however sure it is."""
 
 
 def measure_trust(
-    table: ScoreTable, trust: Trust, decisions: Decisions, at_home: bool, replicates: int = 1000
+    table: ScoreTable,
+    trust: Trust,
+    decisions: Decisions,
+    cautions: tuple[str, ...],
+    compare: bool,
+    replicates: int = 1000,
 ) -> TrustReport:
     """Measure calibration, coverage and decisions on images of known class.
 
-    Away from home the images are compared with those of calibration by their distance to training:
-    where the two differ, the promise of the sets is void, and the report says so.
+    With `compare` they are compared with those of calibration (`word_foreign`): where the two
+    differ, the promise of the sets is void. `cautions` are what the report says first.
     """
     policy = trust.info.policy
     calibrated = calibrate_table(table, policy.calibration)
@@ -242,26 +294,32 @@ def measure_trust(
         policy.sets,
         sources=table.sources,
     )
-    foreign: tuple[str, ...] = ()
-    if not at_home:
-        home_M = trust.novelty.compute_distance(trust.home_embeddings_MD)
-        # Images without a finite answer lie further off than any other.
-        new_N = np.minimum(decisions.distance_N, np.finfo(np.float64).max)
-        found = compare_exchangeability(home_M, new_N)
-        if found.gap > SHIFTED and found.broken:
-            foreign = (
-                "These images are not of the kind that the limits were fitted on (their distance to"
-                f" training differs by {found.gap:.2f} of 1, by chance with p below"
-                f" {max(found.p_value, 0.0001):.1g}): sets and limits promise nothing here.",
-            )
     return TrustReport(
         info=trust.info,
         decisions=measure_decisions(table, decisions),
         coverage=coverage,
         before=measure_calibration(table, replicates=replicates),
         after=measure_calibration(calibrated, replicates=replicates),
-        brier_parts=decompose_brier(p_NK, table.labels_N).to_dict(),
-        foreign=foreign,
+        cautions=cautions,
+        foreign=word_foreign(trust, table, decisions.distance_N) if compare else (),
+    )
+
+
+def word_foreign(
+    trust: Trust, table: ScoreTable, distance_N: NDArray[np.float64]
+) -> tuple[str, ...]:
+    """Say so where the images of a table, by their distance to training, are not of the kind of
+    calibration's. One image of each source counts: copies would look like a difference."""
+    home_M = trust.novelty.compute_distance(trust.home_embeddings_MD)
+    # Images without a finite answer lie further off than any other.
+    new_N = np.minimum(distance_N, np.finfo(np.float64).max)
+    found = compare_exchangeability(home_M, new_N[table.draw_sources(len(table), seed=0)])
+    if found.gap <= SHIFTED or not found.broken:
+        return ()
+    return (
+        "These images are not of the kind that the limits were fitted on (their distance to"
+        f" training differs by {found.gap:.2f} of 1, by chance with p below"
+        f" {max(found.p_value, 0.0001):.1g}): sets and limits promise nothing here.",
     )
 
 
@@ -279,7 +337,7 @@ def _draw_trust(
         ),
         "reliability_both": (
             draw_reliability_both(
-                table.labels_N, table.probabilities_NK, decisions.probabilities_NK
+                table.labels_N, table.probabilities_NK, decisions.probabilities_NK, table.sources
             ),
             "Stated chance of being wrong against the share wrong, before and after calibration",
         ),

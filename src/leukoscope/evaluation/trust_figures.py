@@ -12,10 +12,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from leukoscope.evaluation.figures import BLUE, GREY, INK, PALE, VERMILLION, styled
-from leukoscope.evaluation.intervals import wilson
-from leukoscope.evaluation.metrics import compute_calibration_bins
+from leukoscope.evaluation.intervals import compute_proportion
 from leukoscope.labels import display_label
-from leukoscope.trust.calibration import compute_debiased_ece
+from leukoscope.trust.calibration import compute_debiased_ece, compute_equal_mass_bins
 from leukoscope.trust.conformal import Coverage
 
 
@@ -77,9 +76,10 @@ def draw_reliability_both(
     labels_N: NDArray[np.int64],
     before_NK: NDArray[np.float64],
     after_NK: NDArray[np.float64],
+    sources: Sequence[str],
 ) -> Figure:
     """Draw success against confidence before and after calibration, in bins of equal mass with
-    Wilson intervals over images, and below how many images state which chance.
+    intervals over sources, and below how many images state which chance.
 
     Confidence is drawn as the chance of being wrong, on a logarithmic scale: nearly all cells lie
     between 90 and 100 %, which a plain diagram squeezes into a corner. Chances below 0.01 % stand
@@ -98,18 +98,20 @@ def draw_reliability_both(
     for axes, p_NK, title in zip(pair, (before_NK, after_NK), ("Before", "After"), strict=True):
         confidence_N = p_NK.max(axis=1)
         hit_N = p_NK.argmax(axis=1) == labels_N
-        mass_M, confidence_M, accuracy_M = compute_calibration_bins(confidence_N, hit_N)
+        bin_N = compute_equal_mass_bins(confidence_N)
+        bins = [np.flatnonzero(bin_N == m) for m in np.unique(bin_N)]
         axes.plot([floor, 1], [floor, 1], color=GREY, lw=1, ls=":")
-        for m, c, a in zip(mass_M, confidence_M, accuracy_M, strict=True):
-            bound = wilson(a * m, m)
-            x = max(1 - c, floor)
+        for rows in bins:
+            bound = compute_proportion(hit_N[rows], [sources[i] for i in rows.tolist()])
+            x = max(1 - float(confidence_N[rows].mean()), floor)
             axes.plot(
                 [x, x], [max(1 - bound.high, floor), max(1 - bound.low, floor)], color=BLUE, lw=1.5
             )
             # An empty mark at the floor: no mistake in this bin.
             axes.plot(
-                x, max(1 - a, floor), "o", color=BLUE, mfc=BLUE if a < 1 else "white",
-                ms=4 + 6 * np.sqrt(m / mass_M.max()), clip_on=False,
+                x, max(1 - bound.value, floor), "o", color=BLUE,
+                mfc=BLUE if bound.value < 1 else "white",
+                ms=4 + 6 * np.sqrt(len(rows) / max(map(len, bins))), clip_on=False,
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -117,7 +119,7 @@ def draw_reliability_both(
         axes.set_ylim(floor, 1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(_format_chance)
-        error = compute_debiased_ece(confidence_N, hit_N)
+        error = compute_debiased_ece(confidence_N, hit_N, sources)
         axes.set_title(f"{title}: error {100 * error:.1f} points")
         axes.grid()
     pair[0].set_ylabel("share wrong")
@@ -125,7 +127,7 @@ def draw_reliability_both(
         "above: surer than\nit should be", (0.03, 0.97), xycoords="axes fraction", va="top",
         color=INK, fontsize=9,
     )  # fmt: skip
-    each = round(len(labels_N) / len(mass_M))
+    each = round(len(labels_N) / len(bins))
     pair[1].annotate(
         f"each about {each:,} images\nempty: no mistake",
         (0.03, 0.97),

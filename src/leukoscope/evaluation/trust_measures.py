@@ -1,12 +1,12 @@
 """Calibration before and after, with intervals: calibration error, Brier score and its parts.
 
-Axes: N images, K classes, S sources, B bootstrap replicates, M bins. What this file does not do: it
-fits nothing (`trust.calibration`).
+Axes: N images, K classes, S sources, B bootstrap replicates, M bins, P parts. What
+this file does not do: it fits nothing (`trust.calibration`).
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,66 +24,11 @@ from leukoscope.trust.calibration import (
     number_sources,
 )
 
-
-@dataclass(frozen=True)
-class BrierParts:
-    """The Brier score taken apart (Murphy 1973, with the two terms within bins of Stephenson et al.
-    2008): `reliability - resolution + uncertainty + within_variance - within_covariance`.
-
-    `reliability` is the squared gap between stated chance and frequency (0 is best), `resolution`
-    how far frequencies differ between bins (more is better), `uncertainty` the variance of the true
-    class. The last two are what bins hide; without them the parts would miss the score.
-    """
-
-    score: float
-    reliability: float
-    resolution: float
-    uncertainty: float
-    within_variance: float
-    within_covariance: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the parts for JSON."""
-        return asdict(self)
-
-
-def decompose_brier(
-    probabilities_NK: NDArray[np.float64], labels_N: NDArray[np.int64]
-) -> BrierParts:
-    """Take the Brier score of `compute_metrics` apart: that of each class against the rest in 15
-    bins of equal mass, summed over classes. The parts add up to the score but for rounding.
-
-    Raises `DataError` for no images, or labels outside the classes.
-
-    >>> p = np.array([[0.8, 0.2]] * 10)
-    >>> parts = decompose_brier(p, np.array([0] * 6 + [1] * 4))
-    >>> round(parts.score, 3), round(parts.reliability, 3), round(parts.uncertainty, 3)
-    (0.56, 0.08, 0.48)
-    """
-    n, k = probabilities_NK.shape
-    if not n or len(labels_N) != n or labels_N.min() < 0 or labels_N.max() >= k:
-        raise DataError(
-            "a Brier score needs at least one image, all of known class",
-            f"{n} images, {len(labels_N)} labels",
-            "choose a role that has labelled images",
-        )
-    parts = np.zeros(6)
-    for f_N, y_N in zip(probabilities_NK.T, np.eye(k)[labels_N].T, strict=True):
-        bin_N = compute_equal_mass_bins(f_N)
-        mass_M = np.bincount(bin_N, minlength=ECE_BINS)
-        f_M = np.bincount(bin_N, f_N, ECE_BINS) / np.maximum(mass_M, 1)
-        y_M = np.bincount(bin_N, y_N, ECE_BINS) / np.maximum(mass_M, 1)
-        rest_N = f_N - f_M[bin_N]
-        rate = float(y_N.mean())
-        parts += [
-            ((f_N - y_N) ** 2).mean(),
-            mass_M @ (f_M - y_M) ** 2 / n,
-            mass_M @ (y_M - rate) ** 2 / n,
-            rate * (1 - rate),
-            (rest_N**2).mean(),
-            2 * (rest_N * (y_N - y_M[bin_N])).mean(),
-        ]
-    return BrierParts(*parts.tolist())
+BRIER_PARTS = ("reliability", "resolution", "uncertainty", "within")
+"""The Brier score is the first less the second plus the other two (Murphy 1973, with the two terms
+within bins of Stephenson et al. 2008 as one). `reliability` is the squared gap between stated
+chance and frequency (0 is best), `resolution` how far frequencies differ between bins (more is
+better), `uncertainty` the variance of the true class, `within` what bins hide."""
 
 
 def calibrate_table(table: ScoreTable, calibration: Calibration) -> ScoreTable:
@@ -94,10 +39,13 @@ def calibrate_table(table: ScoreTable, calibration: Calibration) -> ScoreTable:
 def measure_calibration(
     table: ScoreTable, *, replicates: int = 1000, seed: int = 0
 ) -> Mapping[str, Interval]:
-    """Return `ece` (debiased), `brier` and `log_loss` of a table of known classes, with intervals.
+    """Return `ece` (debiased), `brier`, its parts and `log_loss` of a table of known classes, with
+    intervals.
 
     Brier score and log loss are those of `compute_intervals`, the calibration error that of
-    `compute_ece_interval`. Errors as in `compute_intervals`.
+    `compute_ece_interval`. The parts are `BRIER_PARTS`, as `brier_reliability`; resampling inflates
+    the first two, so the limits are those of the reverse percentile interval. Errors as in
+    `compute_intervals`.
     """
     found = compute_intervals(table, replicates=replicates, seed=seed)
     p_NK = table.probabilities_NK
@@ -108,7 +56,59 @@ def measure_calibration(
         replicates=replicates,
         seed=seed,
     )
-    return {"ece": ece, "brier": found["brier"], "log_loss": found["log_loss"]}
+    parts = _bound_parts(table, replicates, seed)
+    return {"ece": ece, "brier": found["brier"], **parts, "log_loss": found["log_loss"]}
+
+
+def _bound_parts(table: ScoreTable, replicates: int, seed: int) -> dict[str, Interval]:
+    """Intervals of the parts of the Brier score."""
+    source_N, s = number_sources(table.sources, len(table))
+    p_NK, labels_N = table.probabilities_NK, table.labels_N
+    value_P = _take_apart(p_NK, labels_N, source_N, np.ones((1, s)))[0]
+    low_P = high_P = np.full(len(BRIER_PARTS), math.nan)
+    counts_BS = _draw_sources(s, replicates, seed)
+    if len(counts_BS):
+        drawn_BP = _take_apart(p_NK, labels_N, source_N, counts_BS)
+        high_P, low_P = 2 * value_P - np.quantile(drawn_BP, _list_tails(s), axis=0)
+        low_P, high_P = np.minimum(low_P, value_P), np.maximum(high_P, value_P)
+        low_P[:3] = np.maximum(low_P[:3], 0)  # only what bins hide may be negative
+    return {
+        f"brier_{name}": Interval(*limits)
+        for name, *limits in zip(
+            BRIER_PARTS, value_P.tolist(), low_P.tolist(), high_P.tolist(), strict=True
+        )
+    }
+
+
+def _take_apart(
+    p_NK: NDArray[np.float64],
+    labels_N: NDArray[np.int64],
+    source_N: NDArray[np.int64],
+    counts_BS: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return `BRIER_PARTS` `(B, P)` where each source counts so many times: those of each class
+    against the rest in bins of equal mass, which stay those of the whole, summed over classes."""
+    s = counts_BS.shape[1]
+    n_B = counts_BS @ np.bincount(source_N, minlength=s)
+    parts_BP = np.zeros((len(counts_BS), len(BRIER_PARTS)))
+    for f_N, y_N in zip(p_NK.T, np.eye(p_NK.shape[1])[labels_N].T, strict=True):
+        cell_N = source_N * ECE_BINS + compute_equal_mass_bins(f_N)
+        mass_BM, f_BM, y_BM, ff_BM, fy_BM = (
+            counts_BS @ np.bincount(cell_N, values_N, s * ECE_BINS).reshape(s, ECE_BINS)
+            for values_N in (np.ones_like(f_N), f_N, y_N, f_N**2, f_N * y_N)
+        )
+        safe_BM = np.maximum(mass_BM, 1)
+        mean_f_BM, mean_y_BM = f_BM / safe_BM, y_BM / safe_BM
+        rate_B1 = (y_BM.sum(axis=1) / n_B)[:, None]
+        within_BM = ff_BM - mass_BM * mean_f_BM**2 - 2 * (fy_BM - mass_BM * mean_f_BM * mean_y_BM)
+        sums_PBM = (
+            mass_BM * (mean_f_BM - mean_y_BM) ** 2,
+            mass_BM * (mean_y_BM - rate_B1) ** 2,
+            y_BM * (1 - rate_B1),
+            within_BM,
+        )
+        parts_BP += np.stack([sum_BM.sum(axis=1) / n_B for sum_BM in sums_PBM], axis=1)
+    return parts_BP
 
 
 def compute_ece_interval(

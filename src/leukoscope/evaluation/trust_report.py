@@ -6,7 +6,7 @@ page (`report`).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from leukoscope.evaluation.decisions import DecisionFigures
 from leukoscope.evaluation.intervals import Interval
@@ -18,9 +18,10 @@ from leukoscope.trust.record import TrustInfo
 class TrustReport:
     """Trust on the images of one evaluation.
 
-    `before` and `after` calibration hold `ece` (debiased), `brier` and `log_loss`. `coverage` is of
-    the sets as theory defines them, which may be empty. `foreign` says, in sentences, what speaks
-    against these images being of the kind that the limits were fitted on; empty at home.
+    `before` and `after` calibration hold the figures of `trust_measures.measure_calibration`.
+    `coverage` is of the sets as theory defines them, which may be empty. `cautions` say what the
+    figures are worth where that is not what it seems; `foreign` what speaks against these images
+    being of the kind that the limits were fitted on.
     """
 
     info: TrustInfo
@@ -28,7 +29,7 @@ class TrustReport:
     coverage: Coverage
     before: Mapping[str, Interval]
     after: Mapping[str, Interval]
-    brier_parts: Mapping[str, float] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
 
 
@@ -48,9 +49,7 @@ def word_sureness(trust: TrustReport) -> tuple[str, ...]:
         f" {format_share(trust.coverage.marginal.value)} of cells; asked was"
         f" {format_share(asked)}.",
     ]
-    if trust.foreign:
-        return (*trust.foreign, *sentences)
-    return tuple(sentences)
+    return (*trust.cautions, *trust.foreign, *sentences)
 
 
 def word_refusal(trust: TrustReport) -> tuple[str, ...]:
@@ -64,6 +63,7 @@ def word_refusal(trust: TrustReport) -> tuple[str, ...]:
             f" {format_share(right.low)} to {format_share(right.high)})"
         )
     return (
+        *trust.cautions,
         f"{accepted}.",
         f"{format_share(shares['review'].value)} go to a person for review;"
         f" {format_share(shares['unknown'].value)} are refused as unknown.",
@@ -74,7 +74,11 @@ def list_trust_rows(trust: TrustReport) -> list[tuple[str, Interval, Interval]]:
     """Return (name, before, after) of every figure of calibration."""
     names = {
         "ece": "Calibration error, debiased",
-        "brier": "Brier score",
+        "brier": "Brier score: reliability - resolution + uncertainty + within bins",
+        "brier_reliability": "its reliability: stated chance against frequency",
+        "brier_resolution": "its resolution: frequencies apart (higher is better)",
+        "brier_uncertainty": "its uncertainty: that of the classes themselves",
+        "brier_within": "what its bins hide",
         "log_loss": "Log loss",
     }
     return [(shown, trust.before[name], trust.after[name]) for name, shown in names.items()]

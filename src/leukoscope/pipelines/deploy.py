@@ -4,7 +4,7 @@ What this file does not do: it builds no graph and runs none (`leukoscope.deploy
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,12 @@ from leukoscope.pipelines.runs import find_packs
 from leukoscope.runfolder import RunFolder, collect_provenance, read_json
 
 if TYPE_CHECKING:
+    from leukoscope.data.batches import Pixels
     from leukoscope.deploy.bundle import Bundle, VariantName
-    from leukoscope.deploy.predictor import Engine
+    from leukoscope.deploy.predictor import Engine, Outputs
+    from leukoscope.training.scoring import NetworkScores
+    from leukoscope.trust.decision import Decisions
+    from leukoscope.trust.record import Trust
 
 
 def export_run(
@@ -85,6 +89,7 @@ def export_run(
         scores.logits_NK,
         trained.classes,
         scores.disagreement_N if joint else None,
+        *(_judge_with(trust, pack[rows], scores) if trust else ()),
     )
     graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
     infos = export.prove_variants(graphs, reference, progress)
@@ -112,6 +117,30 @@ def export_run(
     arrays = folder.trust_arrays.read_bytes() if trust else None
     save_bundle(info, graphs, target, arrays)
     return load_bundle(target)
+
+
+def _judge_with(
+    trust: "Trust", images_NSSC: "Pixels", scores: "NetworkScores"
+) -> "tuple[Callable[[Outputs], Decisions], Decisions]":
+    """How a run decides on these images, and what it decides of them."""
+    from leukoscope.deploy.predictor import Outputs
+    from leukoscope.trust.decision import decide
+    from leukoscope.trust.quality import measure_quality
+
+    quality_NQ = measure_quality(images_NSSC)
+
+    def judge(answer: Outputs) -> "Decisions":
+        return decide(
+            trust.info.policy,
+            trust.novelty,
+            answer.logits_BK,
+            answer.embedding_BD,
+            quality_NQ,
+            answer.disagreement_B,
+        )
+
+    disagreement = scores.disagreement_N if len(scores.disagreement_N) else None
+    return judge, judge(Outputs(scores.logits_NK, scores.embeddings_ND, disagreement))
 
 
 @dataclass(frozen=True)

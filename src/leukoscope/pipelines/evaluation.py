@@ -124,7 +124,16 @@ def evaluate_folder(
         subject = _own_subject(folder, home, role, pack, recipe, progress)
     else:
         subject = _other_subject(folder, home, other, role, recipe, progress)
-    study = replace(subject.study, trust=load_trust(folder), at_home=other is None)
+    trust = load_trust(folder)
+    study = replace(
+        subject.study,
+        trust=trust,
+        limit_copies=list_copies(home, role, ("calib",)) if other is None else frozenset(),
+        fitted_on=trust is not None and other is None and role in ("train", "calib"),
+    )
+    if study.fitted_on and role == "calib":
+        note = "These images set the limits of this run; figures of them are optimistic."
+        study = replace(study, verdict_sentences=(note, *study.verdict_sentences))
     labels = {label: k for k, label in enumerate(subject.table.classes)}
     train_rows = np.flatnonzero(roles == "train")
     known = np.flatnonzero(subject.table.labels_N >= 0)
@@ -253,14 +262,18 @@ def judge_own_role(home: Split, role: str) -> "tuple[Verdict, frozenset[str]]":
     """Tell how far a figure of one role of a split can be trusted, and which of its images have a
     copy among those that the network was fitted on."""
     # What chose the epoch is judged against what the network was fitted on.
-    seen_roles = ("train",) if role == "val" else ("train", "val")
-    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
-    seen = {source for _, part, source in own if part in seen_roles}
-    leaked = frozenset(r.id for r, part, source in own if part == role and source in seen)
+    leaked = list_copies(home, role, ("train",) if role == "val" else ("train", "val"))
     # Sources that cross other roles do not make this figure any better.
     if leaked:
         return "leaking", leaked
     return ("disjoint" if audit_split(home).sources_known else "unproven"), leaked
+
+
+def list_copies(home: Split, role: str, among: Sequence[str]) -> frozenset[str]:
+    """Return the ids of the images of a role whose source has images in the roles `among` too."""
+    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
+    seen = {source for _, part, source in own if part in among}
+    return frozenset(r.id for r, part, source in own if part == role and source in seen)
 
 
 def _other_subject(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leukoscope.config import TrustConfig, override_section, parse_recipe
 from leukoscope.data.splits import load_split
 from leukoscope.pipelines.data import name_data
-from leukoscope.pipelines.evaluation import judge_own_role, without_hash
+from leukoscope.pipelines.evaluation import judge_own_role, list_copies, without_hash
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import load_run_scores
@@ -48,8 +48,6 @@ def calibrate_run(
     small, `ConfigError` for an unknown key.
     """
     require_extra("train")
-    import numpy as np
-
     from leukoscope.evaluation.decisions import measure_home
     from leukoscope.trust.fitting import fit_policy
     from leukoscope.trust.record import HOME_IMAGES, TrustInfo, pack_arrays
@@ -67,8 +65,7 @@ def calibrate_run(
         progress("Fitting", 1, 1)
         home = load_split(folder.require(folder.split, "leukoscope train"))
         calib = table.of_role("calib")
-        rng = np.random.default_rng(recipe.train.seed)
-        lent = np.sort(rng.permutation(len(calib))[:HOME_IMAGES])
+        lent = calib.draw_sources(HOME_IMAGES, recipe.train.seed)
         arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[lent], calib.quality_NQ[lent])
         info = TrustInfo(
             asked=asked,
@@ -81,7 +78,12 @@ def calibrate_run(
             weights_sha256=hash_file(folder.weights),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
             home=measure_home(
-                table, fitted.policy, fitted.novelty, *judge_own_role(home, "test"), name_data(home)
+                table,
+                fitted.policy,
+                fitted.novelty,
+                judge_own_role(home, "test")[0],
+                list_copies(home, "test", ("train", "val", "calib")),
+                name_data(home),
             ),
         )
         folder.trust.unlink(missing_ok=True)  # a killed process leaves no record of other arrays

@@ -296,8 +296,6 @@ def _recalibrate(
     import hashlib
     from dataclasses import replace
 
-    import numpy as np
-
     from leukoscope.deploy.bundle import save_bundle
     from leukoscope.evaluation.decisions import measure_home
     from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
@@ -315,7 +313,7 @@ def _recalibrate(
         return found
     fit, judge = split_halves(table, seed)
     held = replace(table.take(judge), roles=("test",) * len(judge))
-    lent = np.sort(fit[np.random.default_rng(seed).permutation(len(fit))[:HOME_IMAGES]])
+    lent = fit[table.take(fit).draw_sources(HOME_IMAGES, seed)]
     arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
     note = (
         f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"

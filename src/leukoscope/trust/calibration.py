@@ -85,7 +85,8 @@ class CalibrationChoice:
 
     `gain` is by how much "bias_corrected" is better than "temperature" (negative if worse) and
     `standard_error` how far chance moves that, over sources. With too few sources to hold some out
-    `folds` is 0 and the figures are NaN.
+    `folds` is 0 and the figures are NaN. `scarce` numbers the classes with fewer than `FOLDS`
+    sources: where there are any, no bias is fitted.
     """
 
     chosen: CalibrationMethod
@@ -97,12 +98,13 @@ class CalibrationChoice:
     log_loss_bias_corrected: float = math.nan
     gain: float = math.nan
     standard_error: float = math.nan
+    scarce: tuple[int, ...] = ()
 
-    def to_dict(self) -> dict[str, float | int | str | None]:
+    def to_dict(self) -> dict[str, float | int | str | list[int] | None]:
         """Return the record for JSON, None for NaN."""
+        figures = asdict(self) | {"scarce": list(self.scarce)}
         return {
-            k: None if isinstance(v, float) and math.isnan(v) else v
-            for k, v in asdict(self).items()
+            k: None if isinstance(v, float) and math.isnan(v) else v for k, v in figures.items()
         }
 
 
@@ -176,6 +178,8 @@ def fit_calibration(
     Both are fitted on four fifths of the sources and judged by the log loss of the last fifth,
     five times. The stronger one is taken only if it is better by more than the standard error of
     the difference, counted over sources; it is then fitted on all images. `seed` draws the folds.
+    A class with next to no images gets a bias that renames its cells, whatever that does for the
+    average, so a class with fewer than `FOLDS` sources keeps it out.
 
     With fewer than 10 sources there is nothing to choose by: the temperature is taken. Errors as in
     `fit_temperature`, and `DataError` for a number of sources that differs from N.
@@ -198,10 +202,13 @@ def fit_calibration(
     gain = float(gain_N.mean())
     spread_S = np.bincount(source_N, weights=gain_N - gain)
     error = math.sqrt(s / (s - 1) * float(spread_S @ spread_S)) / n
-    chosen = fit_bias_corrected(z_NK, labels_N) if gain > error else simple
+    scarce = tuple(
+        k for k in range(z_NK.shape[1]) if len(np.unique(source_N[labels_N == k])) < FOLDS
+    )
+    chosen = fit_bias_corrected(z_NK, labels_N) if gain > error and not scarce else simple
     none, temperature, corrected = (float(loss) for loss in loss_3N.mean(axis=1))
     return chosen, CalibrationChoice(
-        chosen.method, FOLDS, n, s, none, temperature, corrected, gain, error
+        chosen.method, FOLDS, n, s, none, temperature, corrected, gain, error, scarce
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.scores import ScoreTable, compute_probabilities
-from leukoscope.trust.calibration import Calibration, CalibrationChoice, fit_calibration
+from leukoscope.trust.calibration import FOLDS, Calibration, CalibrationChoice, fit_calibration
 from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
 from leukoscope.trust.decision import Decisions, Policy, decide_table
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
@@ -64,14 +64,16 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     calibration, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
     p_NK = compute_probabilities(calibration.apply(calib.logits_NK))
     sets = fit_asked_sets(p_NK, calib, config)
-    # Half of what may be refused goes to each of the two ways to be strange; n images cannot tell
+    # Half of what may be refused goes to each of the two ways to be strange; n sources cannot tell
     # apart less than one in n + 1.
-    least = 1 / (len(calib) + 1)
-    refuse_frac = max(config.refuse_frac / 2, least)
+    n_sources = len(set(calib.sources))
+    refuse_frac = max(config.refuse_frac / 2, 1 / (n_sources + 1))
     novelty = fit_novelty(train.embeddings_ND, train.labels_N)
     distances_N = novelty.compute_distance(calib.embeddings_ND)
-    max_distance = step_off(fit_distance_threshold(distances_N, refuse_frac), distances_N)
-    quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, refuse_frac)
+    max_distance = step_off(
+        fit_distance_threshold(distances_N, refuse_frac, calib.sources), distances_N
+    )
+    quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, refuse_frac, calib.sources)
     cost, review_cost = _lay_out_costs(table.classes, config.cost)
     policy = Policy(
         classes=table.classes,
@@ -100,8 +102,8 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         choice,
         len(train),
         len(calib),
-        len(set(calib.sources)),
-        _word_notes(sets, limit, config, len(calib), refuse_frac),
+        n_sources,
+        _word_notes(sets, limit, config, choice, refuse_frac, table.classes),
     )
 
 
@@ -117,7 +119,10 @@ def fit_asked_sets(
         method=config.set_method,
         alpha=config.alpha,
         class_conditional=config.class_conditional,
-        alpha_by_class={name: 1 - floor for name, floor in config.sensitivity_floor.items()},
+        # A floor may ask for more than all classes are promised, never for less.
+        alpha_by_class={
+            name: min(config.alpha, 1 - floor) for name, floor in config.sensitivity_floor.items()
+        },
         sources=table.sources,
     ).step_off(p_NK)
 
@@ -134,9 +139,10 @@ def fit_min_confidence(
     `eligible_N` are the images that pass every other check. The wanted share `target` is kept if
     `(wrong + 1) / (accepted + 1) <= 1 - target`, counted in sources: a source is wrong if any of
     its accepted images is. That is the correction of conformal risk control (Angelopoulos et al.
-    2024, "Conformal risk control", equation 4) for one cell more. Deviation: their guarantee is for
-    a risk that can only fall as the limit rises, and the error among accepted cells need not, so
-    it is an estimate here; `tests/statistics` says how good.
+    2024, "Conformal risk control", equation 4) for one cell more. Also counted in images, for one
+    source may hold many, `wrong / accepted` must not exceed `1 - target`. Deviation: their
+    guarantee is for a risk that can only fall as the limit rises, and the error among accepted
+    cells need not, so it is an estimate here; `tests/statistics` says how good.
 
     Where no limit keeps the target (with 99.5 %, from 199 sources on one can), there is none; where
     all eligible images together keep it, the limit is 0.
@@ -149,20 +155,22 @@ def fit_min_confidence(
     order = rows[np.argsort(-confidence_N[rows], kind="stable")].tolist()
     seen: set[str] = set()
     wrong: set[str] = set()
+    n_wrong = 0
     best = ConfidenceLimit(None, 0, 0)
     for place, i in enumerate(order):
         seen.add(sources[i])
         if not hit_N[i]:
             wrong.add(sources[i])
+            n_wrong += 1
         last = place + 1 == len(order)
         if not last and confidence_N[order[place + 1]] == confidence_N[i]:
             continue  # equal confidences are accepted together or not at all
         # 1 - 0.9 is a hair less than 1 / 10.
-        if (len(wrong) + 1) / (len(seen) + 1) <= 1 - target + 1e-12:
+        allowed = 1 - target + 1e-12
+        if (len(wrong) + 1) / (len(seen) + 1) <= allowed and n_wrong / (place + 1) <= allowed:
             # Halfway to the next one, so that rounding elsewhere decides no calibration image.
             below = 0.0 if last else float(confidence_N[order[place + 1]])
             value = 0.0 if last else (float(confidence_N[i]) + below) / 2
-            n_wrong = int((~hit_N[order[: place + 1]]).sum())
             best = ConfidenceLimit(value, place + 1, n_wrong)
     return best
 
@@ -173,7 +181,8 @@ def _fit_disagreement(
     """The disagreement that all but a few rightly named cells stay below."""
     if not len(calib.disagreement_N):
         return None
-    right = calib.disagreement_N[p_NK.argmax(axis=1) == calib.labels_N].astype(np.float64)
+    rows = np.flatnonzero(p_NK.argmax(axis=1) == calib.labels_N)
+    right, sources = calib.disagreement_N[rows].astype(np.float64), [calib.sources[i] for i in rows]
     if not len(right):
         raise DataError(
             "at least one calibration image must be named rightly",
@@ -181,9 +190,9 @@ def _fit_disagreement(
             "check the labels, or train better networks first",
         )
     # Fewer than `calib`, so they cannot tell apart shares quite as small.
-    refuse_frac = max(refuse_frac, 1 / (len(right) + 1))
+    refuse_frac = max(refuse_frac, 1 / (len(set(sources)) + 1))
     return step_off(
-        fit_distance_threshold(right, refuse_frac), calib.disagreement_N.astype(np.float64)
+        fit_distance_threshold(right, refuse_frac, sources), calib.disagreement_N.astype(np.float64)
     )
 
 
@@ -232,15 +241,26 @@ def _word_notes(
     sets: ConformalSets,
     limit: ConfidenceLimit,
     config: TrustConfig,
-    n_calib: int,
+    choice: CalibrationChoice,
     refuse_frac: float,
+    classes: tuple[str, ...],
 ) -> tuple[str, ...]:
     notes = [*sets.fallbacks]
+    if choice.scarce:
+        names = ", ".join(classes[k] for k in choice.scarce)
+        notes.append(
+            f"{names}: fewer than {FOLDS} calibration sources, so how sure the network is was"
+            " corrected by a temperature only, not class by class."
+        )
     if refuse_frac > config.refuse_frac / 2:
         notes.append(
-            f"{n_calib:,} calibration images are too few to refuse {100 * config.refuse_frac:g} %"
-            f" of known cells only: novelty and quality may each refuse {100 * refuse_frac:.1f} %."
+            f"{round(1 / refuse_frac) - 1:,} calibration sources are too few to refuse"
+            f" {100 * config.refuse_frac:g} % of known cells only: novelty and quality may each"
+            f" refuse {100 * refuse_frac:.1f} %."
         )
+    n_calib = choice.n_images
+    if set(config.always_review) == set(classes):
+        return (*notes, "trust.always_review names every class, so every cell goes to a person.")
     target = f"{100 * config.target_accuracy:g} %"
     if limit.value is not None:
         notes.append(

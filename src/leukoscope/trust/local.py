@@ -72,23 +72,16 @@ def fit_local_policy(
             " promises their coverage or a sensitivity floor here:"
             f" {error.expected}; {error.found}."
         )
-    refuse_frac = max(asked.refuse_frac / 2, 1 / (len(table) + 1))
+    refuse_frac = max(asked.refuse_frac / 2, 1 / (sources + 1))
     distances_N = novelty.compute_distance(table.embeddings_ND)
     changes["max_distance"] = step_off(
-        fit_distance_threshold(distances_N, refuse_frac), distances_N
+        fit_distance_threshold(distances_N, refuse_frac, table.sources), distances_N
     )
-    beyond_N = policy.quality.compute_distance(table.quality_NQ)
-    changes["quality"] = policy.quality.model_copy(
-        update={
-            "limit": policy.quality.limit * fit_distance_threshold(beyond_N, refuse_frac),
-            "refuse_frac": refuse_frac,
-            "n_calib": len(table),
-        }
-    )
+    changes["quality"] = policy.quality.fit_limit(table.quality_NQ, refuse_frac, table.sources)
     if refuse_frac > asked.refuse_frac / 2:
         notes.append(
-            f"{len(table):,} cells are too few to refuse only {asked.refuse_frac:.2%} of their"
-            f" kind; up to {2 * refuse_frac:.2%} may be refused."
+            f"{sources:,} sources are too few to refuse only {asked.refuse_frac:.2%} of cells;"
+            f" up to {2 * refuse_frac:.2%} may be refused."
         )
     fitted = policy.model_copy(update={**changes, "min_confidence": 0.0})
     decisions = decide_table(fitted, novelty, table)

@@ -7,7 +7,7 @@ never trained to tell apart may lie on top of what it knows.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
+from leukoscope.trust.conformal import compute_threshold, count_needed
 
 NoveltyMethod = Literal["mahalanobis", "knn"]
 """Which distance; LAB_NOTES says how they compare."""
@@ -28,9 +29,10 @@ MAX_REFERENCES = 1500
 NEIGHBOUR = 5
 """`knn` measures the distance to the fifth nearest."""
 
-# Deviations below a hundredth of a typical one do not count: two engines agree to about 1e-5 in
-# an embedding, and a direction that hardly varies would blow that up.
-_LEAST_VARIANCE = 1e-4
+# Deviations below a tenth of a typical one do not count. Well trained embeddings hardly vary within
+# a class but along some twenty directions, and int8 moves them by 2 % of a typical deviation in
+# all: with a hundredth as the floor it made nine in ten cells strangers (LAB_NOTES 28).
+_LEAST_VARIANCE = 1e-2
 _MAX_NUMBERS = 480_000
 _LEAN_ROWS = 20
 
@@ -140,13 +142,16 @@ def fit_novelty(
     return _build_model(method, [means_KD, spreads_K, *covariance])
 
 
-def fit_distance_threshold(distances_N: NDArray[np.floating], refuse_frac: float) -> float:
+def fit_distance_threshold(
+    distances_N: NDArray[np.floating], refuse_frac: float, sources: Sequence[str] | None = None
+) -> float:
     """Return the distance above which an image is refused, from calib rows: distances `(N,)`.
 
     The threshold is the calib distance of rank ceil((N + 1)(1 - refuse_frac)): an image that is
     exchangeable with the calib rows lies above it with a probability of at most `refuse_frac`
-    (split conformal prediction, Vovk et al. 2005). Raises `DataError` where N is too small for such
-    a rank, which takes N >= 1 / refuse_frac - 1, and for distances that are not finite.
+    (split conformal prediction, Vovk et al. 2005). Where images share `sources`, each source counts
+    once, as in `conformal`. Raises `DataError` where the sources are too few for such a rank, which
+    takes 1 / refuse_frac - 1 of them, and for distances that are not finite.
 
     >>> fit_distance_threshold(np.arange(1.0, 100.0), 0.02)
     98.0
@@ -162,19 +167,14 @@ def fit_distance_threshold(distances_N: NDArray[np.floating], refuse_frac: float
             f"{int((~np.isfinite(distances_N)).sum())} of {n} are not",
             "look for embeddings that are not finite in the score table",
         )
-    # Rounded first: (n + 1) * 0.98 may come out a hair above a whole number.
-    rank = math.ceil(round((n + 1) * (1 - refuse_frac), 9))
-    if rank > n:
+    threshold = compute_threshold(np.asarray(distances_N, np.float64), refuse_frac, sources)
+    if math.isinf(threshold):
         raise DataError(
-            f"refusing {refuse_frac:.2%} takes at least {_count_least(refuse_frac)} calib rows",
-            f"{n} rows",
+            f"refusing {refuse_frac:.2%} takes at least {count_needed(refuse_frac)} calib sources",
+            f"{n if sources is None else len(set(sources))} sources of {n} images",
             "give the role calib more images, or refuse a larger share",
         )
-    return float(np.sort(distances_N)[rank - 1])
-
-
-def _count_least(refuse_frac: float) -> int:
-    return math.ceil(round(1 / refuse_frac - 1, 9))
+    return threshold
 
 
 # -- distances ------------------------------------------------------------------------------------

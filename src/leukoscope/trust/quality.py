@@ -10,7 +10,7 @@ measure that is usual in training is not a good image; it is an image like those
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.errors import DataError
+from leukoscope.trust.conformal import step_off
 from leukoscope.trust.novelty import fit_distance_threshold
 
 Array = NDArray[np.float64]
@@ -348,6 +349,26 @@ class QualityLimits(BaseModel):
         it is refused. The same bit for bit in any batch. Raises `DataError` as `check` does."""
         return self._measure(self._scale(quality_NQ))
 
+    def fit_limit(
+        self,
+        quality_NQ: NDArray[np.floating],
+        refuse_frac: float,
+        sources: Sequence[str] | None = None,
+    ) -> "QualityLimits":
+        """Return the same limits with `limit` fitted to other calib images `(N, Q)`: of images
+        exchangeable with these, at most `refuse_frac` are refused in expectation. Errors as in
+        `novelty.fit_distance_threshold`."""
+        open_ = self.model_copy(update={"limit": 1.0})
+        distances_N = open_.compute_distance(quality_NQ)
+        limit = step_off(fit_distance_threshold(distances_N, refuse_frac, sources), distances_N)
+        return self.model_copy(
+            update={
+                "limit": max(limit, _LEAST_LIMIT),
+                "refuse_frac": refuse_frac,
+                "n_calib": len(quality_NQ),
+            }
+        )
+
     def check(self, quality_NQ: NDArray[np.floating]) -> list[QualityFinding]:
         """Return a finding for each image. Raises `DataError` unless `quality_NQ` is as
         `measure_quality` gives it: `(N, Q)`, all finite."""
@@ -405,11 +426,13 @@ def fit_quality_limits(
     quality_train_NQ: NDArray[np.floating],
     quality_calib_NQ: NDArray[np.floating],
     refuse_frac: float,
+    sources: Sequence[str] | None = None,
 ) -> QualityLimits:
     """Fit limits: what is usual from train images, how far is too far from calib images.
 
-    Both arrays are `(N, Q)` as `measure_quality` gives them. Of images exchangeable with the calib
-    images, at most `refuse_frac` are refused in expectation (`novelty.fit_distance_threshold`).
+    Both arrays are `(N, Q)` as `measure_quality` gives them; `sources` are those of the calib
+    images. Of images exchangeable with these, at most `refuse_frac` are refused in expectation
+    (`novelty.fit_distance_threshold`).
     Medians and quantiles scale the features, and what lies beyond three spreads counts as three in
     the covariance, so that a few spoilt training images do not stretch the limits; the covariance
     is shrunk by Q / (Q + N) towards its diagonal. Raises `DataError` for other arrays, fewer than
@@ -439,7 +462,7 @@ def fit_quality_limits(
     diagonal_QQ = np.diag(np.diag(covariance_QQ))
     precision_QQ = np.linalg.inv((1 - share) * covariance_QQ + share * diagonal_QQ)
     usual_2Q = np.quantile(quality_train_NQ, (_USUAL_FRAC, 1 - _USUAL_FRAC), axis=0)
-    limits = QualityLimits(
+    return QualityLimits(
         centre=tuple(centre_Q.tolist()),
         below=tuple(below_Q.tolist()),
         above=tuple(above_Q.tolist()),
@@ -451,9 +474,7 @@ def fit_quality_limits(
         refuse_frac=refuse_frac,
         n_train=n,
         n_calib=max(1, len(quality_calib_NQ)),
-    )
-    limit = fit_distance_threshold(limits.compute_distance(quality_calib_NQ), refuse_frac)
-    return limits.model_copy(update={"limit": max(limit, _LEAST_LIMIT)})
+    ).fit_limit(quality_calib_NQ, refuse_frac, sources)
 
 
 def _judge(quality_NQ: NDArray[np.floating]) -> Array:

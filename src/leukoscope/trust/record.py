@@ -28,7 +28,8 @@ ARRAYS_FILE = "trust.npz"
 MAX_ARRAY_BYTES = 200_000_000
 
 HOME_IMAGES = 500
-"""At most so many calibration images lend their embeddings and quality to later comparisons."""
+"""At most so many calibration images, one of a source, lend their embeddings and quality to later
+comparisons."""
 
 _NOVELTY = "novelty_"
 _AGAIN = "run `leukoscope calibrate` again"

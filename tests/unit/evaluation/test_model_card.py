@@ -168,6 +168,7 @@ def build_records():
                         "images": 2000,
                         "max_logit_difference": 9.5e-6,
                         "decisions_changed": 3,
+                        "outcomes_changed": 4,
                     },
                 }
             },
@@ -284,7 +285,7 @@ def test_the_card_tells_in_order():
         "One split and one training (seed 43)",
         "Immature granulocyte called Basophil: 17 of 211",
         "4 epochs in 6 minutes",
-        "| fp32 (default) | 7.5 MB | 9.5e-06 | 3 of 2,000 | ffffffffffffffff |",
+        "| fp32 (default) | 7.5 MB | 9.5e-06 | 3 of 2,000 | 4 | ffffffffffffffff |",
         "On 633 test images: 77.1 % (95 % interval 75.1 % to 78.1 %) accepted, of these 99.3 %",
         "leukoscope train split.csv --out=first",
         "elsewhere",

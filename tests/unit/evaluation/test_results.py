@@ -1,5 +1,8 @@
 """When figures speak of copies; the rest of `results` is tested with the use cases."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,9 +11,12 @@ from leukoscope.evaluation.intervals import Interval, wilson
 from leukoscope.evaluation.results import (
     Study,
     _draw_headline,
+    choose_judged,
     judge_split,
     list_comparisons,
     measure_leak,
+    word_costs,
+    word_foreign,
 )
 from leukoscope.scores import ScoreTable
 
@@ -141,3 +147,69 @@ def test_the_headline_figure_shows_both_sets_of_images():
     assert len(figure.axes[0].lines) == 4 and "without copies" not in text
     figure, text = _draw_headline(wilson(30, 40), shown, 40, None)
     assert "points over" in figure.axes[0].get_title("left") and "eaked" not in text
+
+
+# -- on which images limits are judged --------------------------------------------------------
+
+
+def judge(table, **about):
+    study = replace(make_study(frozenset()), **about)
+    return choose_judged(table, study)
+
+
+def test_limits_are_judged_without_copies():
+    table = make_scores()
+    assert judge(table) == (table, ())
+    copies, limits = frozenset(table.ids[:12]), frozenset(table.ids[10:20])
+    judged, (caution,) = judge(table, leaked=copies, limit_copies=limits)
+    assert judged.ids == table.ids[20:] and "the 20 of 40 images without a copy" in caution
+
+
+def test_too_few_without_copies_are_marked_as_leaked():
+    table = make_scores()
+    judged, (caution,) = judge(table, leaked=frozenset(table.ids[9:]))
+    assert judged is table and caution.startswith("LEAKED: 31 of 40 images")
+
+
+def test_images_that_set_the_limits_are_said_to_have_done_so():
+    table = make_scores()
+    judged, (caution,) = judge(table, fitted_on=True, leaked=frozenset(table.ids))
+    assert judged is table and "optimistic" in caution
+
+
+def test_names_that_costs_change_are_counted():
+    table = make_scores()
+    named = table.logits_NK.argmax(axis=1)
+    policy_names = named.copy()
+    policy_names[:3] = 1 - policy_names[:3]
+    accuracy = Interval(0.675, 0.5, 0.8)
+    decisions = SimpleNamespace(probabilities_NK=table.probabilities_NK, labels_N=policy_names)
+    (told,) = word_costs(decisions, accuracy)
+    assert "for 3 of 40 images" in told and "(67.5 % of all images named right)" in told
+    decisions.labels_N = named
+    assert word_costs(decisions, accuracy) == ()
+
+
+# -- are the images of home's kind? -----------------------------------------------------------
+
+
+def make_trust(n_home, rng):
+    """A trust record whose distance is the first embedding number itself."""
+    novelty = SimpleNamespace(compute_distance=lambda e: e[:, 0].astype(float))
+    home = rng.normal(0, 1, (n_home, 1)).astype(np.float32)
+    return SimpleNamespace(novelty=novelty, home_embeddings_MD=home)
+
+
+@pytest.mark.parametrize(("copies", "shift", "alarm"), [(1, 0, 0), (36, 0, 0), (36, 2.5, 1)])
+def test_copies_are_no_shift_and_a_shift_is_found_at_home_too(copies, shift, alarm):
+    """Of 40 draws of the same kind hardly one alarms, copies or not; of another kind all do."""
+    alarms = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        trust = make_trust(200, rng)
+        per_source = rng.normal(shift, 1, 30)
+        embeddings = np.repeat(per_source, copies)[:, None] + rng.normal(0, 0.1, (30 * copies, 1))
+        table = make_scores(len(embeddings))
+        table = replace(table, sources=tuple(map(str, np.repeat(np.arange(30), copies))))
+        alarms += bool(word_foreign(trust, table, embeddings[:, 0]))
+    assert alarms <= 2 if not alarm else alarms == 40

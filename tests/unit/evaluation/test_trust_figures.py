@@ -11,6 +11,7 @@ from leukoscope.evaluation.trust_figures import (
     draw_risk_coverage,
 )
 from leukoscope.scores import compute_probabilities
+from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.conformal import fit_sets, measure_coverage
 
 CLASSES = ("basophil", "eosinophil", "monocyte")
@@ -32,13 +33,28 @@ def texts(figure):
 def test_reliability_shows_both_errors_and_counts():
     logits_NK, labels_N = draw(900)
     figure = draw_reliability_both(
-        labels_N, compute_probabilities(3 * logits_NK), compute_probabilities(logits_NK)
+        labels_N,
+        compute_probabilities(3 * logits_NK),
+        compute_probabilities(logits_NK),
+        [str(i) for i in range(900)],
     )
     shown = texts(figure)
     assert "Before: error" in shown and "After: error" in shown
     assert "each about 60 images" in shown
     heights = [p.get_height() for p in figure.axes[2].patches]
     assert sum(heights) == 900  # every image is counted, also those below the floor
+
+
+def test_errors_of_the_figure_count_sources_as_the_table_does():
+    """Copies that are right or wrong together are no miscalibration."""
+    logits_NK, labels_N = draw(40)
+    rows = np.repeat(np.arange(40), 30)
+    p_NK, sources = compute_probabilities(logits_NK)[rows], [str(i) for i in rows]
+    confidence_N, hit_N = p_NK.max(axis=1), p_NK.argmax(axis=1) == labels_N[rows]
+    wanted = 100 * compute_debiased_ece(confidence_N, hit_N, sources)
+    naive = 100 * compute_debiased_ece(confidence_N, hit_N)
+    shown = texts(draw_reliability_both(labels_N[rows], p_NK, p_NK, sources))
+    assert f"After: error {wanted:.1f} points" in shown and naive > wanted + 5
 
 
 def test_coverage_names_the_classes_that_fall_short():

@@ -9,9 +9,9 @@ from scipy.stats import binom
 from leukoscope.errors import DataError
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.evaluation.trust_measures import (
+    BRIER_PARTS,
     calibrate_table,
     compute_ece_interval,
-    decompose_brier,
     measure_calibration,
     measure_gain,
 )
@@ -42,28 +42,39 @@ def make_table(n=400, temperature=1.0, seed=0, copies=1):
     )
 
 
-@pytest.mark.parametrize("n", [1, 2, 14, 500])
-def test_parts_of_the_brier_score_add_up_to_that_of_the_metrics(n):
-    table = make_table(n, temperature=2.0)
-    parts = decompose_brier(table.probabilities_NK, table.labels_N)
-    total = parts.reliability - parts.resolution + parts.uncertainty
-    total += parts.within_variance - parts.within_covariance
-    assert total == pytest.approx(parts.score, abs=1e-12)
+@pytest.mark.parametrize(("n", "copies"), [(1, 1), (2, 1), (14, 3), (500, 1)])
+def test_parts_of_the_brier_score_add_up_to_that_of_the_metrics(n, copies):
+    table = make_table(n, temperature=2.0, copies=copies)
+    found = measure_calibration(table, replicates=20)
+    reliability, resolution, uncertainty, within = (found[f"brier_{p}"] for p in BRIER_PARTS)
+    total = reliability.value - resolution.value + uncertainty.value + within.value
+    assert total == pytest.approx(found["brier"].value, abs=1e-9)
     metrics = compute_metrics(table.labels_N, table.probabilities_NK, CLASSES)
-    assert parts.score == pytest.approx(metrics["brier"], abs=1e-12)
-    assert set(parts.to_dict()) == {"score", "reliability", "resolution", "uncertainty",
-                                    "within_variance", "within_covariance"}  # fmt: skip
+    assert total == pytest.approx(metrics["brier"], abs=1e-9)
 
 
 def test_parts_mean_what_they_say():
     calibrated, loud = (make_table(10000, temperature=t) for t in (1.0, 3.0))
-    ours, theirs = (decompose_brier(t.probabilities_NK, t.labels_N) for t in (calibrated, loud))
-    assert ours.reliability < 0.002 < 0.03 < theirs.reliability
-    assert theirs.uncertainty == ours.uncertainty
+    ours, theirs = (measure_calibration(t, replicates=40) for t in (calibrated, loud))
+    assert ours["brier_reliability"].value < 0.002 < 0.03 < theirs["brier_reliability"].low
+    assert theirs["brier_uncertainty"].value == pytest.approx(ours["brier_uncertainty"].value)
     shares = np.bincount(calibrated.labels_N) / 10000
-    assert ours.uncertainty == pytest.approx((shares * (1 - shares)).sum())
-    with pytest.raises(DataError):
-        decompose_brier(np.zeros((0, 3)), np.zeros(0, np.int64))
+    assert ours["brier_uncertainty"].value == pytest.approx((shares * (1 - shares)).sum())
+    for part in BRIER_PARTS:
+        one = ours[f"brier_{part}"]
+        assert one.low <= one.value <= one.high and one.low < one.high
+
+
+def test_parts_by_hand():
+    """Six images in ten are of a class that always gets 0.8."""
+    labels = np.array([0] * 6 + [1] * 4)
+    logits_NK = np.log(np.tile([0.8, 0.2], (10, 1))).astype(np.float32)
+    table = replace(make_table(10), classes=("a", "b"), labels_N=labels, logits_NK=logits_NK)
+    found = measure_calibration(table, replicates=10)
+    assert found["brier_reliability"].value == pytest.approx(2 * (0.8 - 0.6) ** 2)
+    assert found["brier_resolution"].value == pytest.approx(0)
+    assert found["brier_uncertainty"].value == pytest.approx(2 * 0.6 * 0.4)
+    assert found["brier_within"].value == pytest.approx(0)
 
 
 def test_before_and_after():

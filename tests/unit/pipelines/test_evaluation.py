@@ -19,7 +19,7 @@ from leukoscope.errors import (
     SplitError,
     WeightsError,
 )
-from leukoscope.pipelines.evaluation import _list_shared
+from leukoscope.pipelines.evaluation import _list_shared, list_copies
 from leukoscope.scores import load_scores
 
 
@@ -245,3 +245,17 @@ def test_samples_survive_vanished_images(tmp_path):
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
     shutil.rmtree(folder)
     assert pipelines.evaluate_run(out, replicates=20).n_images > 0
+
+
+def test_copies_in_other_roles_are_listed(split):
+    """Thresholds that were fitted on copies of test images are no better than a leaking network."""
+    records = [
+        replace(r, source=f"shared {i % 7}" if role in ("calib", "test") else f"own {i}")
+        for i, (r, role) in enumerate(zip(split.catalog.records, split.roles, strict=True))
+    ]
+    crossed = Split(Catalog(tuple(records)), split.roles, "given", 1)
+    test = {r.id for r, role in zip(records, split.roles, strict=True) if role == "test"}
+    assert list_copies(crossed, "test", ("train", "val")) == set()
+    found = list_copies(crossed, "test", ("train", "val", "calib"))
+    assert found and found <= test
+    assert list_copies(split, "test", ("train", "val", "calib")) == set()

@@ -29,15 +29,97 @@ def test_the_policy_keeps_its_target_on_other_images(fitted, make_trust_table):
     assert np.mean(refused) < 0.06
 
 
-def test_test_images_are_never_looked_at(fitted, trust_table):
-    """Other test images, the same policy."""
-    spoilt = trust_table.logits_NK.copy()
-    spoilt[np.array(trust_table.roles) == "test"] = 0
-    again = fit_policy(
-        replace(trust_table, logits_NK=spoilt),
-        TrustConfig(target_accuracy=0.98, refuse_frac=0.04),
-    )
-    assert again.policy == fitted.policy
+def spoil(table, role):
+    """The same table with other scores, labels and pictures of one role."""
+    rng = np.random.default_rng(5)
+    rows = np.flatnonzero(np.array(table.roles) == role)
+    columns = {
+        name: getattr(table, name).copy()
+        for name in ("logits_NK", "embeddings_ND", "quality_NQ", "labels_N")
+    }
+    for column in columns.values():
+        column[rows] = column[rng.permutation(rows)]
+    columns["embeddings_ND"][rows] *= 1.5
+    columns["quality_NQ"][rows] *= 1.5
+    return replace(table, **columns)
+
+
+def list_fitted(found):
+    """Each part of what was fitted, by name."""
+    policy = found.policy
+    return {
+        "calibration": policy.calibration,
+        "sets": policy.sets,
+        "min_confidence": policy.min_confidence,
+        "max_distance": policy.max_distance,
+        "quality limit": policy.quality.limit,
+        "quality range": (policy.quality.centre, policy.quality.precision),
+        "distance": tuple(a.tobytes() for a in found.novelty.arrays.values()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "moved"),
+    [
+        ("test", set()),
+        ("train", {"quality range", "distance", "quality limit", "max_distance", "min_confidence"}),
+        (
+            "calib",
+            {"calibration", "sets", "min_confidence", "max_distance", "quality limit"},
+        ),
+    ],
+)
+def test_each_role_decides_its_own_part(fitted, trust_table, role, moved):
+    """Statistics come from train, levels from calib, nothing from test."""
+    asked = TrustConfig(target_accuracy=0.98, refuse_frac=0.04)
+    before, after = list_fitted(fitted), list_fitted(fit_policy(spoil(trust_table, role), asked))
+    assert {name for name in before if before[name] != after[name]} == moved
+
+
+def test_limits_count_sources_not_copies(make_trust_table):
+    """Ten copies of each calibration image are no more evidence than one."""
+    table = make_trust_table()
+    calib = np.flatnonzero(np.array(table.roles) == "calib")
+    others = np.flatnonzero(np.array(table.roles) != "calib")
+    copied = table.take(np.concatenate([others, np.repeat(calib, 10)]))
+    asked = TrustConfig(target_accuracy=0.98, refuse_frac=0.04)
+    one, ten = (list_fitted(fit_policy(t, asked)) for t in (table, copied))
+    assert one["max_distance"] == ten["max_distance"]
+    assert one["quality limit"] == ten["quality limit"]
+    # The prior of the temperature weighs a tenth beside ten times the images.
+    assert one["sets"].thresholds == pytest.approx(ten["sets"].thresholds, rel=0.05)
+    assert one["min_confidence"] == pytest.approx(ten["min_confidence"], rel=0.01)
+    few = table.take(np.concatenate([others, np.repeat(calib[:30], 20)]))
+    asked = TrustConfig(alpha=0.3, target_accuracy=0.8)
+    notes = fit_policy(few, asked).notes
+    assert any("30 calibration sources are too few to refuse 2 %" in note for note in notes)
+
+
+def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
+    """A bias fitted to next to no cells of a class would rename all of them."""
+    table = make_trust_table(n=3000)
+    shifted = table.logits_NK + np.array([3, 0, 0], np.float32)  # a bias that asks to be undone
+    table = replace(table, logits_NK=shifted.astype(np.float32))
+    asked = TrustConfig(target_accuracy=0.9, alpha=0.1)
+    assert fit_policy(table, asked).policy.calibration.method == "bias_corrected"
+    rare = (np.array(table.roles) == "calib") & (table.labels_N == 2)
+    kept = ~rare
+    kept[np.flatnonzero(rare)[:4]] = True
+    found = fit_policy(table.take(kept), asked)
+    assert found.policy.calibration.method == "temperature" and found.choice.scarce == (2,)
+    assert found.choice.to_dict()["scarce"] == [2]
+    assert any(note.startswith("neutrophil: fewer than 5") for note in found.notes)
+
+
+def test_a_floor_never_promises_less_than_all_classes_get(trust_table):
+    asked = TrustConfig(alpha=0.05, sensitivity_floor={"neutrophil": 0.5}, target_accuracy=0.9)
+    assert fit_policy(trust_table, asked).policy.sets.alphas == (0.05, 0.05, 0.05)
+
+
+def test_always_reviewing_everything_is_said_to_be_the_cause(trust_table):
+    found = fit_policy(trust_table, TrustConfig(always_review=trust_table.classes))
+    assert any("trust.always_review names every class" in note for note in found.notes)
+    assert not any("a better network" in note for note in found.notes)
 
 
 def test_rounding_decides_no_image_it_was_fitted_on(fitted, trust_table):
@@ -189,6 +271,15 @@ def test_equal_confidences_are_accepted_together():
 def test_copies_do_not_make_it_surer():
     """A hundred copies of one right image are one piece of evidence."""
     assert fit_limit([0.9] * 100, [True] * 100, 0.9, sources=["one"] * 100).value is None
+
+
+def test_one_source_of_many_wrong_images_is_not_one_mistake():
+    """300 right sources of one image and a wrong one of 100: a quarter of the cells is wrong."""
+    confidence = np.append(np.linspace(1, 0.9, 300), np.full(100, 0.95))
+    hits = np.arange(400) < 300
+    sources = [*name_sources(300), *["many"] * 100]
+    found = fit_limit(confidence, hits, 0.99, sources=sources)
+    assert found.value is not None and found.value > 0.95 and found.n_wrong == 0
 
 
 def test_images_that_fail_elsewhere_do_not_count():

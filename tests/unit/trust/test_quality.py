@@ -369,9 +369,9 @@ def test_what_cannot_be_fitted_is_refused():
     train, calib = draw_quality(100, 0), draw_quality(60, 1)
     with pytest.raises(DataError, match=f"at least {LEAST_TRAIN} training"):
         fit_quality_limits(train[: LEAST_TRAIN - 1], calib, 0.02)
-    with pytest.raises(DataError, match="at least 99 calib rows"):
+    with pytest.raises(DataError, match="at least 99 calib sources"):
         fit_quality_limits(train, calib, 0.01)
-    with pytest.raises(DataError, match="at least 49 calib rows"):
+    with pytest.raises(DataError, match="at least 49 calib sources"):
         fit_quality_limits(train, calib[:0], 0.02)
     for bad in (train[:, :-1], train[0]):
         with pytest.raises(DataError, match=r"shape \(N, "):

@@ -1,0 +1,46 @@
+"""What a policy does at home: on which images it is measured, and what the verdict says."""
+
+import numpy as np
+import pytest
+
+from leukoscope.evaluation.decisions import measure_home
+
+
+def measure(table, fitted, verdict, leaked):
+    return measure_home(table, fitted.policy, fitted.novelty, verdict, frozenset(leaked), "cells")
+
+
+def test_images_with_a_copy_are_left_out(trust_table, fitted):
+    """Wrong labels on the copies: whoever counts them sees it."""
+    test = np.flatnonzero(np.array(trust_table.roles) == "test")
+    copies = [trust_table.ids[i] for i in test[:100]]
+    whole = measure(trust_table, fitted, "disjoint", ())
+    rest = measure(trust_table, fitted, "disjoint", copies)
+    assert (whole.n_images, rest.n_images) == (400, 300)
+    assert (whole.verdict, rest.verdict) == ("disjoint", "disjoint")
+    assert measure(trust_table, fitted, "leaking", copies).verdict == "unproven"
+    assert np.sum(rest.confusion) == 300
+
+
+@pytest.mark.parametrize("verdict", ["disjoint", "leaking"])
+def test_with_hardly_any_image_left_the_verdict_is_leaking(trust_table, fitted, verdict):
+    test = np.flatnonzero(np.array(trust_table.roles) == "test")
+    found = measure(trust_table, fitted, verdict, [trust_table.ids[i] for i in test[9:]])
+    assert found.verdict == "leaking" and found.n_images == 400
+
+
+def test_the_calibration_error_counts_sources(make_trust_table, fitted):
+    """Ten copies of each test image: the error is that of the images, not less noise."""
+    table = make_trust_table()
+    test = np.flatnonzero(np.array(table.roles) == "test")
+    copied = table.take(np.repeat(test, 10))
+    one, ten = (measure(t, fitted, "disjoint", ()) for t in (table, copied))
+    assert ten.ece == pytest.approx(one.ece, abs=0.01)
+    assert ten.accuracy.high - ten.accuracy.low == pytest.approx(
+        one.accuracy.high - one.accuracy.low, rel=0.05
+    )
+
+
+def test_without_test_images_there_is_nothing_to_say(trust_table, fitted):
+    rest = trust_table.take(np.array(trust_table.roles) != "test")
+    assert measure(rest, fitted, "disjoint", ()) is None
