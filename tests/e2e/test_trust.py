@@ -15,6 +15,7 @@ from leukoscope.config import load_recipe
 from leukoscope.data.painted import save_painted
 from leukoscope.deploy.predictor import Predictor
 from leukoscope.pipelines import scan_images, split_catalog, train_run
+from leukoscope.pipelines.trust import word_leak
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores, save_scores
 from leukoscope.trust.decision import STATUSES, decide_table
@@ -118,6 +119,23 @@ def test_the_figures_at_home_are_those_of_the_report(run):
     after = metrics["trust"]["after_calibration"]["ece"]["value"]
     assert home.ece == pytest.approx(after, abs=1e-6)  # the table keeps logits in float32
     assert [list(row) for row in home.confusion] == metrics["confusion"]
+
+
+def test_home_lends_one_calibration_image_of_each_source(run):
+    calib = load_scores(run / "scores.parquet").of_role("calib")
+    lent = load_trust(RunFolder(run)).home_embeddings_MD
+    assert len(lent) == len(set(calib.sources))
+    known = {row.tobytes() for row in calib.embeddings_ND}
+    assert all(row.tobytes() in known for row in lent)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [("disjoint", ""), ("leaking", "all limits are too generous"), ("unproven", "not known")],
+)
+def test_what_limits_are_worth_is_said(verdict, words):
+    said = " ".join(word_leak(verdict))
+    assert words in said and bool(said) == bool(words)
 
 
 def test_other_data_void_the_promise(run, bundle, tmp_path):

@@ -74,7 +74,7 @@ def calibrate_run(
             n_calib=fitted.n_calib,
             n_calib_sources=fitted.n_calib_sources,
             choice=fitted.choice.to_dict(),
-            notes=(*fitted.notes, *_word_leak(judge_own_role(home, "calib")[0])),
+            notes=(*fitted.notes, *word_leak(judge_own_role(home, "calib")[0])),
             weights_sha256=hash_file(folder.weights),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
             home=measure_home(
@@ -93,7 +93,7 @@ def calibrate_run(
     return CalibratedRun(folder, info)
 
 
-def _word_leak(verdict: str) -> tuple[str, ...]:
+def word_leak(verdict: str) -> tuple[str, ...]:
     """What the limits are worth where the network has seen copies of the calibration images."""
     if verdict == "disjoint":
         return ()
