@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.scores import ScoreTable, compute_probabilities
-from leukoscope.trust.calibration import FOLDS, Calibration, CalibrationChoice, fit_calibration
+from leukoscope.trust.calibration import FOLDS, CalibrationChoice, fit_calibration
 from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
-from leukoscope.trust.decision import Decisions, Policy, decide_table
+from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
-from leukoscope.trust.quality import QUALITY_NAMES, QualityLimits, fit_quality_limits
+from leukoscope.trust.quality import QUALITY_NAMES, fit_quality_limits
 
 
 @dataclass(frozen=True)
@@ -249,8 +249,8 @@ def _word_notes(
     if choice.scarce:
         names = ", ".join(classes[k] for k in choice.scarce)
         notes.append(
-            f"{names}: fewer than {FOLDS} calibration sources, so how sure the network is was"
-            " corrected by a temperature only, not class by class."
+            f"{names}: fewer than {FOLDS} calibration sources, so confidence was not corrected class"
+            " by class."
         )
     if refuse_frac > config.refuse_frac / 2:
         notes.append(
@@ -274,26 +274,3 @@ def _word_notes(
             " trust.target_accuracy may change that."
         )
     return tuple(notes)
-
-
-def describe_calibration(calibration: Calibration) -> str:
-    """Say in a few words what a calibration does."""
-    if calibration.method == "none":
-        return "none"
-    return f"{calibration.method} (temperature {calibration.temperature:.2f})"
-
-
-def count_statuses(decisions: Decisions) -> dict[str, int]:
-    """Return how many images have each status."""
-    return {status: decisions.status.count(status) for status in ("accepted", "review", "unknown")}
-
-
-__all__ = [
-    "ConfidenceLimit",
-    "FittedTrust",
-    "QualityLimits",
-    "count_statuses",
-    "describe_calibration",
-    "fit_min_confidence",
-    "fit_policy",
-]

@@ -106,7 +106,7 @@ def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
     kept = ~rare
     kept[np.flatnonzero(rare)[:4]] = True
     found = fit_policy(table.take(kept), asked)
-    assert found.policy.calibration.method == "temperature" and found.choice.scarce == (2,)
+    assert found.policy.calibration.method != "bias_corrected" and found.choice.scarce == (2,)
     assert found.choice.to_dict()["scarce"] == [2]
     assert any(note.startswith("neutrophil: fewer than 5") for note in found.notes)
 
