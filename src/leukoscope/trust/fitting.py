@@ -249,8 +249,8 @@ def _word_notes(
     if choice.scarce:
         names = ", ".join(classes[k] for k in choice.scarce)
         notes.append(
-            f"{names}: fewer than {FOLDS} calibration sources, so confidence was not corrected class"
-            " by class."
+            f"{names}: fewer than {FOLDS} calibration sources, so confidence was not corrected by"
+            " class."
         )
     if refuse_frac > config.refuse_frac / 2:
         notes.append(
