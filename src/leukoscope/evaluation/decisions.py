@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.intervals import Interval, compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
@@ -19,8 +19,6 @@ from leukoscope.trust.conformal import measure_coverage
 from leukoscope.trust.decision import STATUSES, Decisions, Policy, Status, decide_table
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.record import HomeFigures, Range
-
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,11 @@ def measure_decisions(table: ScoreTable, decisions: Decisions) -> DecisionFigure
             f"{len(table):,} images, none with a class that the network knows",
             "give labelled images",
         )
-    sources = np.array(table.sources)
     hit_N = decisions.labels_N == table.labels_N
     accepted_N = decisions.mask("accepted")
 
     def share(hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_]) -> Interval:
-        rows = np.flatnonzero(among_N & known_N)
-        return compute_proportion(hits_N[rows], sources[rows].tolist()) if len(rows) else NOTHING
+        return compute_share(hits_N, among_N & known_N, table.sources)
 
     per_class = []
     for k, name in enumerate(table.classes):

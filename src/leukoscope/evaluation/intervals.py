@@ -68,6 +68,10 @@ class Interval:
         return {k: None if math.isnan(x) else x for k, x in named.items()}
 
 
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
+"""What a figure is where no image tells."""
+
+
 def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
     """Return the proportion `successes / n` with Wilson's score interval (Wilson 1927).
 
@@ -108,6 +112,24 @@ def compute_proportion(
     index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
     hits_S = np.asarray(np.bincount(index_N, weights=hits_N), dtype=np.float64)
     return _compute_ratio(hits_S, np.bincount(index_N).astype(np.float64), level)
+
+
+def compute_share(
+    hits_N: NDArray[np.bool_],
+    among_N: NDArray[np.bool_],
+    sources: Sequence[str],
+    level: float = 0.95,
+) -> Interval:
+    """Return the share of hits among some of N images, as `compute_proportion`; `UNDEFINED` where
+    there are none.
+
+    >>> compute_share(np.array([True, False]), np.array([True, False]), ["a", "b"]).value
+    1.0
+    """
+    rows = np.flatnonzero(among_N)
+    if not len(rows):
+        return UNDEFINED
+    return compute_proportion(hits_N[rows], [sources[int(i)] for i in rows], level)
 
 
 def compute_intervals(

@@ -1,9 +1,9 @@
 """What a network is worth on the cells of another laboratory, from the scores of these cells.
 
-Agreement, comparison with home and with other readers, calibration, sets and decisions, subgroups,
-numbers of cells still needed, and the laboratory's own limits. Axes: N images, K classes, D
-embedding width, Q quality features. What this file does not do: it reads no images and knows no
-bundle (`pipelines.validate`), and words no page (`validate_page`).
+Agreement, comparison with home and with other readers, calibration, sets and decisions, numbers of
+cells still needed, and the laboratory's own limits. Axes: N images, K classes, D embedding width, Q
+quality features. What this file does not do: it reads no images and knows no bundle
+(`pipelines.validate`), and words no page (`validate_words`).
 
 Two comparisons with home must not be confused. McNemar's test asks which of two readers is right
 more often on the same cells; here that is the network against an analyser, a second person or
@@ -35,11 +35,13 @@ from leukoscope.evaluation.agreement import (
 )
 from leukoscope.evaluation.decisions import count_reasons
 from leukoscope.evaluation.intervals import (
+    UNDEFINED,
     Interval,
     compute_from_confusion,
     compute_intervals,
     compute_mean,
     compute_proportion,
+    compute_share,
     wilson,
 )
 from leukoscope.evaluation.limits import Acceptance, Judged, Limits, judge_all, judge_limit
@@ -47,16 +49,9 @@ from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import ShiftFindings, compute_shift
+from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
-
-NOTHING = Interval(math.nan, math.nan, math.nan)
-
-FEW = 10
-"""A subgroup of fewer cells than this is counted, not measured."""
-
-MOST_GROUPS = 20
-"""A column with more different values than this is no grouping."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +111,8 @@ class Home:
     ece: float = math.nan
     coverage: float = math.nan
     promised_coverage: float = math.nan
-    accepted: Interval = NOTHING
-    accepted_accuracy: Interval = NOTHING
+    accepted: Interval = UNDEFINED
+    accepted_accuracy: Interval = UNDEFINED
     review_frac: float = math.nan
     unknown_frac: float = math.nan
     embeddings_MD: NDArray[np.float32] | None = None
@@ -159,35 +154,6 @@ class ReaderComparison:
     reader: Interval
     test: PairedTest
     kappa: Interval
-
-
-@dataclass(frozen=True)
-class Subgroup:
-    """Cells that share a value of a column. `expected` is the accuracy that this mixture of
-    classes would have if each class were named as well as among all cells; `difference` is
-    against the rest, at a level that holds for all groups of the column together."""
-
-    value: str
-    n_images: int
-    n_sources: int
-    accuracy: Interval
-    expected: float
-    difference: Interval
-    refused: Interval
-
-    @property
-    def stands_out(self) -> bool:
-        """Whether the difference to the rest is more than chance."""
-        return self.difference.low > 0 or self.difference.high < 0
-
-
-@dataclass(frozen=True)
-class SubgroupTable:
-    """The groups of one column; `note` says why there are none, or what to mind."""
-
-    column: str
-    groups: tuple[Subgroup, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -337,7 +303,9 @@ def compute_validation(
         set_size=math.nan if answers.sets_NK is None else float(answers.sets_NK.sum(1).mean()),
         reasons=count_reasons(list(answers.reasons or ())),
         subgroups=tuple(
-            _split_column(name, tuple(values[i] for i in known), table, answers)
+            split_column(
+                name, tuple(values[i] for i in known), table, answers.calls_N, answers.status
+            )
             for name, values in cells.columns.items()
         ),
         sizes=_plan_sizes(table, per_class, figures, limits.half_width),
@@ -372,7 +340,7 @@ def _measure(
     classes, labels_N, sources = table.classes, table.labels_N, table.sources
     calls_N = answers.calls_N
     figures = {
-        "accuracy": _share(calls_N == labels_N, np.ones(len(table), np.bool_), sources),
+        "accuracy": compute_share(calls_N == labels_N, np.ones(len(table), np.bool_), sources),
         "balanced_accuracy": compute_from_confusion(
             labels_N, calls_N, classes, sources, _balance, signed=False,
             replicates=replicates, seed=seed,
@@ -380,9 +348,9 @@ def _measure(
     }  # fmt: skip
     for k, name in enumerate(classes):
         true_N, said_N = labels_N == k, calls_N == k
-        figures[f"recall/{name}"] = _share(said_N, true_N, sources)
-        figures[f"specificity/{name}"] = _share(~said_N, ~true_N, sources)
-        figures[f"precision/{name}"] = _share(true_N, said_N, sources)
+        figures[f"recall/{name}"] = compute_share(said_N, true_N, sources)
+        figures[f"specificity/{name}"] = compute_share(~said_N, ~true_N, sources)
+        figures[f"precision/{name}"] = compute_share(true_N, said_N, sources)
     figures |= compute_kappas(labels_N, calls_N, classes, sources, limits, replicates, seed)
     # What is of the probabilities, and not of the names that a policy may have chosen otherwise.
     calibrated = _with_probabilities(table, answers.probabilities_NK)
@@ -392,9 +360,9 @@ def _measure(
     right_N = answers.probabilities_NK.argmax(axis=1) == labels_N
     if answers.sets_NK is not None:
         held_N = answers.sets_NK[np.arange(len(labels_N)), labels_N]
-        figures["coverage"] = _share(held_N, np.ones(len(table), np.bool_), sources)
+        figures["coverage"] = compute_share(held_N, np.ones(len(table), np.bool_), sources)
         for k, name in enumerate(classes):
-            figures[f"coverage/{name}"] = _share(held_N, labels_N == k, sources)
+            figures[f"coverage/{name}"] = compute_share(held_N, labels_N == k, sources)
     if answers.status is not None:
         status_N = np.array(answers.status)
         for name, status in (
@@ -402,8 +370,12 @@ def _measure(
             ("review", "review"),
             ("refused", "unknown"),
         ):
-            figures[name] = _share(status_N == status, np.ones(len(table), np.bool_), sources)
-        figures["accuracy_accepted"] = _share(calls_N == labels_N, status_N == "accepted", sources)
+            figures[name] = compute_share(
+                status_N == status, np.ones(len(table), np.bool_), sources
+            )
+        figures["accuracy_accepted"] = compute_share(
+            calls_N == labels_N, status_N == "accepted", sources
+        )
     return _Measured(
         figures, _word_kappa(classes, limits), compute_mean(confidence_N - right_N, sources)
     )
@@ -435,15 +407,6 @@ def compute_kappas(
     }
     chosen = found.get("kappa_cost", found.get("kappa_quadratic"))
     return found | ({"weighted_kappa": chosen} if chosen is not None else {})
-
-
-def _share(
-    hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_], sources: Sequence[str]
-) -> Interval:
-    rows = np.flatnonzero(among_N)
-    return (
-        compute_proportion(hits_N[rows], [sources[int(i)] for i in rows]) if len(rows) else NOTHING
-    )
 
 
 def _balance(confusion_BKK: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -514,7 +477,7 @@ def _compare_classes(
                     independent=independent,
                 ),
                 figures[f"precision/{name}"],
-                figures.get(f"coverage/{name}", NOTHING),
+                figures.get(f"coverage/{name}", UNDEFINED),
             )
         )
     return tuple(found)
@@ -580,7 +543,7 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
     return tuple(found)
 
 
-# -- foreign cells, subgroups, sizes --------------------------------------------------------------
+# -- foreign cells, sizes --------------------------------------------------------------
 
 
 def _count_foreign(cells: LocalCells) -> tuple[ForeignClass, ...]:
@@ -593,62 +556,6 @@ def _count_foreign(cells: LocalCells) -> tuple[ForeignClass, ...]:
         accepted = None if status is None else sum(status[i] == "accepted" for i in own)
         found.append(ForeignClass(name, n, tuple(called.most_common(3)), accepted))
     return tuple(found)
-
-
-def _split_column(
-    column: str, values: tuple[str, ...], table: ScoreTable, answers: Answers
-) -> SubgroupTable:
-    counts = Counter(values)
-    if len(counts) < 2:
-        return SubgroupTable(column, (), "all cells have the same value")
-    if len(counts) > MOST_GROUPS:
-        return SubgroupTable(
-            column, (), f"{len(counts):,} different values, more than {MOST_GROUPS}: no grouping"
-        )
-    sources = table.sources
-    hit_N = answers.calls_N == table.labels_N
-    recall_K = np.array(
-        [hit_N[table.labels_N == k].mean() if (table.labels_N == k).any() else 0.0
-         for k in range(len(table.classes))]
-    )  # fmt: skip
-    values_N = np.array(values, dtype=np.str_)
-    large = sum(n >= FEW and len(values) - n >= FEW for n in counts.values())
-    level = 1 - 0.05 / max(1, large)
-    groups = []
-    for value, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        own_N = values_N == value
-        rows, rest = np.flatnonzero(own_N), np.flatnonzero(~own_N)
-        accuracy = difference = refused = NOTHING
-        if n >= FEW:
-            accuracy = _share(hit_N, own_N, sources)
-            if answers.status is not None:
-                refused = _share(np.array(answers.status) == "unknown", own_N, sources)
-            if len(rest) >= FEW:
-                difference = compare_shares(
-                    compute_proportion(hit_N[rows], [sources[i] for i in rows], level),
-                    n,
-                    compute_proportion(hit_N[rest], [sources[i] for i in rest], level),
-                    len(rest),
-                    independent=False,
-                ).difference
-        groups.append(
-            Subgroup(
-                value or "(blank)",
-                n,
-                len({sources[i] for i in rows}),
-                accuracy,
-                float(recall_K[table.labels_N[rows]].mean()),
-                difference,
-                refused,
-            )
-        )
-    across = sum(
-        len({values[i] for i in np.flatnonzero(np.array(sources) == s)}) > 1
-        for s, n in Counter(sources).items()
-        if n > 1
-    )
-    note = f"{across} sources lie in several groups; the differences ignore it." if across else ""
-    return SubgroupTable(column, tuple(groups), note)
 
 
 def _plan_sizes(

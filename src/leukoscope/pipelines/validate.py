@@ -456,11 +456,8 @@ def _write(
     progress: Progress,
 ) -> ValidatedBundle:
     from leukoscope.data.catalog import save_rejected
-    from leukoscope.evaluation.validate_page import (
-        render_validation,
-        render_validation_text,
-        validation_to_json,
-    )
+    from leukoscope.evaluation.validate_json import validation_to_json
+    from leukoscope.evaluation.validate_page import render_validation, render_validation_text
     from leukoscope.runfolder import replacing
     from leukoscope.scores import save_scores
 

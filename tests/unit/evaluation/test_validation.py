@@ -1,72 +1,25 @@
 """The findings of a validation, from invented scores with known answers."""
 
+import importlib.util
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
+from leukoscope.evaluation.intervals import compute_intervals, compute_mean
 from leukoscope.evaluation.limits import Limits
-from leukoscope.evaluation.validation import (
-    Answers,
-    Home,
-    LocalCells,
-    compute_kappas,
-    compute_validation,
+from leukoscope.evaluation.validation import compute_kappas
+
+_spec = importlib.util.spec_from_file_location(
+    "validation_cells", Path(__file__).with_name("validation_cells.py")
 )
-from leukoscope.scores import ScoreTable
-
-CLASSES = ("basophil", "blast", "monocyte")
-
-
-def build_cells(n=120, right=0.8, per_source=2, foreign=0, seed=0, classes=CLASSES):
-    """Cells of the first two classes, named right with a given share; a third of these by blank
-    scanner names. `foreign` cells more are of a class the network does not know."""
-    generator = np.random.default_rng(seed)
-    labels = np.r_[generator.integers(0, 2, n), np.full(foreign, -1)]
-    n += foreign
-    said = np.where(generator.random(n) < right, np.maximum(labels, 0), 2)
-    logits = 3 * np.eye(3, dtype=np.float32)[said] + generator.normal(0, 0.1, (n, 3))
-    table = ScoreTable(
-        classes,
-        tuple(f"cell{i}" for i in range(n)),
-        ("x.png",) * n,
-        tuple(f"s{i // per_source}" for i in range(n)),
-        ("local",) * n,
-        labels,
-        logits.astype(np.float32),
-        generator.normal(0, 1, (n, 5)).astype(np.float32),
-        True,
-    )
-    p_NK = table.probabilities_NK
-    names = tuple(classes[k] if k >= 0 else "plasma_cell" for k in labels)
-    return LocalCells(table, names, Answers(p_NK.argmax(axis=1), p_NK))
-
-
-def with_decisions(cells):
-    n = len(cells.table)
-    status = tuple(("accepted", "review", "unknown")[i % 3] for i in range(n))
-    reasons = tuple("" if one == "accepted" else "confidence 1 % below 2 %" for one in status)
-    sets = cells.answers.probabilities_NK > 0.5
-    return replace(
-        cells, answers=replace(cells.answers, sets_NK=sets, status=status, reasons=reasons)
-    )
-
-
-def build_home(**changes):
-    content = {
-        "data": "pbc", "verdict": "disjoint", "n_images": 300, "n_sources": 300,
-        "source_known": True, "confusion_KK": np.array([[95.0, 5, 0], [0, 90, 10], [0, 0, 100]]),
-        "accuracy": Interval(0.95, 0.92, 0.97),
-    }  # fmt: skip
-    return Home(**(content | changes))
-
-
-def validate(cells, limits=None, **options):
-    options = {"data_name": "here", "bundle_name": "b", "replicates": 60} | options
-    return compute_validation(cells, limits or Limits(), **options)
+cells_of = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cells_of)
+CLASSES, build_cells, build_home = cells_of.CLASSES, cells_of.build_cells, cells_of.build_home
+validate, with_decisions = cells_of.validate, cells_of.with_decisions
 
 
 def test_figures_are_those_of_the_evaluation():
@@ -156,28 +109,6 @@ def test_decisions_coverage_and_their_limits():
     bare = validate(build_cells(), limits)
     assert {one.outcome for one in bare.judged} == {"not_measured"}
     assert all("not calibrated" in one.reason for one in bare.judged)
-
-
-def test_groups_that_differ_stand_out_and_others_do_not():
-    cells = build_cells(n=400, per_source=1)
-    hits = cells.answers.calls_N == cells.table.labels_N
-    generator = np.random.default_rng(1)
-    columns = {
-        "scanner": tuple("old" if not hit and i % 4 else "new" for i, hit in enumerate(hits)),
-        "site": tuple(generator.choice(["a", "b", ""], 400).tolist()),
-        "batch": ("one",) * 400,
-        "patient_age": tuple(str(i) for i in range(400)),
-        "rare": ("x",) * 3 + ("y",) * 397,
-    }
-    found = {one.column: one for one in validate(replace(cells, columns=columns)).subgroups}
-    assert all(one.stands_out for one in found["scanner"].groups)
-    assert not any(one.stands_out for one in found["site"].groups)
-    assert {one.value for one in found["site"].groups} == {"a", "b", "(blank)"}
-    assert "same value" in found["batch"].note and "no grouping" in found["patient_age"].note
-    few = found["rare"].groups[1]
-    assert few.n_images == 3 and math.isnan(few.accuracy.value)
-    mixed = validate(replace(build_cells(), columns={"half": ("a", "b") * 60})).subgroups[0]
-    assert "60 sources lie in several groups" in mixed.note
 
 
 def test_other_readers_of_the_same_cells():

@@ -1,0 +1,87 @@
+"""A validation in sentences."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from leukoscope.evaluation import validate_words as words
+from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.limits import Limits
+
+_spec = importlib.util.spec_from_file_location(
+    "validation_cells", Path(__file__).with_name("validation_cells.py")
+)
+cells_of = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cells_of)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return cells_of.build_validation()
+
+
+def test_advice_names_what_is_missing(found):
+    advice = " ".join(words.list_advice(found))
+    assert "Do not rely on it here as it is: Accuracy does not keep the limit." in advice
+    assert "No cell of Monocyte is here" in advice
+    assert "12 cells of Plasma cell" in advice and "accepted under another name" in advice
+    assert "1 file could not be used" in advice
+
+
+NEAR = round(cells_of.validate(cells_of.build_cells()).figures["accuracy"].value + 0.01, 3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "headline"),
+    [
+        (Limits(), "No limits were set, so nothing is passed or failed."),
+        (Limits(min_accuracy=0.1), "Passed: the limit is kept here."),
+        (Limits(min_accuracy=0.1, min_kappa=-0.9), "Passed: all 2 limits are kept here."),
+        (Limits(min_accuracy=NEAR), "Not decided yet: the limit needs more cells."),
+        (Limits(min_coverage=0.8), "Not decided yet: the limit cannot be measured."),
+        (
+            Limits(min_accuracy=NEAR, min_coverage=0.8),
+            "Not decided yet: 1 of the 2 limits needs more cells, 1 cannot be measured.",
+        ),
+        (Limits(min_accuracy=0.99), "Not passed: the limit is broken here."),
+    ],
+)
+def test_headlines(limits, headline):
+    assert words.word_headline(cells_of.validate(cells_of.build_cells(), limits)) == headline
+
+
+def test_coverage_is_not_promised_where_it_does_not_hold(found):
+    assert "The promise does not hold on these cells." in words.word_coverage(found)
+    held = replace(found, figures={**found.figures, "coverage": Interval(0.99, 0.96, 1.0)})
+    assert "It holds here." in words.word_coverage(held)
+    few = replace(found, figures={**found.figures, "coverage": Interval(0.93, 0.8, 0.99)})
+    assert "too few to tell" in words.word_coverage(few)
+
+
+def test_confidence_is_worded_by_its_interval(found):
+    for interval, told in (
+        (Interval(0.1, 0.05, 0.15), "Too sure"),
+        (Interval(-0.1, -0.15, -0.05), "Not sure enough"),
+        (Interval(0.01, -0.02, 0.04), "as sure as it is right"),
+        (Interval(0.01, float("nan"), float("nan")), "one source gives no interval"),
+    ):
+        assert told in words.word_calibration(replace(found, overconfidence=interval))
+
+
+@pytest.mark.parametrize(
+    ("drop", "told"),
+    [
+        (Interval(0.5, 0.4, 0.6), "train on such pictures"),
+        (Interval(-0.1, -0.2, 0.1), "no worse than at home"),
+    ],
+)
+def test_refusal_of_most_cells_is_worded_by_what_the_names_are_worth(found, drop, told):
+    figures = {**found.figures, "refused": Interval(0.9, 0.8, 0.95), "accuracy_drop": drop}
+    assert told in " ".join(words.list_advice(replace(found, figures=figures)))
+
+
+def test_nothing_is_said_of_home_and_sets_that_are_not_there():
+    bare = cells_of.validate(cells_of.build_cells())
+    assert words.word_mix(bare) == "" and words.word_coverage(bare) == ""
