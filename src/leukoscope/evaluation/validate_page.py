@@ -6,7 +6,7 @@ nothing and words nothing but titles and terms (`validate_words`).
 
 from collections.abc import Mapping
 
-from leukoscope.evaluation.limits import Acceptance
+from leukoscope.evaluation.limits import EXACT_BELOW, Acceptance
 from leukoscope.evaluation.pages import DISCLAIMER, render_page
 from leukoscope.evaluation.report import (
     align_columns,
@@ -52,7 +52,8 @@ WORDS: tuple[tuple[str, str], ...] = (
     (
         "Limit",
         "What the laboratory asks for. It is kept only if the whole 95 % interval keeps it: a good"
-        " figure from few cells is undecided, not kept.",
+        " figure from few cells is undecided, not kept. A share from fewer than"
+        f" {EXACT_BELOW} sources is judged by its exact interval, which is wider.",
     ),
     ("Sensitivity", "Of all cells of this kind, the share that was found."),
     ("Specificity", "Of all other cells, the share that was not called by this name."),

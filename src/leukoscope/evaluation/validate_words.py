@@ -194,8 +194,8 @@ def list_advice(v: Validation) -> tuple[str, ...]:
     for one in v.judged:
         if one.outcome == "undecided" and one.needed is not None:
             advice.append(
-                f"{one.limit.name}: label about {one.needed:,} more cells{_of_class(one)} to decide"
-                " it, if the figure stays as it is."
+                f"{one.limit.name}: label {word_needed(one)} to decide it, if the figure stays as"
+                " it is."
             )
         elif one.outcome == "undecided":
             advice.append(f"{one.limit.name}: {one.reason}.")
@@ -350,7 +350,10 @@ def format_wanted(one: Judged) -> str:
 
 def word_needed(one: Judged) -> str:
     """Say how many more cells would decide a limit; "" if nobody knows."""
-    return "" if one.needed is None else f"about {one.needed:,} more cells{_of_class(one)}"
+    if one.needed is None:
+        return ""
+    cells = f"about {one.needed:,} more cell{'s' * (one.needed != 1)}{_of_class(one)}"
+    return f"{cells} from other patients or slides"
 
 
 def _of_class(one: Judged) -> str:

@@ -276,6 +276,7 @@ def compute_validation(
             figures.get(limit.figure),
             sizes_of.get(limit.figure, sizes_of["accuracy"]),
             missing=_word_missing(limit.figure, cells, counts_K),
+            home=against,
         )
         for limit in limits.list_limits()
     )

@@ -8,7 +8,7 @@ import pytest
 
 from leukoscope.evaluation import validate_words as words
 from leukoscope.evaluation.intervals import Interval
-from leukoscope.evaluation.limits import Limits
+from leukoscope.evaluation.limits import Judged, Limits
 
 _spec = importlib.util.spec_from_file_location(
     "validation_cells", Path(__file__).with_name("validation_cells.py")
@@ -80,6 +80,15 @@ def test_confidence_is_worded_by_its_interval(found):
 def test_refusal_of_most_cells_is_worded_by_what_the_names_are_worth(found, drop, told):
     figures = {**found.figures, "refused": Interval(0.9, 0.8, 0.95), "accuracy_drop": drop}
     assert told in " ".join(words.list_advice(replace(found, figures=figures)))
+
+
+def test_cells_still_needed_are_of_other_patients(found):
+    limit = Limits(min_sensitivity={"blast": 0.9}).list_limits()[0]
+    for needed, told in ((1, "about 1 more cell of"), (1200, "about 1,200 more cells of")):
+        one = Judged(limit, Interval(0.95, 0.8, 0.99), "undecided", "", needed)
+        text = " ".join(words.list_advice(replace(found, judged=(one,))))
+        assert f"label {told} the class Blast from other patients or slides to decide it" in text
+    assert words.word_needed(Judged(limit, None, "undecided", "")) == ""
 
 
 def test_nothing_is_said_of_home_and_sets_that_are_not_there():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import compute_intervals, compute_mean
+from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
 from leukoscope.evaluation.limits import Limits
 from leukoscope.evaluation.validation import compute_kappas
 
@@ -90,6 +90,15 @@ def test_against_home():
     assert drop.low < drop.value < drop.high
     clustered = validate(build_cells(n=60), home=build_home())
     assert math.isnan(clustered.per_class[1].sensitivity.p_value)
+
+
+def test_a_loss_that_home_alone_leaves_open_asks_for_no_cells():
+    vague = build_home(accuracy=Interval(0.8, 0.55, 0.95))
+    (judged,) = validate(build_cells(), Limits(max_accuracy_drop=0.1), home=vague).judged
+    assert judged.outcome == "undecided" and judged.needed is None
+    sure = build_home(accuracy=Interval(0.8, 0.79, 0.81), n_images=10_000)
+    (judged,) = validate(build_cells(), Limits(max_accuracy_drop=0.1), home=sure).judged
+    assert judged.needed or judged.outcome == "pass"
 
 
 def test_decisions_coverage_and_their_limits():
