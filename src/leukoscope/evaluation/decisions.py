@@ -142,8 +142,6 @@ def measure_home(
         return None
     decisions = decide_table(policy, novelty, test)
     found = measure_decisions(test, decisions)
-    hit_N = decisions.labels_N == test.labels_N
-    raw_NK = test.probabilities_NK
     coverage = measure_coverage(
         policy.sets.predict(decisions.probabilities_NK),
         test.labels_N,
@@ -161,10 +159,9 @@ def measure_home(
         source_known=test.source_known,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
         accuracy=to_range(found.accuracy),
-        ece=compute_debiased_ece(decisions.confidence_N, hit_N, test.sources),
-        ece_raw=compute_debiased_ece(
-            raw_NK.max(axis=1), raw_NK.argmax(axis=1) == test.labels_N, test.sources
-        ),
+        # Of the most probable name before and after, whatever a policy with costs calls the cell.
+        ece=_measure_ece(decisions.probabilities_NK, test),
+        ece_raw=_measure_ece(test.probabilities_NK, test),
         coverage=coverage.marginal.value,
         mean_set_size=coverage.mean_size,
         accepted=to_range(found.shares["accepted"]),
@@ -172,6 +169,11 @@ def measure_home(
         review_frac=found.shares["review"].value,
         unknown_frac=found.shares["unknown"].value,
     )
+
+
+def _measure_ece(p_NK: NDArray[np.float64], table: ScoreTable) -> float:
+    hit_N = p_NK.argmax(axis=1) == table.labels_N
+    return compute_debiased_ece(p_NK.max(axis=1), hit_N, table.sources)
 
 
 def to_range(interval: Interval) -> Range:

@@ -58,6 +58,7 @@ class Limits(BaseModel):
     """By class."""
     min_specificity: dict[str, _Share] = {}
     max_ece: _Share | None = None
+    """Of the debiased calibration error."""
     min_coverage: _Share | None = None
     """Share of the cells whose prediction set holds their class."""
     min_accepted: _Share | None = None

@@ -14,12 +14,12 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import (
     UNDEFINED,
     Interval,
-    compute_intervals,
     compute_mean,
     compute_proportion,
     compute_share,
 )
-from leukoscope.scores import ScoreTable, compute_probabilities
+from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
+from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_log_losses
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.local import LocalPolicy, fit_local_policy
@@ -123,14 +123,10 @@ def _measure(
     replicates: int,
     seed: int,
 ) -> dict[str, Interval]:
-    from dataclasses import replace
-
     found = decide_table(policy, novelty, held)
-    calibrated = replace(
-        held, logits_NK=policy.calibration.apply(held.logits_NK).astype(np.float32)
-    )
-    figures = compute_intervals(calibrated, replicates=replicates, seed=seed)
-    p_NK = compute_probabilities(policy.calibration.apply(held.logits_NK))
+    calibrated = calibrate_table(held, policy.calibration)
+    figures = measure_calibration(calibrated, replicates=replicates, seed=seed)
+    p_NK = found.probabilities_NK
     covered_N = policy.sets.predict(p_NK)[np.arange(len(held)), held.labels_N]
     hit_N = found.labels_N == held.labels_N
     every_N = np.ones(len(held), dtype=np.bool_)

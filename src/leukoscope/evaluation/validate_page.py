@@ -63,6 +63,11 @@ WORDS: tuple[tuple[str, str], ...] = (
         " Weights make a confusion of distant stages count more than one of neighbours.",
     ),
     (
+        "Calibration error",
+        "How far stated confidence and success lie apart, less what chance alone would make of it:"
+        " 0 is no more than chance.",
+    ),
+    (
         "Home",
         "The test images of the data that the network was made from. They are other cells, so only"
         " shares can be compared, not cell by cell.",

@@ -50,6 +50,7 @@ from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import ShiftFindings, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
+from leukoscope.evaluation.trust_measures import compute_ece_interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
 
@@ -356,9 +357,12 @@ def _measure(
     # What is of the probabilities, and not of the names that a policy may have chosen otherwise.
     calibrated = _with_probabilities(table, answers.probabilities_NK)
     found = compute_intervals(calibrated, replicates=replicates, seed=seed)
-    figures |= {name: found[name] for name in ("ece", "brier", "log_loss", "roc_auc")}
+    figures |= {name: found[name] for name in ("brier", "log_loss", "roc_auc")}
     confidence_N = answers.probabilities_NK.max(axis=1)
     right_N = answers.probabilities_NK.argmax(axis=1) == labels_N
+    figures["ece"] = compute_ece_interval(
+        confidence_N, right_N, sources, replicates=replicates, seed=seed
+    )
     if answers.sets_NK is not None:
         held_N = answers.sets_NK[np.arange(len(labels_N)), labels_N]
         figures["coverage"] = compute_share(held_N, np.ones(len(table), np.bool_), sources)

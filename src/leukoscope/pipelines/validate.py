@@ -484,6 +484,7 @@ def _draw(
     known = np.flatnonzero(cells.table.labels_N >= 0)
     labels_N = cells.table.labels_N[known]
     p_NK = cells.answers.probabilities_NK[known]
+    sources = [cells.table.sources[i] for i in known]
     if found.home is None:
         classes = figures.draw_per_class(
             {one.name: one.sensitivity.here for one in found.per_class},
@@ -496,7 +497,7 @@ def _draw(
     drawn: dict[str, tuple[bytes | str, str]] = {
         "classes": (figures.render_svg(classes), "Sensitivity of each class with its interval"),
         "reliability": (
-            figures.render_svg(figures.draw_reliability(labels_N, p_NK)),
+            figures.render_svg(figures.draw_reliability(labels_N, p_NK, sources)),
             "Reliability diagram: how often right against how sure",
         ),
     }

@@ -11,7 +11,9 @@ import pytest
 from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
 from leukoscope.evaluation.limits import Limits
-from leukoscope.evaluation.validation import compute_kappas
+from leukoscope.evaluation.trust_measures import compute_ece_interval
+from leukoscope.evaluation.validation import Answers, compute_kappas
+from leukoscope.trust.calibration import compute_debiased_ece
 
 _spec = importlib.util.spec_from_file_location(
     "validation_cells", Path(__file__).with_name("validation_cells.py")
@@ -30,7 +32,7 @@ def test_figures_are_those_of_the_evaluation():
         "accuracy",
         "kappa",
         "balanced_accuracy",
-        "ece",
+        "brier",
         "recall/blast",
         "specificity/monocyte",
     ]
@@ -41,6 +43,36 @@ def test_figures_are_those_of_the_evaluation():
         ), name
     assert found.n_images == 120 and found.n_sources == 60
     assert np.array(found.confusion).sum() == 120
+
+
+def test_the_calibration_error_is_the_one_of_home():
+    """Debiased, over sources: beside the figure of the bundle, and under the limit."""
+    table = build_cells().table
+    found = validate(build_cells(), replicates=200).figures["ece"]
+    p = table.probabilities_NK
+    sure, right = p.max(axis=1), p.argmax(axis=1) == table.labels_N
+    wanted = compute_ece_interval(sure, right, table.sources, replicates=200)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high), rel=1e-4
+    )
+    assert found.value == pytest.approx(compute_debiased_ece(sure, right, table.sources), rel=1e-4)
+
+
+def test_a_calibrated_network_breaks_no_limit_of_its_calibration_error():
+    """Its plain error is 0.12 on a hundred cells, by chance alone."""
+    errors, outcomes = [], []
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        logits = generator.normal(0, 2.5, (100, 3)).astype(np.float32)
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        labels = (generator.random((100, 1)) < p.cumsum(axis=1)).argmax(axis=1)
+        cells = build_cells(n=100, per_source=1)
+        answers = Answers(p.argmax(axis=1), p.astype(np.float64))
+        table = replace(cells.table, labels_N=labels, logits_NK=logits)
+        found = validate(replace(cells, table=table, answers=answers), Limits(max_ece=0.03))
+        errors.append(found.figures["ece"].value)
+        outcomes += [one.outcome for one in found.judged]
+    assert np.mean(errors) < 0.05 and outcomes.count("fail") <= 1
 
 
 def test_names_chosen_by_a_policy_count_not_the_most_probable():
