@@ -202,7 +202,7 @@ def list_advice(v: Validation) -> tuple[str, ...]:
         elif one.outcome == "not_measured":
             advice.append(f"{one.limit.name} cannot be judged: {one.reason}.")
     most, name = max((one.n_images, one.name) for one in v.per_class)
-    if v.figures["accuracy"].high < most / v.n_images:
+    if v.figures["accuracy"].high < most / v.n_images < 1:
         advice.append(
             f"Calling every cell {display_label(name)} would be right for"
             f" {format_percent(most / v.n_images)} of them, more often than the network is."

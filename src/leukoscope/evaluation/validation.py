@@ -147,7 +147,7 @@ class ClassHere:
 @dataclass(frozen=True)
 class ReaderComparison:
     """Another reader of the same cells. `reader` is its own share of right names; `kappa` that
-    between network and reader, over names the network has."""
+    between network and reader, undefined where the cells are of one class."""
 
     name: str
     n_images: int
@@ -382,7 +382,9 @@ def _measure(
             calls_N == labels_N, status_N == "accepted", sources
         )
     return _Measured(
-        figures, _word_kappa(classes, limits), compute_mean(confidence_N - right_N, sources)
+        figures,
+        _word_kappa(classes, labels_N, limits),
+        compute_mean(confidence_N - right_N, sources),
     )
 
 
@@ -396,7 +398,11 @@ def compute_kappas(
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Return `kappa`, and where there are weights `kappa_linear`, `kappa_quadratic`, `kappa_cost`;
-    `weighted_kappa` is the one that a limit judges: by cost, else quadratic."""
+    `weighted_kappa` is the one that a limit judges: by cost, else quadratic.
+
+    All are undefined where `first_N`, the labels, are of one class: whatever a network says of such
+    cells, chance would agree with it as often, and kappa is 0.
+    """
     weights = {"kappa": 1.0 - np.eye(len(classes))}
     order = limits.order or find_order(classes)
     if order:
@@ -404,10 +410,11 @@ def compute_kappas(
         weights["kappa_quadratic"] = build_order_weights(classes, order, "quadratic")
     if limits.cost:
         weights["kappa_cost"] = build_cost_weights(classes, limits.cost)
+    one_class = len(np.unique(first_N)) < 2
     found = {
-        name: compute_kappa(
-            first_N, second_N, weights_KK, sources, replicates=replicates, seed=seed
-        )
+        name: UNDEFINED
+        if one_class
+        else compute_kappa(first_N, second_N, weights_KK, sources, replicates=replicates, seed=seed)
         for name, weights_KK in weights.items()
     }
     chosen = found.get("kappa_cost", found.get("kappa_quadratic"))
@@ -428,7 +435,11 @@ def _with_probabilities(table: ScoreTable, p_NK: NDArray[np.float64]) -> ScoreTa
     return replace(table, logits_NK=np.log(np.maximum(p_NK, 1e-30)).astype(np.float32))
 
 
-def _word_kappa(classes: tuple[str, ...], limits: Limits) -> str:
+def _word_kappa(classes: tuple[str, ...], labels_N: NDArray[np.int64], limits: Limits) -> str:
+    if len(np.unique(labels_N)) < 2:
+        return "All cells are of one class, of which kappa says nothing."
+    if limits.cost:
+        return "Weighted by the cost of each confusion, as the limits say."
     order = limits.order or find_order(classes)
     if order:
         source = "the limits" if limits.order else "maturation"
@@ -437,8 +448,6 @@ def _word_kappa(classes: tuple[str, ...], limits: Limits) -> str:
             f" Confusions with the {outside} other classes count as the worst." if outside else ""
         )
         return f"Weighted along the order of {source}: {', '.join(order)}.{rest}"
-    if limits.cost:
-        return "Weighted by the cost of each confusion, as the limits say."
     return (
         "There is no weighted kappa: these classes have no natural order, and weights along any"
         " list of them would mean nothing. Give `order` or `cost` in the limits."
@@ -535,7 +544,9 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
                 compute_proportion(network_N, part.sources),
                 compute_proportion(reader_N, part.sources),
                 compute_mcnemar(network_N, reader_N, part.sources),
-                compute_kappa(
+                UNDEFINED
+                if len(set(part.labels_N.tolist())) < 2
+                else compute_kappa(
                     cells.answers.calls_N[rows],
                     said_N,
                     1.0 - np.eye(len(wide)),
@@ -620,6 +631,8 @@ def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64])
         return "no cell of this class"
     if figure.startswith("specificity/"):
         return "no cell of another class"
+    if figure in ("kappa", "weighted_kappa") and (counts_K > 0).sum() < 2:
+        return "all cells are of one class, of which kappa says nothing"
     if figure == "weighted_kappa":
         return "no order and no cost of the classes is given"
     if figure == "accuracy_drop":
@@ -634,8 +647,6 @@ def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64])
             if cells.answers.status is None
             else "no cell was accepted"
         )
-    if figure in ("kappa", "balanced_accuracy") and (counts_K > 0).sum() < 2:
-        return "all cells are of one class"
     return ""
 
 

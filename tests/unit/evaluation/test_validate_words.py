@@ -91,6 +91,15 @@ def test_cells_still_needed_are_of_other_patients(found):
     assert words.word_needed(Judged(limit, None, "undecided", "")) == ""
 
 
+def test_calling_every_cell_alike_is_no_rival_where_all_are_alike(found):
+    low = replace(found, figures={**found.figures, "accuracy": Interval(0.3, 0.2, 0.4)})
+    assert "Calling every cell" in " ".join(words.list_advice(low))
+    same = tuple(
+        replace(one, n_images=low.n_images * (k == 0)) for k, one in enumerate(low.per_class)
+    )
+    assert "Calling every" not in " ".join(words.list_advice(replace(low, per_class=same)))
+
+
 def test_nothing_is_said_of_home_and_sets_that_are_not_there():
     bare = cells_of.validate(cells_of.build_cells())
     assert words.word_mix(bare) == "" and words.word_coverage(bare) == ""

@@ -12,7 +12,7 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
 from leukoscope.evaluation.limits import Limits
 from leukoscope.evaluation.trust_measures import compute_ece_interval
-from leukoscope.evaluation.validation import Answers, compute_kappas
+from leukoscope.evaluation.validation import Answers, LocalCells, compute_kappas
 from leukoscope.trust.calibration import compute_debiased_ece
 
 _spec = importlib.util.spec_from_file_location(
@@ -105,9 +105,26 @@ def test_one_class_only_still_validates():
     one = replace(cells, table=replace(cells.table, labels_N=labels), names=("basophil",) * 30)
     found = validate(one, Limits(min_kappa=0.5, min_specificity={"basophil": 0.5}))
     assert math.isnan(found.figures["specificity/basophil"].value)
-    outcomes = {one.limit.key: one.outcome for one in found.judged}
-    assert outcomes["min_specificity.basophil"] == "not_measured"
-    assert found.acceptance in ("undecided", "fail")
+    assert {one.outcome for one in found.judged} == {"not_measured"}
+    assert "all cells are of one class" in found.judged[1].reason
+    assert "of one class" in found.kappa_note
+    assert found.acceptance == "undecided"
+
+
+@pytest.mark.parametrize("right", [0.958, 0.5])
+def test_kappa_of_one_class_says_nothing(right):
+    """However many are named right it is 0: no word against a good network, nor for a bad one."""
+    labels, sources = np.zeros(48, np.int64), [str(i) for i in range(48)]
+    calls = (np.arange(48) >= 48 * right).astype(np.int64)
+    asked = Limits(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
+    found = compute_kappas(labels, calls, CLASSES, sources, asked, 20)
+    assert len(found) == 5 and all(math.isnan(one.value) for one in found.values())
+    assert (
+        compute_kappas(np.r_[labels, 1], np.r_[calls, 1], CLASSES, [*sources, "x"], asked, 20)[
+            "kappa"
+        ].value
+        > -1
+    )
 
 
 def test_against_home():
@@ -164,6 +181,12 @@ def test_other_readers_of_the_same_cells():
     assert expert.test.p_value < 0.01
     assert expert.kappa.value == pytest.approx(found.figures["kappa"].value)
     assert other.reader.value == pytest.approx(75 / 80)
+    rows = np.flatnonzero(cells.table.labels_N == 1)
+    blast = LocalCells(
+        cells.table.take(rows), ("blast",) * len(rows), cells.answers.take(rows),
+        readers={"expert": ("blast",) * len(rows)},
+    )  # fmt: skip
+    assert math.isnan(validate(blast).readers[0].kappa.value)
 
 
 def test_weighted_kappa_needs_an_order_or_a_cost():
@@ -179,6 +202,10 @@ def test_weighted_kappa_needs_an_order_or_a_cost():
     cost = Limits(cost={"blast": {"monocyte": 5.0}})
     kappas = compute_kappas(labels, calls, CLASSES, cells.table.sources, cost, 20)
     assert kappas["weighted_kappa"] == kappas["kappa_cost"] != kappas["kappa"]
+    both = Limits(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
+    found = validate(cells, both)
+    assert found.figures["weighted_kappa"] == found.figures["kappa_cost"]
+    assert "by the cost" in found.kappa_note  # what the limit is judged by, not the order
 
 
 def test_the_plan_says_with_what_it_reckons():
