@@ -168,6 +168,14 @@ def measure_home(
         accepted_accuracy=to_range(found.accepted_accuracy),
         review_frac=found.shares["review"].value,
         unknown_frac=found.shares["unknown"].value,
+        recall=tuple(
+            to_range(compute_share(decisions.labels_N == k, test.labels_N == k, test.sources))
+            for k in range(len(test.classes))
+        ),
+        specificity=tuple(
+            to_range(compute_share(decisions.labels_N != k, test.labels_N != k, test.sources))
+            for k in range(len(test.classes))
+        ),
     )
 
 

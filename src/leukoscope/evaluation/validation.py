@@ -34,6 +34,7 @@ from leukoscope.evaluation.agreement import (
     find_order,
 )
 from leukoscope.evaluation.decisions import count_reasons
+from leukoscope.evaluation.home import Home, compute_home_shares
 from leukoscope.evaluation.intervals import (
     UNDEFINED,
     Interval,
@@ -42,7 +43,6 @@ from leukoscope.evaluation.intervals import (
     compute_mean,
     compute_proportion,
     compute_share,
-    wilson,
 )
 from leukoscope.evaluation.limits import Acceptance, Judged, Limits, judge_all, judge_limit
 from leukoscope.evaluation.metrics import compute_confusion
@@ -92,32 +92,6 @@ class LocalCells:
     answers: Answers
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Home:
-    """What was measured at home, as far as the bundle carries it.
-
-    `confusion_KK` counts test images by true and given class. `embeddings_MD` and `quality_MQ`
-    describe some calibration images.
-    """
-
-    data: str
-    verdict: str
-    n_images: int
-    n_sources: int
-    source_known: bool
-    confusion_KK: NDArray[np.float64]
-    accuracy: Interval
-    ece: float = math.nan
-    coverage: float = math.nan
-    promised_coverage: float = math.nan
-    accepted: Interval = UNDEFINED
-    accepted_accuracy: Interval = UNDEFINED
-    review_frac: float = math.nan
-    unknown_frac: float = math.nan
-    embeddings_MD: NDArray[np.float32] | None = None
-    quality_MQ: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -461,16 +435,16 @@ def _compare_classes(
     table: ScoreTable, figures: Mapping[str, Interval], home: Home | None
 ) -> tuple[ClassHere, ...]:
     independent = _is_independent(table) and (home is None or home.n_images == home.n_sources)
-    n = len(table)
+    n, k_classes = len(table), len(table.classes)
+    recalls = specificities = (UNDEFINED,) * k_classes
+    there_K = np.zeros(k_classes, dtype=np.int64)
+    if home is not None:
+        recalls, specificities = compute_home_shares(home)
+        there_K = home.confusion_KK.sum(axis=1).astype(np.int64)
     found = []
     for k, name in enumerate(table.classes):
         rows = np.flatnonzero(table.labels_N == k)
-        there_hit, there_n, there_pass, there_rest = 0.0, 0.0, 0.0, 0.0
-        if home is not None:
-            confusion_KK = home.confusion_KK
-            there_n, there_hit = float(confusion_KK[k].sum()), float(confusion_KK[k, k])
-            there_rest = float(confusion_KK.sum()) - there_n
-            there_pass = there_rest - float(confusion_KK[:, k].sum()) + there_hit
+        there = int(there_K[k])
         found.append(
             ClassHere(
                 name,
@@ -479,15 +453,15 @@ def _compare_classes(
                 compare_shares(
                     figures[f"recall/{name}"],
                     len(rows),
-                    wilson(there_hit, there_n),
-                    int(there_n),
+                    recalls[k],
+                    there,
                     independent=independent,
                 ),
                 compare_shares(
                     figures[f"specificity/{name}"],
                     n - len(rows),
-                    wilson(there_pass, there_rest),
-                    int(there_rest),
+                    specificities[k],
+                    int(there_K.sum()) - there,
                     independent=independent,
                 ),
                 figures[f"precision/{name}"],

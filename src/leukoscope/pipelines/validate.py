@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     from leukoscope.deploy.bundle import Bundle, VariantName
     from leukoscope.deploy.predictor import Outputs, Predictor
+    from leukoscope.evaluation.home import Home
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.limits import Limits
     from leukoscope.evaluation.recalibration import Recalibration
-    from leukoscope.evaluation.validation import Answers, Home, LocalCells, Validation
+    from leukoscope.evaluation.validation import Answers, LocalCells, Validation
     from leukoscope.scores import ScoreTable
     from leukoscope.trust.record import Range, Trust
 
@@ -247,7 +248,7 @@ def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
 def _load_home(trust: "Trust | None") -> "Home | None":
     import numpy as np
 
-    from leukoscope.evaluation.validation import Home
+    from leukoscope.evaluation.home import Home
 
     if trust is None or trust.info.home is None:
         return None
@@ -260,6 +261,8 @@ def _load_home(trust: "Trust | None") -> "Home | None":
         source_known=home.source_known,
         confusion_KK=np.array(home.confusion, dtype=np.float64),
         accuracy=_read_range(home.accuracy),
+        recalls=tuple(map(_read_range, home.recall or ())),
+        specificities=tuple(map(_read_range, home.specificity or ())),
         ece=home.ece,
         coverage=home.coverage,
         promised_coverage=1 - trust.info.asked.alpha,

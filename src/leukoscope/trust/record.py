@@ -72,6 +72,9 @@ class HomeFigures(_Part):
     accepted_accuracy: Range
     review_frac: float = Field(ge=0, le=1)
     unknown_frac: float = Field(ge=0, le=1)
+    recall: tuple[Range, ...] | None = None
+    """Of each class, in their order, over sources; None in older records, as `specificity`."""
+    specificity: tuple[Range, ...] | None = None
 
 
 class TrustInfo(_Part):

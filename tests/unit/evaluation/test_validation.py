@@ -137,6 +137,17 @@ def test_against_home():
     drop = found.figures["accuracy_drop"]
     assert drop.value == pytest.approx(0.95 - found.figures["accuracy"].value)
     assert drop.low < drop.value < drop.high
+    # Specificity is of the other classes: 5 of 200 at home were called blast.
+    monocyte = found.per_class[2].specificity
+    assert monocyte.there.value == pytest.approx(190 / 200)
+    assert found.per_class[1].specificity.there.value == pytest.approx(195 / 200)
+    vague = tuple(Interval(x, x - 0.3, 1.0) for x in (0.95, 0.9, 1.0))
+    recorded = validate(
+        build_cells(n=400, per_source=1), home=build_home(recalls=vague, specificities=vague)
+    )
+    wide, narrow = recorded.expected_accuracy, found.expected_accuracy
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert recorded.per_class[1].sensitivity.difference.low < blast.difference.low
     clustered = validate(build_cells(n=60), home=build_home())
     assert math.isnan(clustered.per_class[1].sensitivity.p_value)
 

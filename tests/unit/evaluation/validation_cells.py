@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from leukoscope.evaluation.home import Home
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.limits import Limits
 from leukoscope.evaluation.recalibration import Recalibration
-from leukoscope.evaluation.validation import Answers, Home, LocalCells, compute_validation
+from leukoscope.evaluation.validation import Answers, LocalCells, compute_validation
 from leukoscope.scores import ScoreTable
 
 CLASSES = ("basophil", "blast", "monocyte")
