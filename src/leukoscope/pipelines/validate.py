@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.readers import Rejected
 from leukoscope.data.sources import group_sources, sources_known
-from leukoscope.errors import BundleError, ConfigError, DataError, ImageError
+from leukoscope.errors import BundleError, ConfigError, DataError, ImageError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import collect_provenance, create_folder, write_json, write_text
+from leukoscope.runfolder import (
+    RunFolder,
+    collect_provenance,
+    create_folder,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,10 +77,11 @@ def validate_bundle(
     fitted to half of the cells (by source, drawn with `seed`); the other half tells the gain. The
     old bundle is not touched.
 
-    Writes `validation.html`, `validation.txt`, `validation.json`, `scores.parquet` (the score table
-    of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be used,
-    `DataError` where no cell is of a known class, `ConfigError` for limits or columns that are
-    wrong, `MissingExtraError` without the extra `report`.
+    Writes `validation.html`, `validation.txt`, `validation.json`, `validation_scores.parquet` (the
+    score table of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be
+    used, `RunError` where `out` holds a run or a bundle, `DataError` where no cell is of a known
+    class, `ConfigError` for limits or columns that are wrong, `MissingExtraError` without the extra
+    `report`.
     """
     require_extra("report")
     from leukoscope.deploy.bundle import load_bundle
@@ -82,6 +89,7 @@ def validate_bundle(
     from leukoscope.evaluation.limits import Limits, load_limits
     from leukoscope.evaluation.validation import LocalCells, compute_validation
 
+    _check_out(RunFolder(Path(out)))
     opened = load_bundle(Path(bundle))
     classes = opened.info.classes
     asked = load_limits(Path(limits), classes) if limits is not None else Limits()
@@ -127,6 +135,23 @@ def validate_bundle(
     )
     progress("Computing figures", 1, 1)
     return _write(found, cells, scored, rejected, Path(out), progress)
+
+
+def _check_out(folder: RunFolder) -> None:
+    """Raise `RunError` for a folder whose files are not those of a validation."""
+    from leukoscope.deploy.bundle import BUNDLE_JSON
+
+    for path, what in (
+        (folder.model, "a trained run"),
+        (folder.checkpoint, "a run in training"),
+        (folder.path / BUNDLE_JSON, "a bundle"),
+    ):
+        if path.exists():
+            raise RunError(
+                f"{folder.path} must be a folder for page, text and tables of a validation",
+                f"it holds {what}",
+                "choose another --out, for example a folder inside of it",
+            )
 
 
 @dataclass(frozen=True)
@@ -470,7 +495,7 @@ def _write(
     write_text(page, render_validation(found, _draw(found, cells, scored)))
     write_text(out / "validation.txt", render_validation_text(found))
     write_json(out / "validation.json", validation_to_json(found))
-    with replacing(out / "scores.parquet") as temporary:
+    with replacing(out / "validation_scores.parquet") as temporary:
         save_scores(cells.table, temporary)
     save_rejected(Catalog(scored.records, tuple(rejected)), out / "unreadable.csv")
     progress("Writing the page", 1, 1)

@@ -16,7 +16,7 @@ from leukoscope.cli.app import app
 from leukoscope.cli.render import print_validation
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
-from leukoscope.errors import BundleError, ConfigError, DataError
+from leukoscope.errors import BundleError, ConfigError, DataError, RunError
 from leukoscope.pipelines import validate as room
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import fit_sets
@@ -141,8 +141,8 @@ def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     assert [one.name for one in found.readers] == ["analyser", "the network bundle"]
     assert found.readers[1].test.p_value == 1
     assert found.acceptance in ("undecided", "fail")
-    for name in ("validation.html", "validation.txt", "validation.json", "scores.parquet"):
-        assert (tmp_path / "out" / name).stat().st_size > 1000
+    names = ("validation.html", "validation.txt", "validation.json", "validation_scores.parquet")
+    assert all((tmp_path / "out" / name).stat().st_size > 1000 for name in names)
     assert "not_an_image" in (tmp_path / "out" / "unreadable.csv").read_text()
     content = json.loads((tmp_path / "out" / "validation.json").read_text())
     assert content["confusion"] == [[9, 2, 0], [0, 10, 2], [2, 0, 10]]
@@ -164,6 +164,23 @@ def test_hostile_input(bare, tmp_path):
         validate(bare, foreign, tmp_path / "out", readers=["nobody"])
     with pytest.raises(BundleError):
         validate(tmp_path / "none", foreign, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["model.json", "checkpoint.safetensors", "bundle.json"])
+def test_no_run_and_no_bundle_is_written_over(bare, tmp_path, name):
+    table = save_table(tmp_path / "cells", 3)
+    run = tmp_path / "run"
+    run.mkdir()
+    for file in (name, "scores.parquet"):
+        (run / file).write_text("{}")
+    before = sorted(run.iterdir())
+    with pytest.raises(RunError, match="choose another --out"):
+        validate(bare, table, run)
+    assert sorted(run.iterdir()) == before
+    # Beside them is room, and nothing has the name of a run's file.
+    validate(bare, table, run / "validation")
+    assert not (run / "validation" / "scores.parquet").exists()
+    assert (run / "scores.parquet").read_text() == "{}"
 
 
 def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path, capsys):
