@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.evaluation.agreement import compare_shares
-from leukoscope.evaluation.intervals import UNDEFINED, Interval, compute_proportion, compute_share
+from leukoscope.evaluation.intervals import UNDEFINED, Interval, compute_share
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
 
@@ -25,8 +25,9 @@ MOST_GROUPS = 20
 @dataclass(frozen=True)
 class Subgroup:
     """Cells that share a value of a column. `expected` is the accuracy that this mixture of
-    classes would have if each class were named as well as among all cells; `difference` is
-    against the rest, at a level that holds for all groups of the column together."""
+    classes would have if each class were named as well as among all cells. `difference` (of
+    accuracy) and `accepted_difference` are against the rest, at a level that holds for all groups
+    and both figures of the column together; undefined where the bundle decides nothing."""
 
     value: str
     n_images: int
@@ -34,12 +35,19 @@ class Subgroup:
     accuracy: Interval
     expected: float
     difference: Interval
+    accepted: Interval
+    accepted_difference: Interval
     refused: Interval
 
     @property
     def stands_out(self) -> bool:
-        """Whether the difference to the rest is more than chance."""
+        """Whether the difference of accuracy to the rest is more than chance."""
         return self.difference.low > 0 or self.difference.high < 0
+
+    @property
+    def accepted_stands_out(self) -> bool:
+        """Whether the difference of the share accepted is."""
+        return self.accepted_difference.low > 0 or self.accepted_difference.high < 0
 
 
 @dataclass(frozen=True)
@@ -77,33 +85,36 @@ def split_column(
     )  # fmt: skip
     values_N, sources_N = (np.array(x, dtype=np.str_) for x in (values, sources))
     large = sum(n >= FEW and len(values) - n >= FEW for n in counts.values())
-    level = 1 - 0.05 / max(1, large)
+    # Two groups are each other's rest: one comparison.
+    comparisons = (1 if len(counts) == 2 else max(1, large)) * (1 if status is None else 2)
+    level = 1 - 0.05 / comparisons
+    accepted_N, refused_N = (np.array(status or ()) == one for one in ("accepted", "unknown"))
     groups = []
     for value, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         own_N = values_N == value
-        rows, rest = np.flatnonzero(own_N), np.flatnonzero(~own_N)
-        accuracy = difference = refused = UNDEFINED
-        if n >= FEW:
-            accuracy = compute_share(hit_N, own_N, sources)
-            if status is not None:
-                refused = compute_share(np.array(status) == "unknown", own_N, sources)
-            if len(rest) >= FEW:
-                difference = compare_shares(
-                    compute_proportion(hit_N[rows], [sources[i] for i in rows], level),
-                    n,
-                    compute_proportion(hit_N[rest], [sources[i] for i in rest], level),
-                    len(rest),
-                    independent=False,
-                ).difference
+
+        def measure(flags_N: NDArray[np.bool_], own_N: NDArray[np.bool_] = own_N) -> Interval:
+            if own_N.sum() < FEW or not len(flags_N):
+                return UNDEFINED
+            return compute_share(flags_N, own_N, sources)
+
+        def compare(flags_N: NDArray[np.bool_], own_N: NDArray[np.bool_] = own_N) -> Interval:
+            if min(own_N.sum(), (~own_N).sum()) < FEW or not len(flags_N):
+                return UNDEFINED
+            here, there = (compute_share(flags_N, one, sources, level) for one in (own_N, ~own_N))
+            return compare_shares(here, 0, there, 0, independent=False).difference
+
         groups.append(
             Subgroup(
                 value or "(blank)",
                 n,
-                len({sources[i] for i in rows}),
-                accuracy,
-                float(recall_K[table.labels_N[rows]].mean()),
-                difference,
-                refused,
+                len(set(sources_N[own_N])),
+                measure(hit_N),
+                float(recall_K[table.labels_N[own_N]].mean()),
+                compare(hit_N),
+                measure(accepted_N),
+                compare(accepted_N),
+                measure(refused_N),
             )
         )
     across = sum(

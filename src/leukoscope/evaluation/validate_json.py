@@ -127,8 +127,11 @@ def validation_to_json(v: Validation) -> dict[str, object]:
                         "accuracy": one.accuracy.to_dict(),
                         "expected_accuracy": one.expected,
                         "difference_to_rest": one.difference.to_dict(),
-                        "refused": one.refused.to_dict(),
                         "stands_out": one.stands_out,
+                        "accepted": one.accepted.to_dict(),
+                        "accepted_difference_to_rest": one.accepted_difference.to_dict(),
+                        "accepted_stands_out": one.accepted_stands_out,
+                        "refused": one.refused.to_dict(),
                     }
                     for one in table.groups
                 ],

@@ -254,8 +254,13 @@ def _tabulate_groups(table: SubgroupTable) -> list[str]:
                 format_short(one.accuracy),
                 format_percent(one.expected),
                 format_signed(one.difference) + (" *" if one.stands_out else ""),
+                format_short(one.accepted),
+                format_signed(one.accepted_difference) + (" *" if one.accepted_stands_out else ""),
             ]
             for one in table.groups
         ],
-        ["", "cells", "sources", "accuracy", "by mixture", "against the rest"],
+        [
+            *["", "cells", "sources", "accuracy", "by mixture", "against the rest"],
+            *["accepted", "against the rest"],
+        ],
     )

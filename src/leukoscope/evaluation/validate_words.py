@@ -11,6 +11,7 @@ from leukoscope.evaluation.limits import Judged, Outcome
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.report import format_figure, format_percent
 from leukoscope.evaluation.shift import word_separation
+from leukoscope.evaluation.subgroups import SubgroupTable
 from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import display_label, is_critical
 
@@ -182,6 +183,30 @@ def word_shift(v: Validation) -> str:
     return text
 
 
+def word_groups(table: SubgroupTable) -> str:
+    """Say which groups of a column are worse than the rest by more than chance, or else which are
+    better; "" for none."""
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for one in table.groups:
+        for figure, difference, stands_out, done in (
+            (one.accuracy, one.difference, one.stands_out, "named right"),
+            (one.accepted, one.accepted_difference, one.accepted_stands_out, "accepted"),
+        ):
+            if stands_out:
+                told[difference.value < 0].append(
+                    f"{one.value} ({format_percent(figure.value)} {done},"
+                    f" {abs(100 * difference.value):.1f} points"
+                    f" {'less' if difference.value < 0 else 'more'} than the rest)"
+                )
+    found = told[True] or told[False]
+    if not found:
+        return ""
+    return (
+        f"The figures of all cells do not hold for every group by {table.column}:"
+        f" {_join(found)}. Judge each group by its own row."
+    )
+
+
 def list_advice(v: Validation) -> tuple[str, ...]:
     """Return what to do next, the most urgent first."""
     advice: list[str] = []
@@ -250,6 +275,7 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"
             " to half of these cells and measures the gain on the other half."
         )
+    advice += filter(None, map(word_groups, v.subgroups))
     strong = [one for one in v.shift.features if abs(one.effect) >= 0.8]
     if strong:
         names = [one.name.replace("_", " ") for one in strong[:3]]

@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from leukoscope.evaluation import validate_words as words
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.limits import Judged, Limits
+from leukoscope.evaluation.subgroups import Subgroup, SubgroupTable
 
 _spec = importlib.util.spec_from_file_location(
     "validation_cells", Path(__file__).with_name("validation_cells.py")
@@ -98,6 +100,26 @@ def test_calling_every_cell_alike_is_no_rival_where_all_are_alike(found):
         replace(one, n_images=low.n_images * (k == 0)) for k, one in enumerate(low.per_class)
     )
     assert "Calling every" not in " ".join(words.list_advice(replace(low, per_class=same)))
+
+
+def test_a_group_that_stands_out_is_a_line_of_advice(found):
+    even = Interval(0.0, -0.1, 0.1)
+    worse, better = Interval(-0.521, -0.7, -0.3), Interval(0.521, 0.3, 0.7)
+    share = Interval(0.469, 0.36, 0.58)
+    build = partial(Subgroup, n_images=96, n_sources=48, accuracy=share, expected=0.9,
+                    accepted=share, refused=share)  # fmt: skip
+    a = build("A", difference=even, accepted_difference=better)
+    b = build("B", difference=even, accepted_difference=worse)
+    told = words.word_groups(SubgroupTable("scanner", (a, b)))
+    assert "by scanner: B (46.9 % accepted, 52.1 points less than the rest)." in told
+    assert told in words.list_advice(replace(found, subgroups=(SubgroupTable("scanner", (a, b)),)))
+    assert "A (46.9 % accepted, 52.1 points more" in words.word_groups(SubgroupTable("x", (a,)))
+    wrong = build("C", difference=worse, accepted_difference=even)
+    assert "C (46.9 % named right, 52.1 points less" in words.word_groups(
+        SubgroupTable("x", (a, wrong))
+    )
+    plain = build("D", difference=even, accepted_difference=even)
+    assert words.word_groups(SubgroupTable("x", (plain,), "a note")) == ""
 
 
 def test_nothing_is_said_of_home_and_sets_that_are_not_there():
