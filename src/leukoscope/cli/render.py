@@ -723,6 +723,7 @@ def print_validation(done: "ValidatedBundle") -> None:
             f" {new.after['refused'].value:.1%} after, calibration error"
             f" {new.before['ece'].value:.3f} and {new.after['ece'].value:.3f}."
         )
+        console.print(_plain(words.word_gain(new)))
     console.print(ADVICE)
     console.print(f"Page: {_plain(str(done.page))}")
 

@@ -30,6 +30,7 @@ from leukoscope.evaluation.validate_words import (
     word_accuracy,
     word_calibration,
     word_coverage,
+    word_gain,
     word_headline,
     word_here,
     word_home,
@@ -127,6 +128,7 @@ def render_validation(
         images={k: (embed_image(image), alt) for k, (image, alt) in (images or {}).items()},
         words=WORDS,
         recalibrated=list_gains(v.recalibration),
+        gain=word_gain(v.recalibration) if v.recalibration else "",
     )
 
 

@@ -216,6 +216,10 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"Do not rely on it here as it is: {_join(broken)} {_does(broken)} not keep"
             f" the limit{'s' * (len(broken) > 1)}."
         )
+    if v.recalibration is not None and v.recalibration.gain_log_loss.high < 0:
+        advice.append(
+            f"The new bundle, fitted to half of these cells: {word_gain(v.recalibration)}"
+        )
     for one in v.judged:
         if one.outcome == "undecided" and one.needed is not None:
             advice.append(
@@ -306,7 +310,30 @@ def word_recalibration(found: Recalibration) -> tuple[str, ...]:
         f"Fitted on {found.n_fit:,} cells of {found.n_fit_sources:,} sources, measured on"
         f" {found.n_judged:,} others of {found.n_judged_sources:,} other sources."
     )
-    return (start, *found.notes)
+    return (start, word_gain(found), *found.notes)
+
+
+def word_gain(found: Recalibration) -> str:
+    """Say whether the new bundle is better on the held-out half, by the paired gain in log loss;
+    "" where nothing was fitted."""
+    gain = found.gain_log_loss
+    if math.isnan(gain.value):
+        return ""
+    if math.isnan(gain.low):
+        return "Whether it is better cannot be said: one source gives no interval."
+    low, high = sorted((abs(gain.low), abs(gain.high)))
+    between = f"(95 % interval {low:.3f} to {high:.3f})"
+    if gain.low > 0:
+        return f"Better on the other half: log loss falls by {gain.value:.3f} a cell {between}."
+    if gain.high < 0:
+        return (
+            f"Worse on the other half: log loss rises by {-gain.value:.3f} a cell {between}. Keep"
+            " the old bundle."
+        )
+    return _minus(
+        f"No gain shown on the other half: log loss changes by {-gain.value:+.3f} a cell (95 %"
+        f" interval {-gain.high:+.3f} to {-gain.low:+.3f}), which may be chance."
+    )
 
 
 def list_gains(found: Recalibration | None) -> list[tuple[str, str, str]]:

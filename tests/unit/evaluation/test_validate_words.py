@@ -1,6 +1,7 @@
 """A validation in sentences."""
 
 import importlib.util
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from leukoscope.evaluation import validate_words as words
-from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.intervals import UNDEFINED, Interval
 from leukoscope.evaluation.limits import Judged, Limits
 from leukoscope.evaluation.subgroups import Subgroup, SubgroupTable
+from leukoscope.evaluation.validate_page import render_validation, render_validation_text
 
 _spec = importlib.util.spec_from_file_location(
     "validation_cells", Path(__file__).with_name("validation_cells.py")
@@ -120,6 +122,28 @@ def test_a_group_that_stands_out_is_a_line_of_advice(found):
     )
     plain = build("D", difference=even, accepted_difference=even)
     assert words.word_groups(SubgroupTable("x", (plain,), "a note")) == ""
+
+
+@pytest.mark.parametrize(
+    ("gain", "told"),
+    [
+        ((0.12, 0.05, 0.19), "Better on the other half: log loss falls by 0.120 a cell (95 %"
+         " interval 0.050 to 0.190)."),
+        ((-0.12, -0.19, -0.05), "Worse on the other half: log loss rises by 0.120 a cell (95 %"
+         " interval 0.050 to 0.190). Keep the old bundle."),
+        ((0.01, -0.03, 0.05), "No gain shown on the other half: log loss changes by −0.010 a cell"
+         " (95 % interval −0.050 to +0.030), which may be chance."),
+        ((0.01, math.nan, math.nan), "one source gives no interval"),
+    ],
+)  # fmt: skip
+def test_the_gain_of_a_new_bundle_is_worded_by_its_interval(found, gain, told):
+    new = replace(found.recalibration, gain_log_loss=Interval(*gain))
+    assert told in words.word_gain(new) and told in " ".join(words.word_recalibration(new))
+    advice = " ".join(words.list_advice(replace(found, recalibration=new)))
+    assert ("Keep the old bundle" in advice) == (gain[2] < 0)
+    page_ = render_validation(replace(found, recalibration=new))
+    assert told in page_ and told in render_validation_text(replace(found, recalibration=new))
+    assert words.word_gain(replace(new, gain_log_loss=UNDEFINED)) == ""
 
 
 def test_nothing_is_said_of_home_and_sets_that_are_not_there():

@@ -202,7 +202,9 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path, c
     done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
     gain = done.found.recalibration
     print_validation(done)
-    assert "New bundle, fitted to half of these cells: new." in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "New bundle, fitted to half of these cells: new." in shown
+    assert "Better on the other half: log loss falls by" in shown
     assert (
         gain.n_fit + gain.n_judged == 180 and abs(gain.n_fit_sources - gain.n_judged_sources) <= 1
     )
