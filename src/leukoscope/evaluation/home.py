@@ -34,7 +34,6 @@ class Home:
     specificities: tuple[Interval, ...] = ()
     ece: float = math.nan
     coverage: float = math.nan
-    promised_coverage: float = math.nan
     accepted: Interval = UNDEFINED
     accepted_accuracy: Interval = UNDEFINED
     review_frac: float = math.nan

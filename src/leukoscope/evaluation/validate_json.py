@@ -40,6 +40,7 @@ def validation_to_json(v: Validation) -> dict[str, object]:
         "kappa_note": v.kappa_note,
         "overconfidence": v.overconfidence.to_dict(),
         "mean_set_size": _number(v.set_size),
+        "promised_coverage": _number(v.promised_coverage),
         "confusion": [list(row) for row in v.confusion],
         "foreign": [
             {
@@ -50,6 +51,7 @@ def validation_to_json(v: Validation) -> dict[str, object]:
             }
             for one in v.foreign
         ],
+        "no_home": v.no_home or None,
         "home": None
         if home is None
         else {
@@ -60,7 +62,6 @@ def validation_to_json(v: Validation) -> dict[str, object]:
             "accuracy": home.accuracy.to_dict(),
             "ece": _number(home.ece),
             "coverage": _number(home.coverage),
-            "promised_coverage": _number(home.promised_coverage),
             "accepted": home.accepted.to_dict(),
             "accepted_accuracy": home.accepted_accuracy.to_dict(),
         },

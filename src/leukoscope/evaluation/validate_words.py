@@ -95,7 +95,7 @@ def word_here(v: Validation) -> str:
 def word_home(v: Validation) -> str:
     """Say what home is, and how far its figures can be trusted."""
     if v.home is None:
-        return "The bundle does not say what was measured at home."
+        return f"Not compared: {v.no_home}."
     home = v.home
     sources = f"{home.n_sources:,} sources" if home.source_known else "unknown sources"
     trust = {
@@ -153,9 +153,9 @@ def word_coverage(v: Validation) -> str:
     if found is None:
         return ""
     size = f" Sets hold {v.set_size:.2f} names on average."
-    if v.home is None or math.isnan(v.home.promised_coverage):
+    promised = v.promised_coverage
+    if math.isnan(promised):
         return f"The true name is in the set for {_ranged(found)}.{size}"
-    promised = v.home.promised_coverage
     start = f"Promised for at least {format_percent(promised)}, found for {_ranged(found)}."
     if found.high < promised:
         return f"{start} The promise does not hold on these cells.{size}"

@@ -59,13 +59,14 @@ from leukoscope.trust.decision import Status
 class Answers:
     """What the network says of N cells. `calls_N` indexes the classes; `probabilities_NK` are
     calibrated where the bundle is. `sets_NK`, `status` and `reasons` are None for a bundle that
-    was never calibrated."""
+    was never calibrated; `promised_coverage` is what the sets aim at."""
 
     calls_N: NDArray[np.int64]
     probabilities_NK: NDArray[np.float64]
     sets_NK: NDArray[np.bool_] | None = None
     status: tuple[Status, ...] | None = None
     reasons: tuple[str, ...] | None = None
+    promised_coverage: float = math.nan
 
     def take(self, rows: NDArray[np.intp]) -> "Answers":
         """Return the answers for some rows, by index."""
@@ -75,6 +76,7 @@ class Answers:
             None if self.sets_NK is None else self.sets_NK[rows],
             None if self.status is None else tuple(self.status[i] for i in rows),
             None if self.reasons is None else tuple(self.reasons[i] for i in rows),
+            self.promised_coverage,
         )
 
 
@@ -154,8 +156,9 @@ class Validation:
     """Everything that a validation found.
 
     `figures` are those of all cells, by the names that `limits` judges. `n_images` counts the
-    cells of classes the network knows; the others are in `foreign`. `unreadable` holds path,
-    reason and detail of each file that is in no figure.
+    cells of classes the network knows; the others are in `foreign`. `no_home` says why nothing of
+    home is compared, "" where it is. `unreadable` holds path, reason and detail of each file that
+    is in no figure.
     """
 
     data_name: str
@@ -170,12 +173,14 @@ class Validation:
     foreign: tuple[ForeignClass, ...]
     kappa_note: str
     home: Home | None
+    no_home: str
     accuracy_against_home: UnpairedTest | None
     expected_accuracy: Interval | None
     readers: tuple[ReaderComparison, ...]
     shift: ShiftFindings
     overconfidence: Interval
     set_size: float
+    promised_coverage: float
     reasons: tuple[tuple[str, int], ...]
     subgroups: tuple[SubgroupTable, ...]
     sizes: tuple[SizeRow, ...]
@@ -201,6 +206,7 @@ def compute_validation(
     data_name: str,
     bundle_name: str,
     home: Home | None = None,
+    no_home: str = "",
     unreadable: Sequence[tuple[str, str, str]] = (),
     warnings: Sequence[str] = (),
     recalibration: Recalibration | None = None,
@@ -208,10 +214,12 @@ def compute_validation(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Validation:
-    """Compute every figure of a validation. All intervals are of 95 % and over sources.
+    """Compute every figure of a validation. All intervals are of 95 % and over sources. `no_home`
+    says why there is no `home`, if not for a bundle that carries none.
 
     Raises `DataError` where no cell is of a class that the network knows.
     """
+    no_home = "" if home is not None else no_home or "the bundle carries no figures of home"
     everything, classes = cells.table, cells.table.classes
     known = np.flatnonzero(everything.labels_N >= 0)
     if not len(known):
@@ -250,7 +258,7 @@ def compute_validation(
             limit,
             figures.get(limit.figure),
             sizes_of.get(limit.figure, sizes_of["accuracy"]),
-            missing=_word_missing(limit.figure, cells, counts_K),
+            missing=_word_missing(limit.figure, cells, counts_K, no_home),
             home=against,
         )
         for limit in limits.list_limits()
@@ -271,12 +279,14 @@ def compute_validation(
         foreign=foreign,
         kappa_note=measured.kappa_note,
         home=home,
+        no_home=no_home,
         accuracy_against_home=against,
         expected_accuracy=compute_expected_accuracy(counts_K, recalls_home) if home else None,
         readers=_compare_readers(cells, replicates, seed),
-        shift=_find_shift(everything, home, seed),
+        shift=_find_shift(everything, home, no_home, seed),
         overconfidence=measured.overconfidence,
         set_size=math.nan if answers.sets_NK is None else float(answers.sets_NK.sum(1).mean()),
+        promised_coverage=answers.promised_coverage,
         reasons=count_reasons(list(answers.reasons or ())),
         subgroups=tuple(
             split_column(
@@ -288,7 +298,7 @@ def compute_validation(
         half_width=limits.half_width,
         judged=judged,
         acceptance=judge_all(judged),
-        missing=_list_missing(answers, home),
+        missing=_list_missing(answers, no_home),
         unreadable=tuple(unreadable),
         warnings=tuple(warnings),
         recalibration=recalibration,
@@ -475,8 +485,10 @@ def _is_independent(table: ScoreTable) -> bool:
     return len(set(table.sources)) == len(table)
 
 
-def _find_shift(table: ScoreTable, home: Home | None, seed: int) -> ShiftFindings:
-    if home is None or home.embeddings_MD is None:
+def _find_shift(table: ScoreTable, home: Home | None, no_home: str, seed: int) -> ShiftFindings:
+    if home is None:
+        return ShiftFindings(reason=no_home)
+    if home.embeddings_MD is None:
         return ShiftFindings(reason="the bundle carries no images of home to compare with")
     if home.embeddings_MD.shape[1] != table.embeddings_ND.shape[1]:
         return ShiftFindings(reason="the embeddings of home have another width")
@@ -600,7 +612,9 @@ def _count_sizes(table: ScoreTable, answers: Answers, cells: LocalCells) -> dict
     return found
 
 
-def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64]) -> str:
+def _word_missing(
+    figure: str, cells: LocalCells, counts_K: NDArray[np.float64], no_home: str
+) -> str:
     if figure.startswith("recall/"):
         return "no cell of this class"
     if figure.startswith("specificity/"):
@@ -610,7 +624,7 @@ def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64])
     if figure == "weighted_kappa":
         return "no order and no cost of the classes is given"
     if figure == "accuracy_drop":
-        return "the bundle carries no figures of home"
+        return no_home
     if figure == "foreign_accepted" and cells.answers.status is not None:
         return "no cell of a class the network does not know"
     if figure in ("coverage", "accepted", "review", "refused", "foreign_accepted"):
@@ -624,15 +638,15 @@ def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64])
     return ""
 
 
-def _list_missing(answers: Answers, home: Home | None) -> tuple[str, ...]:
+def _list_missing(answers: Answers, no_home: str) -> tuple[str, ...]:
     found = []
     if answers.status is None:
         found.append(
             "The bundle was not calibrated: prediction sets, coverage and refusal cannot be judged."
             " `leukoscope calibrate` on the run and another export add them."
         )
-    if home is None:
-        found.append("The bundle carries no figures of home: nothing can be compared with them.")
+    if no_home:
+        found.append(f"{no_home[0].upper()}{no_home[1:]}: nothing is compared with home.")
     return tuple(found)
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.readers import Rejected
 from leukoscope.data.sources import group_sources, sources_known
-from leukoscope.errors import BundleError, ConfigError, DataError, ImageError, RunError
+from leukoscope.errors import ConfigError, DataError, ImageError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
+from leukoscope.pipelines.recalibrate import check_new, find_spent, recalibrate_bundle
 from leukoscope.runfolder import (
     RunFolder,
     collect_provenance,
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.deploy.bundle import Bundle, VariantName
+    from leukoscope.deploy.bundle import VariantName
     from leukoscope.deploy.predictor import Outputs, Predictor
     from leukoscope.evaluation.home import Home
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.limits import Limits
-    from leukoscope.evaluation.recalibration import Recalibration
     from leukoscope.evaluation.validation import Answers, LocalCells, Validation
     from leukoscope.scores import ScoreTable
     from leukoscope.trust.record import Range, Trust
@@ -75,7 +75,8 @@ def validate_bundle(
     that hold labels by others; those named in `READER_COLUMNS` are found. `against` is another
     bundle that names the same cells. `recalibrate` is the folder of a new bundle whose levels are
     fitted to half of the cells (by source, drawn with `seed`); the other half tells the gain. The
-    old bundle is not touched.
+    old bundle is not touched. Cells that a bundle was fitted to in this way are left out when it is
+    validated again, and nothing is compared with home where home are some of these cells.
 
     Writes `validation.html`, `validation.txt`, `validation.json`, `validation_scores.parquet` (the
     score table of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be
@@ -94,8 +95,10 @@ def validate_bundle(
     classes = opened.info.classes
     asked = load_limits(Path(limits), classes) if limits is not None else Limits()
     if recalibrate is not None:
-        _check_new(Path(recalibrate), opened.path)
+        check_new(Path(recalibrate), opened.path)
     records, warnings, rejected = select_images(Path(data), role, progress)
+    spent = find_spent(opened.info, records)
+    records, warnings = spent.fresh, (*spent.warnings, *warnings)
     others = _find_readers(records, readers)
     predictor = Predictor(opened, variant=variant)
     scored = score_cells(predictor, records, asked, progress)
@@ -108,10 +111,11 @@ def validate_bundle(
     recalibration = None
     if recalibrate is not None:
         progress("Fitting to local cells", 0, 1)
-        recalibration = _recalibrate(
+        recalibration = recalibrate_bundle(
             opened,
             predictor.trust,
-            scored,
+            scored.records,
+            scored.table,
             Path(recalibrate),
             _name_path(Path(data)),
             seed,
@@ -125,7 +129,8 @@ def validate_bundle(
         asked,
         data_name=_name_path(Path(data)),
         bundle_name=_name_path(Path(bundle)),
-        home=_load_home(predictor.trust),
+        home=None if spent.n_judged else _load_home(predictor.trust),
+        no_home=f"{spent.n_judged:,} of these very cells are its home" if spent.n_judged else "",
         unreadable=[(r.path, r.reason, r.detail) for r in rejected],
         warnings=(*warnings, *_list_warnings()),
         recalibration=recalibration,
@@ -267,7 +272,14 @@ def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
     found = decide_table(policy, trust.novelty, table)
     # The sets as they were promised: a decision adds the given name to its own.
     sets_NK = policy.sets.predict(found.probabilities_NK)
-    return Answers(found.labels_N, found.probabilities_NK, sets_NK, found.status, found.reasons)
+    return Answers(
+        found.labels_N,
+        found.probabilities_NK,
+        sets_NK,
+        found.status,
+        found.reasons,
+        promised_coverage=1 - trust.info.asked.alpha,
+    )
 
 
 def _load_home(trust: "Trust | None") -> "Home | None":
@@ -290,7 +302,6 @@ def _load_home(trust: "Trust | None") -> "Home | None":
         specificities=tuple(map(_read_range, home.specificity or ())),
         ece=home.ece,
         coverage=home.coverage,
-        promised_coverage=1 - trust.info.asked.alpha,
         accepted=_read_range(home.accepted),
         accepted_accuracy=_read_range(home.accepted_accuracy),
         review_frac=home.review_frac,
@@ -306,87 +317,6 @@ def _read_range(found: "Range") -> "Interval":
     from leukoscope.evaluation.intervals import Interval
 
     return Interval(*(math.nan if x is None else x for x in (found.value, found.low, found.high)))
-
-
-# -- recalibration --------------------------------------------------------------------------------
-
-
-def _recalibrate(
-    bundle: "Bundle",
-    trust: "Trust | None",
-    scored: ScoredCells,
-    out: Path,
-    data_name: str,
-    seed: int,
-    replicates: int,
-) -> "Recalibration":
-    """Fit on half of the cells, measure on the other, and write the new bundle if it was fitted."""
-    import hashlib
-    from dataclasses import replace
-
-    from leukoscope.deploy.bundle import save_bundle
-    from leukoscope.evaluation.decisions import measure_home
-    from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
-    from leukoscope.trust.record import HOME_IMAGES, pack_arrays
-
-    if trust is None:
-        raise BundleError(
-            "only a calibrated bundle can be calibrated again",
-            f"{bundle.path} was exported from a run that was not",
-            "run `leukoscope calibrate` on the run, export it again, and validate that bundle",
-        )
-    table = scored.table
-    found, local = measure_recalibration(table, trust, seed, replicates)
-    if local is None:
-        return found
-    fit, judge = split_halves(table, seed)
-    held = replace(table.take(judge), roles=("test",) * len(judge))
-    lent = fit[table.take(fit).draw_sources(HOME_IMAGES, seed)]
-    arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
-    note = (
-        f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"
-        f" sources); home is now {found.n_judged:,} other cells of it."
-    )
-    info = trust.info.model_copy(
-        update={
-            "policy": local.policy,
-            "n_calib": found.n_fit,
-            "n_calib_sources": found.n_fit_sources,
-            "choice": {**trust.info.choice, "again": "temperature on local cells"},
-            "notes": (note, *local.notes),
-            "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
-            "home": measure_home(
-                held, local.policy, trust.novelty, "unproven", frozenset(), data_name
-            ),
-        }
-    )
-    recalibrated = {
-        "data": data_name,
-        "seed": seed,
-        "n_fit": found.n_fit,
-        "n_fit_sources": found.n_fit_sources,
-        "from_arrays_sha256": trust.info.arrays_sha256,
-        "by": collect_provenance(),
-    }
-    earlier = bundle.info.provenance.get("recalibrated", [])
-    provenance = {**bundle.info.provenance, "recalibrated": [*earlier, recalibrated]}
-    graphs = {name: bundle.read_graph(name) for name in bundle.info.variants}
-    new = bundle.info.model_copy(update={"trust": info, "provenance": provenance})
-    save_bundle(new, graphs, out, arrays)
-    return replace(found, bundle=out.name)
-
-
-def _check_new(out: Path, bundle: Path) -> None:
-    """Raise `BundleError` where the new bundle would replace the old one, or something else."""
-    from leukoscope.deploy.bundle import check_target
-
-    if out.resolve() == bundle.resolve():
-        raise BundleError(
-            "the new bundle must lie elsewhere than the one it comes from",
-            str(out),
-            "give --recalibrate another folder",
-        )
-    check_target(out)
 
 
 # -- columns --------------------------------------------------------------------------------------

@@ -149,3 +149,6 @@ def test_the_gain_of_a_new_bundle_is_worded_by_its_interval(found, gain, told):
 def test_nothing_is_said_of_home_and_sets_that_are_not_there():
     bare = cells_of.validate(cells_of.build_cells())
     assert words.word_mix(bare) == "" and words.word_coverage(bare) == ""
+    same = cells_of.validate(cells_of.build_cells(), no_home="60 of these very cells are its home")
+    assert words.word_home(same) == "Not compared: 60 of these very cells are its home."
+    assert any("60 of these very cells" in one for one in same.missing)

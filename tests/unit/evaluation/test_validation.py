@@ -238,7 +238,8 @@ def test_shift_is_found_where_it_is():
     ).shift
     assert same.separation.low < 0.55 and moved.separation.low > 0.9
     assert moved.energy.p_value < 0.01 < same.energy.p_value
-    assert "no images of home" in validate(cells).shift.reason
+    assert "no figures of home" in validate(cells).shift.reason
+    assert "no images of home" in validate(cells, home=build_home()).shift.reason
     other = build_home(embeddings_MD=np.zeros((200, 9), np.float32))
     assert "another width" in validate(cells, home=other).shift.reason
 

@@ -44,7 +44,10 @@ def with_decisions(cells):
     reasons = tuple("" if one == "accepted" else "confidence 1 % below 2 %" for one in status)
     sets = cells.answers.probabilities_NK > 0.5
     return replace(
-        cells, answers=replace(cells.answers, sets_NK=sets, status=status, reasons=reasons)
+        cells,
+        answers=replace(
+            cells.answers, sets_NK=sets, status=status, reasons=reasons, promised_coverage=0.95
+        ),
     )
 
 
@@ -77,7 +80,7 @@ def build_validation():
         cells,
         limits,
         data_name=evil,
-        home=build_home(promised_coverage=0.95),
+        home=build_home(),
         unreadable=[(f"{evil}.png", "truncated", "ends \udcff early")],
         warnings=("Mind `this`.",),
         recalibration=Recalibration(
