@@ -70,6 +70,8 @@ def validation_to_json(v: Validation) -> dict[str, object]:
             if v.accuracy_against_home
             else None,
             "expected_accuracy": v.expected_accuracy.to_dict() if v.expected_accuracy else None,
+            "mixture": v.mixture.to_dict() if v.mixture else None,
+            "recognition": v.recognition.to_dict() if v.recognition else None,
             "per_class": {
                 one.name: {
                     "n_images": one.n_images,

@@ -30,6 +30,7 @@ from leukoscope.evaluation.validate_words import (
     word_accuracy,
     word_calibration,
     word_coverage,
+    word_decisions,
     word_gain,
     word_headline,
     word_here,
@@ -122,6 +123,7 @@ def render_validation(
         figure_names={k: name for k, name in FIGURE_NAMES.items() if k in v.figures},
         format_wanted=format_wanted,
         calibration=word_calibration(v),
+        decisions=word_decisions(v),
         coverage=word_coverage(v),
         shift=word_shift(v),
         word_effect=word_effect,
@@ -138,6 +140,7 @@ def render_validation_text(v: Validation) -> str:
     lines = [title, "=" * len(title), DISCLAIMER, "", word_headline(v).upper(), word_accuracy(v)]
     lines += [word_mix(v)] if word_mix(v) else []
     lines += ["", f"Here: {word_here(v)}", f"Home: {word_home(v)}"]
+    lines += [word_calibration(v), word_decisions(v)]
     lines += head_lines("What to do next") + [f"- {one}" for one in list_advice(v)]
     if v.judged:
         lines += head_lines("Limits")
@@ -164,7 +167,7 @@ def render_validation_text(v: Validation) -> str:
         ],
         ["", "value (interval)"],
     )
-    lines += ["", v.kappa_note, word_calibration(v)]
+    lines += ["", v.kappa_note]
     lines += [word_coverage(v)] if word_coverage(v) else []
     lines += head_lines("Each kind of cell")
     lines += align_columns(
@@ -234,7 +237,7 @@ def render_validation_text(v: Validation) -> str:
         rows = [[name, before, after] for name, before, after in list_gains(v.recalibration)]
         lines += align_columns(rows, ["", "before", "after"]) if rows else []
     if v.unreadable:
-        lines += head_lines("Files that are in no figure")
+        lines += head_lines("What is in no figure")
         lines += [f"- {path}: {reason} ({detail})" for path, reason, detail in v.unreadable]
     if v.provenance:
         lines += head_lines("Provenance")

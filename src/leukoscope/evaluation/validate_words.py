@@ -9,7 +9,13 @@ import math
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.limits import Judged, Outcome
 from leukoscope.evaluation.recalibration import Recalibration
-from leukoscope.evaluation.report import format_figure, format_percent
+from leukoscope.evaluation.report import (
+    format_figure,
+    format_number,
+    format_percent,
+    format_range,
+    join_limits,
+)
 from leukoscope.evaluation.shift import word_separation
 from leukoscope.evaluation.subgroups import SubgroupTable
 from leukoscope.evaluation.validation import Validation
@@ -76,7 +82,7 @@ def _of_limits(k: int, n: int, one: str, several: str) -> str:
 
 def word_accuracy(v: Validation) -> str:
     """Say how many cells are named right, here and at home."""
-    text = f"{_ranged(v.figures['accuracy'])} of the cells are named right here"
+    text = f"{format_range(v.figures['accuracy'])} of the cells are named right here"
     if v.home is not None:
         text += f"; at home {format_percent(v.home.accuracy.value)}"
     return text + "."
@@ -107,44 +113,75 @@ def word_home(v: Validation) -> str:
 
 
 def word_mix(v: Validation) -> str:
-    """Say how much of the difference to home is another mixture of cells; "" if unknown."""
+    """Say how much of the difference to home is another mixture of cells, and how much is beyond
+    chance; "" if unknown."""
     if v.home is None or v.accuracy_against_home is None:
         return ""
     difference = v.accuracy_against_home.difference
-    limits = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
     text = (
-        f"Accuracy is {abs(100 * difference.value):.1f} points"
-        f" {'higher' if difference.value >= 0 else 'lower'} than at home (95 % interval of the"
-        f" difference {limits} points)."
+        f"Accuracy is {_points(difference)} {'higher' if difference.value >= 0 else 'lower'} than"
+        f" at home ({_between(difference)}){_chance(difference)}."
     )
-    if v.expected_accuracy is None:
-        return _minus(f"{text} Not every class that occurs here was measured at home.")
-    expected = v.expected_accuracy.value
+    if v.expected_accuracy is None or v.recognition is None:
+        return f"{text} Not every class that occurs here was measured at home."
     text += (
-        f" If each kind were named as well as at home, {format_percent(expected)} would be right on"
-        " this mixture of cells"
+        " If each kind were named as well as at home,"
+        f" {format_percent(v.expected_accuracy.value)} would be right on this mixture of cells"
     )
-    gap = v.figures["accuracy"].value - expected
-    if abs(gap) < 0.005:
-        return _minus(f"{text}: the difference is the mixture.")
-    return _minus(
-        f"{text}; the other {abs(100 * gap):.1f} points are {'better' if gap > 0 else 'worse'}"
-        " recognition."
-    )
+    mixture, own = v.mixture, v.recognition
+    if mixture is not None and _is_beyond_chance(mixture):
+        more = "more" if mixture.value > 0 else "less"
+        text += f", {_points(mixture)} {more} than at home ({_between(mixture)})"
+    if _is_beyond_chance(own):
+        return (
+            f"{text}; the other {_points(own)} ({_between(own)}) are"
+            f" {'better' if own.value > 0 else 'worse'} recognition."
+        )
+    return f"{text}; what is beyond that ({_between(own)}) may be chance."
+
+
+def _is_beyond_chance(interval: Interval) -> bool:
+    return interval.low > 0 or interval.high < 0
+
+
+def _chance(interval: Interval) -> str:
+    return "" if _is_beyond_chance(interval) else ", which may be chance"
+
+
+def _points(interval: Interval) -> str:
+    return f"{format_number(abs(100 * interval.value), 1)} points"
+
+
+def _between(interval: Interval) -> str:
+    low, high = (format_number(100 * x, 1, "+") for x in (interval.low, interval.high))
+    return f"95 % interval {low} to {high} points"
 
 
 def word_calibration(v: Validation) -> str:
     """Say whether the network is as sure as it should be here."""
     over = v.overconfidence
-    points = f"{abs(100 * over.value):.1f} points"
+    points = _points(over)
     if math.isnan(over.low):
         return f"Stated confidence and success differ by {points}; one source gives no interval."
-    between = _minus(f"(95 % interval {100 * over.low:+.1f} to {100 * over.high:+.1f})")
+    between = f"({_between(over)})"
     if over.low > 0:
         return f"Too sure: on average it states {points} more than it is right {between}."
     if over.high < 0:
         return f"Not sure enough: on average it states {points} less than it is right {between}."
     return f"On average as sure as it is right, within {points} {between}."
+
+
+def word_decisions(v: Validation) -> str:
+    """Say how many cells it accepts, and how often rightly; or that it never refuses."""
+    if "accepted" not in v.figures:
+        return "It never refuses: the bundle was not calibrated, and every cell gets a name."
+    right = v.figures["accuracy_accepted"]
+    rightly = "" if math.isnan(right.value) else f", of these {format_range(right)} rightly"
+    return (
+        f"It accepts {format_range(v.figures['accepted'])} of these cells{rightly};"
+        f" {format_percent(v.figures['review'].value)} go to a person,"
+        f" {format_percent(v.figures['refused'].value)} it refuses as unknown."
+    )
 
 
 def word_coverage(v: Validation) -> str:
@@ -155,8 +192,8 @@ def word_coverage(v: Validation) -> str:
     size = f" Sets hold {v.set_size:.2f} names on average."
     promised = v.promised_coverage
     if math.isnan(promised):
-        return f"The true name is in the set for {_ranged(found)}.{size}"
-    start = f"Promised for at least {format_percent(promised)}, found for {_ranged(found)}."
+        return f"The true name is in the set for {format_range(found)}.{size}"
+    start = f"Promised for at least {format_percent(promised)}, found for {format_range(found)}."
     if found.high < promised:
         return f"{start} The promise does not hold on these cells.{size}"
     if found.low >= promised:
@@ -230,6 +267,12 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             advice.append(f"{one.limit.name}: {one.reason}.")
         elif one.outcome == "not_measured":
             advice.append(f"{one.limit.name} cannot be judged: {one.reason}.")
+    kappa = v.figures["kappa"]
+    if kappa.low <= 0:
+        advice.append(
+            "That it names these cells better than chance would is not shown: kappa"
+            f" {format_figure(kappa)}."
+        )
     most, name = max((one.n_images, one.name) for one in v.per_class)
     if v.figures["accuracy"].high < most / v.n_images < 1:
         advice.append(
@@ -244,10 +287,11 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"It refuses {format_percent(refused.value)} of these cells, as unlike those it knows"
         )
         if drop is not None and not drop.low > 0:
-            advice.append(
-                f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE` fits"
-                " the limits of refusal to half of these cells and measures the rest."
-            )
+            if v.recalibration is None:
+                advice.append(
+                    f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE`"
+                    " fits the limits of refusal to half of these cells and measures the rest."
+                )
         else:
             advice.append(
                 f"{start}. Other limits do not mend that: train on such pictures, or bring the"
@@ -274,7 +318,9 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"{n:,} cell{'s' * (n != 1)} of {_join_labels(names)}: the network has no such"
             f" name{what}. If a name means a class it has, say so under `[labels]` in the limits."
         )
-    if v.recalibration is None and v.overconfidence.low > 0.02 and not shifted:
+    # A bundle that was never calibrated cannot be calibrated again.
+    again = refused is not None and not shifted and v.recalibration is None
+    if again and v.overconfidence.low > 0.02:
         advice.append(
             "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"
             " to half of these cells and measures the gain on the other half."
@@ -292,8 +338,11 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             "Give the patient or slide of each image in a column `source`: intervals are too narrow"
             " where cells come from the same one."
         )
-    if v.unreadable:
-        n = len(v.unreadable)
+    if v.n_unlabelled:
+        n = v.n_unlabelled
+        advice.append(f"{n:,} cell{'s' * (n != 1)} without a label {_are(n)} in no figure.")
+    if len(v.unreadable) > v.n_unlabelled:
+        n = len(v.unreadable) - v.n_unlabelled
         advice.append(f"{n:,} file{'s' * (n != 1)} could not be used and {_are(n)} in no figure.")
     if v.acceptance == "no_limits":
         advice.append("Set limits (`--limits limits.toml`) before you look at the next cells.")
@@ -330,9 +379,10 @@ def word_gain(found: Recalibration) -> str:
             f"Worse on the other half: log loss rises by {-gain.value:.3f} a cell {between}. Keep"
             " the old bundle."
         )
-    return _minus(
-        f"No gain shown on the other half: log loss changes by {-gain.value:+.3f} a cell (95 %"
-        f" interval {-gain.high:+.3f} to {-gain.low:+.3f}), which may be chance."
+    change, most, least = (format_number(-x, 3, "+") for x in (gain.value, gain.low, gain.high))
+    return (
+        f"No gain shown on the other half: log loss changes by {change} a cell (95 % interval"
+        f" {least} to {most}), which may be chance."
     )
 
 
@@ -368,30 +418,31 @@ def format_named(name: str, interval: Interval) -> str:
 
 
 def format_short(interval: Interval) -> str:
-    """Return a share in per cent with its limits in brackets."""
+    """Return a share in per cent with its limits in brackets.
+
+    >>> format_short(Interval(-0.0, -0.052, 0.1))
+    '0.0 % (−5.2 to 10.0)'
+    """
     if math.isnan(interval.value):
         return "–"
     if math.isnan(interval.low):
         return format_percent(interval.value)
-    low, high = f"{100 * interval.low:.1f}", f"{100 * interval.high:.1f}"
-    return _minus(f"{format_percent(interval.value)} ({low}–{high})")
-
-
-def _ranged(interval: Interval) -> str:
-    low, high = format_percent(interval.low), format_percent(interval.high)
-    return f"{format_percent(interval.value)} (95 % interval {low} to {high})"
+    limits = join_limits(100 * interval.low, 100 * interval.high, 1)
+    return f"{format_percent(interval.value)} ({limits})"
 
 
 def format_signed(interval: Interval) -> str:
-    """Return a difference of shares in points, signed, with its limits."""
+    """Return a difference of shares in points, signed, with its limits.
+
+    >>> format_signed(Interval(-0.0001, -0.2, 0.1))
+    '+0.0 (−20.0 to +10.0)'
+    """
     if math.isnan(interval.value):
         return "–"
-    low, high = f"{100 * interval.low:+.1f}", f"{100 * interval.high:+.1f}"
-    return _minus(f"{100 * interval.value:+.1f} ({low} to {high})")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    value, low, high = (
+        format_number(100 * x, 1, "+") for x in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
 def format_wanted(one: Judged) -> str:

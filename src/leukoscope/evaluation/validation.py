@@ -31,6 +31,7 @@ from leukoscope.evaluation.agreement import (
     compute_expected_accuracy,
     compute_kappa,
     compute_mcnemar,
+    compute_mixture_effect,
     find_order,
 )
 from leukoscope.evaluation.decisions import count_reasons
@@ -156,7 +157,9 @@ class Validation:
     """Everything that a validation found.
 
     `figures` are those of all cells, by the names that `limits` judges. `n_images` counts the
-    cells of classes the network knows; the others are in `foreign`. `no_home` says why nothing of
+    cells of classes the network knows; the others are in `foreign`. `expected_accuracy` is what
+    home's sensitivities promise on this mixture of cells: by `mixture` more than at home, and
+    accuracy here is by `recognition` more than that. `no_home` says why nothing of
     home is compared, "" where it is. `unreadable` holds path, reason and detail of each file that
     is in no figure.
     """
@@ -176,6 +179,8 @@ class Validation:
     no_home: str
     accuracy_against_home: UnpairedTest | None
     expected_accuracy: Interval | None
+    mixture: Interval | None
+    recognition: Interval | None
     readers: tuple[ReaderComparison, ...]
     shift: ShiftFindings
     overconfidence: Interval
@@ -197,6 +202,11 @@ class Validation:
     def absent(self) -> tuple[str, ...]:
         """Classes of the network of which there is no cell."""
         return tuple(one.name for one in self.per_class if not one.n_images)
+
+    @property
+    def n_unlabelled(self) -> int:
+        """How many cells are in no figure only because their label is blank."""
+        return sum(reason == "no_label" for _, reason, _ in self.unreadable)
 
 
 def compute_validation(
@@ -251,7 +261,15 @@ def compute_validation(
         drop = against.difference
         figures["accuracy_drop"] = Interval(-drop.value, -drop.high, -drop.low)
     counts_K = np.bincount(table.labels_N, minlength=len(classes)).astype(np.float64)
-    recalls_home = [one.sensitivity.there for one in per_class]
+    expected = mixture = recognition = None
+    if home is not None:
+        recalls_home = [one.sensitivity.there for one in per_class]
+        expected = compute_expected_accuracy(counts_K, recalls_home)
+        mixture = compute_mixture_effect(counts_K, home.confusion_KK.sum(axis=1), recalls_home)
+    if expected is not None:
+        recognition = compare_shares(
+            figures["accuracy"], 0, expected, 0, independent=False
+        ).difference
     sizes_of = _count_sizes(table, answers, cells)
     judged = tuple(
         judge_limit(
@@ -281,7 +299,9 @@ def compute_validation(
         home=home,
         no_home=no_home,
         accuracy_against_home=against,
-        expected_accuracy=compute_expected_accuracy(counts_K, recalls_home) if home else None,
+        expected_accuracy=expected,
+        mixture=mixture,
+        recognition=recognition,
         readers=_compare_readers(cells, replicates, seed),
         shift=_find_shift(everything, home, no_home, seed),
         overconfidence=measured.overconfidence,

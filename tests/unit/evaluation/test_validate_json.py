@@ -22,4 +22,7 @@ def test_the_json_is_strict():
     assert [one["outcome"] for one in content["limits"]] == ["fail", "not_measured", "pass"]
     assert content["classes_absent"] == ["monocyte"]
     assert content["readers"][0]["reader"]["value"] == 1
+    against = content["against_home"]
+    assert against["recognition"]["value"] == found.recognition.value < 0
+    assert against["mixture"]["low"] <= against["mixture"]["value"] == found.mixture.value
     assert content["recalibration"]["after"]["coverage"]["value"] == 0.9

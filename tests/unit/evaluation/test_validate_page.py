@@ -37,6 +37,13 @@ def test_the_text_says_the_same(found):
     assert "ends ? early" in text and "exact McNemar p" in text
 
 
+def test_the_outcome_of_a_limit_stands_beside_its_name(found):
+    """Where a narrow screen shows it."""
+    html = page.render_validation(found)
+    row = html[html.index(">Accuracy</th>") :].split("</tr>")[0]
+    assert row.index("broken") < row.index("at\u00a0least 99 %")
+
+
 def test_a_bundle_without_trust_says_what_is_missing():
     bare = cells_of.validate(cells_of.build_cells())
     text = page.render_validation_text(bare)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from leukoscope.evaluation import validate_words as words
+from leukoscope.evaluation.agreement import UnpairedTest
 from leukoscope.evaluation.intervals import UNDEFINED, Interval
 from leukoscope.evaluation.limits import Judged, Limits
 from leukoscope.evaluation.subgroups import Subgroup, SubgroupTable
@@ -83,7 +84,10 @@ def test_confidence_is_worded_by_its_interval(found):
 )
 def test_refusal_of_most_cells_is_worded_by_what_the_names_are_worth(found, drop, told):
     figures = {**found.figures, "refused": Interval(0.9, 0.8, 0.95), "accuracy_drop": drop}
-    assert told in " ".join(words.list_advice(replace(found, figures=figures)))
+    before = replace(found, figures=figures, recalibration=None)
+    assert told in " ".join(words.list_advice(before))
+    # Done already: not advised again.
+    assert "--recalibrate" not in " ".join(words.list_advice(replace(found, figures=figures)))
 
 
 def test_cells_still_needed_are_of_other_patients(found):
@@ -144,6 +148,91 @@ def test_the_gain_of_a_new_bundle_is_worded_by_its_interval(found, gain, told):
     page_ = render_validation(replace(found, recalibration=new))
     assert told in page_ and told in render_validation_text(replace(found, recalibration=new))
     assert words.word_gain(replace(new, gain_log_loss=UNDEFINED)) == ""
+
+
+HERE = Interval(0.9, 0.85, 0.94)
+EVEN, LESS = Interval(0.0, 0.0, 0.0), Interval(-0.031, -0.05, -0.012)
+
+
+@pytest.mark.parametrize(
+    ("difference", "mixture", "recognition", "told"),
+    [
+        (
+            (-0.021, -0.096, 0.086), EVEN, (-0.021, -0.096, 0.086),
+            "Accuracy is 2.1 points lower than at home (95 % interval −9.6 to +8.6 points), which"
+            " may be chance. If each kind were named as well as at home, 93.9 % would be right on"
+            " this mixture of cells; what is beyond that (95 % interval −9.6 to +8.6 points) may be"
+            " chance.",
+        ),
+        (
+            (-0.18, -0.25, -0.11), LESS, (-0.149, -0.2, -0.1),
+            "Accuracy is 18.0 points lower than at home (95 % interval −25.0 to −11.0 points). If"
+            " each kind were named as well as at home, 93.9 % would be right on this mixture of"
+            " cells, 3.1 points less than at home (95 % interval −5.0 to −1.2 points); the other"
+            " 14.9 points (95 % interval −20.0 to −10.0 points) are worse recognition.",
+        ),
+        ((0.0, -0.02, 0.02), LESS, (0.031, 0.01, 0.05), "are better recognition."),
+    ],
+)  # fmt: skip
+def test_chance_is_not_worded_as_a_fact(found, difference, mixture, recognition, told):
+    v = replace(
+        found,
+        accuracy_against_home=UnpairedTest(HERE, HERE, Interval(*difference), math.nan),
+        expected_accuracy=Interval(0.939, 0.9, 0.96),
+        mixture=mixture,
+        recognition=Interval(*recognition),
+    )
+    assert told in words.word_mix(v)
+    assert "worse recognition" in told or "worse recognition" not in words.word_mix(v)
+    unknown = words.word_mix(replace(v, expected_accuracy=None, recognition=None))
+    assert unknown.endswith("Not every class that occurs here was measured at home.")
+
+
+@pytest.mark.parametrize(
+    ("kappa", "warned"),
+    [((0.0, -0.196, 0.196), True), ((-0.3, -0.5, -0.1), True), ((0.4, 0.2, 0.6), False)],
+)
+def test_a_network_at_chance_is_warned_of(found, kappa, warned):
+    at = replace(found, figures={**found.figures, "kappa": Interval(*kappa)})
+    advice = [one for one in words.list_advice(at) if "better than chance would" in one]
+    assert len(advice) == warned
+    if warned and kappa[0] == 0:
+        assert "kappa 0.000 (−0.196 to 0.196)" in advice[0]
+
+
+def test_how_sure_and_when_it_refuses_is_said_without_limits():
+    told = cells_of.validate(cells_of.with_decisions(cells_of.build_cells()))
+    bare = cells_of.validate(cells_of.build_cells())
+    assert words.word_decisions(told).startswith("It accepts 33.3 % (95 % interval")
+    assert "33.3 % go to a person, 33.3 % it refuses as unknown." in words.word_decisions(told)
+    assert "never refuses" in words.word_decisions(bare)
+    none = {**told.figures, "accuracy_accepted": UNDEFINED}
+    assert "rightly" not in words.word_decisions(replace(told, figures=none))
+    for v in (told, bare):
+        head = render_validation(v).split("What to do next")[0]
+        start = render_validation_text(v).split("What to do next")[0]
+        for sentence in (words.word_calibration(v), words.word_decisions(v)):
+            assert sentence in head and sentence in start
+
+
+def test_only_a_bundle_that_can_refuse_is_advised_to_be_fitted_again():
+    sure = Interval(0.2, 0.15, 0.25)
+    told = cells_of.validate(cells_of.with_decisions(cells_of.build_cells()))
+    bare = cells_of.validate(cells_of.build_cells())
+    for v, advised in ((told, True), (bare, False)):
+        advice = " ".join(words.list_advice(replace(v, overconfidence=sure)))
+        assert ("--recalibrate" in advice) == advised
+
+
+def test_a_blank_label_is_not_a_file_that_cannot_be_used(found):
+    blank, broken = ("a.png", "no_label", "the label is blank"), ("b.png", "truncated", "")
+    for entries, told in (
+        ([blank], ["1 cell without a label is in no figure."]),
+        ([blank, blank, broken], ["2 cells without a label are in no figure.",
+                                  "1 file could not be used and is in no figure."]),
+    ):  # fmt: skip
+        advice = words.list_advice(replace(found, unreadable=tuple(entries)))
+        assert [one for one in advice if "in no figure" in one] == told
 
 
 def test_nothing_is_said_of_home_and_sets_that_are_not_there():
