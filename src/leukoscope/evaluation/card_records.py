@@ -14,6 +14,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn, TypeVar
 
 from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.report import VERDICT_TITLES, Verdict, format_percent
 from leukoscope.labels import display_label
 
 BLANK = "[to be filled in:"
@@ -168,6 +169,20 @@ def _require(value: _Found | None, path: tuple[str | int, ...]) -> _Found:
     if value is None:
         raise _AbsentError("/".join(str(key) for key in path))
     return value
+
+
+def read_classes(reader: Reader) -> tuple[str, ...]:
+    """Return the classes of the network, as run or bundle says."""
+    return reader.find_names("model", "classes") or reader.read_names("bundle", "classes")
+
+
+def read_verdict(reader: Reader, *path: str | int) -> Verdict:
+    """Return how far a figure can be trusted, or give the sentence up."""
+    found = reader.read_text(*path)
+    for verdict in VERDICT_TITLES:
+        if found == verdict:
+            return verdict
+    reader.give_up(*path)
 
 
 _MAKERS = {
@@ -356,3 +371,38 @@ def join_names(names: Sequence[str]) -> str:
     'a, b and c'
     """
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+# -- figures in words ------------------------------------------------------------------------------
+
+
+def count_things(n: int, noun: str) -> str:
+    """Return a number of things with their noun."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def show_count(n: int | None) -> str:
+    """Return a number, a dash where there is none."""
+    return "–" if n is None else f"{n:,}"
+
+
+def format_percents(interval: Interval | None) -> str:
+    """Return a share with its limits: `93.1 % (86.0–97.0)`."""
+    if interval is None:
+        return "–"
+    if interval.low != interval.low or interval.high != interval.high:
+        return f"{format_percent(interval.value)} (–)"
+    return f"{format_percent(interval.value)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def format_points(value: float) -> str:
+    """Return a difference of shares in points."""
+    points = 100 * value
+    return f"{points:.1f} points" if points >= 0.1 else "less than 0.1 points"
+
+
+def format_three(interval: Interval) -> str:
+    """Return a figure with three decimals and its limits."""
+    if interval.low != interval.low or interval.high != interval.high:
+        return f"{interval.value:.3f} (–)"
+    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
