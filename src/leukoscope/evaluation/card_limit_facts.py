@@ -4,8 +4,9 @@ Every function takes a `Reader`, as in `card_facts`. What this file does not do:
 """
 
 from leukoscope.data.audit import FEW_SOURCES
-from leukoscope.data.splits import FEW_IMAGES, ROLES
+from leukoscope.data.splits import FEW_IMAGES
 from leukoscope.evaluation.card_facts import count_members, mark_leak, word_seed
+from leukoscope.evaluation.card_other_facts import has_other_data
 from leukoscope.evaluation.card_records import (
     Reader,
     escape_sentence,
@@ -137,8 +138,7 @@ def _limit_scope(reader: Reader) -> list[str]:
             f"One split and {networks}: how far figures move with another split or seed was not"
             " measured here."
         )
-    others = [name for name in reader.find_keys("evaluations") if name not in ROLES]
-    if not others:
+    if not has_other_data(reader):
         found.append(
             "No evaluation on other data is on record: how it does on another stain, scanner or"
             " laboratory is unknown."

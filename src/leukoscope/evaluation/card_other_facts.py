@@ -1,24 +1,34 @@
-"""Sentences about a network on other data and in other settings, each made from its records.
+"""Sentences about a network on other data, under faults and explained, each made from its records.
 
 Every function takes a `Reader`, as in `card_facts`. What this file does not do: it says nothing of
 the network on its own test images (`card_facts`).
 """
 
+from leukoscope.data.corrupt import FAULT_NAMES
 from leukoscope.data.splits import ROLES
 from leukoscope.evaluation.card_facts import word_figure
 from leukoscope.evaluation.card_records import (
     Reader,
+    count_things,
     escape_sentence,
     escape_text,
+    format_percents,
+    join_names,
+    read_verdict,
     render_table,
 )
+from leukoscope.evaluation.card_trust_facts import find_local, word_local_figure
+from leukoscope.evaluation.report import VERDICT_TITLES, format_range
+from leukoscope.explain.methods import METHODS
+
+_NAMES: dict[str, str] = {
+    str(key): name for names in (FAULT_NAMES.items(), METHODS.items()) for key, name in names
+}
 
 
 def tabulate_evaluations(reader: Reader) -> str:
     """Other evaluations of the same network, each with what its figure is worth."""
     names = reader.find_keys("evaluations")
-    if not names:
-        return "None on record."
     rows = []
     for name in names:
         at = ("evaluations", name)
@@ -27,19 +37,170 @@ def tabulate_evaluations(reader: Reader) -> str:
         notes = [escape_sentence(x) for x in reader.find_names(*at, "verdict_sentences")]
         figure = " ".join([word_figure(reader, at), *notes])
         rows.append([f"{data}, {role}" if role else data, figure])
+    if reader.find("validation", "data") is not None:
+        rows.append(["Validation", _word_validation(reader)])
+    if not rows:
+        return "None on record."
     return render_table(["Data, role", "Figure and what it is worth"], rows, words=(0, 1))
 
 
 def word_external(reader: Reader) -> str:
     """Figures on data other than those of training."""
-    others = [name for name in reader.find_keys("evaluations") if name not in ROLES]
-    if not others:
-        reader.give_up("evaluations")
-    return " ".join(
+    told = [
         f"{escape_text(reader.find_text('evaluations', name, 'data') or name)}:"
         f" {word_figure(reader, ('evaluations', name))}"
-        for name in others
+        for name in reader.find_keys("evaluations")
+        if name not in ROLES
+    ]
+    if reader.find("validation", "data") is not None:
+        told.append(_word_validation(reader))
+    if find_local(reader) is not None:
+        told.append(word_local_figure(reader))
+    if not told:
+        reader.give_up("evaluations")
+    return " ".join(told)
+
+
+def has_other_data(reader: Reader) -> bool:
+    """Tell whether any figure on other data than those of training is on record."""
+    return (
+        any(name not in ROLES for name in reader.find_keys("evaluations"))
+        or reader.find("validation", "data") is not None
+        or find_local(reader) is not None
     )
+
+
+def _word_validation(reader: Reader) -> str:
+    """Accuracy on the cells of another laboratory, against home, and what became of limits."""
+    at = "validation"
+    cells = count_things(reader.read_count(at, "n_images"), "labelled cell")
+    sources = (
+        f"from {count_things(reader.read_count(at, 'n_sources'), 'source')}"
+        if reader.read_flag(at, "source_known")
+        else "from unknown sources"
+    )
+    accuracy = format_range(reader.read_interval(at, "figures", "accuracy"))
+    data = escape_text(reader.read_text(at, "data"))
+    told = f"Named right: {accuracy} of {cells} {sources} ({data})"
+    home = reader.find_interval(at, "against_home", "accuracy")
+    if home is not None:
+        told += (
+            f"; {100 * home.value:+.1f} points against home (95 % interval {100 * home.low:+.1f} to"
+            f" {100 * home.high:+.1f})"
+        )
+    return (
+        f"{told}. {escape_sentence(reader.read_text(at, 'headline'))} Whether training has seen"
+        " some of these cells, a validation cannot know."
+    )
+
+
+def word_clusters(reader: Reader) -> str:
+    """Accuracy, and the share accepted, of each group of the validated cells."""
+    tables = []
+    for i in range(reader.find_length("validation", "subgroups")):
+        at = ("validation", "subgroups", i)
+        groups = [_word_group(reader, (*at, "groups", k)) for k in _count(reader, *at, "groups")]
+        if groups:
+            column = escape_text(reader.read_text(*at, "column"))
+            note = reader.find_text(*at, "note")
+            tables.append(
+                f"By {column}: {'; '.join(groups)}." + (f" {escape_sentence(note)}" if note else "")
+            )
+    if not tables:
+        reader.give_up("validation")
+    return (
+        f"On the validated cells ({escape_text(reader.read_text('validation', 'data'))}), share"
+        f" named right with its 95 % interval. {' '.join(tables)}"
+    )
+
+
+def _count(reader: Reader, *path: str | int) -> range:
+    return range(reader.find_length(*path))
+
+
+def _word_group(reader: Reader, at: tuple[str | int, ...]) -> str:
+    name = escape_text(reader.read_text(*at, "value"))
+    told = (
+        f"{name} {format_percents(reader.read_interval(*at, 'accuracy'))} of"
+        f" {count_things(reader.read_count(*at, 'n_images'), 'cell')}"
+    )
+    told += " (stands out)" * bool(reader.find_flag(*at, "stands_out"))
+    accepted = reader.find_interval(*at, "accepted")
+    if accepted is not None:
+        told += f", accepted {format_percents(accepted)}"
+        told += " (stands out)" * bool(reader.find_flag(*at, "accepted_stands_out"))
+    return told
+
+
+def word_robustness(reader: Reader) -> str:
+    """Accuracy on images as they are, and what each fault costs."""
+    levels = [("robustness", "levels", i) for i in _count(reader, "robustness", "levels")]
+    faulty = [at for at in levels if reader.read_count(*at, "severity")]
+    clean = [at for at in levels if not reader.read_count(*at, "severity")]
+    if not faulty or not clean:
+        reader.give_up("robustness")
+    worst = min(faulty, key=lambda at: reader.read_interval(*at, "accuracy").value)
+    faults = list(dict.fromkeys(reader.read_text(*at, "fault") for at in faulty))
+    losses = [
+        f"{_name(name)} {100 * reader.read_number('robustness', 'mean_loss', name):.1f}"
+        for name in faults
+    ]
+    told = (
+        f"{count_things(reader.read_count('robustness', 'n_images'), 'image')}"
+        f" ({escape_text(reader.read_text('robustness', 'data'))}{_mark_own(reader)}) under"
+        f" {count_things(len(faults), 'controlled fault')}. Named right as they are:"
+        f" {format_range(reader.read_interval(*clean[0], 'accuracy'))}. Points lost on average over"
+        f" severities: {', '.join(losses)}. Worst: {_name_level(reader, worst)},"
+        f" {format_range(reader.read_interval(*worst, 'accuracy'))} named right."
+    )
+    wrong = {
+        at: share
+        for at in faulty
+        if (share := reader.find_number(*at, "accepted_wrong")) is not None
+    }
+    if wrong:
+        most = max(wrong, key=lambda at: wrong[at])
+        told += (
+            f" Accepted under a wrong name: at most {100 * wrong[most]:.1f} % of all cells"
+            f" ({_name_level(reader, most)})."
+        )
+    return told
+
+
+def _name_level(reader: Reader, at: tuple[str | int, ...]) -> str:
+    fault = _name(reader.read_text(*at, "fault"))
+    return f"{fault} at severity {reader.read_count(*at, 'severity')}"
+
+
+def word_explanation(reader: Reader) -> str:
+    """How answers were explained, and which tests the maps do not pass."""
+    methods = [_name(name) for name in reader.read_names("explained", "methods")]
+    told = [f"Maps of what the network looked at: {join_names(methods)}."]
+    for i in _count(reader, "explained", "verdicts"):
+        at = ("explained", "verdicts", i)
+        words = reader.find_names(*at, "warnings") or ("No test that was made speaks against it.",)
+        words += reader.find_names(*at, "notes")
+        sentences = " ".join(f"{escape_sentence(word).rstrip('.')}." for word in words)
+        judged = count_things(reader.read_count(*at, "deletion", "n"), "image")
+        told.append(f"{_name(reader.read_text(*at, 'method'))}, {judged}: {sentences}")
+    return " ".join([*told, *map(escape_sentence, reader.find_names("explained", "notes"))])
+
+
+def _mark_own(reader: Reader) -> str:
+    """What the split makes of figures under faults, where they are of the run's own test images."""
+    data = reader.read_text("robustness", "data")
+    for at in (("metrics",), ("trust", "home")):
+        if reader.find_text(*at, "verdict") and reader.find_text(*at, "data") == data:
+            verdict = read_verdict(reader, *at, "verdict")
+            if verdict == "disjoint":
+                return ""
+            return f"; {'LEAKED: ' * (verdict == 'leaking')}{VERDICT_TITLES[verdict].lower()}"
+    return ""
+
+
+def _name(key: str) -> str:
+    """A fault or a method of explanation as a reader knows it."""
+    return escape_text(_NAMES.get(key, key))
 
 
 def tabulate_parity(reader: Reader) -> str:

@@ -34,7 +34,8 @@ class CardRecords:
     evaluations by name, `history` one row per epoch. `data` describes the split: `name`,
     `protocol`, `seed`, `classes`, `counts` and `sources` (role -> class -> number), `n_sources`
     (role -> number), `sources_known`, `n_left_aside`, `n_boxed`, `width_px` and `height_px`
-    (smallest, largest), `columns` (further columns of the table) and `warnings`.
+    (smallest, largest), `columns` (further columns of the table) and `warnings`. `robustness`,
+    `validation` and `explained` are what the commands of these names found.
     """
 
     recipe: Record = field(default_factory=dict)
@@ -48,6 +49,9 @@ class CardRecords:
     bundle: Record = field(default_factory=dict)
     ensemble: Record = field(default_factory=dict)
     distillation: Record = field(default_factory=dict)
+    robustness: Record = field(default_factory=dict)
+    validation: Record = field(default_factory=dict)
+    explained: Record = field(default_factory=dict)
 
 
 class _AbsentError(Exception):
@@ -189,6 +193,9 @@ _MAKERS = {
     "metrics": ", which leukoscope evaluate writes",
     "trust": ", which leukoscope calibrate writes",
     "evaluations": ", which leukoscope evaluate --data writes",
+    "robustness": ", which leukoscope robustness RUN --out RUN/robustness writes",
+    "validation": ", which leukoscope validate --out RUN/validation writes",
+    "explained": ", which leukoscope explain RUN --out RUN/explained writes",
 }
 
 Writer = Callable[[Reader], str]

@@ -30,8 +30,49 @@ NOT_CALIBRATED = (
 )
 
 
+def find_local(reader: Reader) -> tuple[str | int, ...] | None:
+    """Return where the bundle tells that the levels on record were fitted to local cells; None
+    where they are those of home."""
+    place = ("bundle", "provenance", "recalibrated")
+    n = reader.find_length(*place)
+    fitted = reader.find_text("bundle", "trust", "arrays_sha256")
+    if not n or fitted is None or fitted != reader.find_text("trust", "arrays_sha256"):
+        return None
+    return (*place, n - 1)
+
+
+def word_local_figure(reader: Reader) -> str:
+    """The accuracy on those local cells that levels were not fitted to."""
+    home = ("trust", "home")
+    if find_local(reader) is None:
+        reader.give_up("bundle", "provenance", "recalibrated")
+    accuracy = format_range(reader.read_interval(*home, "accuracy"))
+    return (
+        f"Named right: {accuracy} of {_count_local(reader)}. **{_LOCAL}.** Whether training has"
+        " seen these cells cannot be known from a bundle."
+    )
+
+
+_LOCAL = "Measured on local cells that its levels were not fitted to"
+
+
+def _count_local(reader: Reader) -> str:
+    home = ("trust", "home")
+    cells = count_things(reader.read_count(*home, "n_images"), "local cell")
+    data = escape_text(reader.find_text(*home, "data") or "data without a name")
+    if not reader.read_flag(*home, "source_known"):
+        return f"{cells} from unknown sources ({data})"
+    return f"{cells} from {count_things(reader.read_count(*home, 'n_sources'), 'source')} ({data})"
+
+
+def _name_judged(reader: Reader) -> str:
+    return "test images" if find_local(reader) is None else "the other local cells"
+
+
 def word_home_figure(reader: Reader) -> str:
     """The accuracy that the record of trust measured at home, with its verdict."""
+    if find_local(reader) is not None:
+        return word_local_figure(reader)
     home = ("trust", "home")
     verdict = read_verdict(reader, *home, "verdict")
     accuracy = format_range(reader.read_interval(*home, "accuracy"))
@@ -64,20 +105,28 @@ def word_calibration(reader: Reader) -> str:
     if not is_calibrated(reader):
         return NOT_CALIBRATED
     method = reader.read_text("trust", "policy", "calibration", "method")
-    images = count_things(reader.read_count("trust", "n_calib"), "image")
-    told = f"Fitted on {images} of the role calib:"
-    told += f" {_METHODS.get(method, escape_text(method))}."
+    told = f"{_word_fitted(reader)}: {_METHODS.get(method, escape_text(method))}."
     before, after = (reader.find_number("trust", "home", name) for name in ("ece_raw", "ece"))
     if before is None or after is None:
-        return f"{told} No figure on test images is on record."
+        return f"{told} No figure on {_name_judged(reader)} is on record."
     right = reader.find_interval("trust", "home", "accuracy")
     mark = _mark_home(reader)
     named = f" Names given after calibration: {format_range(right)} right{mark}." if right else ""
     return (
-        f"{told} On test images stated confidence and real success lie {format_points(after)}"
-        f" apart on average; before calibration, {format_points(before)}{mark}."
-        f"{named}"
+        f"{told} On {_name_judged(reader)} stated confidence and real success lie"
+        f" {format_points(after)} apart on average; before any calibration,"
+        f" {format_points(before)}{mark}.{named}"
     )
+
+
+def _word_fitted(reader: Reader) -> str:
+    n = reader.read_count("trust", "n_calib")
+    local = find_local(reader)
+    if local is None:
+        return f"Fitted on {count_things(n, 'image')} of the role calib"
+    data = escape_text(reader.find_text(*local, "data") or "data without a name")
+    sources = count_things(reader.read_count("trust", "n_calib_sources"), "source")
+    return f"Fitted again on {count_things(n, 'local cell')} of {data} ({sources})"
 
 
 def word_sets(reader: Reader) -> str:
@@ -95,10 +144,11 @@ def word_sets(reader: Reader) -> str:
     coverage = reader.find_number("trust", "home", "coverage")
     size = reader.find_number("trust", "home", "mean_set_size")
     if coverage is None or size is None:
-        return f"{told} No figure on test images is on record."
+        return f"{told} No figure on {_name_judged(reader)} is on record."
+    told += f" Found on {_name_judged(reader)}: {format_share(coverage)}, with {size:.2f} names on"
     return (
-        f"{told} Found on test images: {format_share(coverage)}, with {size:.2f} names on average"
-        f"{_mark_home(reader)}. The promise holds for cells of the same kind and origin only."
+        f"{told} average{_mark_home(reader)}. The promise holds for cells of the same kind and"
+        " origin only."
     )
 
 
@@ -115,9 +165,12 @@ def word_refusal(reader: Reader) -> str:
     review = reader.find_number(*home, "review_frac")
     unknown = reader.find_number(*home, "unknown_frac")
     if accepted is None or review is None or unknown is None:
-        return f"{told} No figure on test images is on record."
-    n_images = reader.find_count(*home, "n_images")
-    told += f" On {'' if n_images is None else f'{n_images:,} '}test images:"
+        return f"{told} No figure on {_name_judged(reader)} is on record."
+    if find_local(reader) is None:
+        n_images = reader.find_count(*home, "n_images")
+        told += f" On {'' if n_images is None else f'{n_images:,} '}test images:"
+    else:
+        told += f" On {_count_local(reader)} that its levels were not fitted to:"
     told += f" {format_range(accepted)} accepted"
     told += f", of these {format_range(right)} named right" if right is not None else ""
     return (
@@ -127,7 +180,9 @@ def word_refusal(reader: Reader) -> str:
 
 
 def _mark_home(reader: Reader) -> str:
-    """What the split makes of figures at home."""
+    """What the split makes of figures at home; nothing of those on local cells, which say it."""
+    if find_local(reader) is not None:
+        return ""
     verdict = read_verdict(reader, "trust", "home", "verdict")
     if verdict == "disjoint":
         return ""

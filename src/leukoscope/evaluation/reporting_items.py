@@ -80,6 +80,13 @@ def _write_updated(reader: Reader) -> str:
     return f"Weights were not changed after training. {trust_facts.word_calibration(reader)}"
 
 
+def _write_internal(reader: Reader) -> str:
+    """Cells of a laboratory that levels were fitted to are not of the origin of training."""
+    if trust_facts.find_local(reader) is not None:
+        reader.read_interval("metrics", "accuracy")
+    return facts.word_main_figure(reader)
+
+
 def _write_poor_input(reader: Reader) -> str:
     reader.read_keys("trust", "policy")
     return trust_facts.word_policy(reader)
@@ -194,19 +201,15 @@ CLAIM: tuple[ReportingItem, ...] = (
         "30",
         "Evaluation",
         "Robustness or sensitivity analysis",
-        None,
-        "performance under blur, stain, scanner or other settings",
+        other_facts.word_robustness,
     ),
     ReportingItem(
         "31",
         "Evaluation",
         "Explanation",
-        None,
-        "how answers were explained, and how far that holds",
+        other_facts.word_explanation,
     ),
-    ReportingItem(
-        "32", "Evaluation", "Evaluation on data of the same origin", facts.word_main_figure
-    ),
+    ReportingItem("32", "Evaluation", "Evaluation on data of the same origin", _write_internal),
     ReportingItem(
         "33",
         "Evaluation",
@@ -453,7 +456,7 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         "23b",
         "Model performance",
         "How it varies between clusters",
-        None,
+        other_facts.word_clusters,
         "performance by centre, scanner or stain",
     ),
     ReportingItem(

@@ -108,6 +108,8 @@ def word_home(v: Validation) -> str:
         "disjoint": "",
         "leaking": " Its test images have copies in training, so that the figures of home are"
         " inflated.",
+        "local": " They are of the laboratory that its levels were last fitted to; whether training"
+        " has seen them, nobody can tell.",
     }.get(home.verdict, " Copies between training and test could not be excluded there.")
     return f"{home.n_images:,} test cells from {sources} ({home.data}).{trust}"
 

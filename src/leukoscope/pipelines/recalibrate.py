@@ -72,7 +72,7 @@ def recalibrate_bundle(
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
             "home": measure_home(
                 # Whether training has seen these cells, nobody can tell.
-                held, local.policy, trust.novelty, "unproven", frozenset(), data_name
+                held, local.policy, trust.novelty, "local", frozenset(), data_name
             ),
         }
     )  # fmt: skip

@@ -55,7 +55,8 @@ class HomeFigures(_Part):
     data: str
     role: str
     verdict: str
-    """How far the split lets the figures be trusted: a verdict of the evaluation."""
+    """How far the split lets the figures be trusted: a verdict of the evaluation, or `local` for
+    cells of a laboratory, of which nobody knows whether training has seen them."""
     n_images: int = Field(ge=1)
     n_sources: int = Field(ge=1)
     source_known: bool

@@ -241,3 +241,18 @@ def test_nothing_is_said_of_home_and_sets_that_are_not_there():
     same = cells_of.validate(cells_of.build_cells(), no_home="60 of these very cells are its home")
     assert words.word_home(same) == "Not compared: 60 of these very cells are its home."
     assert any("60 of these very cells" in one for one in same.missing)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        ("disjoint", "(pbc)."),
+        ("unproven", "Copies between training and test could not be excluded there."),
+        ("leaking", "the figures of home are inflated."),
+        ("local", "that its levels were last fitted to; whether training has seen them, nobody"),
+    ],
+)
+def test_home_says_what_its_figures_are_worth(found, verdict, told):
+    text = words.word_home(replace(found, home=replace(found.home, verdict=verdict)))
+    assert told in text
+    assert ("Copies between" in text) == (verdict == "unproven")
