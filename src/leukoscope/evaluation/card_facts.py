@@ -13,7 +13,6 @@ from leukoscope.evaluation.card_records import (
     format_class,
     format_command,
     format_percents,
-    format_three,
     join_names,
     read_classes,
     read_verdict,
@@ -28,6 +27,7 @@ from leukoscope.evaluation.report import (
     VERDICT_TEXTS,
     VERDICT_TITLES,
     Leak,
+    format_figure,
     format_range,
     word_leak,
 )
@@ -125,7 +125,7 @@ def word_overall(reader: Reader) -> str:
     """Other figures over all classes, with intervals, marked where they are leaked."""
     mark = f"{_LEAKED}: " * _is_leaking(reader)
     found = [
-        f"{METRIC_NAMES[name]} {format_three(interval)}"
+        f"{METRIC_NAMES[name]} {format_figure(interval)}"
         for name in _OVERALL
         if (interval := reader.find_interval("metrics", name)) is not None
     ]

@@ -18,7 +18,7 @@ from leukoscope.evaluation.card_records import (
     render_table,
 )
 from leukoscope.evaluation.card_trust_facts import find_local, word_local_figure
-from leukoscope.evaluation.report import VERDICT_TITLES, format_range
+from leukoscope.evaluation.report import VERDICT_TITLES, format_number, format_range
 from leukoscope.explain.methods import METHODS
 
 _NAMES: dict[str, str] = {
@@ -84,10 +84,10 @@ def _word_validation(reader: Reader) -> str:
     told = f"Named right: {accuracy} of {cells} {sources} ({data})"
     home = reader.find_interval(at, "against_home", "accuracy")
     if home is not None:
-        told += (
-            f"; {100 * home.value:+.1f} points against home (95 % interval {100 * home.low:+.1f} to"
-            f" {100 * home.high:+.1f})"
+        value, low, high = (
+            format_number(100 * x, 1, "+") for x in (home.value, home.low, home.high)
         )
+        told += f"; {value} points against home (95 % interval {low} to {high})"
     return (
         f"{told}. {escape_sentence(reader.read_text(at, 'headline'))} Whether training has seen"
         " some of these cells, a validation cannot know."
@@ -141,10 +141,8 @@ def word_robustness(reader: Reader) -> str:
         reader.give_up("robustness")
     worst = min(faulty, key=lambda at: reader.read_interval(*at, "accuracy").value)
     faults = list(dict.fromkeys(reader.read_text(*at, "fault") for at in faulty))
-    losses = [
-        f"{_name(name)} {100 * reader.read_number('robustness', 'mean_loss', name):.1f}"
-        for name in faults
-    ]
+    lost = {name: reader.read_number("robustness", "mean_loss", name) for name in faults}
+    losses = [f"{_name(name)} {format_number(100 * x, 1)}" for name, x in lost.items()]
     told = (
         f"{count_things(reader.read_count('robustness', 'n_images'), 'image')}"
         f" ({escape_text(reader.read_text('robustness', 'data'))}{_mark_own(reader)}) under"

@@ -406,10 +406,3 @@ def format_points(value: float) -> str:
     """Return a difference of shares in points."""
     points = 100 * value
     return f"{points:.1f} points" if points >= 0.1 else "less than 0.1 points"
-
-
-def format_three(interval: Interval) -> str:
-    """Return a figure with three decimals and its limits."""
-    if interval.low != interval.low or interval.high != interval.high:
-        return f"{interval.value:.3f} (–)"
-    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"

@@ -600,7 +600,7 @@ def test_faults_validation_and_maps_fill_their_items():
     )
     assert (
         "Named right: 88.1 % (95 % interval 86.1 % to 89.1 %) of 192 labelled cells from 58 sources"
-        " (third_lab); -6.2 points against home (95 % interval -9.1 to -3.3). Not passed: the"
+        " (third_lab); −6.2 points against home (95 % interval −9.1 to −3.3). Not passed: the"
         " limit is broken here."
     ) in claim["33"].text
     assert (
@@ -717,6 +717,10 @@ def test_limits_of_undefined_intervals_are_dashes():
     assert "| 96.1 % (–) |" in build_model_card(records).markdown
     one = replace(build_records(), metrics={**build_records().metrics, "kappa": {"value": 0.5}})
     assert "Cohen's kappa 0.500 (–)" in build_model_card(one).markdown
+    # A dash before a minus would look like another minus.
+    kappa = {"value": 0.0, "low": -0.196, "high": 0.196}
+    chance = replace(one, metrics={**one.metrics, "kappa": kappa})
+    assert "Cohen's kappa 0.000 (−0.196 to 0.196)" in build_model_card(chance).markdown
 
 
 def test_a_writer_that_gives_up_leaves_no_records():
