@@ -19,10 +19,14 @@ from leukoscope.evaluation.card_records import (
 )
 from leukoscope.evaluation.card_trust_facts import find_local, word_local_figure
 from leukoscope.evaluation.report import VERDICT_TITLES, format_number, format_range
-from leukoscope.explain.methods import METHODS
 
 _NAMES: dict[str, str] = {
-    str(key): name for names in (FAULT_NAMES.items(), METHODS.items()) for key, name in names
+    **{str(fault): name for fault, name in FAULT_NAMES.items()},
+    "gradcam": "Grad-CAM",
+    "hirescam": "HiResCAM",
+    "gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+    "attention": "Attention rollout",
 }
 
 

@@ -31,6 +31,7 @@ from leukoscope.evaluation.reporting_items import (
     answer_items,
     render_items,
 )
+from leukoscope.explain.methods import METHODS
 
 CLASSES = ["basophil", "immature_granulocyte", "neutrophil"]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -579,6 +580,13 @@ def test_a_run_keeps_its_own_words_beside_a_recalibrated_bundle():
     told = {a.id: a.text for a in build_model_card(replace(records, bundle=bundle)).answers}
     assert "777 images of the role calib" in told["calibration"]
     assert "local" not in told["figure"] + told["refusal_short"]
+
+
+def test_every_map_has_a_name_on_the_card():
+    for name in METHODS:
+        records = CardRecords(explained={"methods": [name]})
+        shown = {a.id: a.text for a in answer_items(CLAIM, records)}["31"]
+        assert shown == f"Maps of what the network looked at: {METHODS[name]}."
 
 
 def test_faults_validation_and_maps_fill_their_items():
