@@ -696,22 +696,22 @@ _LEVELS = {"pass": "green", "fail": "red", "undecided": "yellow", "no_limits": "
 
 def print_validation(done: "ValidatedBundle") -> None:
     """Show what became of the limits, the main figures, what to do next and where the page lies."""
-    from leukoscope.evaluation import validate_page as page
+    from leukoscope.evaluation import validate_words as words
 
     console, found = _console(), done.found
-    console.print(f"[{_LEVELS[found.acceptance]} bold]{_plain(page.word_headline(found))}[/]")
-    console.print(_plain(page.word_accuracy(found)))
-    console.print(_plain(page.word_here(found)))
+    console.print(f"[{_LEVELS[found.acceptance]} bold]{_plain(words.word_headline(found))}[/]")
+    console.print(_plain(words.word_accuracy(found)))
+    console.print(_plain(words.word_here(found)))
     if found.judged:
         table = Table()
         for name in ("Limit", "Asked", "Found (95 % interval)", "Outcome"):
             table.add_column(name, justify="left" if name == "Limit" else "right")
         for one in found.judged:
-            figure = page.format_named(one.limit.figure, one.figure) if one.figure else "–"
-            outcome = page.OUTCOME_WORDS[one.outcome]
-            table.add_row(_plain(one.limit.name), page.format_wanted(one), figure, outcome)
+            figure = words.format_named(one.limit.figure, one.figure) if one.figure else "–"
+            outcome = words.OUTCOME_WORDS[one.outcome]
+            table.add_row(_plain(one.limit.name), words.format_wanted(one), figure, outcome)
         console.print(table)
-    for text in (*page.list_advice(found), *found.missing, *found.warnings):
+    for text in (*words.list_advice(found), *found.missing, *found.warnings):
         console.print(f"- {_plain(text)}")
     new = found.recalibration
     if new is not None and new.reason:
@@ -723,6 +723,7 @@ def print_validation(done: "ValidatedBundle") -> None:
             f" {new.after['refused'].value:.1%} after, calibration error"
             f" {new.before['ece'].value:.3f} and {new.after['ece'].value:.3f}."
         )
+        console.print(_plain(words.word_gain(new)))
     console.print(ADVICE)
     console.print(f"Page: {_plain(str(done.page))}")
 

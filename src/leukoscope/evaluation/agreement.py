@@ -265,6 +265,26 @@ def compare_shares(
     return UnpairedTest(here, there, Interval(value, value - down, value + up), p_value)
 
 
+def compute_mixture_effect(
+    here_K: NDArray[np.float64], home_K: NDArray[np.float64], recalls: Sequence[Interval]
+) -> Interval | None:
+    """Return by how much accuracy changes where cells are mixed as `here_K` and not as `home_K`
+    (counts of both), each class being named as `recalls` say; None if a class that occurs has none.
+
+    0 with an interval of 0 width for equal mixtures. The limits join those of the recalls, of which
+    each counts with the difference of its shares (Zou and Donner 2008).
+    """
+    weight_K = here_K / max(float(here_K.sum()), 1.0) - home_K / max(float(home_K.sum()), 1.0)
+    used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
+    if any(math.isnan(r.value) for _, r in used):
+        return None
+    value = sum(w * r.value for w, r in used)
+    ends = [(w * (r.value - r.low), w * (r.high - r.value)) for w, r in used]
+    down = math.sqrt(sum((a if a > 0 else b) ** 2 for a, b in ends))
+    up = math.sqrt(sum((b if b > 0 else a) ** 2 for a, b in ends))
+    return Interval(value, value - down, value + up)
+
+
 def compute_expected_accuracy(
     counts_K: NDArray[np.float64], recalls: Sequence[Interval]
 ) -> Interval | None:

@@ -4,35 +4,34 @@ Every function takes a `Reader` and returns Markdown, or gives up where the reco
 What this file does not do: it decides no order and asks nothing (`model_card`, `reporting_items`).
 """
 
-from leukoscope.data.audit import FEW_SOURCES
-from leukoscope.data.splits import FEW_IMAGES, ROLES
+from leukoscope.data.splits import ROLES
 from leukoscope.evaluation.card_records import (
     Reader,
+    count_things,
     escape_sentence,
     escape_text,
     format_class,
     format_command,
+    format_percents,
     join_names,
+    read_classes,
+    read_verdict,
     render_list,
     render_table,
+    show_count,
 )
-from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.card_trust_facts import word_home_figure
 from leukoscope.evaluation.report import (
     FLOOR_NAMES,
     METRIC_NAMES,
     VERDICT_TEXTS,
     VERDICT_TITLES,
     Leak,
-    Verdict,
-    format_percent,
+    format_figure,
     format_range,
     word_leak,
 )
-from leukoscope.evaluation.trust_report import format_share
-from leukoscope.labels import CELL_TYPES, is_critical
-
-LOW_SENSITIVITY = 0.9
-"""A kind of cell of which fewer than nine in ten are found is named among the limits."""
+from leukoscope.labels import is_critical
 
 _LEAKED = "All images, LEAKED: copies of them lie in training"
 
@@ -40,8 +39,6 @@ _MISTAKES = 5
 """So many of the most frequent mistakes are told."""
 
 _OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc")
-
-_GRANULOCYTES = ("promyelocyte", "myelocyte", "metamyelocyte")
 
 _AUGMENT = {
     "flip": "mirrored",
@@ -63,12 +60,6 @@ _ROLE_NAMES = {
     "test": "test",
 }
 
-_METHODS = {
-    "none": "stated confidence is left as the network gives it",
-    "temperature": "one number, the temperature, rescales confidence",
-    "bias_corrected": "a temperature and one shift per class rescale confidence",
-}
-
 
 # -- how good --------------------------------------------------------------------------------------
 
@@ -80,21 +71,13 @@ def word_main_figure(reader: Reader) -> str:
     an evaluation tells what its own record of trust measured at home.
     """
     if reader.find("metrics", "accuracy") is None and reader.find("trust", "home") is not None:
-        return _word_home_figure(reader)
-    return _word_figure(reader, ("metrics",))
+        return word_home_figure(reader)
+    return word_figure(reader)
 
 
-def _read_verdict(reader: Reader, *path: str | int) -> Verdict:
-    found = reader.read_text(*path)
-    for verdict in VERDICT_TITLES:
-        if found == verdict:
-            return verdict
-    reader.give_up(*path)
-
-
-def _word_figure(reader: Reader, at: tuple[str, ...]) -> str:
+def word_figure(reader: Reader, at: tuple[str, ...] = ("metrics",)) -> str:
     """Accuracy of one evaluation with its verdict; `at` is where its `metrics.json` lies."""
-    verdict = _read_verdict(reader, *at, "verdict")
+    verdict = read_verdict(reader, *at, "verdict")
     accuracy = reader.read_interval(*at, "accuracy")
     n_images = reader.read_count(*at, "n_images")
     known = reader.read_flag(*at, "source_known")
@@ -106,10 +89,10 @@ def _word_figure(reader: Reader, at: tuple[str, ...]) -> str:
     if reader.find_flag(*at, "accuracy", "leaked"):
         reader.give_up(*at, "verdict")
     n_sources = reader.read_count(*at, "n_sources")
-    sources = f"from {_count(n_sources, 'source')}" if known else "from unknown sources"
+    sources = f"from {count_things(n_sources, 'source')}" if known else "from unknown sources"
     data = escape_text(reader.find_text(*at, "data") or "data without a name")
     return (
-        f"Named right: {format_range(accuracy)} of {_count(n_images, 'test image')} {sources}"
+        f"Named right: {format_range(accuracy)} of {count_things(n_images, 'test image')} {sources}"
         f" ({data}). {title} {VERDICT_TEXTS[verdict]}"
     )
 
@@ -129,34 +112,12 @@ def _read_leak(reader: Reader, at: tuple[str, ...]) -> Leak:
     )
 
 
-def _word_home_figure(reader: Reader) -> str:
-    home = ("trust", "home")
-    verdict = _read_verdict(reader, *home, "verdict")
-    accuracy = format_range(reader.read_interval(*home, "accuracy"))
-    images = _count(reader.read_count(*home, "n_images"), "test image")
-    data = escape_text(reader.find_text(*home, "data") or "data without a name")
-    title = f"**{VERDICT_TITLES[verdict]}.**"
-    if verdict == "leaking":
-        return (
-            f"{title} Leaked: {accuracy} of {images} ({data}), copies of training images among"
-            f" them. Without copies: no figure is on record. {VERDICT_TEXTS[verdict]}"
-        )
-    known = reader.read_flag(*home, "source_known")
-    sources = (
-        f"from {_count(reader.read_count(*home, 'n_sources'), 'source')}"
-        if known
-        else "from unknown sources"
-    )
-    return (
-        f"Named right: {accuracy} of {images} {sources} ({data}). {title} {VERDICT_TEXTS[verdict]}"
-    )
-
-
 def _is_leaking(reader: Reader) -> bool:
-    return _read_verdict(reader, "metrics", "verdict") == "leaking"
+    return read_verdict(reader, "metrics", "verdict") == "leaking"
 
 
-def _mark(reader: Reader) -> str:
+def mark_leak(reader: Reader) -> str:
+    """Return what a figure of a leaking split is marked with; "" for others."""
     return f" ({_LEAKED})" * _is_leaking(reader)
 
 
@@ -164,7 +125,7 @@ def word_overall(reader: Reader) -> str:
     """Other figures over all classes, with intervals, marked where they are leaked."""
     mark = f"{_LEAKED}: " * _is_leaking(reader)
     found = [
-        f"{METRIC_NAMES[name]} {_format_three(interval)}"
+        f"{METRIC_NAMES[name]} {format_figure(interval)}"
         for name in _OVERALL
         if (interval := reader.find_interval("metrics", name)) is not None
     ]
@@ -182,10 +143,10 @@ def tabulate_classes(reader: Reader) -> str:
         rows.append(
             [
                 format_class(name) + " (critical)" * is_critical(name),
-                _show_count(reader.find_count(*at, "n_images")),
+                show_count(reader.find_count(*at, "n_images")),
                 "unknown" if sources is None else f"{sources:,}",
                 *(
-                    _format_percents(reader.find_interval(*at, metric))
+                    format_percents(reader.find_interval(*at, metric))
                     for metric in ("recall", "precision", "specificity")
                 ),
             ]
@@ -204,12 +165,12 @@ def tabulate_classes(reader: Reader) -> str:
 
 def word_classes_accuracy(reader: Reader) -> str:
     """Sensitivity and specificity of each kind in one line."""
-    mark = _mark(reader)
+    mark = mark_leak(reader)
     parts = []
     for name in reader.read_names("metrics", "classes"):
         at = ("metrics", "per_class", name)
         found = [
-            _format_percents(reader.find_interval(*at, metric))
+            format_percents(reader.find_interval(*at, metric))
             for metric in ("recall", "specificity")
         ]
         parts.append(f"{format_class(name)} {found[0]}, {found[1]}")
@@ -226,13 +187,13 @@ def tabulate_floors(reader: Reader) -> str:
     without = leaking and reader.find(*rest, "accuracy") is not None
     header = ["Method", "All images, LEAKED" if leaking else "Accuracy"]
     header += ["Without copies"] * without + ["What it does"]
-    network = [_format_percents(reader.read_interval("metrics", "accuracy"))]
-    network += [_format_percents(reader.find_interval(*rest, "accuracy"))] * without
+    network = [format_percents(reader.read_interval("metrics", "accuracy"))]
+    network += [format_percents(reader.find_interval(*rest, "accuracy"))] * without
     rows = [["This network", *network, ""]]
     for name in reader.read_keys("metrics", "floors"):
         at = ("metrics", "floors", name)
-        figures = [_format_percents(reader.find_interval(*at, "accuracy"))]
-        figures += [_format_percents(reader.find_interval(*rest, "floors", name))] * without
+        figures = [format_percents(reader.find_interval(*at, "accuracy"))]
+        figures += [format_percents(reader.find_interval(*rest, "floors", name))] * without
         told = escape_sentence(reader.find_text(*at, "description") or "")
         rows.append([escape_text(FLOOR_NAMES.get(name, name)), *figures, told])
     told = (
@@ -244,7 +205,7 @@ def tabulate_floors(reader: Reader) -> str:
 
 def word_failures(reader: Reader) -> str:
     """The most frequent mistakes, with counts."""
-    mark = _mark(reader)
+    mark = mark_leak(reader)
     names = reader.read_names("metrics", "classes")
     found = []
     total = wrong = 0
@@ -278,8 +239,8 @@ def word_uncertainty(reader: Reader) -> str:
     reader.read_interval("metrics", "accuracy")
     known = reader.read_flag("metrics", "source_known")
     basis = (
-        f"over {_count(reader.read_count('metrics', 'n_sources'), 'source')}, so that images of one"
-        " source are not counted as independent"
+        f"over {count_things(reader.read_count('metrics', 'n_sources'), 'source')}, so that images"
+        " of one source are not counted as independent"
         if known
         else "over single images, since sources are unknown; if images share sources, the true"
         " intervals are wider"
@@ -295,12 +256,8 @@ def word_uncertainty(reader: Reader) -> str:
 
 def word_classes(reader: Reader) -> str:
     """The kinds of cell that the network can name."""
-    names = _read_classes(reader)
+    names = read_classes(reader)
     return f"{len(names)} kinds: {join_names([format_class(name) for name in names])}."
-
-
-def _read_classes(reader: Reader) -> tuple[str, ...]:
-    return reader.find_names("model", "classes") or reader.read_names("bundle", "classes")
 
 
 def word_data(reader: Reader) -> str:
@@ -375,7 +332,7 @@ def word_partition(reader: Reader) -> str:
 
 def word_disjoint(reader: Reader) -> str:
     """At what level test and training are apart."""
-    verdict = _read_verdict(reader, "metrics", "verdict")
+    verdict = read_verdict(reader, "metrics", "verdict")
     found = [escape_sentence(x) for x in reader.find_names("metrics", "verdict_sentences")]
     level = {
         "disjoint": "Sources: no source of a test image lies in training.",
@@ -392,7 +349,7 @@ def word_missing(reader: Reader) -> str:
     aside = reader.find_count("data", "n_left_aside")
     told = "Every image has a label; unreadable files never enter the table of images."
     told += " The source is known for all." if known else " The source is not known for all."
-    return told + (f" {_count(aside, 'image')} left aside by the split." if aside else "")
+    return told + (f" {count_things(aside, 'image')} left aside by the split." if aside else "")
 
 
 def word_crops(reader: Reader) -> str:
@@ -400,7 +357,7 @@ def word_crops(reader: Reader) -> str:
     boxed = reader.read_count("data", "n_boxed")
     if not boxed:
         return "Whole image files were used, one label each."
-    return f"{_count(boxed, 'cell')} were cut out of larger fields by given boxes."
+    return f"{count_things(boxed, 'cell')} were cut out of larger fields by given boxes."
 
 
 def word_pixels(reader: Reader) -> str:
@@ -431,7 +388,7 @@ def word_counts_by_class(reader: Reader) -> str:
     for role in ("train", "test"):
         keys = reader.read_keys("data", "counts", role)
         each = [
-            f"{format_class(name)} {_show_count(reader.find_count('data', 'counts', role, name))}"
+            f"{format_class(name)} {show_count(reader.find_count('data', 'counts', role, name))}"
             for name in keys
         ]
         parts.append(f"{_ROLE_NAMES[role].capitalize()}: {', '.join(each)}.")
@@ -509,7 +466,7 @@ def word_training(reader: Reader) -> str:
         f" ({escape_text(reader.read_text(*optim, 'schedule'))}), weight decay"
         f" {reader.read_number(*optim, 'weight_decay'):g}, batches of"
         f" {reader.read_count(*train, 'batch_size')},"
-        f" {_count(reader.read_count(*train, 'epochs'), 'epoch')}, seed {word_seed(reader)},"
+        f" {count_things(reader.read_count(*train, 'epochs'), 'epoch')}, seed {word_seed(reader)},"
         f" precision {escape_text(reader.read_text(*train, 'precision'))}."
     )
     extras = [
@@ -568,11 +525,11 @@ def word_cost(reader: Reader) -> str:
     total = sum(known) / 60
     cores = reader.find_count("provenance", "cores")
     told = (
-        f"{_count(n, 'epoch')} in {total:,.0f} minutes"
+        f"{count_things(n, 'epoch')} in {total:,.0f} minutes"
         if total >= 1
-        else (f"{_count(n, 'epoch')} in {sum(known):.0f} seconds")
+        else (f"{count_things(n, 'epoch')} in {sum(known):.0f} seconds")
     )
-    return told + (f" on a machine with {_count(cores, 'processor core')}." if cores else ".")
+    return told + (f" on a machine with {count_things(cores, 'processor core')}." if cores else ".")
 
 
 def word_software(reader: Reader) -> str:
@@ -590,9 +547,9 @@ def word_software(reader: Reader) -> str:
 def word_ensemble(reader: Reader) -> str:
     """Of how many networks it is made, or from which one it learned."""
     reader.read_text("provenance", "leukoscope")
-    members = _count_members(reader)
+    members = count_members(reader)
     if members:
-        told = f"The mean of {_count(members, 'network')}"
+        told = f"The mean of {count_things(members, 'network')}"
         views = reader.find_text("ensemble", "tta")
         if views and views != "none":
             told += f", each of which sees every image in several views ({escape_text(views)})"
@@ -603,8 +560,8 @@ def word_ensemble(reader: Reader) -> str:
     return "None: one network."
 
 
-def _count_members(reader: Reader) -> int:
-    """Networks of an ensemble; a bundle knows them from the provenance. 0 for a single network."""
+def count_members(reader: Reader) -> int:
+    """Return how many networks an ensemble has, a bundle's by its provenance; 0 for one network."""
     return reader.find_length("ensemble", "members") or reader.find_length("provenance", "members")
 
 
@@ -623,341 +580,3 @@ def word_hashes(reader: Reader) -> str:
 def word_command(reader: Reader) -> str:
     """The command that trained it, absolute paths as names."""
     return format_command(reader.read_names("provenance", "command"))
-
-
-# -- when it refuses -------------------------------------------------------------------------------
-
-NOT_CALIBRATED = (
-    "No calibration is on record: stated confidence may be far from real success, and every image"
-    " gets the name of a cell, however strange it is. `leukoscope calibrate` sets that right."
-)
-
-
-def is_calibrated(reader: Reader) -> bool:
-    """Tell whether a trust record is there."""
-    return bool(reader.find_keys("trust", "policy"))
-
-
-def word_calibration(reader: Reader) -> str:
-    """How stated confidence was set right, and by how much."""
-    if not is_calibrated(reader):
-        return NOT_CALIBRATED
-    method = reader.read_text("trust", "policy", "calibration", "method")
-    told = f"Fitted on {_count(reader.read_count('trust', 'n_calib'), 'image')} of the role calib:"
-    told += f" {_METHODS.get(method, escape_text(method))}."
-    before, after = (reader.find_number("trust", "home", name) for name in ("ece_raw", "ece"))
-    if before is None or after is None:
-        return f"{told} No figure on test images is on record."
-    right = reader.find_interval("trust", "home", "accuracy")
-    mark = _mark_home(reader)
-    named = f" Names given after calibration: {format_range(right)} right{mark}." if right else ""
-    return (
-        f"{told} On test images stated confidence and real success lie {_format_points(after)}"
-        f" apart on average; before calibration, {_format_points(before)}{mark}."
-        f"{named}"
-    )
-
-
-def word_sets(reader: Reader) -> str:
-    """The prediction sets: what was asked, what came."""
-    if not is_calibrated(reader):
-        return "No prediction sets are on record."
-    alpha = reader.read_number("trust", "asked", "alpha")
-    each = reader.find_flag("trust", "policy", "sets", "class_conditional")
-    told = (
-        "Beside the one name, all names that fit (a prediction set, conformal method"
-        f" {escape_text(reader.read_text('trust', 'policy', 'sets', 'method'))}). Asked: the right"
-        f" name is among them for {format_share(1 - alpha)} of cells"
-        f"{' of each kind' if each else ''}."
-    )
-    coverage = reader.find_number("trust", "home", "coverage")
-    size = reader.find_number("trust", "home", "mean_set_size")
-    if coverage is None or size is None:
-        return f"{told} No figure on test images is on record."
-    return (
-        f"{told} Found on test images: {format_share(coverage)}, with {size:.2f} names on average"
-        f"{_mark_home(reader)}. The promise holds for cells of the same kind and origin only."
-    )
-
-
-def word_refusal(reader: Reader) -> str:
-    """How many cells are accepted, how often rightly, and when a person looks."""
-    if not is_calibrated(reader):
-        return "Never: no limits are on record, so every image gets a name."
-    home = ("trust", "home")
-    told = "Each cell is accepted, sent to a person for review, or refused as unknown."
-    target = reader.find_number("trust", "asked", "target_accuracy")
-    told += f" Aimed at: {format_share(target)} right among accepted." if target else ""
-    accepted = reader.find_interval(*home, "accepted")
-    right = reader.find_interval(*home, "accepted_accuracy")
-    review = reader.find_number(*home, "review_frac")
-    unknown = reader.find_number(*home, "unknown_frac")
-    if accepted is None or review is None or unknown is None:
-        return f"{told} No figure on test images is on record."
-    n_images = reader.find_count(*home, "n_images")
-    told += f" On {'' if n_images is None else f'{n_images:,} '}test images:"
-    told += f" {format_range(accepted)} accepted"
-    told += f", of these {format_range(right)} named right" if right is not None else ""
-    return (
-        f"{told}; {format_share(review)} to review; {format_share(unknown)} unknown"
-        f"{_mark_home(reader)}."
-    )
-
-
-def _mark_home(reader: Reader) -> str:
-    """What the split makes of figures at home."""
-    verdict = _read_verdict(reader, "trust", "home", "verdict")
-    if verdict == "disjoint":
-        return ""
-    return f" ({'LEAKED: ' * (verdict == 'leaking')}{VERDICT_TITLES[verdict].lower()})"
-
-
-def word_policy(reader: Reader) -> str:
-    """The limits in figures."""
-    reader.read_keys("trust", "policy")
-    confidence = reader.find_number("trust", "policy", "min_confidence")
-    parts = [
-        f"confidence at least {format_share(confidence)}"
-        if confidence is not None
-        else "no confidence suffices"
-    ]
-    distance = reader.find_number("trust", "policy", "max_distance")
-    if distance is not None:
-        parts.append(f"distance from the cells of training at most {distance:.3g}")
-    limit = reader.find_number("trust", "policy", "quality", "limit")
-    if limit is not None:
-        parts.append("sharpness, exposure, stain and size as in training")
-    spread = reader.find_number("trust", "policy", "max_disagreement")
-    if spread is not None:
-        parts.append(f"disagreement of the networks at most {spread:.2g} nats")
-    told = f"Accepted needs one name that fits, {join_names(parts)}."
-    always = [format_class(name) for name in reader.find_names("trust", "policy", "always_review")]
-    told += f" A person always looks at: {join_names(always)}." if always else ""
-    notes = [escape_sentence(note) for note in reader.find_names("trust", "notes")]
-    return " ".join([told, *notes])
-
-
-def word_output(reader: Reader) -> str:
-    """What comes out for an image."""
-    names = _read_classes(reader)
-    told = f"One probability for each of the {len(names)} kinds; the name is the most probable one"
-    if reader.find("trust", "policy", "cost"):
-        told += ", weighed by the costs of mistakes"
-    if is_calibrated(reader):
-        return f"{told}. The calibrated probability decides: {word_policy(reader)}"
-    return f"{told}. No threshold: every image gets a name."
-
-
-# -- limits, other data, bundle --------------------------------------------------------------------
-
-
-def list_limits(reader: Reader) -> str:
-    """What the records say against believing too much, as a list."""
-    names = _read_classes(reader)
-    found = [
-        *_limit_split(reader),
-        *_limit_classes(reader, names),
-        *_limit_sensitivity(reader, names),
-        *_limit_scope(reader),
-    ]
-    if not is_calibrated(reader):
-        found.append("It never refuses: no calibration is on record.")
-    for note in reader.find_names("data", "warnings"):
-        found.append(f"Audit of the split: {escape_sentence(note)}")
-    for note in reader.find_names("metrics", "warnings"):
-        found.append(f"Evaluation: {escape_sentence(note)}")
-    return render_list(found)
-
-
-def word_limits(reader: Reader) -> str:
-    """The same in one line."""
-    return " ".join(line.removeprefix("- ") for line in list_limits(reader).splitlines())
-
-
-def _limit_split(reader: Reader) -> list[str]:
-    if reader.find_text("metrics", "verdict") is None:
-        return []
-    verdict = _read_verdict(reader, "metrics", "verdict")
-    if verdict == "disjoint":
-        return []
-    return [f"{VERDICT_TITLES[verdict]}. {VERDICT_TEXTS[verdict]}"]
-
-
-def _limit_classes(reader: Reader, names: tuple[str, ...]) -> list[str]:
-    found = []
-    if reader.find_flag("data", "sources_known"):
-        few = [
-            f"{format_class(name)} {n:,}"
-            for name in names
-            if (n := reader.find_count("data", "sources", "train", name)) is not None
-            and n < FEW_SOURCES
-        ]
-        if few:
-            found.append(
-                f"Few independent examples, whatever the number of images: fewer than {FEW_SOURCES}"
-                f" sources in training for {', '.join(few)}."
-            )
-    few = [
-        f"{format_class(name)} {n:,}"
-        for name in names
-        if (n := reader.find_count("metrics", "per_class", name, "n_images")) is not None
-        and n < FEW_IMAGES
-    ]
-    if few:
-        found.append(f"Few test images (below {FEW_IMAGES}), so wide intervals: {', '.join(few)}.")
-    absent = [
-        cell.display
-        for cell in CELL_TYPES
-        if cell.critical
-        and cell.name not in names
-        and not (cell.name == "immature_granulocyte" and set(_GRANULOCYTES) & set(names))
-        and not (cell.name in _GRANULOCYTES and "immature_granulocyte" in names)
-    ]
-    if absent:
-        found.append(
-            "It knows no class for these critical cells, and can only call them something else or"
-            f" refuse them: {join_names(absent)}."
-        )
-    return found
-
-
-def _limit_sensitivity(reader: Reader, names: tuple[str, ...]) -> list[str]:
-    if reader.find_text("metrics", "verdict") is None:
-        return []
-    mark = _mark(reader)
-    recalls = {
-        name: interval
-        for name in names
-        if (interval := reader.find_interval("metrics", "per_class", name, "recall")) is not None
-    }
-    low = [
-        f"{format_class(name)} {_format_percents(interval)}"
-        for name, interval in recalls.items()
-        if interval.value < LOW_SENSITIVITY
-    ]
-    critical = [
-        f"{format_class(name)} {_format_percents(interval)}"
-        for name, interval in recalls.items()
-        if is_critical(name)
-    ]
-    found = []
-    if low:
-        found.append(
-            f"Fewer than {100 * LOW_SENSITIVITY:.0f} in 100 found{mark}: {', '.join(low)}."
-        )
-    if critical:
-        found.append(
-            "Critical cells, whose oversight can harm a patient, and how many of them are found"
-            f"{mark}: {', '.join(critical)}."
-        )
-    return found
-
-
-def _limit_scope(reader: Reader) -> list[str]:
-    found = []
-    if reader.find_names("provenance", "command") or reader.find("provenance", "seed"):
-        n = _count_members(reader)
-        networks = f"{n} networks" if n else f"one training (seed {word_seed(reader)})"
-        found.append(
-            f"One split and {networks}: how far figures move with another split or seed was not"
-            " measured here."
-        )
-    others = [name for name in reader.find_keys("evaluations") if name not in ROLES]
-    if not others:
-        found.append(
-            "No evaluation on other data is on record: how it does on another stain, scanner or"
-            " laboratory is unknown."
-        )
-    return found
-
-
-def tabulate_evaluations(reader: Reader) -> str:
-    """Other evaluations of the same network, each with what its figure is worth."""
-    names = reader.find_keys("evaluations")
-    if not names:
-        return "None on record."
-    rows = []
-    for name in names:
-        at = ("evaluations", name)
-        data = escape_text(reader.find_text(*at, "data") or name)
-        role = escape_text(reader.find_text(*at, "role") or "")
-        notes = [escape_sentence(x) for x in reader.find_names(*at, "verdict_sentences")]
-        figure = " ".join([_word_figure(reader, at), *notes])
-        rows.append([f"{data}, {role}" if role else data, figure])
-    return render_table(["Data, role", "Figure and what it is worth"], rows, words=(0, 1))
-
-
-def word_external(reader: Reader) -> str:
-    """Figures on data other than those of training."""
-    others = [name for name in reader.find_keys("evaluations") if name not in ROLES]
-    if not others:
-        reader.give_up("evaluations")
-    return " ".join(
-        f"{escape_text(reader.find_text('evaluations', name, 'data') or name)}:"
-        f" {_word_figure(reader, ('evaluations', name))}"
-        for name in others
-    )
-
-
-def tabulate_parity(reader: Reader) -> str:
-    """What each graph of a bundle does, against the network it was made from."""
-    rows = []
-    for name in reader.read_keys("bundle", "variants"):
-        at = ("bundle", "variants", name)
-        size = reader.find_number(*at, "bytes")
-        largest = reader.find_number(*at, "parity", "max_logit_difference")
-        changed = reader.find_count(*at, "parity", "decisions_changed")
-        images = reader.find_count(*at, "parity", "images")
-        outcomes = reader.find_count(*at, "parity", "outcomes_changed")
-        rows.append(
-            [
-                escape_text(name) + " (default)" * (reader.find_text("bundle", "default") == name),
-                "–" if size is None else f"{size / 1e6:.1f} MB",
-                "–" if largest is None else f"{largest:.2g}",
-                "–" if changed is None or images is None else f"{changed:,} of {images:,}",
-                "–" if outcomes is None else f"{outcomes:,}",
-                escape_text((reader.find_text(*at, "sha256") or "–")[:16]),
-            ]
-        )
-    told = (
-        "A bundle holds the network in several precisions. Each was compared with the trained"
-        " network on the same images: the largest difference of a class's score before it becomes a"
-        " probability (a logit), how many images got another name, and how many are accepted,"
-        " reviewed or refused otherwise."
-    )
-    basis = reader.find_text("bundle", "reference_set")
-    told += f" Compared on {escape_text(basis)}." if basis else ""
-    header = ["Variant", "Size", "Largest difference", "Other name", "Decided otherwise"]
-    header.append("SHA-256 begins")
-    return f"{told}\n\n{render_table(header, rows)}"
-
-
-# -- figures in words ------------------------------------------------------------------------------
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
-def _show_count(n: int | None) -> str:
-    return "–" if n is None else f"{n:,}"
-
-
-def _format_percents(interval: Interval | None) -> str:
-    """`93.1 % (86.0–97.0)`."""
-    if interval is None:
-        return "–"
-    if interval.low != interval.low or interval.high != interval.high:
-        return f"{format_percent(interval.value)} (–)"
-    return f"{format_percent(interval.value)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
-
-
-def _format_points(value: float) -> str:
-    points = 100 * value
-    return f"{points:.1f} points" if points >= 0.1 else "less than 0.1 points"
-
-
-def _format_three(interval: Interval) -> str:
-    if interval.low != interval.low or interval.high != interval.high:
-        return f"{interval.value:.3f} (–)"
-    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"

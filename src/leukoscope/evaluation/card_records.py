@@ -14,6 +14,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn, TypeVar
 
 from leukoscope.evaluation.intervals import Interval
+from leukoscope.evaluation.report import VERDICT_TITLES, Verdict, format_percent
 from leukoscope.labels import display_label
 
 BLANK = "[to be filled in:"
@@ -33,7 +34,8 @@ class CardRecords:
     evaluations by name, `history` one row per epoch. `data` describes the split: `name`,
     `protocol`, `seed`, `classes`, `counts` and `sources` (role -> class -> number), `n_sources`
     (role -> number), `sources_known`, `n_left_aside`, `n_boxed`, `width_px` and `height_px`
-    (smallest, largest), `columns` (further columns of the table) and `warnings`.
+    (smallest, largest), `columns` (further columns of the table) and `warnings`. `robustness`,
+    `validation` and `explained` are what the commands of these names found.
     """
 
     recipe: Record = field(default_factory=dict)
@@ -47,6 +49,9 @@ class CardRecords:
     bundle: Record = field(default_factory=dict)
     ensemble: Record = field(default_factory=dict)
     distillation: Record = field(default_factory=dict)
+    robustness: Record = field(default_factory=dict)
+    validation: Record = field(default_factory=dict)
+    explained: Record = field(default_factory=dict)
 
 
 class _AbsentError(Exception):
@@ -170,10 +175,27 @@ def _require(value: _Found | None, path: tuple[str | int, ...]) -> _Found:
     return value
 
 
+def read_classes(reader: Reader) -> tuple[str, ...]:
+    """Return the classes of the network, as run or bundle says."""
+    return reader.find_names("model", "classes") or reader.read_names("bundle", "classes")
+
+
+def read_verdict(reader: Reader, *path: str | int) -> Verdict:
+    """Return how far a figure can be trusted, or give the sentence up."""
+    found = reader.read_text(*path)
+    for verdict in VERDICT_TITLES:
+        if found == verdict:
+            return verdict
+    reader.give_up(*path)
+
+
 _MAKERS = {
     "metrics": ", which leukoscope evaluate writes",
     "trust": ", which leukoscope calibrate writes",
     "evaluations": ", which leukoscope evaluate --data writes",
+    "robustness": ", which leukoscope robustness RUN --out RUN/robustness writes",
+    "validation": ", which leukoscope validate --out RUN/validation writes",
+    "explained": ", which leukoscope explain RUN --out RUN/explained writes",
 }
 
 Writer = Callable[[Reader], str]
@@ -356,3 +378,31 @@ def join_names(names: Sequence[str]) -> str:
     'a, b and c'
     """
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+# -- figures in words ------------------------------------------------------------------------------
+
+
+def count_things(n: int, noun: str) -> str:
+    """Return a number of things with their noun."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def show_count(n: int | None) -> str:
+    """Return a number, a dash where there is none."""
+    return "–" if n is None else f"{n:,}"
+
+
+def format_percents(interval: Interval | None) -> str:
+    """Return a share with its limits: `93.1 % (86.0–97.0)`."""
+    if interval is None:
+        return "–"
+    if interval.low != interval.low or interval.high != interval.high:
+        return f"{format_percent(interval.value)} (–)"
+    return f"{format_percent(interval.value)} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def format_points(value: float) -> str:
+    """Return a difference of shares in points."""
+    points = 100 * value
+    return f"{points:.1f} points" if points >= 0.1 else "less than 0.1 points"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.intervals import Interval, compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
@@ -19,8 +19,6 @@ from leukoscope.trust.conformal import measure_coverage
 from leukoscope.trust.decision import STATUSES, Decisions, Policy, Status, decide_table
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.record import HomeFigures, Range
-
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,11 @@ def measure_decisions(table: ScoreTable, decisions: Decisions) -> DecisionFigure
             f"{len(table):,} images, none with a class that the network knows",
             "give labelled images",
         )
-    sources = np.array(table.sources)
     hit_N = decisions.labels_N == table.labels_N
     accepted_N = decisions.mask("accepted")
 
     def share(hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_]) -> Interval:
-        rows = np.flatnonzero(among_N & known_N)
-        return compute_proportion(hits_N[rows], sources[rows].tolist()) if len(rows) else NOTHING
+        return compute_share(hits_N, among_N & known_N, table.sources)
 
     per_class = []
     for k, name in enumerate(table.classes):
@@ -146,8 +142,6 @@ def measure_home(
         return None
     decisions = decide_table(policy, novelty, test)
     found = measure_decisions(test, decisions)
-    hit_N = decisions.labels_N == test.labels_N
-    raw_NK = test.probabilities_NK
     coverage = measure_coverage(
         policy.sets.predict(decisions.probabilities_NK),
         test.labels_N,
@@ -165,17 +159,29 @@ def measure_home(
         source_known=test.source_known,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
         accuracy=to_range(found.accuracy),
-        ece=compute_debiased_ece(decisions.confidence_N, hit_N, test.sources),
-        ece_raw=compute_debiased_ece(
-            raw_NK.max(axis=1), raw_NK.argmax(axis=1) == test.labels_N, test.sources
-        ),
+        # Of the most probable name before and after, whatever a policy with costs calls the cell.
+        ece=_measure_ece(decisions.probabilities_NK, test),
+        ece_raw=_measure_ece(test.probabilities_NK, test),
         coverage=coverage.marginal.value,
         mean_set_size=coverage.mean_size,
         accepted=to_range(found.shares["accepted"]),
         accepted_accuracy=to_range(found.accepted_accuracy),
         review_frac=found.shares["review"].value,
         unknown_frac=found.shares["unknown"].value,
+        recall=tuple(
+            to_range(compute_share(decisions.labels_N == k, test.labels_N == k, test.sources))
+            for k in range(len(test.classes))
+        ),
+        specificity=tuple(
+            to_range(compute_share(decisions.labels_N != k, test.labels_N != k, test.sources))
+            for k in range(len(test.classes))
+        ),
     )
+
+
+def _measure_ece(p_NK: NDArray[np.float64], table: ScoreTable) -> float:
+    hit_N = p_NK.argmax(axis=1) == table.labels_N
+    return compute_debiased_ece(p_NK.max(axis=1), hit_N, table.sources)
 
 
 def to_range(interval: Interval) -> Range:

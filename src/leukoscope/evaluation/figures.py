@@ -30,6 +30,7 @@ from leukoscope.errors import DataError, StorageError
 from leukoscope.evaluation.intervals import Interval, wilson
 from leukoscope.evaluation.metrics import compute_calibration_bins, compute_ece
 from leukoscope.labels import display_label
+from leukoscope.trust.calibration import compute_debiased_ece
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#1f2933", "#7b8794", "#d9dee3"
@@ -533,10 +534,15 @@ def draw_probability_distributions(
 
 
 @styled
-def draw_reliability(labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.float64]) -> Figure:
+def draw_reliability(
+    labels_N: NDArray[np.int64],
+    probabilities_NK: NDArray[np.float64],
+    sources: Sequence[str] | None = None,
+) -> Figure:
     """Draw how often the network is right against how sure it says it is, in bins of equal mass.
 
-    Bars are Wilson intervals over images; the lower panel counts images by confidence.
+    Bars are Wilson intervals over images; the lower panel counts images by confidence. The title
+    states the calibration error: with `sources` the debiased one, else the plain one.
     """
     confidence_N = probabilities_NK.max(axis=1)
     hit_N = probabilities_NK.argmax(axis=1) == labels_N
@@ -552,7 +558,11 @@ def draw_reliability(labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.f
     )  # fmt: skip
     upper.set_ylim(0, 1)
     upper.set_ylabel("share named right")
-    upper.set_title(f"Expected calibration error {compute_ece(confidence_N, hit_N):.3f}")
+    upper.set_title(
+        f"Expected calibration error {compute_ece(confidence_N, hit_N):.3f}"
+        if sources is None
+        else f"Calibration error {compute_debiased_ece(confidence_N, hit_N, sources):.3f}"
+    )
     upper.legend(loc="upper left", fontsize=9)
     upper.grid()
     lower.hist(confidence_N, bins=np.linspace(0, 1, 31).tolist(), color=BLUE)

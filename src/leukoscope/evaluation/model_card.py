@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leukoscope.evaluation import card_facts as facts
+from leukoscope.evaluation import card_limit_facts as limit_facts
+from leukoscope.evaluation import card_other_facts as other_facts
+from leukoscope.evaluation import card_trust_facts as trust_facts
 from leukoscope.evaluation.card_records import (
     Answer,
     CardRecords,
@@ -59,7 +62,7 @@ SECTIONS: tuple[tuple[str, tuple[Question, ...]], ...] = (
         "How good is it?",
         (
             Question("figure", "Main figure", facts.word_main_figure),
-            Question("refusal_short", "When does it refuse?", facts.word_refusal),
+            Question("refusal_short", "When does it refuse?", trust_facts.word_refusal),
         ),
     ),
     (
@@ -91,7 +94,7 @@ SECTIONS: tuple[tuple[str, tuple[Question, ...]], ...] = (
         (
             Question("use", "Intended use", _write_use, "who shall use it, where and for what"),
             Question("out_of_scope", "Out of scope", lambda _: _OUT_OF_SCOPE),
-            Question("limits", "Known limits", facts.list_limits, is_block=True),
+            Question("limits", "Known limits", limit_facts.list_limits, is_block=True),
         ),
     ),
     (
@@ -122,14 +125,14 @@ SECTIONS: tuple[tuple[str, tuple[Question, ...]], ...] = (
     (
         "How sure, and when it refuses",
         (
-            Question("calibration", "Stated confidence", facts.word_calibration),
-            Question("sets", "Sets of names", facts.word_sets),
-            Question("output", "From answer to decision", facts.word_output),
+            Question("calibration", "Stated confidence", trust_facts.word_calibration),
+            Question("sets", "Sets of names", trust_facts.word_sets),
+            Question("output", "From answer to decision", trust_facts.word_output),
         ),
     ),
     (
         "On other data",
-        (Question("others", "Evaluations", facts.tabulate_evaluations, is_block=True),),
+        (Question("others", "Evaluations", other_facts.tabulate_evaluations, is_block=True),),
     ),
     (
         "Ethics and subgroups",
@@ -171,7 +174,7 @@ SECTIONS: tuple[tuple[str, tuple[Question, ...]], ...] = (
 
 BUNDLE_SECTION: tuple[str, tuple[Question, ...]] = (
     "The bundle",
-    (Question("parity", "Parity", facts.tabulate_parity, is_block=True),),
+    (Question("parity", "Parity", other_facts.tabulate_parity, is_block=True),),
 )
 """Told before ethics where a bundle is given."""
 
@@ -229,7 +232,9 @@ def _render(card: ModelCard, records: CardRecords) -> str:
 
 def _write_title(reader: Reader) -> str:
     network = reader.find_text("model", "spec", "name") or reader.find_text("bundle", "network")
-    data = reader.find_text("data", "name") or reader.find_text("trust", "home", "data")
+    data = reader.find_text("data", "name")
+    if data is None and trust_facts.find_local(reader) is None:
+        data = reader.find_text("trust", "home", "data")
     title = f"Model card: {escape_text(network or 'a network without a name')}"
     return f"{title}, trained on “{escape_text(data)}”" if data else title
 

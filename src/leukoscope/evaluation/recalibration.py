@@ -4,7 +4,6 @@ Axes: N images, K classes. What this file does not do: it writes no bundle (`pip
 and fits nothing itself (`trust.local`).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,19 +12,19 @@ from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import (
+    UNDEFINED,
     Interval,
-    compute_intervals,
     compute_mean,
     compute_proportion,
+    compute_share,
 )
-from leukoscope.scores import ScoreTable, compute_probabilities
+from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
+from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_log_losses
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.local import LocalPolicy, fit_local_policy
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.record import Trust
-
-NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Recalibration:
     n_judged_sources: int
     before: Mapping[str, Interval] = field(default_factory=dict)
     after: Mapping[str, Interval] = field(default_factory=dict)
-    gain_log_loss: Interval = NOTHING
+    gain_log_loss: Interval = UNDEFINED
     notes: tuple[str, ...] = ()
     reason: str = ""
     bundle: str = ""
@@ -124,34 +123,27 @@ def _measure(
     replicates: int,
     seed: int,
 ) -> dict[str, Interval]:
-    from dataclasses import replace
-
     found = decide_table(policy, novelty, held)
-    calibrated = replace(
-        held, logits_NK=policy.calibration.apply(held.logits_NK).astype(np.float32)
-    )
-    figures = compute_intervals(calibrated, replicates=replicates, seed=seed)
-    p_NK = compute_probabilities(policy.calibration.apply(held.logits_NK))
-    rows_N = np.arange(len(held))
-    covered_N = policy.sets.predict(p_NK)[rows_N, held.labels_N]
+    calibrated = calibrate_table(held, policy.calibration)
+    figures = measure_calibration(calibrated, replicates=replicates, seed=seed)
+    p_NK = found.probabilities_NK
+    covered_N = policy.sets.predict(p_NK)[np.arange(len(held)), held.labels_N]
     hit_N = found.labels_N == held.labels_N
-    accepted_N = found.mask("accepted")
+    every_N = np.ones(len(held), dtype=np.bool_)
 
-    def share(hits_N: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
-        if not len(rows):
-            return NOTHING
-        return compute_proportion(hits_N[rows], [held.sources[int(i)] for i in rows])
+    def share(hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_] = every_N) -> Interval:
+        return compute_share(hits_N, among_N, held.sources)
 
     measured = {
-        "accuracy": share(hit_N, rows_N),
+        "accuracy": share(hit_N),
         "ece": figures["ece"],
         "log_loss": figures["log_loss"],
         "brier": figures["brier"],
-        "coverage": share(covered_N, rows_N),
-        "accepted": share(accepted_N, rows_N),
-        "review": share(found.mask("review"), rows_N),
-        "refused": share(found.mask("unknown"), rows_N),
-        "accuracy_accepted": share(hit_N, np.flatnonzero(accepted_N)),
+        "coverage": share(covered_N),
+        "accepted": share(found.mask("accepted")),
+        "review": share(found.mask("review")),
+        "refused": share(found.mask("unknown")),
+        "accuracy_accepted": share(hit_N, found.mask("accepted")),
     }
     if len(foreign):
         strange = decide_table(policy, novelty, foreign).mask("accepted")

@@ -515,12 +515,12 @@ def trust_to_json(trust: TrustReport) -> dict[str, object]:
 def format_percent(value: float) -> str:
     """Return a share in per cent with one decimal; 100.0 and 0.0 only where they are exact.
 
-    >>> format_percent(0.9379), format_percent(0.99996), format_percent(1.0)
-    ('93.8 %', '>99.9 %', '100.0 %')
+    >>> format_percent(0.9379), format_percent(0.99996), format_percent(1.0), format_percent(-0.0)
+    ('93.8 %', '>99.9 %', '100.0 %', '0.0 %')
     """
     if math.isnan(value):
         return "–"
-    text = f"{100 * value:.1f}"
+    text = format_number(100 * value, 1)
     if text == "100.0" and value < 1:
         return ">99.9 %"
     if text == "0.0" and value > 0:
@@ -533,12 +533,30 @@ def format_figure(interval: Interval) -> str:
 
     >>> format_figure(Interval(0.5, 0.41234, 0.6))
     '0.500 (0.412–0.600)'
+    >>> format_figure(Interval(0.1, -0.2, 0.4))
+    '0.100 (−0.200 to 0.400)'
     """
     if math.isnan(interval.value):
         return "–"
+    value = format_number(interval.value, 3)
     if math.isnan(interval.low):
-        return f"{interval.value:.3f} (–)"
-    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
+        return f"{value} (–)"
+    return f"{value} ({join_limits(interval.low, interval.high, 3)})"
+
+
+def format_number(value: float, digits: int, sign: str = "") -> str:
+    """Return a number with so many decimals and a true minus, never `−0.0`; `+` signs all.
+
+    >>> format_number(-0.04, 1), format_number(-2.5, 1), format_number(-0.04, 1, "+")
+    ('0.0', '−2.5', '+0.0')
+    """
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+
+
+def join_limits(low: float, high: float, digits: int) -> str:
+    """Return two limits with a dash, or with `to` where a dash would look like a minus."""
+    between = " to " if low < 0 else "–"
+    return f"{format_number(low, digits)}{between}{format_number(high, digits)}"
 
 
 def format_range(interval: Interval) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leukoscope.evaluation import card_facts as facts
+from leukoscope.evaluation import card_limit_facts as limit_facts
+from leukoscope.evaluation import card_other_facts as other_facts
+from leukoscope.evaluation import card_trust_facts as trust_facts
 from leukoscope.evaluation.card_records import (
     Answer,
     CardRecords,
@@ -74,12 +77,19 @@ def _write_updated(reader: Reader) -> str:
     """Calibration is the only thing that changes after training; without it, a person tells."""
     if reader.read_text("trust", "weights_sha256") != reader.find_text("model", "sha256"):
         reader.give_up("trust", "weights_sha256")
-    return f"Weights were not changed after training. {facts.word_calibration(reader)}"
+    return f"Weights were not changed after training. {trust_facts.word_calibration(reader)}"
+
+
+def _write_internal(reader: Reader) -> str:
+    """Cells of a laboratory that levels were fitted to are not of the origin of training."""
+    if trust_facts.find_local(reader) is not None:
+        reader.read_interval("metrics", "accuracy")
+    return facts.word_main_figure(reader)
 
 
 def _write_poor_input(reader: Reader) -> str:
     reader.read_keys("trust", "policy")
-    return facts.word_policy(reader)
+    return trust_facts.word_policy(reader)
 
 
 def _write_availability(reader: Reader) -> str:
@@ -191,24 +201,20 @@ CLAIM: tuple[ReportingItem, ...] = (
         "30",
         "Evaluation",
         "Robustness or sensitivity analysis",
-        None,
-        "performance under blur, stain, scanner or other settings",
+        other_facts.word_robustness,
     ),
     ReportingItem(
         "31",
         "Evaluation",
         "Explanation",
-        None,
-        "how answers were explained, and how far that holds",
+        other_facts.word_explanation,
     ),
-    ReportingItem(
-        "32", "Evaluation", "Evaluation on data of the same origin", facts.word_main_figure
-    ),
+    ReportingItem("32", "Evaluation", "Evaluation on data of the same origin", _write_internal),
     ReportingItem(
         "33",
         "Evaluation",
         "Testing on data from elsewhere",
-        facts.word_external,
+        other_facts.word_external,
         "whether these data come from other laboratories",
     ),
     ReportingItem("34", "Evaluation", "Registration of a trial", None, "the number, or none"),
@@ -241,7 +247,11 @@ CLAIM: tuple[ReportingItem, ...] = (
         "what a haematologist sees in the wrongly named cells",
     ),
     ReportingItem(
-        "40", "Discussion", "Limitations", facts.word_limits, "limitations that no record shows"
+        "40",
+        "Discussion",
+        "Limitations",
+        limit_facts.word_limits,
+        "limitations that no record shows",
     ),
     ReportingItem(
         "41", "Discussion", "Meaning for practice", None, "what follows for practice and for whom"
@@ -365,7 +375,9 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         _write_updated,
         "whether the model was changed after testing",
     ),
-    ReportingItem("12g", "Analysis", "How predictions are computed for testing", facts.word_output),
+    ReportingItem(
+        "12g", "Analysis", "How predictions are computed for testing", trust_facts.word_output
+    ),
     ReportingItem("13", "Class imbalance", "What was done about rare classes", facts.word_balance),
     ReportingItem(
         "14",
@@ -374,7 +386,9 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         None,
         "how groups were compared, or why not",
     ),
-    ReportingItem("15", "Model output", "Form of the output and thresholds", facts.word_output),
+    ReportingItem(
+        "15", "Model output", "Form of the output and thresholds", trust_facts.word_output
+    ),
     ReportingItem(
         "16",
         "Training versus evaluation",
@@ -442,7 +456,7 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         "23b",
         "Model performance",
         "How it varies between clusters",
-        None,
+        other_facts.word_clusters,
         "performance by centre, scanner or stain",
     ),
     ReportingItem(
@@ -456,7 +470,11 @@ TRIPOD_AI: tuple[ReportingItem, ...] = (
         "25", "Discussion", "What the results mean, fairness included", None, "interpretation"
     ),
     ReportingItem(
-        "26", "Discussion", "Limitations", facts.word_limits, "limitations that no record shows"
+        "26",
+        "Discussion",
+        "Limitations",
+        limit_facts.word_limits,
+        "limitations that no record shows",
     ),
     ReportingItem(
         "27a",

@@ -5,12 +5,13 @@ design effect: cells that share a source count for less.
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 from scipy.special import ndtri
 
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.intervals import Interval, wilson
+from leukoscope.evaluation.intervals import Interval, compute_shrinkage, wilson
 
 MOST = 20_000
 """Where more cells than this would be needed, no number is given: nobody labels so many."""
@@ -72,10 +73,10 @@ def compute_effective_size(interval: Interval, level: float = 0.95) -> float:
 def compute_design_effect(interval: Interval, sizes: Sequence[int], level: float = 0.95) -> float:
     """Return how many cells count as one independent cell, for a share from sources of `sizes`.
 
-    That is what its interval is worth, but at most sum(m^2) / sum(m), which holds for cells of a
-    source that are always right or wrong together (Kish 1965): intervals from few sources are
-    wider still, since the spread between sources is hardly known, and more cells mend that. At
-    least 1; 1 where it is unknown.
+    That is what its interval is worth, but for what few sources take off by themselves (the spread
+    between them is hardly known, and more of them mend that), and at most sum(m^2) / sum(m), which
+    holds for cells of a source that are always right or wrong together (Kish 1965). At least 1; 1
+    where it is unknown.
 
     >>> compute_design_effect(wilson(9, 10), [1] * 10)
     1.0
@@ -84,22 +85,48 @@ def compute_design_effect(interval: Interval, sizes: Sequence[int], level: float
     effective = compute_effective_size(interval, level)
     if not n or math.isnan(effective):
         return 1.0
-    return max(1.0, min(n / effective, sum(m * m for m in sizes) / n))
+    worth = effective / _reduce(interval.value, sizes, len(sizes), level)
+    return max(1.0, min(n / worth, sum(m * m for m in sizes) / n))
 
 
-def compute_needed(
-    share: float, limit: float, *, design_effect: float = 1.0, level: float = 0.95
-) -> int | None:
-    """Return how many cells would decide on which side of `limit` a share lies, if it stays.
+def predict_effective_size(
+    interval: Interval, sizes: Sequence[int], n_sources: int, level: float = 0.95
+) -> float:
+    """Return how many independent cells a share would be worth from `n_sources` sources that are as
+    large as those of `sizes`, and whose cells are as much alike as its interval says of these.
 
-    That is where Wilson's interval around it ends at the limit. None where no number would do:
-    the share is the limit, or lies so near that more than `MOST` cells would be needed.
-
-    >>> compute_needed(0.95, 0.90)
-    139
+    >>> predict_effective_size(wilson(9, 10), [1] * 10, 40)
+    40.0
     """
-    if not (0 < limit < 1) or math.isnan(share) or share == limit:
+    n = n_sources * sum(sizes) / len(sizes)
+    effect = compute_design_effect(interval, sizes, level)
+    return n / effect * _reduce(interval.value, sizes, n_sources, level)
+
+
+def _reduce(share: float, sizes: Sequence[int], n_sources: int, level: float) -> float:
+    """By how much few sources reduce what their cells are worth: not at all where each has one
+    cell, or where nothing varies between them (`intervals`)."""
+    if max(sizes) == 1 or share in (0, 1):
+        return 1.0
+    return compute_shrinkage(n_sources - 1, level)
+
+
+def compute_more(sizes: Sequence[int], is_decided: Callable[[int], bool]) -> int | None:
+    """Return how many cells more would decide a question: those of the fewest further sources, as
+    large as the ones of `sizes`, after which it is decided.
+
+    More cells of the same sources would not do: they are right or wrong with those that are there.
+    `is_decided` is asked about a number of sources; what some decide, more must decide too. None
+    where more than `MOST` cells in all would be needed, and for no sources.
+
+    >>> compute_more([1] * 10, lambda n: wilson(n, n).low >= 0.9)
+    25
+    """
+    n, s = sum(sizes), len(sizes)
+    if not n:
         return None
-    z2 = float(ndtri(0.5 + level / 2)) ** 2
-    needed = z2 * limit * (1 - limit) / (share - limit) ** 2 * design_effect
-    return max(1, math.ceil(needed - 1e-6)) if needed <= MOST else None
+    most = math.floor(MOST * s / n)
+    if most <= s or not is_decided(most):
+        return None
+    found = s + 1 + bisect_left(range(s + 1, most), True, key=is_decided)
+    return math.ceil((found - s) * n / s - 1e-6)

@@ -1,16 +1,13 @@
-"""A validation as HTML page, plain text and JSON: may this network be used on this blood.
+"""A validation as HTML page and plain text: may this network be used on this blood.
 
-All three say the same facts, the answer and the next step first. What this file does not do: it
-computes nothing and judges no limit (`validation`, `limits`); it words what it is given.
+Both say the same facts, the answer and the next step first. What this file does not do: it computes
+nothing and words nothing but titles and terms (`validate_words`).
 """
 
-import math
 from collections.abc import Mapping
 
-from leukoscope.evaluation.intervals import Interval
-from leukoscope.evaluation.limits import Acceptance, Judged, Outcome
+from leukoscope.evaluation.limits import EXACT_BELOW, Acceptance
 from leukoscope.evaluation.pages import DISCLAIMER, render_page
-from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.report import (
     align_columns,
     embed_image,
@@ -19,16 +16,32 @@ from leukoscope.evaluation.report import (
     head_lines,
     list_filters,
 )
-from leukoscope.evaluation.shift import word_effect, word_separation
-from leukoscope.evaluation.validation import SubgroupTable, Validation
-from leukoscope.labels import display_label, is_critical
-
-OUTCOME_WORDS: dict[Outcome, str] = {
-    "pass": "kept",
-    "fail": "broken",
-    "undecided": "undecided",
-    "not_measured": "not measurable",
-}
+from leukoscope.evaluation.shift import word_effect
+from leukoscope.evaluation.subgroups import SubgroupTable
+from leukoscope.evaluation.validate_words import (
+    FIGURE_NAMES,
+    OUTCOME_WORDS,
+    format_named,
+    format_short,
+    format_signed,
+    format_wanted,
+    list_advice,
+    list_gains,
+    word_accuracy,
+    word_calibration,
+    word_coverage,
+    word_decisions,
+    word_gain,
+    word_headline,
+    word_here,
+    word_home,
+    word_mix,
+    word_needed,
+    word_recalibration,
+    word_shift,
+)
+from leukoscope.evaluation.validation import Validation
+from leukoscope.labels import display_label
 
 LEVELS: dict[Acceptance, str] = {
     "pass": "good",
@@ -37,34 +50,12 @@ LEVELS: dict[Acceptance, str] = {
     "no_limits": "caution",
 }
 
-FIGURE_NAMES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "kappa": "Kappa, unweighted",
-    "kappa_linear": "Kappa, linear weights",
-    "kappa_quadratic": "Kappa, quadratic weights",
-    "kappa_cost": "Kappa, weighted by cost",
-    "roc_auc": "Area under ROC, mean over classes",
-    "ece": "Calibration error",
-    "brier": "Brier score",
-    "log_loss": "Log loss",
-    "coverage": "Coverage of the prediction sets",
-    "accepted": "Accepted",
-    "review": "Sent to review",
-    "refused": "Refused as unknown",
-    "accuracy_accepted": "Accuracy among accepted",
-    "foreign_accepted": "Foreign cells accepted",
-}
-"""Names of the figures of all cells, in the order of the table."""
-
-_PLAIN = ("kappa", "kappa_linear", "kappa_quadratic", "kappa_cost", "roc_auc", "ece", "brier",
-          "log_loss")  # fmt: skip
-
 WORDS: tuple[tuple[str, str], ...] = (
     (
         "Limit",
         "What the laboratory asks for. It is kept only if the whole 95 % interval keeps it: a good"
-        " figure from few cells is undecided, not kept.",
+        " figure from few cells is undecided, not kept. A share from fewer than"
+        f" {EXACT_BELOW} sources is judged by its exact interval, which is wider.",
     ),
     ("Sensitivity", "Of all cells of this kind, the share that was found."),
     ("Specificity", "Of all other cells, the share that was not called by this name."),
@@ -72,6 +63,11 @@ WORDS: tuple[tuple[str, str], ...] = (
         "Kappa",
         "Agreement with the label beyond what chance alone would give: 0 is chance, 1 is perfect."
         " Weights make a confusion of distant stages count more than one of neighbours.",
+    ),
+    (
+        "Calibration error",
+        "How far stated confidence and success lie apart, less what chance alone would make of it:"
+        " 0 is no more than chance.",
     ),
     (
         "Home",
@@ -104,233 +100,6 @@ WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
-def word_headline(v: Validation) -> str:
-    """Say in one sentence what became of the limits."""
-    n = len(v.judged)
-    if v.acceptance == "no_limits":
-        return "No limits were set, so nothing is passed or failed."
-    if v.acceptance == "pass":
-        return (
-            f"Passed: all {n} limits are kept here." if n > 1 else "Passed: the limit is kept here."
-        )
-    if v.acceptance == "fail":
-        k = sum(one.outcome == "fail" for one in v.judged)
-        return f"Not passed: {_of_limits(k, n, 'is broken', 'are broken')} here."
-    k = sum(one.outcome == "undecided" for one in v.judged)
-    silent = sum(one.outcome == "not_measured" for one in v.judged)
-    parts = [f"{_of_limits(k, n, 'needs', 'need')} more cells"] if k else []
-    if silent:
-        parts.append(
-            f"{silent} cannot be measured"
-            if k
-            else _of_limits(silent, n, *["cannot be measured"] * 2)
-        )
-    return f"Not decided yet: {', '.join(parts)}."
-
-
-def _of_limits(k: int, n: int, one: str, several: str) -> str:
-    return f"{f'{k} of the {n} limits' if n > 1 else 'the limit'} {one if k == 1 else several}"
-
-
-def word_accuracy(v: Validation) -> str:
-    """Say how many cells are named right, here and at home."""
-    text = f"{_ranged(v.figures['accuracy'])} of the cells are named right here"
-    if v.home is not None:
-        text += f"; at home {format_percent(v.home.accuracy.value)}"
-    return text + "."
-
-
-def word_here(v: Validation) -> str:
-    """Say on whose blood the figures stand."""
-    sources = (
-        f"from {v.n_sources:,} source{'s' * (v.n_sources != 1)}"
-        if v.source_known
-        else "from unknown sources"
-    )
-    return f"{v.n_images:,} labelled cell{'s' * (v.n_images != 1)} {sources} ({v.data_name})."
-
-
-def word_home(v: Validation) -> str:
-    """Say what home is, and how far its figures can be trusted."""
-    if v.home is None:
-        return "The bundle does not say what was measured at home."
-    home = v.home
-    sources = f"{home.n_sources:,} sources" if home.source_known else "unknown sources"
-    trust = {
-        "disjoint": "",
-        "leaking": " Its test images have copies in training, so that the figures of home are"
-        " inflated.",
-    }.get(home.verdict, " Copies between training and test could not be excluded there.")
-    return f"{home.n_images:,} test cells from {sources} ({home.data}).{trust}"
-
-
-def word_mix(v: Validation) -> str:
-    """Say how much of the difference to home is another mixture of cells; "" if unknown."""
-    if v.home is None or v.accuracy_against_home is None:
-        return ""
-    difference = v.accuracy_against_home.difference
-    limits = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
-    text = (
-        f"Accuracy is {abs(100 * difference.value):.1f} points"
-        f" {'higher' if difference.value >= 0 else 'lower'} than at home (95 % interval of the"
-        f" difference {limits} points)."
-    )
-    if v.expected_accuracy is None:
-        return _minus(f"{text} Not every class that occurs here was measured at home.")
-    expected = v.expected_accuracy.value
-    text += (
-        f" If each kind were named as well as at home, {format_percent(expected)} would be right on"
-        " this mixture of cells"
-    )
-    gap = v.figures["accuracy"].value - expected
-    if abs(gap) < 0.005:
-        return _minus(f"{text}: the difference is the mixture.")
-    return _minus(
-        f"{text}; the other {abs(100 * gap):.1f} points are {'better' if gap > 0 else 'worse'}"
-        " recognition."
-    )
-
-
-def word_calibration(v: Validation) -> str:
-    """Say whether the network is as sure as it should be here."""
-    over = v.overconfidence
-    points = f"{abs(100 * over.value):.1f} points"
-    if math.isnan(over.low):
-        return f"Stated confidence and success differ by {points}; one source gives no interval."
-    between = _minus(f"(95 % interval {100 * over.low:+.1f} to {100 * over.high:+.1f})")
-    if over.low > 0:
-        return f"Too sure: on average it states {points} more than it is right {between}."
-    if over.high < 0:
-        return f"Not sure enough: on average it states {points} less than it is right {between}."
-    return f"On average as sure as it is right, within {points} {between}."
-
-
-def word_coverage(v: Validation) -> str:
-    """Say whether the promise of the prediction sets holds here; "" for a bundle without sets."""
-    found = v.figures.get("coverage")
-    if found is None:
-        return ""
-    size = f" Sets hold {v.set_size:.2f} names on average."
-    if v.home is None or math.isnan(v.home.promised_coverage):
-        return f"The true name is in the set for {_ranged(found)}.{size}"
-    promised = v.home.promised_coverage
-    start = f"Promised for at least {format_percent(promised)}, found for {_ranged(found)}."
-    if found.high < promised:
-        return f"{start} The promise does not hold on these cells.{size}"
-    if found.low >= promised:
-        return f"{start} It holds here.{size}"
-    return f"{start} These cells are too few to tell.{size}"
-
-
-def word_shift(v: Validation) -> str:
-    """Say how different the images look."""
-    found = v.shift
-    if found.separation is None or found.energy is None:
-        return f"Not compared: {found.reason}."
-    separation = found.separation
-    size = word_separation(separation.value)
-    text = (
-        f"As the network sees them, the shift of these images is {size}"
-        f" (told apart {format_percent(separation.value)}, 95 % interval"
-        f" {format_percent(separation.low)} to {format_percent(separation.high)}; energy"
-        f" coefficient {found.energy.coefficient:.2f}, p = {found.energy.p_value:.3f},"
-        f" {found.energy.n_home} against {found.energy.n_here} images)."
-    )
-    if not found.matched:
-        text += " Another mixture of cells counts as a difference here."
-    return text
-
-
-def list_advice(v: Validation) -> tuple[str, ...]:
-    """Return what to do next, the most urgent first."""
-    advice: list[str] = []
-    broken = [one.limit.name for one in v.judged if one.outcome == "fail"]
-    if broken:
-        advice.append(
-            f"Do not rely on it here as it is: {_join(broken)} {_does(broken)} not keep"
-            f" the limit{'s' * (len(broken) > 1)}."
-        )
-    for one in v.judged:
-        if one.outcome == "undecided" and one.needed is not None:
-            advice.append(
-                f"{one.limit.name}: label about {one.needed:,} more cells{_of_class(one)} to decide"
-                " it, if the figure stays as it is."
-            )
-        elif one.outcome == "undecided":
-            advice.append(f"{one.limit.name}: {one.reason}.")
-        elif one.outcome == "not_measured":
-            advice.append(f"{one.limit.name} cannot be judged: {one.reason}.")
-    most, name = max((one.n_images, one.name) for one in v.per_class)
-    if v.figures["accuracy"].high < most / v.n_images:
-        advice.append(
-            f"Calling every cell {display_label(name)} would be right for"
-            f" {format_percent(most / v.n_images)} of them, more often than the network is."
-        )
-    refused = v.figures.get("refused")
-    drop = v.figures.get("accuracy_drop")
-    shifted = refused is not None and refused.value > 0.5
-    if refused is not None and shifted:
-        start = (
-            f"It refuses {format_percent(refused.value)} of these cells, as unlike those it knows"
-        )
-        if drop is not None and not drop.low > 0:
-            advice.append(
-                f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE` fits"
-                " the limits of refusal to half of these cells and measures the rest."
-            )
-        else:
-            advice.append(
-                f"{start}. Other limits do not mend that: train on such pictures, or bring the"
-                " pictures closer to those of home."
-            )
-    if v.absent:
-        critical = [name for name in v.absent if is_critical(name)]
-        extra = f" Critical among them: {_join_labels(critical)}." if critical else ""
-        advice.append(
-            f"No cell of {_join_labels(v.absent)} is here, so nothing is known of how well"
-            f" {'it is' if len(v.absent) == 1 else 'they are'} found: add some.{extra}"
-        )
-    if v.foreign:
-        n = sum(one.n_images for one in v.foreign)
-        names = [one.name for one in v.foreign]
-        count = [one.accepted for one in v.foreign if one.accepted is not None]
-        what = (
-            f"; {sum(count):,} of them {'was' if sum(count) == 1 else 'were'} accepted under"
-            " another name"
-            if count
-            else "; it gives each another name and cannot refuse"
-        )
-        advice.append(
-            f"{n:,} cell{'s' * (n != 1)} of {_join_labels(names)}: the network has no such"
-            f" name{what}. If a name means a class it has, say so under `[labels]` in the limits."
-        )
-    if v.recalibration is None and v.overconfidence.low > 0.02 and not shifted:
-        advice.append(
-            "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"
-            " to half of these cells and measures the gain on the other half."
-        )
-    strong = [one for one in v.shift.features if abs(one.effect) >= 0.8]
-    if strong:
-        names = [one.name.replace("_", " ") for one in strong[:3]]
-        advice.append(
-            f"The pictures differ most in {_join(names)}: check illumination, white balance, stain"
-            " and magnification before anything else."
-        )
-    if not v.source_known:
-        advice.append(
-            "Give the patient or slide of each image in a column `source`: intervals are too narrow"
-            " where cells come from the same one."
-        )
-    if v.unreadable:
-        n = len(v.unreadable)
-        advice.append(f"{n:,} file{'s' * (n != 1)} could not be used and {_are(n)} in no figure.")
-    if v.acceptance == "no_limits":
-        advice.append("Set limits (`--limits limits.toml`) before you look at the next cells.")
-    if v.acceptance == "pass" and not advice:
-        advice.append("Nothing stands against it on these cells. Repeat it when anything changes.")
-    return tuple(advice)
-
-
 def render_validation(
     v: Validation, images: Mapping[str, tuple[bytes | str, str]] | None = None
 ) -> str:
@@ -340,7 +109,7 @@ def render_validation(
     """
     return render_page(
         "validate.html.j2",
-        {**list_filters(), "signed": _format_signed, "named": format_named, "needed": _word_needed},
+        {**list_filters(), "signed": format_signed, "named": format_named, "needed": word_needed},
         v=v,
         title=f"Validation of {v.bundle_name} on {v.data_name}",
         headline=word_headline(v),
@@ -354,12 +123,14 @@ def render_validation(
         figure_names={k: name for k, name in FIGURE_NAMES.items() if k in v.figures},
         format_wanted=format_wanted,
         calibration=word_calibration(v),
+        decisions=word_decisions(v),
         coverage=word_coverage(v),
         shift=word_shift(v),
         word_effect=word_effect,
         images={k: (embed_image(image), alt) for k, (image, alt) in (images or {}).items()},
         words=WORDS,
-        recalibrated=_list_gains(v.recalibration),
+        recalibrated=list_gains(v.recalibration),
+        gain=word_gain(v.recalibration) if v.recalibration else "",
     )
 
 
@@ -369,6 +140,7 @@ def render_validation_text(v: Validation) -> str:
     lines = [title, "=" * len(title), DISCLAIMER, "", word_headline(v).upper(), word_accuracy(v)]
     lines += [word_mix(v)] if word_mix(v) else []
     lines += ["", f"Here: {word_here(v)}", f"Home: {word_home(v)}"]
+    lines += [word_calibration(v), word_decisions(v)]
     lines += head_lines("What to do next") + [f"- {one}" for one in list_advice(v)]
     if v.judged:
         lines += head_lines("Limits")
@@ -395,7 +167,7 @@ def render_validation_text(v: Validation) -> str:
         ],
         ["", "value (interval)"],
     )
-    lines += ["", v.kappa_note, word_calibration(v)]
+    lines += ["", v.kappa_note]
     lines += [word_coverage(v)] if word_coverage(v) else []
     lines += head_lines("Each kind of cell")
     lines += align_columns(
@@ -403,11 +175,11 @@ def render_validation_text(v: Validation) -> str:
             [
                 display_label(one.name),
                 f"{one.n_images:,}",
-                _short(one.sensitivity.here),
-                _short(one.sensitivity.there),
-                _format_signed(one.sensitivity.difference),
-                _short(one.specificity.here),
-                _short(one.specificity.there),
+                format_short(one.sensitivity.here),
+                format_short(one.sensitivity.there),
+                format_signed(one.sensitivity.difference),
+                format_short(one.specificity.here),
+                format_short(one.specificity.there),
             ]
             for one in v.per_class
         ],
@@ -425,8 +197,8 @@ def render_validation_text(v: Validation) -> str:
         test = reader.test
         lines += head_lines(f"Network and {reader.name} on the same {reader.n_images:,} cells")
         lines += [
-            f"Right: network {_short(reader.network)}, {reader.name} {_short(reader.reader)},"
-            f" difference {_format_signed(test.difference)} points.",
+            f"Right: network {format_short(reader.network)}, {reader.name}"
+            f" {format_short(reader.reader)}, difference {format_signed(test.difference)} points.",
             f"Only the network right {test.first_only:,}, only {reader.name} {test.second_only:,},"
             f" both {test.both:,}, neither {test.neither:,}; exact McNemar p = {test.p_value:.3g}.",
             f"Kappa between the two: {format_figure(reader.kappa)}.",
@@ -461,11 +233,11 @@ def render_validation_text(v: Validation) -> str:
         ["", "here", "needed", "missing"],
     )
     if v.recalibration is not None:
-        lines += head_lines("Recalibration") + list(_word_recalibration(v.recalibration))
-        rows = [[name, before, after] for name, before, after in _list_gains(v.recalibration)]
+        lines += head_lines("Recalibration") + list(word_recalibration(v.recalibration))
+        rows = [[name, before, after] for name, before, after in list_gains(v.recalibration)]
         lines += align_columns(rows, ["", "before", "after"]) if rows else []
     if v.unreadable:
-        lines += head_lines("Files that are in no figure")
+        lines += head_lines("What is in no figure")
         lines += [f"- {path}: {reason} ({detail})" for path, reason, detail in v.unreadable]
     if v.provenance:
         lines += head_lines("Provenance")
@@ -473,253 +245,6 @@ def render_validation_text(v: Validation) -> str:
     # File names need not be valid Unicode.
     text = "\n".join(line.rstrip() for line in [*lines, "", DISCLAIMER]) + "\n"
     return text.encode("utf-8", "replace").decode()
-
-
-def validation_to_json(v: Validation) -> dict[str, object]:
-    """Return what `validation.json` holds: only numbers, strings, lists and None, never NaN."""
-    home = v.home
-    shift = v.shift
-    return {
-        "bundle": v.bundle_name,
-        "data": v.data_name,
-        "acceptance": v.acceptance,
-        "headline": word_headline(v),
-        "advice": list(list_advice(v)),
-        "limits": [
-            {
-                "limit": one.limit.key,
-                "wanted": one.limit.wanted,
-                "figure": one.figure.to_dict() if one.figure else None,
-                "outcome": one.outcome,
-                "reason": one.reason,
-                "cells_needed": one.needed,
-            }
-            for one in v.judged
-        ],
-        "n_images": v.n_images,
-        "n_sources": v.n_sources,
-        "source_known": v.source_known,
-        "classes": list(v.classes),
-        "classes_absent": list(v.absent),
-        "figures": {name: figure.to_dict() for name, figure in v.figures.items()},
-        "kappa_note": v.kappa_note,
-        "overconfidence": v.overconfidence.to_dict(),
-        "mean_set_size": _number(v.set_size),
-        "confusion": [list(row) for row in v.confusion],
-        "foreign": [
-            {
-                "class": one.name,
-                "n_images": one.n_images,
-                "called": dict(one.called),
-                "accepted": one.accepted,
-            }
-            for one in v.foreign
-        ],
-        "home": None
-        if home is None
-        else {
-            "data": home.data,
-            "verdict": home.verdict,
-            "n_images": home.n_images,
-            "n_sources": home.n_sources,
-            "accuracy": home.accuracy.to_dict(),
-            "ece": _number(home.ece),
-            "coverage": _number(home.coverage),
-            "promised_coverage": _number(home.promised_coverage),
-            "accepted": home.accepted.to_dict(),
-            "accepted_accuracy": home.accepted_accuracy.to_dict(),
-        },
-        "against_home": {
-            "accuracy": v.accuracy_against_home.difference.to_dict()
-            if v.accuracy_against_home
-            else None,
-            "expected_accuracy": v.expected_accuracy.to_dict() if v.expected_accuracy else None,
-            "per_class": {
-                one.name: {
-                    "n_images": one.n_images,
-                    "sensitivity_home": one.sensitivity.there.to_dict(),
-                    "sensitivity_difference": one.sensitivity.difference.to_dict(),
-                    "sensitivity_p_value": _number(one.sensitivity.p_value),
-                    "specificity_home": one.specificity.there.to_dict(),
-                    "specificity_difference": one.specificity.difference.to_dict(),
-                    "specificity_p_value": _number(one.specificity.p_value),
-                }
-                for one in v.per_class
-            },
-        },
-        "readers": [
-            {
-                "name": one.name,
-                "n_images": one.n_images,
-                "network": one.network.to_dict(),
-                "reader": one.reader.to_dict(),
-                "both": one.test.both,
-                "network_only": one.test.first_only,
-                "reader_only": one.test.second_only,
-                "neither": one.test.neither,
-                "difference": one.test.difference.to_dict(),
-                "p_value": one.test.p_value,
-                "kappa": one.kappa.to_dict(),
-            }
-            for one in v.readers
-        ],
-        "shift": {
-            "reason": shift.reason or None,
-            "classes_matched": shift.matched,
-            "separation": shift.separation.to_dict() if shift.separation else None,
-            "energy_coefficient": shift.energy.coefficient if shift.energy else None,
-            "energy_p_value": shift.energy.p_value if shift.energy else None,
-            "features": [
-                {
-                    "name": one.name,
-                    "home_median": one.home_median,
-                    "here_median": one.here_median,
-                    "effect": one.effect if math.isfinite(one.effect) else None,
-                    "outside": one.outside.to_dict(),
-                }
-                for one in shift.features
-            ],
-        },
-        "subgroups": [
-            {
-                "column": table.column,
-                "note": table.note or None,
-                "groups": [
-                    {
-                        "value": one.value,
-                        "n_images": one.n_images,
-                        "n_sources": one.n_sources,
-                        "accuracy": one.accuracy.to_dict(),
-                        "expected_accuracy": one.expected,
-                        "difference_to_rest": one.difference.to_dict(),
-                        "refused": one.refused.to_dict(),
-                        "stands_out": one.stands_out,
-                    }
-                    for one in table.groups
-                ],
-            }
-            for table in v.subgroups
-        ],
-        "half_width": v.half_width,
-        "sizes": [
-            {
-                "class": one.name,
-                "n_images": one.n_images,
-                "expected_sensitivity": one.expected,
-                "basis": one.basis,
-                "design_effect": one.design_effect,
-                "needed": one.needed,
-            }
-            for one in v.sizes
-        ],
-        "recalibration": _recalibration_to_json(v.recalibration),
-        "unreadable": [list(one) for one in v.unreadable],
-        "missing": list(v.missing),
-        "warnings": list(v.warnings),
-        "provenance": dict(v.provenance),
-    }
-
-
-def _recalibration_to_json(found: Recalibration | None) -> dict[str, object] | None:
-    if found is None:
-        return None
-    return {
-        "bundle": found.bundle or None,
-        "reason": found.reason or None,
-        "n_fit": found.n_fit,
-        "n_fit_sources": found.n_fit_sources,
-        "n_judged": found.n_judged,
-        "n_judged_sources": found.n_judged_sources,
-        "before": {name: figure.to_dict() for name, figure in found.before.items()},
-        "after": {name: figure.to_dict() for name, figure in found.after.items()},
-        "gain_log_loss": found.gain_log_loss.to_dict(),
-        "notes": list(found.notes),
-    }
-
-
-def _word_recalibration(found: Recalibration) -> tuple[str, ...]:
-    if found.reason:
-        return (f"Nothing was fitted: {found.reason}.",)
-    start = (
-        f"Fitted on {found.n_fit:,} cells of {found.n_fit_sources:,} sources, measured on"
-        f" {found.n_judged:,} others of {found.n_judged_sources:,} other sources."
-    )
-    return (start, *found.notes)
-
-
-def _list_gains(found: Recalibration | None) -> list[tuple[str, str, str]]:
-    if found is None:
-        return []
-    return [
-        (
-            FIGURE_NAMES.get(name, name),
-            format_named(name, before),
-            format_named(name, found.after[name]),
-        )
-        for name, before in found.before.items()
-        if name in found.after
-    ]
-
-
-# -- small words ----------------------------------------------------------------------------------
-
-
-def format_named(name: str, interval: Interval) -> str:
-    """Return a figure by its kind: shares in per cent, others with three decimals.
-
-    >>> format_named("accuracy", Interval(0.5, 0.4, 0.6))
-    '50.0 % (40.0–60.0)'
-    >>> format_named("kappa", Interval(0.5, 0.4, 0.6))
-    '0.500 (0.400–0.600)'
-    """
-    if name in (*_PLAIN, "weighted_kappa"):
-        return format_figure(interval)
-    return f"{_short(interval)}"
-
-
-def _short(interval: Interval) -> str:
-    if math.isnan(interval.value):
-        return "–"
-    if math.isnan(interval.low):
-        return format_percent(interval.value)
-    low, high = f"{100 * interval.low:.1f}", f"{100 * interval.high:.1f}"
-    return _minus(f"{format_percent(interval.value)} ({low}–{high})")
-
-
-def _ranged(interval: Interval) -> str:
-    low, high = format_percent(interval.low), format_percent(interval.high)
-    return f"{format_percent(interval.value)} (95 % interval {low} to {high})"
-
-
-def _format_signed(interval: Interval) -> str:
-    if math.isnan(interval.value):
-        return "–"
-    low, high = f"{100 * interval.low:+.1f}", f"{100 * interval.high:+.1f}"
-    return _minus(f"{100 * interval.value:+.1f} ({low} to {high})")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
-
-
-def format_wanted(one: Judged) -> str:
-    """Return what a limit asks for, in words."""
-    side = "at least" if one.limit.side == "min" else "at most"
-    plain = one.limit.figure in (*_PLAIN, "weighted_kappa")
-    return f"{side} {one.limit.wanted:g}" if plain else f"{side} {100 * one.limit.wanted:g} %"
-
-
-def _word_needed(one: Judged) -> str:
-    return "" if one.needed is None else f"about {one.needed:,} more cells{_of_class(one)}"
-
-
-def _of_class(one: Judged) -> str:
-    kind, _, name = one.limit.figure.partition("/")
-    if kind == "recall":
-        return f" of the class {display_label(name)}"
-    if kind == "specificity":
-        return f" of other classes than {display_label(name)}"
-    return " that it accepts" if kind == "accuracy_accepted" else ""
 
 
 def _tabulate_groups(table: SubgroupTable) -> list[str]:
@@ -731,31 +256,16 @@ def _tabulate_groups(table: SubgroupTable) -> list[str]:
                 one.value,
                 f"{one.n_images:,}",
                 f"{one.n_sources:,}",
-                _short(one.accuracy),
+                format_short(one.accuracy),
                 format_percent(one.expected),
-                _format_signed(one.difference) + (" *" if one.stands_out else ""),
+                format_signed(one.difference) + (" *" if one.stands_out else ""),
+                format_short(one.accepted),
+                format_signed(one.accepted_difference) + (" *" if one.accepted_stands_out else ""),
             ]
             for one in table.groups
         ],
-        ["", "cells", "sources", "accuracy", "by mixture", "against the rest"],
+        [
+            *["", "cells", "sources", "accuracy", "by mixture", "against the rest"],
+            *["accepted", "against the rest"],
+        ],
     )
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _join(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _join_labels(names: tuple[str, ...] | list[str]) -> str:
-    return _join([display_label(name) for name in names])
-
-
-def _does(names: list[str]) -> str:
-    return "does" if len(names) == 1 else "do"
-
-
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"

@@ -1,9 +1,9 @@
 """What a network is worth on the cells of another laboratory, from the scores of these cells.
 
-Agreement, comparison with home and with other readers, calibration, sets and decisions, subgroups,
-numbers of cells still needed, and the laboratory's own limits. Axes: N images, K classes, D
-embedding width, Q quality features. What this file does not do: it reads no images and knows no
-bundle (`pipelines.validate`), and words no page (`validate_page`).
+Agreement, comparison with home and with other readers, calibration, sets and decisions, numbers of
+cells still needed, and the laboratory's own limits. Axes: N images, K classes, D embedding width, Q
+quality features. What this file does not do: it reads no images and knows no bundle
+(`pipelines.validate`), and words no page (`validate_words`).
 
 Two comparisons with home must not be confused. McNemar's test asks which of two readers is right
 more often on the same cells; here that is the network against an analyser, a second person or
@@ -31,45 +31,43 @@ from leukoscope.evaluation.agreement import (
     compute_expected_accuracy,
     compute_kappa,
     compute_mcnemar,
+    compute_mixture_effect,
     find_order,
 )
 from leukoscope.evaluation.decisions import count_reasons
+from leukoscope.evaluation.home import Home, compute_home_shares
 from leukoscope.evaluation.intervals import (
+    UNDEFINED,
     Interval,
     compute_from_confusion,
     compute_intervals,
     compute_mean,
     compute_proportion,
-    wilson,
+    compute_share,
 )
 from leukoscope.evaluation.limits import Acceptance, Judged, Limits, judge_all, judge_limit
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import ShiftFindings, compute_shift
+from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
+from leukoscope.evaluation.trust_measures import compute_ece_interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
-
-NOTHING = Interval(math.nan, math.nan, math.nan)
-
-FEW = 10
-"""A subgroup of fewer cells than this is counted, not measured."""
-
-MOST_GROUPS = 20
-"""A column with more different values than this is no grouping."""
 
 
 @dataclass(frozen=True)
 class Answers:
     """What the network says of N cells. `calls_N` indexes the classes; `probabilities_NK` are
     calibrated where the bundle is. `sets_NK`, `status` and `reasons` are None for a bundle that
-    was never calibrated."""
+    was never calibrated; `promised_coverage` is what the sets aim at."""
 
     calls_N: NDArray[np.int64]
     probabilities_NK: NDArray[np.float64]
     sets_NK: NDArray[np.bool_] | None = None
     status: tuple[Status, ...] | None = None
     reasons: tuple[str, ...] | None = None
+    promised_coverage: float = math.nan
 
     def take(self, rows: NDArray[np.intp]) -> "Answers":
         """Return the answers for some rows, by index."""
@@ -79,6 +77,7 @@ class Answers:
             None if self.sets_NK is None else self.sets_NK[rows],
             None if self.status is None else tuple(self.status[i] for i in rows),
             None if self.reasons is None else tuple(self.reasons[i] for i in rows),
+            self.promised_coverage,
         )
 
 
@@ -96,32 +95,6 @@ class LocalCells:
     answers: Answers
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Home:
-    """What was measured at home, as far as the bundle carries it.
-
-    `confusion_KK` counts test images by true and given class. `embeddings_MD` and `quality_MQ`
-    describe some calibration images.
-    """
-
-    data: str
-    verdict: str
-    n_images: int
-    n_sources: int
-    source_known: bool
-    confusion_KK: NDArray[np.float64]
-    accuracy: Interval
-    ece: float = math.nan
-    coverage: float = math.nan
-    promised_coverage: float = math.nan
-    accepted: Interval = NOTHING
-    accepted_accuracy: Interval = NOTHING
-    review_frac: float = math.nan
-    unknown_frac: float = math.nan
-    embeddings_MD: NDArray[np.float32] | None = None
-    quality_MQ: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +124,7 @@ class ClassHere:
 @dataclass(frozen=True)
 class ReaderComparison:
     """Another reader of the same cells. `reader` is its own share of right names; `kappa` that
-    between network and reader, over names the network has."""
+    between network and reader, undefined where the cells are of one class."""
 
     name: str
     n_images: int
@@ -159,35 +132,6 @@ class ReaderComparison:
     reader: Interval
     test: PairedTest
     kappa: Interval
-
-
-@dataclass(frozen=True)
-class Subgroup:
-    """Cells that share a value of a column. `expected` is the accuracy that this mixture of
-    classes would have if each class were named as well as among all cells; `difference` is
-    against the rest, at a level that holds for all groups of the column together."""
-
-    value: str
-    n_images: int
-    n_sources: int
-    accuracy: Interval
-    expected: float
-    difference: Interval
-    refused: Interval
-
-    @property
-    def stands_out(self) -> bool:
-        """Whether the difference to the rest is more than chance."""
-        return self.difference.low > 0 or self.difference.high < 0
-
-
-@dataclass(frozen=True)
-class SubgroupTable:
-    """The groups of one column; `note` says why there are none, or what to mind."""
-
-    column: str
-    groups: tuple[Subgroup, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,8 +157,11 @@ class Validation:
     """Everything that a validation found.
 
     `figures` are those of all cells, by the names that `limits` judges. `n_images` counts the
-    cells of classes the network knows; the others are in `foreign`. `unreadable` holds path,
-    reason and detail of each file that is in no figure.
+    cells of classes the network knows; the others are in `foreign`. `expected_accuracy` is what
+    home's sensitivities promise on this mixture of cells: by `mixture` more than at home, and
+    accuracy here is by `recognition` more than that. `no_home` says why nothing of
+    home is compared, "" where it is. `unreadable` holds path, reason and detail of each file that
+    is in no figure.
     """
 
     data_name: str
@@ -229,12 +176,16 @@ class Validation:
     foreign: tuple[ForeignClass, ...]
     kappa_note: str
     home: Home | None
+    no_home: str
     accuracy_against_home: UnpairedTest | None
     expected_accuracy: Interval | None
+    mixture: Interval | None
+    recognition: Interval | None
     readers: tuple[ReaderComparison, ...]
     shift: ShiftFindings
     overconfidence: Interval
     set_size: float
+    promised_coverage: float
     reasons: tuple[tuple[str, int], ...]
     subgroups: tuple[SubgroupTable, ...]
     sizes: tuple[SizeRow, ...]
@@ -252,6 +203,11 @@ class Validation:
         """Classes of the network of which there is no cell."""
         return tuple(one.name for one in self.per_class if not one.n_images)
 
+    @property
+    def n_unlabelled(self) -> int:
+        """How many cells are in no figure only because their label is blank."""
+        return sum(reason == "no_label" for _, reason, _ in self.unreadable)
+
 
 def compute_validation(
     cells: LocalCells,
@@ -260,6 +216,7 @@ def compute_validation(
     data_name: str,
     bundle_name: str,
     home: Home | None = None,
+    no_home: str = "",
     unreadable: Sequence[tuple[str, str, str]] = (),
     warnings: Sequence[str] = (),
     recalibration: Recalibration | None = None,
@@ -267,10 +224,12 @@ def compute_validation(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Validation:
-    """Compute every figure of a validation. All intervals are of 95 % and over sources.
+    """Compute every figure of a validation. All intervals are of 95 % and over sources. `no_home`
+    says why there is no `home`, if not for a bundle that carries none.
 
     Raises `DataError` where no cell is of a class that the network knows.
     """
+    no_home = "" if home is not None else no_home or "the bundle carries no figures of home"
     everything, classes = cells.table, cells.table.classes
     known = np.flatnonzero(everything.labels_N >= 0)
     if not len(known):
@@ -302,14 +261,23 @@ def compute_validation(
         drop = against.difference
         figures["accuracy_drop"] = Interval(-drop.value, -drop.high, -drop.low)
     counts_K = np.bincount(table.labels_N, minlength=len(classes)).astype(np.float64)
-    recalls_home = [one.sensitivity.there for one in per_class]
+    expected = mixture = recognition = None
+    if home is not None:
+        recalls_home = [one.sensitivity.there for one in per_class]
+        expected = compute_expected_accuracy(counts_K, recalls_home)
+        mixture = compute_mixture_effect(counts_K, home.confusion_KK.sum(axis=1), recalls_home)
+    if expected is not None:
+        recognition = compare_shares(
+            figures["accuracy"], 0, expected, 0, independent=False
+        ).difference
     sizes_of = _count_sizes(table, answers, cells)
     judged = tuple(
         judge_limit(
             limit,
             figures.get(limit.figure),
             sizes_of.get(limit.figure, sizes_of["accuracy"]),
-            missing=_word_missing(limit.figure, cells, counts_K),
+            missing=_word_missing(limit.figure, cells, counts_K, no_home),
+            home=against,
         )
         for limit in limits.list_limits()
     )
@@ -329,22 +297,28 @@ def compute_validation(
         foreign=foreign,
         kappa_note=measured.kappa_note,
         home=home,
+        no_home=no_home,
         accuracy_against_home=against,
-        expected_accuracy=compute_expected_accuracy(counts_K, recalls_home) if home else None,
+        expected_accuracy=expected,
+        mixture=mixture,
+        recognition=recognition,
         readers=_compare_readers(cells, replicates, seed),
-        shift=_find_shift(everything, home, seed),
+        shift=_find_shift(everything, home, no_home, seed),
         overconfidence=measured.overconfidence,
         set_size=math.nan if answers.sets_NK is None else float(answers.sets_NK.sum(1).mean()),
+        promised_coverage=answers.promised_coverage,
         reasons=count_reasons(list(answers.reasons or ())),
         subgroups=tuple(
-            _split_column(name, tuple(values[i] for i in known), table, answers)
+            split_column(
+                name, tuple(values[i] for i in known), table, answers.calls_N, answers.status
+            )
             for name, values in cells.columns.items()
         ),
         sizes=_plan_sizes(table, per_class, figures, limits.half_width),
         half_width=limits.half_width,
         judged=judged,
         acceptance=judge_all(judged),
-        missing=_list_missing(answers, home),
+        missing=_list_missing(answers, no_home),
         unreadable=tuple(unreadable),
         warnings=tuple(warnings),
         recalibration=recalibration,
@@ -372,7 +346,7 @@ def _measure(
     classes, labels_N, sources = table.classes, table.labels_N, table.sources
     calls_N = answers.calls_N
     figures = {
-        "accuracy": _share(calls_N == labels_N, np.ones(len(table), np.bool_), sources),
+        "accuracy": compute_share(calls_N == labels_N, np.ones(len(table), np.bool_), sources),
         "balanced_accuracy": compute_from_confusion(
             labels_N, calls_N, classes, sources, _balance, signed=False,
             replicates=replicates, seed=seed,
@@ -380,21 +354,24 @@ def _measure(
     }  # fmt: skip
     for k, name in enumerate(classes):
         true_N, said_N = labels_N == k, calls_N == k
-        figures[f"recall/{name}"] = _share(said_N, true_N, sources)
-        figures[f"specificity/{name}"] = _share(~said_N, ~true_N, sources)
-        figures[f"precision/{name}"] = _share(true_N, said_N, sources)
+        figures[f"recall/{name}"] = compute_share(said_N, true_N, sources)
+        figures[f"specificity/{name}"] = compute_share(~said_N, ~true_N, sources)
+        figures[f"precision/{name}"] = compute_share(true_N, said_N, sources)
     figures |= compute_kappas(labels_N, calls_N, classes, sources, limits, replicates, seed)
     # What is of the probabilities, and not of the names that a policy may have chosen otherwise.
     calibrated = _with_probabilities(table, answers.probabilities_NK)
     found = compute_intervals(calibrated, replicates=replicates, seed=seed)
-    figures |= {name: found[name] for name in ("ece", "brier", "log_loss", "roc_auc")}
+    figures |= {name: found[name] for name in ("brier", "log_loss", "roc_auc")}
     confidence_N = answers.probabilities_NK.max(axis=1)
     right_N = answers.probabilities_NK.argmax(axis=1) == labels_N
+    figures["ece"] = compute_ece_interval(
+        confidence_N, right_N, sources, replicates=replicates, seed=seed
+    )
     if answers.sets_NK is not None:
         held_N = answers.sets_NK[np.arange(len(labels_N)), labels_N]
-        figures["coverage"] = _share(held_N, np.ones(len(table), np.bool_), sources)
+        figures["coverage"] = compute_share(held_N, np.ones(len(table), np.bool_), sources)
         for k, name in enumerate(classes):
-            figures[f"coverage/{name}"] = _share(held_N, labels_N == k, sources)
+            figures[f"coverage/{name}"] = compute_share(held_N, labels_N == k, sources)
     if answers.status is not None:
         status_N = np.array(answers.status)
         for name, status in (
@@ -402,10 +379,16 @@ def _measure(
             ("review", "review"),
             ("refused", "unknown"),
         ):
-            figures[name] = _share(status_N == status, np.ones(len(table), np.bool_), sources)
-        figures["accuracy_accepted"] = _share(calls_N == labels_N, status_N == "accepted", sources)
+            figures[name] = compute_share(
+                status_N == status, np.ones(len(table), np.bool_), sources
+            )
+        figures["accuracy_accepted"] = compute_share(
+            calls_N == labels_N, status_N == "accepted", sources
+        )
     return _Measured(
-        figures, _word_kappa(classes, limits), compute_mean(confidence_N - right_N, sources)
+        figures,
+        _word_kappa(classes, labels_N, limits),
+        compute_mean(confidence_N - right_N, sources),
     )
 
 
@@ -419,7 +402,11 @@ def compute_kappas(
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Return `kappa`, and where there are weights `kappa_linear`, `kappa_quadratic`, `kappa_cost`;
-    `weighted_kappa` is the one that a limit judges: by cost, else quadratic."""
+    `weighted_kappa` is the one that a limit judges: by cost, else quadratic.
+
+    All are undefined where `first_N`, the labels, are of one class: whatever a network says of such
+    cells, chance would agree with it as often, and kappa is 0.
+    """
     weights = {"kappa": 1.0 - np.eye(len(classes))}
     order = limits.order or find_order(classes)
     if order:
@@ -427,23 +414,15 @@ def compute_kappas(
         weights["kappa_quadratic"] = build_order_weights(classes, order, "quadratic")
     if limits.cost:
         weights["kappa_cost"] = build_cost_weights(classes, limits.cost)
+    one_class = len(np.unique(first_N)) < 2
     found = {
-        name: compute_kappa(
-            first_N, second_N, weights_KK, sources, replicates=replicates, seed=seed
-        )
+        name: UNDEFINED
+        if one_class
+        else compute_kappa(first_N, second_N, weights_KK, sources, replicates=replicates, seed=seed)
         for name, weights_KK in weights.items()
     }
     chosen = found.get("kappa_cost", found.get("kappa_quadratic"))
     return found | ({"weighted_kappa": chosen} if chosen is not None else {})
-
-
-def _share(
-    hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_], sources: Sequence[str]
-) -> Interval:
-    rows = np.flatnonzero(among_N)
-    return (
-        compute_proportion(hits_N[rows], [sources[int(i)] for i in rows]) if len(rows) else NOTHING
-    )
 
 
 def _balance(confusion_BKK: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -460,7 +439,11 @@ def _with_probabilities(table: ScoreTable, p_NK: NDArray[np.float64]) -> ScoreTa
     return replace(table, logits_NK=np.log(np.maximum(p_NK, 1e-30)).astype(np.float32))
 
 
-def _word_kappa(classes: tuple[str, ...], limits: Limits) -> str:
+def _word_kappa(classes: tuple[str, ...], labels_N: NDArray[np.int64], limits: Limits) -> str:
+    if len(np.unique(labels_N)) < 2:
+        return "All cells are of one class, of which kappa says nothing."
+    if limits.cost:
+        return "Weighted by the cost of each confusion, as the limits say."
     order = limits.order or find_order(classes)
     if order:
         source = "the limits" if limits.order else "maturation"
@@ -469,8 +452,6 @@ def _word_kappa(classes: tuple[str, ...], limits: Limits) -> str:
             f" Confusions with the {outside} other classes count as the worst." if outside else ""
         )
         return f"Weighted along the order of {source}: {', '.join(order)}.{rest}"
-    if limits.cost:
-        return "Weighted by the cost of each confusion, as the limits say."
     return (
         "There is no weighted kappa: these classes have no natural order, and weights along any"
         " list of them would mean nothing. Give `order` or `cost` in the limits."
@@ -484,16 +465,16 @@ def _compare_classes(
     table: ScoreTable, figures: Mapping[str, Interval], home: Home | None
 ) -> tuple[ClassHere, ...]:
     independent = _is_independent(table) and (home is None or home.n_images == home.n_sources)
-    n = len(table)
+    n, k_classes = len(table), len(table.classes)
+    recalls = specificities = (UNDEFINED,) * k_classes
+    there_K = np.zeros(k_classes, dtype=np.int64)
+    if home is not None:
+        recalls, specificities = compute_home_shares(home)
+        there_K = home.confusion_KK.sum(axis=1).astype(np.int64)
     found = []
     for k, name in enumerate(table.classes):
         rows = np.flatnonzero(table.labels_N == k)
-        there_hit, there_n, there_pass, there_rest = 0.0, 0.0, 0.0, 0.0
-        if home is not None:
-            confusion_KK = home.confusion_KK
-            there_n, there_hit = float(confusion_KK[k].sum()), float(confusion_KK[k, k])
-            there_rest = float(confusion_KK.sum()) - there_n
-            there_pass = there_rest - float(confusion_KK[:, k].sum()) + there_hit
+        there = int(there_K[k])
         found.append(
             ClassHere(
                 name,
@@ -502,19 +483,19 @@ def _compare_classes(
                 compare_shares(
                     figures[f"recall/{name}"],
                     len(rows),
-                    wilson(there_hit, there_n),
-                    int(there_n),
+                    recalls[k],
+                    there,
                     independent=independent,
                 ),
                 compare_shares(
                     figures[f"specificity/{name}"],
                     n - len(rows),
-                    wilson(there_pass, there_rest),
-                    int(there_rest),
+                    specificities[k],
+                    int(there_K.sum()) - there,
                     independent=independent,
                 ),
                 figures[f"precision/{name}"],
-                figures.get(f"coverage/{name}", NOTHING),
+                figures.get(f"coverage/{name}", UNDEFINED),
             )
         )
     return tuple(found)
@@ -524,8 +505,10 @@ def _is_independent(table: ScoreTable) -> bool:
     return len(set(table.sources)) == len(table)
 
 
-def _find_shift(table: ScoreTable, home: Home | None, seed: int) -> ShiftFindings:
-    if home is None or home.embeddings_MD is None:
+def _find_shift(table: ScoreTable, home: Home | None, no_home: str, seed: int) -> ShiftFindings:
+    if home is None:
+        return ShiftFindings(reason=no_home)
+    if home.embeddings_MD is None:
         return ShiftFindings(reason="the bundle carries no images of home to compare with")
     if home.embeddings_MD.shape[1] != table.embeddings_ND.shape[1]:
         return ShiftFindings(reason="the embeddings of home have another width")
@@ -567,7 +550,9 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
                 compute_proportion(network_N, part.sources),
                 compute_proportion(reader_N, part.sources),
                 compute_mcnemar(network_N, reader_N, part.sources),
-                compute_kappa(
+                UNDEFINED
+                if len(set(part.labels_N.tolist())) < 2
+                else compute_kappa(
                     cells.answers.calls_N[rows],
                     said_N,
                     1.0 - np.eye(len(wide)),
@@ -580,7 +565,7 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
     return tuple(found)
 
 
-# -- foreign cells, subgroups, sizes --------------------------------------------------------------
+# -- foreign cells, sizes --------------------------------------------------------------
 
 
 def _count_foreign(cells: LocalCells) -> tuple[ForeignClass, ...]:
@@ -593,62 +578,6 @@ def _count_foreign(cells: LocalCells) -> tuple[ForeignClass, ...]:
         accepted = None if status is None else sum(status[i] == "accepted" for i in own)
         found.append(ForeignClass(name, n, tuple(called.most_common(3)), accepted))
     return tuple(found)
-
-
-def _split_column(
-    column: str, values: tuple[str, ...], table: ScoreTable, answers: Answers
-) -> SubgroupTable:
-    counts = Counter(values)
-    if len(counts) < 2:
-        return SubgroupTable(column, (), "all cells have the same value")
-    if len(counts) > MOST_GROUPS:
-        return SubgroupTable(
-            column, (), f"{len(counts):,} different values, more than {MOST_GROUPS}: no grouping"
-        )
-    sources = table.sources
-    hit_N = answers.calls_N == table.labels_N
-    recall_K = np.array(
-        [hit_N[table.labels_N == k].mean() if (table.labels_N == k).any() else 0.0
-         for k in range(len(table.classes))]
-    )  # fmt: skip
-    values_N = np.array(values, dtype=np.str_)
-    large = sum(n >= FEW and len(values) - n >= FEW for n in counts.values())
-    level = 1 - 0.05 / max(1, large)
-    groups = []
-    for value, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        own_N = values_N == value
-        rows, rest = np.flatnonzero(own_N), np.flatnonzero(~own_N)
-        accuracy = difference = refused = NOTHING
-        if n >= FEW:
-            accuracy = _share(hit_N, own_N, sources)
-            if answers.status is not None:
-                refused = _share(np.array(answers.status) == "unknown", own_N, sources)
-            if len(rest) >= FEW:
-                difference = compare_shares(
-                    compute_proportion(hit_N[rows], [sources[i] for i in rows], level),
-                    n,
-                    compute_proportion(hit_N[rest], [sources[i] for i in rest], level),
-                    len(rest),
-                    independent=False,
-                ).difference
-        groups.append(
-            Subgroup(
-                value or "(blank)",
-                n,
-                len({sources[i] for i in rows}),
-                accuracy,
-                float(recall_K[table.labels_N[rows]].mean()),
-                difference,
-                refused,
-            )
-        )
-    across = sum(
-        len({values[i] for i in np.flatnonzero(np.array(sources) == s)}) > 1
-        for s, n in Counter(sources).items()
-        if n > 1
-    )
-    note = f"{across} sources lie in several groups; the differences ignore it." if across else ""
-    return SubgroupTable(column, tuple(groups), note)
 
 
 def _plan_sizes(
@@ -703,15 +632,19 @@ def _count_sizes(table: ScoreTable, answers: Answers, cells: LocalCells) -> dict
     return found
 
 
-def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64]) -> str:
+def _word_missing(
+    figure: str, cells: LocalCells, counts_K: NDArray[np.float64], no_home: str
+) -> str:
     if figure.startswith("recall/"):
         return "no cell of this class"
     if figure.startswith("specificity/"):
         return "no cell of another class"
+    if figure in ("kappa", "weighted_kappa") and (counts_K > 0).sum() < 2:
+        return "all cells are of one class, of which kappa says nothing"
     if figure == "weighted_kappa":
         return "no order and no cost of the classes is given"
     if figure == "accuracy_drop":
-        return "the bundle carries no figures of home"
+        return no_home
     if figure == "foreign_accepted" and cells.answers.status is not None:
         return "no cell of a class the network does not know"
     if figure in ("coverage", "accepted", "review", "refused", "foreign_accepted"):
@@ -722,20 +655,18 @@ def _word_missing(figure: str, cells: LocalCells, counts_K: NDArray[np.float64])
             if cells.answers.status is None
             else "no cell was accepted"
         )
-    if figure in ("kappa", "balanced_accuracy") and (counts_K > 0).sum() < 2:
-        return "all cells are of one class"
     return ""
 
 
-def _list_missing(answers: Answers, home: Home | None) -> tuple[str, ...]:
+def _list_missing(answers: Answers, no_home: str) -> tuple[str, ...]:
     found = []
     if answers.status is None:
         found.append(
             "The bundle was not calibrated: prediction sets, coverage and refusal cannot be judged."
             " `leukoscope calibrate` on the run and another export add them."
         )
-    if home is None:
-        found.append("The bundle carries no figures of home: nothing can be compared with them.")
+    if no_home:
+        found.append(f"{no_home[0].upper()}{no_home[1:]}: nothing is compared with home.")
     return tuple(found)
 
 

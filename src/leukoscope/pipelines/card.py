@@ -96,7 +96,8 @@ def write_card(
 def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecords":
     """Collect what a run folder knows of itself, and with `bundle` what that bundle does.
 
-    Files of later steps may be missing. Raises as `write_card` does.
+    Files of later steps may be missing. Those of `robustness`, `validate` and `explain` are looked
+    for where their `--out` puts them by default, inside of the run. Raises as `write_card` does.
     """
     from leukoscope.evaluation.card_records import CardRecords
     from leukoscope.trust.record import parse_trust
@@ -125,6 +126,9 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
         bundle=_read_bundle(Path(bundle), str(model.get("sha256"))) if bundle else {},
         ensemble=_read(folder.path / "ensemble.json"),
         distillation=_read(folder.path / "distillation.json"),
+        robustness=_read(folder.path / "robustness" / "robustness.json"),
+        validation=_read_validation(folder.path / "validation" / "validation.json", model),
+        explained=_read(folder.path / "explained" / "faithfulness.json"),
     )
 
 
@@ -206,6 +210,18 @@ def _read_bundle(path: Path, weights_sha256: str) -> dict[str, Any]:
             f"{path} must be a bundle of the run that the card is about",
             "it was exported from other weights",
             "name the run's own bundle, or leave --bundle out",
+        )
+    return content
+
+
+def _read_validation(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+    content = _read(path)
+    judged = _take(content, "provenance").get("Weights SHA-256")
+    if content and judged != model.get("sha256"):
+        raise RunError(
+            f"{path} must be of the trained network beside it",
+            "a bundle of other weights was validated",
+            "validate the run's own bundle, or move the folder away",
         )
     return content
 

@@ -12,23 +12,30 @@ from typing import TYPE_CHECKING
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.readers import Rejected
 from leukoscope.data.sources import group_sources, sources_known
-from leukoscope.errors import BundleError, ConfigError, DataError, ImageError
+from leukoscope.errors import ConfigError, DataError, ImageError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import collect_provenance, create_folder, write_json, write_text
+from leukoscope.pipelines.recalibrate import check_new, find_spent, recalibrate_bundle
+from leukoscope.runfolder import (
+    RunFolder,
+    collect_provenance,
+    create_folder,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.deploy.bundle import Bundle, VariantName
+    from leukoscope.deploy.bundle import VariantName
     from leukoscope.deploy.predictor import Outputs, Predictor
+    from leukoscope.evaluation.home import Home
     from leukoscope.evaluation.intervals import Interval
     from leukoscope.evaluation.limits import Limits
-    from leukoscope.evaluation.recalibration import Recalibration
-    from leukoscope.evaluation.validation import Answers, Home, LocalCells, Validation
+    from leukoscope.evaluation.validation import Answers, LocalCells, Validation
     from leukoscope.scores import ScoreTable
     from leukoscope.trust.record import Range, Trust
 
@@ -68,12 +75,14 @@ def validate_bundle(
     that hold labels by others; those named in `READER_COLUMNS` are found. `against` is another
     bundle that names the same cells. `recalibrate` is the folder of a new bundle whose levels are
     fitted to half of the cells (by source, drawn with `seed`); the other half tells the gain. The
-    old bundle is not touched.
+    old bundle is not touched. Cells that a bundle was fitted to in this way are left out when it is
+    validated again, and nothing is compared with home where home are some of these cells.
 
-    Writes `validation.html`, `validation.txt`, `validation.json`, `scores.parquet` (the score table
-    of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be used,
-    `DataError` where no cell is of a known class, `ConfigError` for limits or columns that are
-    wrong, `MissingExtraError` without the extra `report`.
+    Writes `validation.html`, `validation.txt`, `validation.json`, `validation_scores.parquet` (the
+    score table of the cells) and `unreadable.csv`. Raises `BundleError` for a bundle that cannot be
+    used, `RunError` where `out` holds a run or a bundle, `DataError` where no cell is of a known
+    class, `ConfigError` for limits or columns that are wrong, `MissingExtraError` without the extra
+    `report`.
     """
     require_extra("report")
     from leukoscope.deploy.bundle import load_bundle
@@ -81,12 +90,15 @@ def validate_bundle(
     from leukoscope.evaluation.limits import Limits, load_limits
     from leukoscope.evaluation.validation import LocalCells, compute_validation
 
+    _check_out(RunFolder(Path(out)))
     opened = load_bundle(Path(bundle))
     classes = opened.info.classes
     asked = load_limits(Path(limits), classes) if limits is not None else Limits()
     if recalibrate is not None:
-        _check_new(Path(recalibrate), opened.path)
+        check_new(Path(recalibrate), opened.path)
     records, warnings, rejected = select_images(Path(data), role, progress)
+    spent = find_spent(opened.info, records)
+    records, warnings = spent.fresh, (*spent.warnings, *warnings)
     others = _find_readers(records, readers)
     predictor = Predictor(opened, variant=variant)
     scored = score_cells(predictor, records, asked, progress)
@@ -99,10 +111,11 @@ def validate_bundle(
     recalibration = None
     if recalibrate is not None:
         progress("Fitting to local cells", 0, 1)
-        recalibration = _recalibrate(
+        recalibration = recalibrate_bundle(
             opened,
             predictor.trust,
-            scored,
+            scored.records,
+            scored.table,
             Path(recalibrate),
             _name_path(Path(data)),
             seed,
@@ -116,7 +129,8 @@ def validate_bundle(
         asked,
         data_name=_name_path(Path(data)),
         bundle_name=_name_path(Path(bundle)),
-        home=_load_home(predictor.trust),
+        home=None if spent.n_judged else _load_home(predictor.trust),
+        no_home=f"{spent.n_judged:,} of these very cells are its home" if spent.n_judged else "",
         unreadable=[(r.path, r.reason, r.detail) for r in rejected],
         warnings=(*warnings, *_list_warnings()),
         recalibration=recalibration,
@@ -126,6 +140,23 @@ def validate_bundle(
     )
     progress("Computing figures", 1, 1)
     return _write(found, cells, scored, rejected, Path(out), progress)
+
+
+def _check_out(folder: RunFolder) -> None:
+    """Raise `RunError` for a folder whose files are not those of a validation."""
+    from leukoscope.deploy.bundle import BUNDLE_JSON
+
+    for path, what in (
+        (folder.model, "a trained run"),
+        (folder.checkpoint, "a run in training"),
+        (folder.path / BUNDLE_JSON, "a bundle"),
+    ):
+        if path.exists():
+            raise RunError(
+                f"{folder.path} must be a folder for page, text and tables of a validation",
+                f"it holds {what}",
+                "choose another --out, for example a folder inside of it",
+            )
 
 
 @dataclass(frozen=True)
@@ -241,13 +272,20 @@ def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
     found = decide_table(policy, trust.novelty, table)
     # The sets as they were promised: a decision adds the given name to its own.
     sets_NK = policy.sets.predict(found.probabilities_NK)
-    return Answers(found.labels_N, found.probabilities_NK, sets_NK, found.status, found.reasons)
+    return Answers(
+        found.labels_N,
+        found.probabilities_NK,
+        sets_NK,
+        found.status,
+        found.reasons,
+        promised_coverage=1 - trust.info.asked.alpha,
+    )
 
 
 def _load_home(trust: "Trust | None") -> "Home | None":
     import numpy as np
 
-    from leukoscope.evaluation.validation import Home
+    from leukoscope.evaluation.home import Home
 
     if trust is None or trust.info.home is None:
         return None
@@ -260,9 +298,10 @@ def _load_home(trust: "Trust | None") -> "Home | None":
         source_known=home.source_known,
         confusion_KK=np.array(home.confusion, dtype=np.float64),
         accuracy=_read_range(home.accuracy),
+        recalls=tuple(map(_read_range, home.recall or ())),
+        specificities=tuple(map(_read_range, home.specificity or ())),
         ece=home.ece,
         coverage=home.coverage,
-        promised_coverage=1 - trust.info.asked.alpha,
         accepted=_read_range(home.accepted),
         accepted_accuracy=_read_range(home.accepted_accuracy),
         review_frac=home.review_frac,
@@ -278,87 +317,6 @@ def _read_range(found: "Range") -> "Interval":
     from leukoscope.evaluation.intervals import Interval
 
     return Interval(*(math.nan if x is None else x for x in (found.value, found.low, found.high)))
-
-
-# -- recalibration --------------------------------------------------------------------------------
-
-
-def _recalibrate(
-    bundle: "Bundle",
-    trust: "Trust | None",
-    scored: ScoredCells,
-    out: Path,
-    data_name: str,
-    seed: int,
-    replicates: int,
-) -> "Recalibration":
-    """Fit on half of the cells, measure on the other, and write the new bundle if it was fitted."""
-    import hashlib
-    from dataclasses import replace
-
-    from leukoscope.deploy.bundle import save_bundle
-    from leukoscope.evaluation.decisions import measure_home
-    from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
-    from leukoscope.trust.record import HOME_IMAGES, pack_arrays
-
-    if trust is None:
-        raise BundleError(
-            "only a calibrated bundle can be calibrated again",
-            f"{bundle.path} was exported from a run that was not",
-            "run `leukoscope calibrate` on the run, export it again, and validate that bundle",
-        )
-    table = scored.table
-    found, local = measure_recalibration(table, trust, seed, replicates)
-    if local is None:
-        return found
-    fit, judge = split_halves(table, seed)
-    held = replace(table.take(judge), roles=("test",) * len(judge))
-    lent = fit[table.take(fit).draw_sources(HOME_IMAGES, seed)]
-    arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
-    note = (
-        f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"
-        f" sources); home is now {found.n_judged:,} other cells of it."
-    )
-    info = trust.info.model_copy(
-        update={
-            "policy": local.policy,
-            "n_calib": found.n_fit,
-            "n_calib_sources": found.n_fit_sources,
-            "choice": {**trust.info.choice, "again": "temperature on local cells"},
-            "notes": (note, *local.notes),
-            "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
-            "home": measure_home(
-                held, local.policy, trust.novelty, "unproven", frozenset(), data_name
-            ),
-        }
-    )
-    recalibrated = {
-        "data": data_name,
-        "seed": seed,
-        "n_fit": found.n_fit,
-        "n_fit_sources": found.n_fit_sources,
-        "from_arrays_sha256": trust.info.arrays_sha256,
-        "by": collect_provenance(),
-    }
-    earlier = bundle.info.provenance.get("recalibrated", [])
-    provenance = {**bundle.info.provenance, "recalibrated": [*earlier, recalibrated]}
-    graphs = {name: bundle.read_graph(name) for name in bundle.info.variants}
-    new = bundle.info.model_copy(update={"trust": info, "provenance": provenance})
-    save_bundle(new, graphs, out, arrays)
-    return replace(found, bundle=out.name)
-
-
-def _check_new(out: Path, bundle: Path) -> None:
-    """Raise `BundleError` where the new bundle would replace the old one, or something else."""
-    from leukoscope.deploy.bundle import check_target
-
-    if out.resolve() == bundle.resolve():
-        raise BundleError(
-            "the new bundle must lie elsewhere than the one it comes from",
-            str(out),
-            "give --recalibrate another folder",
-        )
-    check_target(out)
 
 
 # -- columns --------------------------------------------------------------------------------------
@@ -456,11 +414,8 @@ def _write(
     progress: Progress,
 ) -> ValidatedBundle:
     from leukoscope.data.catalog import save_rejected
-    from leukoscope.evaluation.validate_page import (
-        render_validation,
-        render_validation_text,
-        validation_to_json,
-    )
+    from leukoscope.evaluation.validate_json import validation_to_json
+    from leukoscope.evaluation.validate_page import render_validation, render_validation_text
     from leukoscope.runfolder import replacing
     from leukoscope.scores import save_scores
 
@@ -470,7 +425,7 @@ def _write(
     write_text(page, render_validation(found, _draw(found, cells, scored)))
     write_text(out / "validation.txt", render_validation_text(found))
     write_json(out / "validation.json", validation_to_json(found))
-    with replacing(out / "scores.parquet") as temporary:
+    with replacing(out / "validation_scores.parquet") as temporary:
         save_scores(cells.table, temporary)
     save_rejected(Catalog(scored.records, tuple(rejected)), out / "unreadable.csv")
     progress("Writing the page", 1, 1)
@@ -487,6 +442,7 @@ def _draw(
     known = np.flatnonzero(cells.table.labels_N >= 0)
     labels_N = cells.table.labels_N[known]
     p_NK = cells.answers.probabilities_NK[known]
+    sources = [cells.table.sources[i] for i in known]
     if found.home is None:
         classes = figures.draw_per_class(
             {one.name: one.sensitivity.here for one in found.per_class},
@@ -499,7 +455,7 @@ def _draw(
     drawn: dict[str, tuple[bytes | str, str]] = {
         "classes": (figures.render_svg(classes), "Sensitivity of each class with its interval"),
         "reliability": (
-            figures.render_svg(figures.draw_reliability(labels_N, p_NK)),
+            figures.render_svg(figures.draw_reliability(labels_N, p_NK, sources)),
             "Reliability diagram: how often right against how sure",
         ),
     }

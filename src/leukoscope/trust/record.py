@@ -55,7 +55,8 @@ class HomeFigures(_Part):
     data: str
     role: str
     verdict: str
-    """How far the split lets the figures be trusted: a verdict of the evaluation."""
+    """How far the split lets the figures be trusted: a verdict of the evaluation, or `local` for
+    cells of a laboratory, of which nobody knows whether training has seen them."""
     n_images: int = Field(ge=1)
     n_sources: int = Field(ge=1)
     source_known: bool
@@ -72,6 +73,9 @@ class HomeFigures(_Part):
     accepted_accuracy: Range
     review_frac: float = Field(ge=0, le=1)
     unknown_frac: float = Field(ge=0, le=1)
+    recall: tuple[Range, ...] | None = None
+    """Of each class, in their order, over sources; None in older records, as `specificity`."""
+    specificity: tuple[Range, ...] | None = None
 
 
 class TrustInfo(_Part):

@@ -16,9 +16,10 @@ from leukoscope.evaluation.agreement import (
     compute_expected_accuracy,
     compute_kappa,
     compute_mcnemar,
+    compute_mixture_effect,
     find_order,
 )
-from leukoscope.evaluation.intervals import Interval, compute_intervals, wilson
+from leukoscope.evaluation.intervals import UNDEFINED, Interval, compute_intervals, wilson
 from leukoscope.scores import ScoreTable
 
 LETTERS = ["a", "b", "c", "d"]
@@ -224,3 +225,23 @@ def test_the_mixture_of_cells_alone_changes_accuracy():
     assert found.low == pytest.approx(0.625 - math.hypot(0.025, 0.075))
     assert compute_expected_accuracy(np.array([1.0, 3.0, 1.0]), recalls) is None
     assert compute_expected_accuracy(np.zeros(3), recalls) is None
+
+
+def test_the_effect_of_the_mixture_is_what_it_adds_to_the_accuracy_expected():
+    recalls = [wilson(90, 100), wilson(60, 100), wilson(99, 100)]
+    here, home = np.array([10.0, 80, 10]), np.array([100.0, 100, 100])
+    found = compute_mixture_effect(here, home, recalls)
+    apart = compute_expected_accuracy(here, recalls), compute_expected_accuracy(home, recalls)
+    assert found.value == pytest.approx(apart[0].value - apart[1].value)
+    assert found.low < found.value < found.high < 0
+    # A class less common here, were it named better at home, would make the difference larger.
+    sharper = [
+        Interval(0.9, 0.9, 0.95),
+        *(Interval(x.value, x.value, x.value) for x in recalls[1:]),
+    ]
+    only = compute_mixture_effect(here, home, sharper)
+    assert only.low == pytest.approx(only.value - 0.05 * (1 / 3 - 0.1)) and only.high == only.value
+    same = compute_mixture_effect(3 * home, home, recalls)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    unknown = [UNDEFINED, *recalls[1:]]
+    assert compute_mixture_effect(here, home, unknown) is None

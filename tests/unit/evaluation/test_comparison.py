@@ -11,6 +11,7 @@ from leukoscope.evaluation.comparison import (
     compute_rows,
 )
 from leukoscope.scores import ScoreTable
+from leukoscope.trust.calibration import compute_debiased_ece
 
 
 def draw_table(n=120, seed=0, **changes):
@@ -44,6 +45,9 @@ def test_figures_are_those_of_the_role_alone():
     expected = log_loss(part.labels_N, softmax(part.logits_NK.astype(float), 1))
     assert found.figures["log_loss"].value == pytest.approx(expected)
     assert found.disagreement == pytest.approx(0.3)
+    p = part.probabilities_NK
+    hits = p.argmax(axis=1) == part.labels_N
+    assert found.figures["ece"].value == compute_debiased_ece(p.max(axis=1), hits, part.sources)
     assert found.to_dict()["accuracy"]["value"] == found.figures["accuracy"].value
     assert compute_network_figures("one", table, "val") is None
     assert compute_network_figures("one", draw_table(labels_N=np.full(120, -1)), "test") is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from leukoscope.evaluation.decisions import measure_home
+from leukoscope.evaluation.intervals import wilson
 
 
 def measure(table, fitted, verdict, leaked):
@@ -39,6 +40,27 @@ def test_the_calibration_error_counts_sources(make_trust_table, fitted):
     assert ten.accuracy.high - ten.accuracy.low == pytest.approx(
         one.accuracy.high - one.accuracy.low, rel=0.05
     )
+
+
+def test_each_class_is_measured_over_sources(trust_table, fitted):
+    """And copies of an image make no interval narrower."""
+    test = np.flatnonzero(np.array(trust_table.roles) == "test")
+    one, five = (
+        measure(t, fitted, "disjoint", ())
+        for t in (trust_table, trust_table.take(np.repeat(test, 5)))
+    )
+    counts = np.array(one.confusion)
+    for k in range(len(counts)):
+        true, said, hit = counts[k].sum(), counts[:, k].sum(), counts[k, k]
+        rest = counts.sum() - true
+        for found, copied, wanted in (
+            (one.recall[k], five.recall[k], wilson(hit, true)),
+            (one.specificity[k], five.specificity[k], wilson(rest - said + hit, rest)),
+        ):
+            assert (found.value, found.low, found.high) == pytest.approx(
+                (wanted.value, wanted.low, wanted.high)
+            )
+            assert copied.high - copied.low >= 0.95 * (found.high - found.low)
 
 
 def test_without_test_images_there_is_nothing_to_say(trust_table, fitted):

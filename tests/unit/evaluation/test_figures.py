@@ -11,6 +11,7 @@ from leukoscope.errors import DataError, StorageError
 from leukoscope.evaluation import figures as room
 from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.metrics import compute_confusion, compute_ece
+from leukoscope.trust.calibration import compute_debiased_ece
 
 NAN = Interval(math.nan, math.nan, math.nan)
 HISTORY = [
@@ -137,6 +138,10 @@ def test_reliability_shows_the_calibration_error():
     figure = room.draw_reliability(labels, p)
     error = compute_ece(p.max(axis=1), p.argmax(axis=1) == labels)
     assert f"Expected calibration error {error:.3f}" in texts(figure)
+    sources = [str(i // 2) for i in range(len(labels))]
+    debiased = compute_debiased_ece(p.max(axis=1), p.argmax(axis=1) == labels, sources)
+    assert f"Calibration error {debiased:.3f}" in texts(room.draw_reliability(labels, p, sources))
+    assert debiased != pytest.approx(error, abs=1e-3)
     assert sum(patch.get_height() for patch in figure.axes[1].patches) == len(labels)
 
 

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.intervals import Interval, wilson
+from leukoscope.evaluation.agreement import compare_shares
+from leukoscope.evaluation.intervals import Interval, compute_proportion, wilson
 from leukoscope.evaluation.limits import (
     Judged,
     Limits,
@@ -56,9 +59,70 @@ def test_a_perfect_figure_from_few_cells_does_not_pass():
 
 
 def test_cells_that_share_a_source_need_more():
-    alone = judge_limit(LOWER, wilson(28, 30), [1] * 30).needed
-    copied = judge_limit(LOWER, wilson(28, 30), [4] * 30).needed
-    assert copied + 120 == pytest.approx(4 * (alone + 30), abs=4)
+    hits = np.array([True] * 28 + [False] * 2)
+    sources = [str(i) for i in range(30)]
+    alone = judge_limit(LOWER, compute_proportion(hits, sources), [1] * 30).needed
+    copied = compute_proportion(np.repeat(hits, 4), np.repeat(sources, 4).tolist())
+    four = judge_limit(LOWER, copied, [4] * 30).needed
+    assert four + 120 == pytest.approx(4 * (alone + 30), rel=0.02)
+
+
+def test_few_large_sources_need_others_not_one_cell_more():
+    """120 cells would do, were they not of three sources only: the number is of whole sources."""
+    hits = np.concatenate([np.arange(40) >= wrong for wrong in (2, 0, 5)])
+    found = compute_proportion(hits, [str(i // 40) for i in range(120)])
+    judged = judge_limit(build_limit(min_accuracy=0.8), found, [40] * 3)
+    assert judged.outcome == "undecided"
+    assert judged.needed in (80, 120)  # with the same again it is decided
+    again = compute_proportion(np.tile(hits, 2), [str(i // 40) for i in range(240)])
+    assert judge_limit(build_limit(min_accuracy=0.8), again, [40] * 6).outcome == "pass"
+
+
+SEEN = build_limit(min_sensitivity={"blast": 0.8})
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
+def test_chance_hardly_breaks_a_limit_that_is_kept(n):
+    """Nine cells in ten are found: how often are n cells so unlucky that 80 % counts as broken?"""
+    sizes = [1] * n
+    broken = [judge_limit(SEEN, wilson(k, n), sizes).outcome == "fail" for k in range(n + 1)]
+    assert sum(binom.pmf(k, n, 0.9) for k in range(n + 1) if broken[k]) < 0.025
+    assert any(broken) == (n > 2)  # but none of many is no chance
+
+
+def test_one_missed_cell_is_judged_by_the_exact_interval_and_shown_with_it():
+    judged = judge_limit(SEEN, wilson(0, 1), [1])
+    assert judged.outcome == "undecided"
+    assert judged.figure.high == pytest.approx(0.975)
+    assert judged.needed == 2  # none of three
+    ten = judge_limit(SEEN, wilson(9, 10), [1] * 10)
+    assert ten.figure == wilson(9, 10)
+    mean = judge_limit(build_limit(min_balanced_accuracy=0.8), wilson(0, 1), [1])
+    assert mean.outcome == "undecided"
+
+
+def lose(here, home, wanted=0.2, n=172):
+    """Judge a loss of accuracy of `n` cells here against home."""
+    test = compare_shares(here, n, home, 72, independent=False)
+    drop = Interval(-test.difference.value, -test.difference.high, -test.difference.low)
+    limit = build_limit(max_accuracy_drop=wanted)
+    return judge_limit(limit, drop, [1] * n, home=test)
+
+
+def test_cells_here_tell_nothing_more_of_home():
+    home = Interval(0.25, 0.115, 0.460)  # its half alone is wider than the limit
+    judged = lose(wilson(43, 172), home)
+    assert judged.outcome == "undecided" and judged.needed is None
+    assert "little is known of home" in judged.reason
+    assert lose(wilson(0.25 * 20000, 20000), home, n=20000).outcome == "undecided"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.85, "pass"), (0.7, "fail")])
+def test_so_many_cells_more_decide_a_loss(share, outcome):
+    home = Interval(0.95, 0.92, 0.97)
+    n = 60 + lose(wilson(share * 60, 60), home, n=60).needed
+    assert lose(wilson(share * n, n), home, n=n).outcome == outcome
+    assert lose(wilson(share * (n - 1), n - 1), home, n=n - 1).outcome == "undecided"
 
 
 def test_a_figure_on_the_limit_needs_no_invented_number():

@@ -7,7 +7,12 @@ from dataclasses import fields, replace
 import pytest
 from markdown_it import MarkdownIt
 
-from leukoscope.evaluation import card_facts
+from leukoscope.evaluation import (
+    card_facts,
+    card_limit_facts,
+    card_other_facts,
+    card_trust_facts,
+)
 from leukoscope.evaluation.card_records import (
     BLANK,
     CardRecords,
@@ -26,6 +31,7 @@ from leukoscope.evaluation.reporting_items import (
     answer_items,
     render_items,
 )
+from leukoscope.explain.methods import METHODS
 
 CLASSES = ["basophil", "immature_granulocyte", "neutrophil"]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -174,7 +180,82 @@ def build_records():
             },
             "reference_set": "2,000 images",
         },
+        robustness={
+            "data": "smears",
+            "n_images": 417,
+            "levels": [
+                {"fault": fault, "severity": k, "accuracy": figure(right), "accepted_wrong": wrong}
+                for fault, k, right, wrong in (
+                    ("blur", 0, 0.941, 0.004),
+                    ("blur", 5, 0.613, 0.011),
+                    ("noise", 0, 0.941, 0.004),
+                    ("noise", 5, 0.887, 0.071),
+                )
+            ],
+            "mean_loss": {"blur": 0.152, "noise": 0.023},
+        },
+        validation={
+            "data": "third_lab",
+            "headline": "Not passed: the limit is broken here.",
+            "n_images": 192,
+            "n_sources": 58,
+            "source_known": True,
+            "figures": {"accuracy": figure(0.881)},
+            "against_home": {"accuracy": {"value": -0.062, "low": -0.091, "high": -0.033}},
+            "subgroups": [
+                {
+                    "column": "instrument",
+                    "note": "3 sources lie in several groups; the differences ignore it.",
+                    "groups": [
+                        {
+                            "value": "old",
+                            "n_images": 97,
+                            "accuracy": figure(0.921),
+                            "stands_out": False,
+                            "accepted": figure(0.989),
+                            "accepted_stands_out": True,
+                        },
+                        {
+                            "value": "new",
+                            "n_images": 95,
+                            "accuracy": figure(0.842),
+                            "stands_out": True,
+                        },
+                    ],
+                }
+            ],
+        },
+        explained={
+            "methods": ["gradcam", "occlusion"],
+            "verdicts": [
+                {
+                    "method": "gradcam",
+                    "deletion": {"n": 83},
+                    "warnings": ["It marks the same with random weights."],
+                    "notes": [],
+                },
+                {"method": "occlusion", "deletion": {"n": 84}, "warnings": [], "notes": ["Slow."]},
+            ],
+            "notes": ["Two images stay out."],
+        },
     )
+
+
+def recalibrate(records):
+    """The card of a bundle that was fitted to cells of a laboratory: no run is left."""
+    trust = copy.deepcopy(dict(records.trust)) | {
+        "n_calib": 96,
+        "n_calib_sources": 47,
+        "arrays_sha256": "c" * 64,
+    }
+    trust["home"] |= {"data": "lab", "verdict": "local", "n_images": 94, "n_sources": 48}
+    again = [{"data": "older", "n_fit": 5}, {"data": "lab", "n_fit": 96}]
+    bundle = {**records.bundle, "trust": trust, "provenance": {"recalibrated": again}}
+    model = {key: value for key, value in records.model.items() if key != "spec"}
+    return CardRecords(
+        recipe=records.recipe, provenance=records.provenance, model=model, trust=trust,
+        bundle=bundle,
+    )  # fmt: skip
 
 
 def leak(records, *, rest=True):
@@ -387,6 +468,8 @@ def test_a_changed_record_changes_the_text_and_a_missing_one_leaves_no_figure():
             continue
         if path[:2] in (("data", "n_sources"), ("data", "sources")):
             continue  # empty roles are left out
+        if path[:2] == ("robustness", "levels"):
+            continue  # only the worst is told
         old = leaves[path]
         new = old + 1 + old // 2 if isinstance(old, int) else old * 0.5 + 0.0137
         assert differs(change(records, path, new)), path
@@ -436,6 +519,9 @@ def test_a_leaked_figure_never_stands_alone(rest):
             ):
                 assert any(mark in line for mark in marks), line
         assert VERDICT_TITLES["leaking"] in page
+    assert (
+        "417 images (smears; LEAKED: these" in {a.id: a for a in list_answers(records)}["30"].text
+    )
     answers = {a.id: a for a in build_model_card(records).answers}
     assert "Leaked: 94.3 %" in answers["figure"].text and "Without copies" in answers["figure"].text
     text = render_all(records)[0]
@@ -463,6 +549,86 @@ def test_an_unproven_figure_says_so(verdict):
         change(records, ("metrics", "accuracy", "leaked"), True),
     ):
         assert {a.id: a for a in build_model_card(broken).answers}["figure"].status == "blank"
+
+
+@pytest.mark.parametrize("verdict", ["local", "unproven"])  # the latter in older bundles
+def test_a_recalibrated_bundle_is_not_told_as_if_it_were_at_home(verdict):
+    records = change(recalibrate(build_records()), ("trust", "home", "verdict"), verdict)
+    card = build_model_card(records)
+    answers = {a.id: a.text for a in card.answers}
+    assert card.markdown.splitlines()[0] == "# Model card: coatnet-pico"  # on what, nobody tells
+    for text in [*answers.values(), *(a.text for a in list_answers(records))]:
+        assert "role calib" not in text and "test image" not in text
+        assert not any(title.lower() in text.lower() for title in VERDICT_TITLES.values())
+    assert (
+        "Named right: 95.1 % (95 % interval 93.1 % to 96.1 %) of 94 local cells from 48 sources"
+        " (lab). **Measured on local cells that its levels were not fitted to.**"
+    ) in answers["figure"]
+    assert answers["calibration"].startswith("Fitted again on 96 local cells of lab (47 sources):")
+    assert "On the other local cells stated confidence" in answers["calibration"]
+    assert "Found on the other local cells: 95.3" in answers["sets"]
+    assert "On 94 local cells from 48 sources (lab)" in answers["refusal_short"]
+    assert "how it does on another stain" not in answers["limits"]
+    claim = {a.id: a for a in answer_items(CLAIM, records)}
+    assert claim["32"].status == "blank" and "95.1 %" in claim["33"].text
+
+
+def test_a_run_keeps_its_own_words_beside_a_recalibrated_bundle():
+    """The levels on record are the run's; only the parity is of the bundle."""
+    records = build_records()
+    bundle = recalibrate(records).bundle
+    told = {a.id: a.text for a in build_model_card(replace(records, bundle=bundle)).answers}
+    assert "777 images of the role calib" in told["calibration"]
+    assert "local" not in told["figure"] + told["refusal_short"]
+
+
+def test_every_map_has_a_name_on_the_card():
+    for name in METHODS:
+        records = CardRecords(explained={"methods": [name]})
+        shown = {a.id: a.text for a in answer_items(CLAIM, records)}["31"]
+        assert shown == f"Maps of what the network looked at: {METHODS[name]}."
+
+
+def test_faults_validation_and_maps_fill_their_items():
+    records = build_records()
+    claim = {a.id: a for a in answer_items(CLAIM, records)}
+    tripod = {a.id: a for a in answer_items(TRIPOD_AI, records)}
+    assert claim["30"].status == claim["31"].status == "filled"
+    assert claim["30"].text == (
+        "417 images (smears) under 2 controlled faults. Named right as they are: 94.1 % (95 %"
+        " interval 92.1 % to 95.1 %). Points lost on average over severities: Blur 15.2, Sensor"
+        " noise 2.3. Worst: Blur at severity 5, 61.3 % (95 % interval 59.3 % to 62.3 %) named"
+        " right. Accepted under a wrong name: at most 7.1 % of all cells (Sensor noise at"
+        " severity 5)."
+    )
+    assert claim["31"].text == (
+        "Maps of what the network looked at: Grad-CAM and Occlusion. Grad-CAM, 83 images: It marks"
+        " the same with random weights. Occlusion, 84 images: No test that was made speaks against"
+        " it. Slow. Two images stay out."
+    )
+    assert (
+        "Named right: 88.1 % (95 % interval 86.1 % to 89.1 %) of 192 labelled cells from 58 sources"
+        " (third_lab); −6.2 points against home (95 % interval −9.1 to −3.3). Not passed: the"
+        " limit is broken here."
+    ) in claim["33"].text
+    assert (
+        "By instrument: old 92.1 % (90.1–93.1) of 97 cells, accepted 98.9 % (96.9–99.9) (stands"
+        " out); new 84.2 % (82.2–85.2) of 95 cells (stands out). 3 sources lie in several groups"
+    ) in tripod["23b"].text
+    assert "third_lab" in build_model_card(records).markdown
+    for name, items, item, command in (
+        ("robustness", CLAIM, "30", "robustness"),
+        ("explained", CLAIM, "31", "explain"),
+        ("validation", TRIPOD_AI, "23b", "validate"),
+    ):
+        answers = {a.id: a for a in answer_items(items, replace(records, **{name: {}}))}
+        assert answers[item].status == "blank"
+        assert f"which leukoscope {command} " in answers[item].shown
+    only = replace(records, evaluations={})
+    assert "third_lab" in {a.id: a for a in answer_items(CLAIM, only)}["33"].text
+    for one, unknown in ((only, False), (replace(only, validation={}), True)):
+        limits = {a.id: a for a in build_model_card(one).answers}["limits"].text
+        assert ("how it does on another stain" in limits) is unknown
 
 
 HOSTILE = [
@@ -559,6 +725,10 @@ def test_limits_of_undefined_intervals_are_dashes():
     assert "| 96.1 % (–) |" in build_model_card(records).markdown
     one = replace(build_records(), metrics={**build_records().metrics, "kappa": {"value": 0.5}})
     assert "Cohen's kappa 0.500 (–)" in build_model_card(one).markdown
+    # A dash before a minus would look like another minus.
+    kappa = {"value": 0.0, "low": -0.196, "high": 0.196}
+    chance = replace(one, metrics={**one.metrics, "kappa": kappa})
+    assert "Cohen's kappa 0.000 (−0.196 to 0.196)" in build_model_card(chance).markdown
 
 
 def test_a_writer_that_gives_up_leaves_no_records():
@@ -572,7 +742,8 @@ def test_a_writer_that_gives_up_leaves_no_records():
 
 
 def test_every_public_sentence_gives_up_on_nothing_rather_than_failing():
-    for name, write in vars(card_facts).items():
+    rooms = (card_facts, card_limit_facts, card_other_facts, card_trust_facts)
+    for name, write in [item for room in rooms for item in vars(room).items()]:
         if name.startswith(("word_", "tabulate_", "list_")) and write.__module__.endswith("facts"):
             answer = answer_question(Question(name, name, write), CardRecords())
             assert not re.search(r"\d %", answer.text)

@@ -2,15 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from leukoscope.errors import ConfigError
 from leukoscope.evaluation.intervals import Interval, compute_proportion, wilson
 from leukoscope.evaluation.sample_size import (
+    MOST,
     compute_design_effect,
     compute_effective_size,
-    compute_needed,
+    compute_more,
     compute_sample_size,
+    predict_effective_size,
 )
 
 
@@ -38,21 +41,41 @@ def test_numbers_out_of_range_are_refused(values):
 
 
 @pytest.mark.parametrize(("share", "limit"), [(0.95, 0.9), (0.85, 0.9), (0.02, 0.1), (0.3, 0.1)])
-def test_so_many_cells_decide_a_limit(share, limit):
-    n = compute_needed(share, limit)
-
+@pytest.mark.parametrize("size", [1, 7])
+def test_so_many_cells_decide_a_limit(share, limit, size):
     def decides(n):
         found = wilson(share * n, n)
-        return found.low >= limit - 1e-12 or found.high <= limit + 1e-12
+        return found.low >= limit or found.high < limit
 
-    assert decides(n) and not decides(n - 1)
+    more = compute_more([size] * 10, decides)
+    assert more % size == 0
+    n = 10 + more // size
+    assert decides(n) and (more == size or not decides(n - 1))
 
 
 def test_what_no_number_decides_has_none():
-    assert compute_needed(0.9, 0.9) is None
-    assert compute_needed(0.9001, 0.9) is None
-    assert compute_needed(math.nan, 0.9) is None
-    assert compute_needed(0.9, 1.0) is None
+    assert compute_more([1] * 10, lambda n: n > MOST) is None
+    assert compute_more([1] * 10, lambda n: n >= MOST) == MOST - 10
+    assert compute_more([MOST], lambda n: True) is None
+    assert compute_more([], lambda n: True) is None
+    assert compute_more([3, 4], lambda n: True) == 4  # a source more, as large as these on average
+
+
+def test_a_share_is_worth_more_from_more_sources_than_from_more_cells_of_them():
+    """Cells of which each source names its own share right: predicted against what is found."""
+    rng = np.random.default_rng(0)
+
+    def draw(n_sources):
+        right = rng.random(n_sources) < 0.75
+        hits = rng.random((n_sources, 40)) < np.where(right, 1.0, 0.7)[:, None]
+        return compute_proportion(hits.ravel(), np.repeat(np.arange(n_sources), 40).astype(str))
+
+    seen = [compute_effective_size(draw(60)) for _ in range(40)]
+    told = [predict_effective_size(draw(12), [40] * 12, 60) for _ in range(40)]
+    assert np.median(told) == pytest.approx(np.median(seen), rel=0.3)
+    # All right: nothing varies, and each source counts as one cell.
+    even = compute_proportion(np.ones(120, bool), [str(i // 40) for i in range(120)])
+    assert predict_effective_size(even, [40] * 3, 12) == pytest.approx(12)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(66, 71), (10, 10), (0, 9), (3, 40)])
@@ -64,10 +87,8 @@ def test_an_interval_tells_its_number_of_cells(hits, n):
 def test_the_design_effect_is_at_most_that_of_copies():
     hits = [i // 6 not in (0, 7) for i in range(120)]
     sources = [str(i // 6) for i in range(120)]
-    import numpy as np
-
     found = compute_proportion(np.array(hits), sources)
     # The interval itself is wider still: twenty sources know little of their own spread.
     assert 120 / compute_effective_size(found) > 6
-    assert compute_design_effect(found, [6] * 20) == 6
+    assert compute_design_effect(found, [6] * 20) == pytest.approx(6)
     assert compute_design_effect(Interval(math.nan, math.nan, math.nan), []) == 1

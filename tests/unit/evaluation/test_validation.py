@@ -1,7 +1,9 @@
 """The findings of a validation, from invented scores with known answers."""
 
+import importlib.util
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,64 +11,17 @@ import pytest
 from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
 from leukoscope.evaluation.limits import Limits
-from leukoscope.evaluation.validation import (
-    Answers,
-    Home,
-    LocalCells,
-    compute_kappas,
-    compute_validation,
+from leukoscope.evaluation.trust_measures import compute_ece_interval
+from leukoscope.evaluation.validation import Answers, LocalCells, compute_kappas
+from leukoscope.trust.calibration import compute_debiased_ece
+
+_spec = importlib.util.spec_from_file_location(
+    "validation_cells", Path(__file__).with_name("validation_cells.py")
 )
-from leukoscope.scores import ScoreTable
-
-CLASSES = ("basophil", "blast", "monocyte")
-
-
-def build_cells(n=120, right=0.8, per_source=2, foreign=0, seed=0, classes=CLASSES):
-    """Cells of the first two classes, named right with a given share; a third of these by blank
-    scanner names. `foreign` cells more are of a class the network does not know."""
-    generator = np.random.default_rng(seed)
-    labels = np.r_[generator.integers(0, 2, n), np.full(foreign, -1)]
-    n += foreign
-    said = np.where(generator.random(n) < right, np.maximum(labels, 0), 2)
-    logits = 3 * np.eye(3, dtype=np.float32)[said] + generator.normal(0, 0.1, (n, 3))
-    table = ScoreTable(
-        classes,
-        tuple(f"cell{i}" for i in range(n)),
-        ("x.png",) * n,
-        tuple(f"s{i // per_source}" for i in range(n)),
-        ("local",) * n,
-        labels,
-        logits.astype(np.float32),
-        generator.normal(0, 1, (n, 5)).astype(np.float32),
-        True,
-    )
-    p_NK = table.probabilities_NK
-    names = tuple(classes[k] if k >= 0 else "plasma_cell" for k in labels)
-    return LocalCells(table, names, Answers(p_NK.argmax(axis=1), p_NK))
-
-
-def with_decisions(cells):
-    n = len(cells.table)
-    status = tuple(("accepted", "review", "unknown")[i % 3] for i in range(n))
-    reasons = tuple("" if one == "accepted" else "confidence 1 % below 2 %" for one in status)
-    sets = cells.answers.probabilities_NK > 0.5
-    return replace(
-        cells, answers=replace(cells.answers, sets_NK=sets, status=status, reasons=reasons)
-    )
-
-
-def build_home(**changes):
-    content = {
-        "data": "pbc", "verdict": "disjoint", "n_images": 300, "n_sources": 300,
-        "source_known": True, "confusion_KK": np.array([[95.0, 5, 0], [0, 90, 10], [0, 0, 100]]),
-        "accuracy": Interval(0.95, 0.92, 0.97),
-    }  # fmt: skip
-    return Home(**(content | changes))
-
-
-def validate(cells, limits=None, **options):
-    options = {"data_name": "here", "bundle_name": "b", "replicates": 60} | options
-    return compute_validation(cells, limits or Limits(), **options)
+cells_of = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cells_of)
+CLASSES, build_cells, build_home = cells_of.CLASSES, cells_of.build_cells, cells_of.build_home
+validate, with_decisions = cells_of.validate, cells_of.with_decisions
 
 
 def test_figures_are_those_of_the_evaluation():
@@ -77,7 +32,7 @@ def test_figures_are_those_of_the_evaluation():
         "accuracy",
         "kappa",
         "balanced_accuracy",
-        "ece",
+        "brier",
         "recall/blast",
         "specificity/monocyte",
     ]
@@ -88,6 +43,36 @@ def test_figures_are_those_of_the_evaluation():
         ), name
     assert found.n_images == 120 and found.n_sources == 60
     assert np.array(found.confusion).sum() == 120
+
+
+def test_the_calibration_error_is_the_one_of_home():
+    """Debiased, over sources: beside the figure of the bundle, and under the limit."""
+    table = build_cells().table
+    found = validate(build_cells(), replicates=200).figures["ece"]
+    p = table.probabilities_NK
+    sure, right = p.max(axis=1), p.argmax(axis=1) == table.labels_N
+    wanted = compute_ece_interval(sure, right, table.sources, replicates=200)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high), rel=1e-4
+    )
+    assert found.value == pytest.approx(compute_debiased_ece(sure, right, table.sources), rel=1e-4)
+
+
+def test_a_calibrated_network_breaks_no_limit_of_its_calibration_error():
+    """Its plain error is 0.12 on a hundred cells, by chance alone."""
+    errors, outcomes = [], []
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        logits = generator.normal(0, 2.5, (100, 3)).astype(np.float32)
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        labels = (generator.random((100, 1)) < p.cumsum(axis=1)).argmax(axis=1)
+        cells = build_cells(n=100, per_source=1)
+        answers = Answers(p.argmax(axis=1), p.astype(np.float64))
+        table = replace(cells.table, labels_N=labels, logits_NK=logits)
+        found = validate(replace(cells, table=table, answers=answers), Limits(max_ece=0.03))
+        errors.append(found.figures["ece"].value)
+        outcomes += [one.outcome for one in found.judged]
+    assert np.mean(errors) < 0.05 and outcomes.count("fail") <= 1
 
 
 def test_names_chosen_by_a_policy_count_not_the_most_probable():
@@ -120,9 +105,26 @@ def test_one_class_only_still_validates():
     one = replace(cells, table=replace(cells.table, labels_N=labels), names=("basophil",) * 30)
     found = validate(one, Limits(min_kappa=0.5, min_specificity={"basophil": 0.5}))
     assert math.isnan(found.figures["specificity/basophil"].value)
-    outcomes = {one.limit.key: one.outcome for one in found.judged}
-    assert outcomes["min_specificity.basophil"] == "not_measured"
-    assert found.acceptance in ("undecided", "fail")
+    assert {one.outcome for one in found.judged} == {"not_measured"}
+    assert "all cells are of one class" in found.judged[1].reason
+    assert "of one class" in found.kappa_note
+    assert found.acceptance == "undecided"
+
+
+@pytest.mark.parametrize("right", [0.958, 0.5])
+def test_kappa_of_one_class_says_nothing(right):
+    """However many are named right it is 0: no word against a good network, nor for a bad one."""
+    labels, sources = np.zeros(48, np.int64), [str(i) for i in range(48)]
+    calls = (np.arange(48) >= 48 * right).astype(np.int64)
+    asked = Limits(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
+    found = compute_kappas(labels, calls, CLASSES, sources, asked, 20)
+    assert len(found) == 5 and all(math.isnan(one.value) for one in found.values())
+    assert (
+        compute_kappas(np.r_[labels, 1], np.r_[calls, 1], CLASSES, [*sources, "x"], asked, 20)[
+            "kappa"
+        ].value
+        > -1
+    )
 
 
 def test_against_home():
@@ -135,8 +137,28 @@ def test_against_home():
     drop = found.figures["accuracy_drop"]
     assert drop.value == pytest.approx(0.95 - found.figures["accuracy"].value)
     assert drop.low < drop.value < drop.high
+    # Specificity is of the other classes: 5 of 200 at home were called blast.
+    monocyte = found.per_class[2].specificity
+    assert monocyte.there.value == pytest.approx(190 / 200)
+    assert found.per_class[1].specificity.there.value == pytest.approx(195 / 200)
+    vague = tuple(Interval(x, x - 0.3, 1.0) for x in (0.95, 0.9, 1.0))
+    recorded = validate(
+        build_cells(n=400, per_source=1), home=build_home(recalls=vague, specificities=vague)
+    )
+    wide, narrow = recorded.expected_accuracy, found.expected_accuracy
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert recorded.per_class[1].sensitivity.difference.low < blast.difference.low
     clustered = validate(build_cells(n=60), home=build_home())
     assert math.isnan(clustered.per_class[1].sensitivity.p_value)
+
+
+def test_a_loss_that_home_alone_leaves_open_asks_for_no_cells():
+    vague = build_home(accuracy=Interval(0.8, 0.55, 0.95))
+    (judged,) = validate(build_cells(), Limits(max_accuracy_drop=0.1), home=vague).judged
+    assert judged.outcome == "undecided" and judged.needed is None
+    sure = build_home(accuracy=Interval(0.8, 0.79, 0.81), n_images=10_000)
+    (judged,) = validate(build_cells(), Limits(max_accuracy_drop=0.1), home=sure).judged
+    assert judged.needed or judged.outcome == "pass"
 
 
 def test_decisions_coverage_and_their_limits():
@@ -158,28 +180,6 @@ def test_decisions_coverage_and_their_limits():
     assert all("not calibrated" in one.reason for one in bare.judged)
 
 
-def test_groups_that_differ_stand_out_and_others_do_not():
-    cells = build_cells(n=400, per_source=1)
-    hits = cells.answers.calls_N == cells.table.labels_N
-    generator = np.random.default_rng(1)
-    columns = {
-        "scanner": tuple("old" if not hit and i % 4 else "new" for i, hit in enumerate(hits)),
-        "site": tuple(generator.choice(["a", "b", ""], 400).tolist()),
-        "batch": ("one",) * 400,
-        "patient_age": tuple(str(i) for i in range(400)),
-        "rare": ("x",) * 3 + ("y",) * 397,
-    }
-    found = {one.column: one for one in validate(replace(cells, columns=columns)).subgroups}
-    assert all(one.stands_out for one in found["scanner"].groups)
-    assert not any(one.stands_out for one in found["site"].groups)
-    assert {one.value for one in found["site"].groups} == {"a", "b", "(blank)"}
-    assert "same value" in found["batch"].note and "no grouping" in found["patient_age"].note
-    few = found["rare"].groups[1]
-    assert few.n_images == 3 and math.isnan(few.accuracy.value)
-    mixed = validate(replace(build_cells(), columns={"half": ("a", "b") * 60})).subgroups[0]
-    assert "60 sources lie in several groups" in mixed.note
-
-
 def test_other_readers_of_the_same_cells():
     cells = build_cells(n=80, per_source=1)
     perfect = cells.names
@@ -192,6 +192,12 @@ def test_other_readers_of_the_same_cells():
     assert expert.test.p_value < 0.01
     assert expert.kappa.value == pytest.approx(found.figures["kappa"].value)
     assert other.reader.value == pytest.approx(75 / 80)
+    rows = np.flatnonzero(cells.table.labels_N == 1)
+    blast = LocalCells(
+        cells.table.take(rows), ("blast",) * len(rows), cells.answers.take(rows),
+        readers={"expert": ("blast",) * len(rows)},
+    )  # fmt: skip
+    assert math.isnan(validate(blast).readers[0].kappa.value)
 
 
 def test_weighted_kappa_needs_an_order_or_a_cost():
@@ -207,6 +213,10 @@ def test_weighted_kappa_needs_an_order_or_a_cost():
     cost = Limits(cost={"blast": {"monocyte": 5.0}})
     kappas = compute_kappas(labels, calls, CLASSES, cells.table.sources, cost, 20)
     assert kappas["weighted_kappa"] == kappas["kappa_cost"] != kappas["kappa"]
+    both = Limits(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
+    found = validate(cells, both)
+    assert found.figures["weighted_kappa"] == found.figures["kappa_cost"]
+    assert "by the cost" in found.kappa_note  # what the limit is judged by, not the order
 
 
 def test_the_plan_says_with_what_it_reckons():
@@ -228,7 +238,8 @@ def test_shift_is_found_where_it_is():
     ).shift
     assert same.separation.low < 0.55 and moved.separation.low > 0.9
     assert moved.energy.p_value < 0.01 < same.energy.p_value
-    assert "no images of home" in validate(cells).shift.reason
+    assert "no figures of home" in validate(cells).shift.reason
+    assert "no images of home" in validate(cells, home=build_home()).shift.reason
     other = build_home(embeddings_MD=np.zeros((200, 9), np.float32))
     assert "another width" in validate(cells, home=other).shift.reason
 

@@ -66,6 +66,34 @@ def test_a_run_gets_its_card(run, metrics, tmp_path):
     assert (tmp_path / "new" / "CLAIM.md").is_file()
 
 
+def test_what_later_commands_left_inside_of_the_run_is_read(run):
+    sha = json.loads((run / "model.json").read_text())["sha256"]
+    levels = [
+        {"fault": "blur", "severity": k, "accuracy": {"value": 0.9 - k / 10, "low": 0, "high": 1}}
+        for k in (0, 1)
+    ]
+    content = {
+        "robustness/robustness.json": {
+            "data": "cells", "n_images": 8, "levels": levels, "mean_loss": {"blur": 0.1},
+        },
+        "validation/validation.json": {"data": "lab", "provenance": {"Weights SHA-256": sha}},
+        "explained/faithfulness.json": {"methods": ["occlusion"]},
+    }  # fmt: skip
+    for name, record in content.items():
+        (run / name).parent.mkdir()
+        (run / name).write_text(json.dumps(record))
+    records = load_run_records(run)
+    found = [records.robustness, records.validation, records.explained]
+    assert found == list(content.values())
+    pipelines.write_card(run)
+    text = (run / "CLAIM.md").read_text()
+    assert "Blur at severity 1" in text and "looked at: Occlusion" in text
+    other = {"data": "lab", "provenance": {"Weights SHA-256": "0" * 64}}
+    (run / "validation" / "validation.json").write_text(json.dumps(other))
+    with pytest.raises(RunError, match="other weights was validated"):
+        load_run_records(run)
+
+
 def test_the_split_is_described(run):
     split = load_split(run / "split.csv")
     found = describe_split(split)

@@ -16,7 +16,7 @@ from leukoscope.cli.app import app
 from leukoscope.cli.render import print_validation
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
-from leukoscope.errors import BundleError, ConfigError, DataError
+from leukoscope.errors import BundleError, ConfigError, DataError, RunError
 from leukoscope.pipelines import validate as room
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import fit_sets
@@ -43,7 +43,7 @@ def paint(colour, seed):
     return np.clip(pixels + generator.normal(0, 12, pixels.shape), 0, 255).astype(np.uint8)
 
 
-def save_table(folder, per_class=30, wrong=0, classes=("red", "green", "blue"), **columns):
+def save_table(folder, per_class=30, wrong=0, classes=("red", "green", "blue"), seed=0, **columns):
     """Images and their table; the first `wrong` of each class are painted as the next class."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -52,7 +52,7 @@ def save_table(folder, per_class=30, wrong=0, classes=("red", "green", "blue"), 
         for i in range(per_class):
             shown = names[(names.index(name) + 1) % 3] if i < wrong else name
             path = folder / f"{name}{i}.png"
-            Image.fromarray(paint(COLOURS[shown], 1000 * k + i)).save(path)
+            Image.fromarray(paint(COLOURS[shown], seed + 1000 * k + i)).save(path)
             extra = {key: value(name, i) for key, value in columns.items()}
             rows.append({"path": path.name, "label": name, "patient": f"{name}{i // 2}", **extra})
     table = folder / "cells.csv"
@@ -141,8 +141,8 @@ def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     assert [one.name for one in found.readers] == ["analyser", "the network bundle"]
     assert found.readers[1].test.p_value == 1
     assert found.acceptance in ("undecided", "fail")
-    for name in ("validation.html", "validation.txt", "validation.json", "scores.parquet"):
-        assert (tmp_path / "out" / name).stat().st_size > 1000
+    names = ("validation.html", "validation.txt", "validation.json", "validation_scores.parquet")
+    assert all((tmp_path / "out" / name).stat().st_size > 1000 for name in names)
     assert "not_an_image" in (tmp_path / "out" / "unreadable.csv").read_text()
     content = json.loads((tmp_path / "out" / "validation.json").read_text())
     assert content["confusion"] == [[9, 2, 0], [0, 10, 2], [2, 0, 10]]
@@ -166,6 +166,23 @@ def test_hostile_input(bare, tmp_path):
         validate(tmp_path / "none", foreign, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["model.json", "checkpoint.safetensors", "bundle.json"])
+def test_no_run_and_no_bundle_is_written_over(bare, tmp_path, name):
+    table = save_table(tmp_path / "cells", 3)
+    run = tmp_path / "run"
+    run.mkdir()
+    for file in (name, "scores.parquet"):
+        (run / file).write_text("{}")
+    before = sorted(run.iterdir())
+    with pytest.raises(RunError, match="choose another --out"):
+        validate(bare, table, run)
+    assert sorted(run.iterdir()) == before
+    # Beside them is room, and nothing has the name of a run's file.
+    validate(bare, table, run / "validation")
+    assert not (run / "validation" / "scores.parquet").exists()
+    assert (run / "scores.parquet").read_text() == "{}"
+
+
 def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path, capsys):
     table = save_table(tmp_path / "cells", 4)
     with pytest.raises(BundleError, match="calibrated"):
@@ -179,13 +196,26 @@ def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path
     assert not (tmp_path / "new").exists()
 
 
-def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def refitted(calibrated, tmp_path_factory):
+    """A validation of 180 cells of 90 sources, the cells, and the bundle fitted to half of them."""
+    folder = tmp_path_factory.mktemp("refitted")
     before = {p.name: p.read_bytes() for p in calibrated.iterdir()}
-    table = save_table(tmp_path / "cells", 60, 18)
-    done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
+    table = save_table(folder / "cells", 60, 18)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "_draw", lambda *_: {})
+        done = validate(calibrated, table, folder / "out", recalibrate=folder / "new")
+    assert {p.name: p.read_bytes() for p in calibrated.iterdir()} == before
+    return done, table, folder / "new"
+
+
+def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, capsys):
+    done, _, path = refitted
     gain = done.found.recalibration
     print_validation(done)
-    assert "New bundle, fitted to half of these cells: new." in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "New bundle, fitted to half of these cells: new." in shown
+    assert "Better on the other half: log loss falls by" in shown
     assert (
         gain.n_fit + gain.n_judged == 180 and abs(gain.n_fit_sources - gain.n_judged_sources) <= 1
     )
@@ -193,16 +223,43 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(calibrated, tmp_path, c
     assert gain.after["accuracy"] == gain.before["accuracy"]  # a temperature renames nothing
     assert gain.after["ece"].value < gain.before["ece"].value
     assert gain.after["coverage"].value > gain.before["coverage"].value
-    assert {p.name: p.read_bytes() for p in calibrated.iterdir()} == before
-    new = load_bundle(tmp_path / "new")
+    new = load_bundle(path)
     assert new.read_graph() == load_bundle(calibrated).read_graph()
     trust = new.read_trust()
     assert trust.info.policy.calibration.temperature > 0.5
+    # Home is the half that nothing was fitted to.
     assert trust.info.home.n_images == gain.n_judged and trust.info.n_calib == gain.n_fit
+    assert trust.info.home.accuracy.value == pytest.approx(gain.after["accuracy"].value)
+    assert trust.info.home.accepted.value == pytest.approx(gain.after["accepted"].value)
     assert new.info.provenance["recalibrated"][0]["data"] == "cells"
-    again = validate(tmp_path / "new", table, tmp_path / "out2").found
-    assert again.home.data == "cells" and again.shift.separation is not None
+    # It was not measured on a split, and has no verdict of one.
+    assert trust.info.home.verdict == "local"
+
+
+def test_cells_that_a_bundle_was_fitted_to_do_not_judge_it(refitted, tmp_path):
+    """And those that are its home are compared with no home."""
+    done, table, path = refitted
+    gain, home = done.found.recalibration, load_bundle(path).read_trust().info.home
+    again = validate(path, table, tmp_path / "out").found
+    assert again.n_images == gain.n_judged and again.n_sources == gain.n_judged_sources
+    assert again.confusion == home.confusion  # the very cells: so much for a comparison
+    assert again.home is None and again.accuracy_against_home is None
+    assert again.shift.separation is None and "are its home" in again.no_home
+    assert "90 of 180 cells are left out: this bundle was fitted to them" in again.warnings[0]
     assert again.figures["ece"].value < done.found.figures["ece"].value
+    # The promise of the sets is not home's.
+    assert again.promised_coverage == done.found.promised_coverage > 0
+
+
+def test_other_cells_are_compared_with_the_home_of_a_refitted_bundle(refitted, tmp_path):
+    other = save_table(tmp_path / "cells", 14, seed=500)
+    found = validate(refitted[2], other, tmp_path / "out").found
+    home = load_bundle(refitted[2]).read_trust().info.home
+    assert found.n_images == 42 and not found.no_home
+    assert found.home.data == "cells" and found.shift.separation is not None
+    assert [one.value for one in found.home.recalls] == [one.value for one in home.recall]
+    assert [one.low for one in found.home.specificities] == [one.low for one in home.specificity]
+    assert found.per_class[0].sensitivity.there == found.home.recalls[0]
 
 
 def test_the_command_says_by_its_exit_code(bare, tmp_path):

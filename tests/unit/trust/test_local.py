@@ -1,12 +1,16 @@
 """Levels fitted to local cells: a temperature over home's, and what stays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from leukoscope.config import TrustConfig
 from leukoscope.errors import DataError
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import Calibration
-from leukoscope.trust.local import fit_local_temperature
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.local import fit_local_policy, fit_local_temperature
 
 
 def build_table(n=400, sharpness=4.0, seed=0):
@@ -51,3 +55,55 @@ def test_cells_of_one_kind_do_not_teach_to_call_everything_so():
     assert found.bias == ()
     with pytest.raises(DataError):
         fit_local_temperature(Calibration(), table.take(rows[:0]))
+
+
+@pytest.fixture(scope="module")
+def local(make_trust_table):
+    """Cells that look otherwise than at home: embeddings and pictures are shifted, and one in ten
+    has another name than the network gives."""
+    table = make_trust_table(seed=3)
+    return replace(
+        table,
+        embeddings_ND=table.embeddings_ND + np.float32(3),
+        quality_NQ=table.quality_NQ * np.float32(3),
+        labels_N=np.where(np.arange(len(table)) % 10, table.labels_N, (table.labels_N + 1) % 3),
+    )
+
+
+def fit(fitted, table, target, **changes):
+    policy = fitted.policy.model_copy(update=changes)
+    asked = TrustConfig(target_accuracy=target, refuse_frac=0.04)
+    return fit_local_policy(policy, fitted.novelty, asked, table)
+
+
+def test_what_is_usual_here_is_not_refused(local, fitted):
+    """Home's limits refuse nearly all of it, the new ones one in fifty by each."""
+    found = fit(fitted, local, 0.8).policy
+    distances_N = fitted.novelty.compute_distance(local.embeddings_ND)
+    assert np.mean(distances_N > fitted.policy.max_distance) > 0.9
+    assert 0.01 < np.mean(distances_N > found.max_distance) <= 0.02
+    before_N, after_N = (  # as shares of the limit
+        policy.quality.compute_distance(local.quality_NQ) for policy in (fitted.policy, found)
+    )
+    assert np.mean(before_N > 1) > 0.9 and 0.01 < np.mean(after_N > 1) <= 0.02
+    # What is usual at home stays, so that other kinds of cells stay strange.
+    for part in ("centre", "below", "above", "mean", "precision"):
+        assert getattr(found.quality, part) == getattr(fitted.policy.quality, part)
+
+
+def test_the_least_confidence_is_that_which_keeps_the_target_here(make_trust_table, fitted):
+    table = make_trust_table(seed=3)
+    found = fit(fitted, table, 0.993).policy
+    right = {}
+    for limit in (0.0, found.min_confidence):
+        policy = found.model_copy(update={"min_confidence": limit})
+        decisions = decide_table(policy, fitted.novelty, table)
+        accepted_N = decisions.mask("accepted")
+        right[limit] = np.mean(decisions.labels_N[accepted_N] == table.labels_N[accepted_N])
+    assert right[0.0] < 0.993 <= right[found.min_confidence]
+
+
+def test_where_no_confidence_keeps_the_target_that_of_home_stays(local, fitted):
+    found = fit(fitted, local, 0.995, min_confidence=0.77)
+    assert found.policy.min_confidence == 0.77
+    assert any("stays that of home" in note for note in found.notes)

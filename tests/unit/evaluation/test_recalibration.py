@@ -1,0 +1,102 @@
+"""What fitting to half of the local cells changes on the other half."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leukoscope.config import TrustConfig
+from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.record import Trust, TrustInfo
+
+ASKED = TrustConfig(target_accuracy=0.9, refuse_frac=0.04)
+
+
+@pytest.fixture(scope="module")
+def trust(fitted):
+    info = TrustInfo(
+        asked=ASKED, policy=fitted.policy, n_train=400, n_calib=400, n_calib_sources=400, choice={},
+        notes=(), weights_sha256="0" * 64, arrays_sha256="0" * 64,
+    )  # fmt: skip
+    return Trust(info, fitted.novelty, {})
+
+
+@pytest.fixture(scope="module")
+def local(make_trust_table):
+    """89 sources of up to four cells each, in which the network is far too sure; ten cells are of a
+    class that it does not know, three of them of a source of known cells."""
+    table = make_trust_table(360, seed=5)
+    order = [i for k in range(3) for i in np.flatnonzero(table.labels_N == k)]
+    table = table.take(np.array(order))
+    named: Counter[int] = Counter()
+    sources = []
+    for k in table.labels_N:
+        sources.append(f"s{k}_{named[k] // 4}")
+        named[k] += 1
+    labels_N = table.labels_N.copy()
+    labels_N[-10:] = -1
+    sources[-10:] = [*(f"strange{i}" for i in range(7)), *["s0_0"] * 3]
+    return replace(table, sources=tuple(sources), labels_N=labels_N, logits_NK=8 * table.logits_NK)
+
+
+def test_halves_share_no_source_and_hold_each_class_alike(local):
+    fit, judge = split_halves(local, 0)
+    known = np.flatnonzero(local.labels_N >= 0)
+    assert sorted([*fit, *judge]) == known.tolist()
+    sources = [{local.sources[i] for i in half} for half in (fit, judge)]
+    assert not sources[0] & sources[1]
+    label_of = {local.sources[i]: int(local.labels_N[i]) for i in known}
+    counts = [Counter(label_of[name] for name in half) for half in sources]
+    assert all(abs(counts[0][k] - counts[1][k]) <= 1 for k in range(3))
+    # Odd classes give the larger half to either side in turn.
+    assert abs(len(sources[0]) - len(sources[1])) <= 1
+    assert split_halves(local, 0)[0].tolist() == fit.tolist()
+    assert split_halves(local, 1)[0].tolist() != fit.tolist()
+
+
+def test_figures_are_of_the_half_that_nothing_was_fitted_to(local, trust):
+    found, fitted = measure_recalibration(local, trust, 0, 50)
+    fit, judge = split_halves(local, 0)
+    assert (found.n_fit, found.n_judged) == (len(fit), len(judge))
+    held = local.take(judge)
+    for figures, policy in ((found.before, trust.info.policy), (found.after, fitted.policy)):
+        decisions = decide_table(policy, trust.novelty, held)
+        hit_N = decisions.labels_N == held.labels_N
+        accepted_N = decisions.mask("accepted")
+        assert figures["accuracy"].value == pytest.approx(hit_N.mean())
+        assert figures["accepted"].value == pytest.approx(accepted_N.mean())
+        assert figures["accuracy_accepted"].value == pytest.approx(hit_N[accepted_N].mean())
+        assert figures["refused"].value == pytest.approx(decisions.mask("unknown").mean())
+        in_set_N = policy.sets.predict(decisions.probabilities_NK)[
+            np.arange(len(held)), held.labels_N
+        ]
+        assert figures["coverage"].value == pytest.approx(in_set_N.mean())
+    # The network was eight times too sure, and a temperature renames nothing.
+    ratio = fitted.policy.calibration.temperature / trust.info.policy.calibration.temperature
+    assert ratio > 4
+    assert found.before["accuracy"] == found.after["accuracy"]
+    assert found.after["ece"].value < found.before["ece"].value
+    paired = found.before["log_loss"].value - found.after["log_loss"].value
+    assert found.gain_log_loss.value == pytest.approx(paired, rel=1e-5) and paired > 0.1
+
+
+def test_cells_of_unknown_kinds_tell_what_the_new_limits_let_in(local, trust):
+    found, fitted = measure_recalibration(local, trust, 0, 50)
+    foreign = local.take(local.labels_N < 0)
+    assert len(foreign) == 10
+    for figures, policy in ((found.before, trust.info.policy), (found.after, fitted.policy)):
+        strange_N = decide_table(policy, trust.novelty, foreign).mask("accepted")
+        assert figures["foreign_accepted"].value == pytest.approx(strange_N.mean())
+    assert not any("No cell of an unknown kind" in note for note in found.notes)
+    without, _ = measure_recalibration(local.take(local.labels_N >= 0), trust, 0, 50)
+    assert "foreign_accepted" not in without.after
+    assert any("No cell of an unknown kind" in note for note in without.notes)
+
+
+def test_too_few_sources_fit_nothing_and_say_so(local, trust):
+    few = local.take(np.arange(100))  # 25 sources, half of which are no 20
+    found, fitted = measure_recalibration(few, trust, 0, 50)
+    assert fitted is None and "20 sources" in found.reason
+    assert not found.before and not found.after and found.n_fit + found.n_judged == 100

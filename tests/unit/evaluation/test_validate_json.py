@@ -1,0 +1,28 @@
+"""What `validation.json` holds."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+from leukoscope.evaluation.validate_json import validation_to_json
+
+_spec = importlib.util.spec_from_file_location(
+    "validation_cells", Path(__file__).with_name("validation_cells.py")
+)
+cells_of = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cells_of)
+
+
+def test_the_json_is_strict():
+    found = cells_of.build_validation()
+    content = json.loads(
+        json.dumps(validation_to_json(found), allow_nan=False).encode("utf-8", "replace")
+    )
+    assert content["acceptance"] == "fail"
+    assert [one["outcome"] for one in content["limits"]] == ["fail", "not_measured", "pass"]
+    assert content["classes_absent"] == ["monocyte"]
+    assert content["readers"][0]["reader"]["value"] == 1
+    against = content["against_home"]
+    assert against["recognition"]["value"] == found.recognition.value < 0
+    assert against["mixture"]["low"] <= against["mixture"]["value"] == found.mixture.value
+    assert content["recalibration"]["after"]["coverage"]["value"] == 0.9
