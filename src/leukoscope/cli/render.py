@@ -728,7 +728,7 @@ def print_validation(done: "ValidatedBundle") -> None:
 def print_explained(found: "Explained") -> None:
     """Show what each kind of map scored, and in words what it failed."""
     from leukoscope.explain.methods import name_method
-    from leukoscope.pipelines.explain_page import format_range
+    from leukoscope.pipelines.explain_page import format_range, group_warnings
 
     console = _console()
     if found.verdicts:
@@ -747,9 +747,8 @@ def print_explained(found: "Explained") -> None:
                 cells.insert(2, "–")
             table.add_row(name_method(v.method, found.stage), *cells)
         console.print(table)
-    for v in found.verdicts:
-        for text in v.warnings:
-            console.print(f"[red bold]{name_method(v.method, found.stage)}:[/] {escape(text)}")
+    for names, text in group_warnings(found.verdicts, found.stage):
+        console.print(f"[red bold]{escape(names)}:[/] {escape(text)}")
     notes = [*found.notes, *dict.fromkeys(text for v in found.verdicts for text in v.notes)]
     for text in notes:
         console.print(f"[yellow]{escape(text)}[/]")

@@ -568,14 +568,19 @@ def _measure(
     side = len(one.pixels_SSC)
     judged: dict[str, Maps] = {name: map_SS for name, map_SS in own.items()}  # noqa: C416
     judged["centre"] = build_centre_prior(side)
-    for grid in {_find_grid(method, model, stage) for method in own}:
-        judged[f"random_{grid}"] = build_random_maps(1, grid, side, seed + number)[0]
+    floors: dict[str, Maps] = {}
+    for method in own:
+        grid = _find_grid(method, model, stage)
+        floors[method] = build_random_maps(1, grid, side, seed + number)[0]
+        judged[f"random_{grid}"] = floors[method]
     areas: dict[str, dict[CurveKind, float]] = {}
     kinds: tuple[CurveKind, ...] = ("deletion", "insertion")
     for name, map_SS in judged.items():
         areas[name] = {}
         for kind in kinds:
-            curve = compute_curve(model.score, one.pixels_SSC, target, map_SS, kind)
+            curve = compute_curve(
+                model.score, one.pixels_SSC, target, map_SS, kind, ties_SS=floors.get(name)
+            )
             gathered.curves.setdefault(name, {}).setdefault(kind, []).append(curve)
             areas[name][kind] = compute_area(curve)
     inside: dict[str, float] = {}

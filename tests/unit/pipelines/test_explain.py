@@ -102,7 +102,7 @@ def test_arrays_need_no_pickle_and_say_what_was_explained(done):
 def test_the_page_and_the_record_tell_the_same(done):
     page = done.page.read_text()
     assert "Too few images" in page and "Research use only" in page
-    for words in ("Grad-CAM, stage_2", "Attention rollout", "field0.png", "no evidence for one"):
+    for words in ("Grad-CAM (stage_2)", "Attention rollout", "field0.png", "no evidence for one"):
         assert words in page
     assert page.count("data:image/png") == 4 + 3
     assert "<script" not in page and 'src="http' not in page
@@ -253,14 +253,44 @@ def test_the_headline_names_what_holds_and_what_does_not(done):
     from dataclasses import replace
 
     one = done.verdicts[0]
-    good = replace(one, deletion=replace(one.deletion, n=30), warnings=())
+    enough = {name: replace(getattr(one, name), n=30) for name in ("deletion", "localisation")}
+    good = replace(one, **enough, warnings=())
     bad = replace(good, method="occlusion", warnings=("It looks much the same.",))
     word = explain_page.word_headline
     assert word([], "")[0] == "caution"
     assert word([one], "stage_2")[0] == "caution"
-    assert word([good], "stage_2") == ("good", "Grad-CAM, stage_2 passed every test that was made.")
+    passed = "Grad-CAM (stage_2) passed every test that was made."
+    assert word([good], "stage_2") == ("good", passed)
     level, text = word([good, bad], "stage_2")
-    assert level == "bad" and text.startswith("Occlusion fails a test") and "Grad-CAM" in text
+    assert level == "bad" and text.startswith("Occlusion does not pass every test")
+    assert text.endswith("Grad-CAM (stage_2) passed.")
+    worse = replace(bad, method="gradients")
+    assert word([bad, worse], "")[1].startswith("Occlusion and Integrated gradients do not pass")
+    assert word([bad, worse, replace(bad, method="hirescam")], "")[1].startswith("None of 3 meth")
+    odd = replace(bad, method="hirescam", warnings=("It fails.", "It looks."))
+    assert explain_page.group_warnings([good, bad, odd, worse], "stem") == [
+        ("Occlusion and Integrated gradients", "It looks much the same."),
+        ("HiResCAM (stem)", "It fails. It looks."),
+    ]
+
+
+def test_every_method_s_own_noise_is_drawn(done, tmp_path, monkeypatch):
+    """Each method is judged against noise of its own grain; all of it is in the figure."""
+    from leukoscope.evaluation import explain_figures, figures
+
+    asked = []
+    monkeypatch.setattr(explain_figures, "draw_curves", lambda *given: asked.append(given))
+    monkeypatch.setattr(figures, "render_png", lambda figure: b"")
+    line = {"deletion": [np.zeros(3)], "insertion": [np.zeros(3)]}
+    curves = dict.fromkeys(("gradcam", "occlusion", "random_4", "random_16", "centre"), line)
+    explain_page.draw_figures(
+        tmp_path, ("gradcam", "occlusion"), "stage_2", curves, done.verdicts[:1], None
+    )
+    own, floors = asked[0]
+    assert list(own) == ["Grad-CAM (stage_2)", "Occlusion"]
+    assert list(floors) == [
+        "Random places, 4 x 4", "Random places, 16 x 16", "Centre of the image",
+    ]  # fmt: skip
 
 
 def test_of_an_ensemble_the_first_member_is_explained(split, disc_folder, tmp_path):
