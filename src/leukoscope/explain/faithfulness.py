@@ -351,7 +351,7 @@ def judge_method(method: Method, measured: Measured) -> Verdict:
     else:
         warnings += _word_correlation(list(correlation.values())[-1])
     if not measured.localisation:
-        notes.append("Not tested for lying on the cell: no boxes were given.")
+        notes.append("Not tested for lying on the cell: no judged image has a box.")
     elif localisation.n < ENOUGH:
         notes.append(
             f"No verdict on lying on the cell from {count_images(localisation.n)} with a box: at"
