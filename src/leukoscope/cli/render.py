@@ -638,11 +638,15 @@ def print_robustness(done: "RobustnessRun") -> None:
     """Say what breaks the network first, and show accuracy by fault and severity."""
     from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES
     from leukoscope.evaluation.report import format_percent
-    from leukoscope.evaluation.robustness import word_headline, word_safety
+    from leukoscope.evaluation.robustness import word_basis, word_headline, word_safety
 
     found, console = done.found, _console()
     console.print(f"[bold]{escape(word_headline(found))}[/]")
     console.print(escape(word_safety(found)))
+    basis, *more = word_basis(found)
+    console.print(escape(basis) if found.verdict == "disjoint" else f"[yellow]{escape(basis)}[/]")
+    for sentence in more:
+        console.print(f"[yellow]{escape(sentence)}[/]")
     table = Table(
         title=f"Accuracy on {_count(found.n_images, 'image')};"
         f" {format_percent(found.clean.accuracy.value)} without a fault",
