@@ -4,6 +4,7 @@ and what is refused."""
 import csv
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +16,19 @@ from leukoscope.cli import render
 from leukoscope.config import STAIN_TARGETS
 from leukoscope.data.corrupt import AMOUNTS
 from leukoscope.data.splits import load_split
+from leukoscope.deploy.predictor import Outputs
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError
 from leukoscope.pipelines import robustness
 from leukoscope.runfolder import hash_file
 from leukoscope.trust.quality import QUALITY_NAMES
+
+DISCS = (
+    ("eosinophil", (220, 120, 90)),
+    ("lymphocyte", (90, 60, 160)),
+    ("monocyte", (150, 150, 190)),
+    ("neutrophil", (200, 160, 200)),
+)
+"""The colours of the discs that the run was trained on; their ground is (240, 230, 235)."""
 
 
 @pytest.fixture
@@ -74,25 +84,34 @@ def test_a_run_and_its_bundle_say_the_same(run, tmp_path):
 
 
 @pytest.mark.usefixtures("one_fault")
-def test_faults_come_before_the_colours_are_standardised(run, tmp_path):
-    """As in use: with the ground made white again, less light costs nothing."""
+def test_faults_come_before_the_colours_are_standardised(run, tmp_path, monkeypatch):
+    """As in use: with the ground made white again, less light costs nothing, and the network and
+    the quality checks see the same pixels. What names the discs here goes by their colour alone."""
+    target = np.array(STAIN_TARGETS["background"])
     model = json.loads((run / "model.json").read_text())
-    model["input"] |= {"stain": "background", "stain_target": STAIN_TARGETS["background"]}
+    model["input"] |= {"stain": "background", "stain_target": target.tolist()}
     (run / "model.json").write_text(json.dumps(model))
-    seen = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "leukoscope.trust.quality.measure_quality",
-            lambda images: (
-                seen.append(images) or np.zeros((len(images), len(QUALITY_NAMES)), np.float32)
-            ),
-        )
-        found = pipelines.measure_robustness(run, tmp_path / "out", images=0).found
-    for level in found.levels:
-        assert level.accuracy == found.clean.accuracy
-        assert level.confidence == pytest.approx(found.clean.confidence, abs=0.02)
-    # Network and quality checks see the same pixels: those of the clean image, up to rounding.
-    assert np.abs(seen[-1].astype(int) - seen[0]).mean() < 2
+    subject = robustness._open_run(run)
+    colours = {name: np.array(rgb) * target / (240, 230, 235) for name, rgb in DISCS}
+    seen, checked = [], []
+
+    def score(images):
+        seen.append(images)
+        discs = [image[image.mean(axis=2) < 205].mean(axis=0) for image in images]
+        away = [[-np.linalg.norm(disc - colours[k]) for k in subject.classes] for disc in discs]
+        return Outputs(np.float32(away), np.zeros((len(images), 1), np.float32), None)
+
+    def check(images):
+        checked.append(images)
+        return np.zeros((len(images), len(QUALITY_NAMES)), np.float32)
+
+    monkeypatch.setattr(robustness, "_open_run", lambda _: replace(subject, score=score))
+    monkeypatch.setattr("leukoscope.trust.quality.measure_quality", check)
+    found = pipelines.measure_robustness(run, tmp_path / "out", images=0).found
+    assert [level.accuracy.value for level in found.levels] == [1.0] * 6
+    for images, same in zip(seen, checked, strict=True):
+        assert (images == same).all()
+        assert np.abs(images.astype(int) - seen[0]).mean() < 2  # rounding
 
 
 @pytest.mark.usefixtures("one_fault")
