@@ -183,6 +183,18 @@ def create_folder(path: Path) -> Path:
     return path
 
 
+def check_new_folder(path: Path) -> None:
+    """Raise `RunError` unless nothing is there, or a folder with nothing in it."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        raise RunError(
+            f"{path} must be an empty folder, so that no files of two calls mix",
+            "it holds files" if path.is_dir() else "it is no folder",
+            "choose another --out, or remove it",
+        )
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` at once.

@@ -16,6 +16,7 @@ from leukoscope import runfolder
 from leukoscope.errors import MissingStepError, RunError, RunLockedError, StorageError
 from leukoscope.runfolder import (
     RunFolder,
+    check_new_folder,
     collect_provenance,
     create_folder,
     hash_file,
@@ -322,6 +323,15 @@ def test_json_must_be_an_object(tmp_path, content, kind):
     (tmp_path / "x.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match=f"must hold a JSON object. Found: {kind}"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_new_folder_is_one_that_holds_nothing(tmp_path):
+    check_new_folder(tmp_path / "not yet")
+    check_new_folder(tmp_path)
+    (tmp_path / "x").touch()
+    for path, found in ((tmp_path, "it holds files"), (tmp_path / "x", "it is no folder")):
+        with pytest.raises(RunError, match=found):
+            check_new_folder(path)
 
 
 # -- hashes and provenance --------------------------------------------------------------------

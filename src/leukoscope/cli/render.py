@@ -640,11 +640,15 @@ def print_robustness(done: "RobustnessRun") -> None:
     """Say what breaks the network first, and show accuracy by fault and severity."""
     from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES
     from leukoscope.evaluation.report import format_percent
-    from leukoscope.evaluation.robustness import word_headline, word_safety
+    from leukoscope.evaluation.robustness import word_basis, word_headline, word_safety
 
     found, console = done.found, _console()
     console.print(f"[bold]{escape(word_headline(found))}[/]")
     console.print(escape(word_safety(found)))
+    basis, *more = word_basis(found)
+    console.print(escape(basis) if found.verdict == "disjoint" else f"[yellow]{escape(basis)}[/]")
+    for sentence in more:
+        console.print(f"[yellow]{escape(sentence)}[/]")
     table = Table(
         title=f"Accuracy on {_count(found.n_images, 'image')};"
         f" {format_percent(found.clean.accuracy.value)} without a fault",
@@ -731,7 +735,7 @@ def print_validation(done: "ValidatedBundle") -> None:
 def print_explained(found: "Explained") -> None:
     """Show what each kind of map scored, and in words what it failed."""
     from leukoscope.explain.methods import name_method
-    from leukoscope.pipelines.explain_page import format_range
+    from leukoscope.pipelines.explain_page import format_range, group_warnings
 
     console = _console()
     if found.verdicts:
@@ -750,9 +754,8 @@ def print_explained(found: "Explained") -> None:
                 cells.insert(2, "–")
             table.add_row(name_method(v.method, found.stage), *cells)
         console.print(table)
-    for v in found.verdicts:
-        for text in v.warnings:
-            console.print(f"[red bold]{name_method(v.method, found.stage)}:[/] {escape(text)}")
+    for names, text in group_warnings(found.verdicts, found.stage):
+        console.print(f"[red bold]{escape(names)}:[/] {escape(text)}")
     notes = [*found.notes, *dict.fromkeys(text for v in found.verdicts for text in v.notes)]
     for text in notes:
         console.print(f"[yellow]{escape(text)}[/]")

@@ -1,9 +1,9 @@
 """Controlled faults of images, each at five severities: what a microscope or scanner may do.
 
 In the manner of ImageNet-C (Hendrycks and Dietterich 2019) and MedMNIST-C (Di Salvo et al. 2024).
-Faults are put onto the uint8 image as the network is given it, after resizing, so that a severity
-means the same for every source of images; lengths are shares of its side. Severity 0 is the image
-itself. What this file does not do: it measures nothing.
+Faults are put onto the uint8 image after resizing, so that a severity means the same for every
+source of images, and before colours are standardised, as in use; lengths are shares of its side.
+Severity 0 is the image itself. What this file does not do: it measures nothing.
 """
 
 import io
@@ -44,8 +44,9 @@ AMOUNTS: dict[Fault, tuple[float, float, float, float, float]] = {
     "smaller": (0.93, 0.85, 0.77, 0.67, 0.56),
 }
 """What each severity means: standard deviation of a Gaussian and radius of a disc as shares of the
-side; quality of a JPEG; standard deviation in grey levels; factor of the light; how much of the
-blue (and half as much of the green) is taken; factor of the optical density; factor of the size."""
+side (below 128 px more, so that each still changes something); quality of a JPEG; standard
+deviation in grey levels; factor of the light; how much of the blue (and half as much of the green)
+is taken; factor of the optical density; factor of the size."""
 
 FAULT_NAMES: dict[Fault, str] = {
     "blur": "Blur",
@@ -79,6 +80,17 @@ def corrupt_image(
     return _FAULTS[fault](pixels_SSC, amount)
 
 
+def _measure_px(amount: float, side: int, least_px: float) -> float:
+    """A share of the side in pixels. Less than about half a pixel blurs nothing: small images get
+    the least that does, and more with every severity; from 128 px on it never counts."""
+    return max(amount * side, least_px + 8 * amount)
+
+
+def _find_ground(pixels_SSC: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The colour of the empty field."""
+    return np.asarray(np.quantile(pixels_SSC.reshape(-1, 3), 0.9, axis=0), dtype=np.float64)
+
+
 def _round(pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(pixels.clip(0, 255)), dtype=np.uint8)
 
@@ -86,7 +98,7 @@ def _round(pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
 def _blur(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     import cv2
 
-    sigma_px = amount * pixels_SSC.shape[0]
+    sigma_px = _measure_px(amount, pixels_SSC.shape[0], 0.4)
     found = cv2.GaussianBlur(pixels_SSC, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT)
     return np.asarray(found, dtype=np.uint8)
 
@@ -95,7 +107,7 @@ def _defocus(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     """A disc, its edge weighed by how much of each pixel it covers."""
     import cv2
 
-    radius_px = amount * pixels_SSC.shape[0]
+    radius_px = _measure_px(amount, pixels_SSC.shape[0], 0.6)
     reach = int(np.ceil(radius_px))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius_px + 0.5 - np.hypot(y, x), 0, 1)
@@ -120,13 +132,15 @@ def _yellow(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
 
 def _restain(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     """Optical density against the image's own ground, scaled."""
-    ground_C = np.maximum(np.quantile(pixels_SSC.reshape(-1, 3), 0.9, axis=0), 1)
+    ground_C = np.maximum(_find_ground(pixels_SSC), 1)
     light_SSC = np.maximum(pixels_SSC, 1) / ground_C
     # Brighter than the ground is no stain.
     return _round(np.where(light_SSC < 1, ground_C * light_SSC**amount, pixels_SSC))
 
 
 def _zoom(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    """Around the middle. What a smaller image does not cover is empty field: mirrored, it would
+    hold half cells that were never there."""
     import cv2
 
     side = pixels_SSC.shape[0]
@@ -134,7 +148,12 @@ def _zoom(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     shift = middle - amount * middle
     turn = np.array([[amount, 0, shift], [0, amount, shift]])
     found = cv2.warpAffine(
-        pixels_SSC, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        pixels_SSC,
+        turn,
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=_find_ground(pixels_SSC).tolist(),
     )
     return np.asarray(found, dtype=np.uint8)
 

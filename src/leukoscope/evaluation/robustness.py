@@ -13,13 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES, Fault, corrupt_image
+from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES, Fault
 from leukoscope.evaluation.decisions import measure_decisions
-from leukoscope.evaluation.figures import BLUE, GREY, VERMILLION, render_svg, styled
-from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.figures import BLUE, GREY, VERMILLION, styled
+from leukoscope.evaluation.intervals import Interval, compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.evaluation.pages import render_page
-from leukoscope.evaluation.report import embed_image, format_percent
+from leukoscope.evaluation.report import (
+    VERDICT_TEXTS,
+    VERDICT_TITLES,
+    Verdict,
+    embed_image,
+    format_percent,
+)
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.decision import decide_table, is_refused_unusually_often
@@ -28,17 +34,24 @@ from leukoscope.trust.record import Trust
 LOST = 0.05
 """A loss of accuracy this large is what the page names first."""
 
+ENOUGH = 20
+"""Of fewer sources no fault is named: their spread is itself not known."""
+
+_ROUNDING = 1e-9
+
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Level:
-    """Figures under one fault at one severity; severity 0 is the clean image. `accepted` and
+    """Figures under one fault at one severity; severity 0 is the clean image. `lost` is the
+    accuracy lost against it, image by image, with limits over sources. `accepted` and
     `accepted_accuracy` are NaN without a trust record."""
 
     fault: Fault
     severity: int
     accuracy: Interval
+    lost: Interval
     balanced_accuracy: float
     confidence: float
     ece: float
@@ -60,6 +73,7 @@ class Level:
             "fault": self.fault,
             "severity": self.severity,
             "accuracy": self.accuracy.to_dict(),
+            "lost": self.lost.to_dict(),
             "balanced_accuracy": self.balanced_accuracy,
             "confidence": self.confidence,
             "ece": self.ece,
@@ -71,13 +85,20 @@ class Level:
 
 @dataclass(frozen=True)
 class Robustness:
-    """All levels of one network on the same N images."""
+    """All levels of one network on the same N images. `majority` is the share of the most frequent
+    class; `verdict` says how far figures on these images can be trusted, `sentences` why, and
+    `warnings` what was left out."""
 
     name: str
     data_name: str
     n_images: int
+    n_sources: int
+    majority: float
     levels: tuple[Level, ...]
     decides: bool
+    verdict: Verdict
+    sentences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def of(self, fault: Fault) -> tuple[Level, ...]:
         """Return the levels of a fault, severity 0 first."""
@@ -99,15 +120,35 @@ class Robustness:
         return self.clean.accuracy.value - float(np.mean(values))
 
     def find_break(self, fault: Fault) -> int | None:
-        """Return the first severity that costs five points or more; None where none does."""
-        for level in self.of(fault):
-            if self.clean.accuracy.value - level.accuracy.value >= LOST:
-                return level.severity
-        return None
+        """Return the first severity that was shown to cost accuracy, and costs five points or more;
+        None where none does."""
+        if self.n_sources < ENOUGH:
+            return None
+        found = (x.severity for x in self.of(fault) if _costs(x) and x.lost.low > 0)
+        return next(found, None)
 
 
-def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust | None) -> Level:
-    """Measure a score table of known classes, calibrated and decided where there is a record."""
+def _costs(level: Level) -> bool:
+    return level.severity > 0 and level.lost.value >= LOST - _ROUNDING
+
+
+def find_hits(table: ScoreTable, trust: Trust | None) -> NDArray[np.bool_]:
+    """Return which images are named right `(N,)`, calibrated where there is a record."""
+    p_NK = table.probabilities_NK
+    if trust is not None:
+        p_NK = decide_table(trust.info.policy, trust.novelty, table).probabilities_NK
+    return np.asarray(p_NK.argmax(axis=1) == table.labels_N)
+
+
+def measure_level(
+    table: ScoreTable,
+    fault: Fault,
+    severity: int,
+    trust: Trust | None,
+    clean_hits_N: NDArray[np.bool_],
+) -> Level:
+    """Measure a score table of known classes, calibrated and decided where there is a record.
+    `clean_hits_N` says which of the same images are named right without a fault."""
     accepted = accepted_accuracy = _NOTHING
     noticed = False
     p_NK = table.probabilities_NK
@@ -125,6 +166,7 @@ def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust |
         fault,
         severity,
         compute_proportion(hit_N, table.sources),
+        compute_mean(clean_hits_N.astype(np.float64) - hit_N, table.sources),
         compute_metrics(table.labels_N, p_NK, table.classes)["balanced_accuracy"],
         float(confidence_N.mean()),
         compute_debiased_ece(confidence_N, hit_N, table.sources),
@@ -135,19 +177,44 @@ def measure_level(table: ScoreTable, fault: Fault, severity: int, trust: Trust |
 
 
 def word_headline(found: Robustness) -> str:
-    """Say in one sentence what breaks the network first."""
+    """Say in one sentence what breaks the network first, as far as these images show it."""
+    clean = found.clean.accuracy
+    if not clean.low > found.majority:
+        return (
+            f"Nothing is said about what breaks it: {format_percent(clean.value)} of clean images"
+            " are named right, which is not shown to be more than the most frequent class alone"
+            f" gives ({format_percent(found.majority)})."
+        )
     broken = [
         (found.find_break(fault), -found.compute_loss(fault), fault) for fault in found.faults
     ]
     first = sorted((s, loss, fault) for s, loss, fault in broken if s is not None)
-    if not first:
+    if first:
+        severity = first[0][0]
+        names = [_name(fault) for s, _, fault in first if s == severity]
+        return (
+            f"What breaks it first: {', '.join(names)} (five points of accuracy lost at severity"
+            f" {severity} of 5)."
+        )
+    seen = dict.fromkeys(level.fault for level in found.levels if _costs(level))
+    if seen:
+        return (
+            f"Too few images to say what breaks it: five points of accuracy were lost under"
+            f" {', '.join(map(_name, seen))}, which may be chance."
+        )
+    most = max((level.lost.high for level in found.levels if level.severity), default=math.nan)
+    if most < LOST:
         return "No fault at any severity costs five points of accuracy."
-    severity = first[0][0]
-    names = [_name(fault) for s, _, fault in first if s == severity]
     return (
-        f"What breaks it first: {', '.join(names)} (five points of accuracy lost at severity"
-        f" {severity} of 5)."
+        "No fault at any severity was seen to cost five points of accuracy; there are too few"
+        " images to exclude it."
     )
+
+
+def word_basis(found: Robustness) -> tuple[str, ...]:
+    """Say how far figures on these images can be trusted, why, and what was left out."""
+    title = f"{VERDICT_TITLES[found.verdict]}. {VERDICT_TEXTS[found.verdict]}"
+    return (title, *found.sentences, *found.warnings)
 
 
 def _name(fault: Fault) -> str:
@@ -160,9 +227,14 @@ def word_safety(found: Robustness) -> str:
     """Say what becomes of accuracy among accepted cells where faults are worst."""
     if not found.decides:
         return "The network was not calibrated: it names every cell, however poor the image."
+    if found.clean.accepted.value == 0:
+        return (
+            "It accepts none of the clean images: whether refusing protects against faults cannot"
+            " be seen."
+        )
     worst = max((level for level in found.levels if level.severity), key=lambda x: x.accepted_wrong)
     clean = format_percent(found.clean.accepted_wrong)
-    if worst.accepted_wrong <= found.clean.accepted_wrong:
+    if worst.accepted_wrong <= found.clean.accepted_wrong + _ROUNDING:
         return (
             "Refusing protects against every fault: never are more cells accepted under a wrong"
             f" name than on clean images ({clean})."
@@ -224,14 +296,15 @@ def draw_robustness(found: Robustness) -> Figure:
 
 
 @styled
-def draw_faults(image_SSC: NDArray[np.uint8], faults: Sequence[Fault]) -> Figure:
-    """Draw what each severity looks like on one cell."""
+def draw_faults(examples: Mapping[Fault, Sequence[NDArray[np.uint8]]]) -> Figure:
+    """Draw one cell under each fault: by fault, images of severity 0 to 5 as the network is given
+    them, uint8 `(S, S, 3)`."""
     columns = len(SEVERITIES) + 1
-    figure = Figure(figsize=(8.4, 1.32 * len(faults) + 0.4), layout="constrained")
-    panels = figure.subplots(len(faults), columns, squeeze=False)
-    for row, fault in zip(panels, faults, strict=True):
-        for severity, axes in enumerate(row):
-            axes.imshow(corrupt_image(image_SSC, fault, severity))
+    figure = Figure(figsize=(8.4, 1.32 * len(examples) + 0.4), layout="constrained")
+    panels = figure.subplots(len(examples), columns, squeeze=False)
+    for row, (fault, pictures) in zip(panels, examples.items(), strict=True):
+        for axes, picture_SSC in zip(row, pictures, strict=True):
+            axes.imshow(picture_SSC)
             axes.set_xticks([])
             axes.set_yticks([])
         row[0].set_ylabel(FAULT_NAMES[fault].replace(" ", "\n", 1), fontsize=9)
@@ -250,6 +323,9 @@ def render_robustness(found: Robustness, figures: Mapping[str, tuple[bytes | str
         found=found,
         headline=word_headline(found),
         safety=word_safety(found),
+        title=VERDICT_TITLES[found.verdict],
+        text=VERDICT_TEXTS[found.verdict],
+        level={"disjoint": "good", "leaking": "bad"}.get(found.verdict, "caution"),
         names=FAULT_NAMES,
         severities=SEVERITIES,
         images={name: (embed_image(image), alt) for name, (image, alt) in figures.items()},
@@ -257,12 +333,12 @@ def render_robustness(found: Robustness, figures: Mapping[str, tuple[bytes | str
 
 
 def list_figures(
-    found: Robustness, example_SSC: NDArray[np.uint8]
+    found: Robustness, examples: Mapping[Fault, Sequence[NDArray[np.uint8]]]
 ) -> dict[str, tuple[Figure, str]]:
     """Return the figures of the page with their alternative texts."""
     return {
         "robustness": (draw_robustness(found), "Accuracy against severity, a panel for each fault"),
-        "faults": (draw_faults(example_SSC, found.faults), "One cell under each fault"),
+        "faults": (draw_faults(examples), "One cell under each fault"),
     }
 
 
@@ -271,10 +347,11 @@ __all__ = [
     "Robustness",
     "draw_faults",
     "draw_robustness",
+    "find_hits",
     "list_figures",
     "measure_level",
     "render_robustness",
-    "render_svg",
+    "word_basis",
     "word_headline",
     "word_safety",
 ]

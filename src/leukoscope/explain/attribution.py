@@ -25,6 +25,12 @@ from leukoscope.models.coatnet import CoAtNet
 
 CamKind = Literal["gradcam", "hirescam"]
 
+COMPLETE = 0.02
+"""Integrated gradients may miss so much of the difference of two logits, or of half a logit."""
+
+_FIRST_STEPS = 32
+_LEAST_LOGIT = 0.5
+
 
 class _Logits(nn.Module):
     """captum wants one tensor; the network also returns its intermediates."""
@@ -129,14 +135,16 @@ def compute_integrated_gradients(
     targets_B: Tensor,
     baselines_BCHW: Tensor,
     *,
-    steps: int = 32,
+    most_steps: int = 256,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return attributions summed over colours, float32 `(B, S, S)`, and what they miss, `(B,)`.
 
     The gradient of the logit is integrated along the straight line from a baseline, here an
     empty field in the image's own background colour, to the image (Sundararajan et al. 2017), by
-    Gauss-Legendre with `steps` points. Attributions sum to the difference of the two logits, up to
-    what the second array says.
+    Gauss-Legendre. Attributions sum to the difference of the two logits, up to what the second
+    array says: a share of that difference, or of half a logit where it is less. Points are doubled
+    from 32 until it is `COMPLETE` or better, or up to `most_steps`: 32 alone left an eighth of
+    painted cells with a fifth of the difference unexplained.
     """
     found, missed = [], []
     with borrow_network(network):
@@ -145,16 +153,25 @@ def compute_integrated_gradients(
             images_BCHW, baselines_BCHW, targets_B.tolist(), strict=True
         ):
             inputs = image_CHW[None].detach().clone().requires_grad_(True)
-            # One image at a time: its steps are the batch.
-            maps_1CSS, delta_1 = method.attribute(
-                inputs,
-                baseline_CHW[None],
-                target=target,
-                n_steps=steps,
-                return_convergence_delta=True,
-            )
+            steps = min(_FIRST_STEPS, most_steps)
+            while True:
+                # One image at a time: its steps are the batch, a few of them in memory.
+                maps_1CSS, delta_1 = method.attribute(
+                    inputs,
+                    baseline_CHW[None],
+                    target=target,
+                    n_steps=steps,
+                    internal_batch_size=_FIRST_STEPS,
+                    return_convergence_delta=True,
+                )
+                delta = float(delta_1)
+                difference = float(maps_1CSS.detach().sum()) - delta
+                share = abs(delta) / max(abs(difference), _LEAST_LOGIT)
+                if share <= COMPLETE or steps >= most_steps:
+                    break
+                steps = min(2 * steps, most_steps)
             found.append(maps_1CSS.detach().sum(1)[0].cpu().numpy())
-            missed.append(float(delta_1))
+            missed.append(share)
     return np.stack(found).astype(np.float32), np.array(missed, dtype=np.float32)
 
 

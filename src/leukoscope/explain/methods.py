@@ -27,7 +27,7 @@ def name_method(method: str, stage: str) -> str:
     """Return a method in words, with its stage where it has one.
 
     >>> name_method("gradcam", "stage_2"), name_method("occlusion", "stage_2")
-    ('Grad-CAM, stage_2', 'Occlusion')
+    ('Grad-CAM (stage_2)', 'Occlusion')
     """
     word = next(words for name, words in METHODS.items() if name == method)
-    return f"{word}, {stage}" if method in AT_A_STAGE else word
+    return f"{word} ({stage})" if method in AT_A_STAGE else word

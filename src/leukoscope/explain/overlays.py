@@ -5,8 +5,11 @@ network pixels, P side of a tile in drawn pixels, C colour. What this file does 
 maps.
 """
 
+import importlib.util
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +37,10 @@ _INFERNO = np.array(
 
 _INK, _SOFT, _PAPER = (31, 41, 51), (82, 96, 109), (255, 255, 255)
 _GAP = 10
+_PER_LINE = 4
+"""Tiles side by side: as many as a page shows without making their captions too small to read."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -131,30 +138,48 @@ def _draw_box(drawn_PPC: NDArray[np.float64], mask_SS: NDArray[np.float32]) -> N
     drawn_PPC[y, x] = np.where((x + y) // 6 % 2, 255, 0)[:, None]
 
 
-def _load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _load_font(size: int, text: str) -> Font:
+    """Pillow's own font, which has no more than ASCII; for the rest that of matplotlib, where it is
+    installed."""
+    if not text.isascii():
+        found = importlib.util.find_spec("matplotlib")
+        if found is not None and found.origin is not None:
+            path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+            if path.is_file():
+                return ImageFont.truetype(path, size)
     return ImageFont.load_default(size)
 
 
 def draw_row(tiles: Sequence[Tile]) -> NDArray[np.uint8]:
-    """Return tiles side by side on white, uint8 RGB; captions are wrapped to their tile."""
-    title_font, font = _load_font(15), _load_font(13)
+    """Return tiles side by side on white, uint8 RGB; captions are wrapped to their tile. More than
+    four are shared out evenly among lines, one below the other."""
+    lines = math.ceil(len(tiles) / _PER_LINE)
+    each = math.ceil(len(tiles) / lines)
+    return draw_sheet([_draw_line(tiles[i : i + each]) for i in range(0, len(tiles), each)])
+
+
+def _draw_line(tiles: Sequence[Tile]) -> NDArray[np.uint8]:
     width = len(tiles[0].picture_PPC)
-    lines = [[part for line in t.lines for part in _wrap(line, font, width)] for t in tiles]
+    # Which font a text needs depends on its letters.
+    lines = [
+        [(part, font) for text in t.lines for font in (_load_font(13, text),)
+         for part in _wrap(text, font, width)]
+        for t in tiles
+    ]  # fmt: skip
     height = 26 + width + 6 + 17 * max(map(len, lines), default=0)
     sheet = Image.new("RGB", (len(tiles) * (width + _GAP) + _GAP, height + 2 * _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for place, (tile, told) in enumerate(zip(tiles, lines, strict=True)):
         x = _GAP + place * (width + _GAP)
+        title_font = _load_font(15, tile.title)
         pen.text((x, _GAP), _wrap(tile.title, title_font, width)[0], _INK, title_font)
         sheet.paste(Image.fromarray(tile.picture_PPC), (x, _GAP + 26))
-        for row, line in enumerate(told):
+        for row, (line, font) in enumerate(told):
             pen.text((x, _GAP + 26 + width + 6 + 17 * row), line, _SOFT, font)
     return np.asarray(sheet)
 
 
-def _wrap(
-    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int
-) -> list[str]:
+def _wrap(text: str, font: Font, width_px: int) -> list[str]:
     """Lines no wider than a tile; a word that alone is too wide is cut with an ellipsis."""
     lines: list[str] = []
     for word in text.split():

@@ -293,38 +293,17 @@ def _other_subject(
     out = folder.evaluation(other.folder_name)
     trained = load_trained(folder)
     catalog = Catalog(records)
-    sources = group_sources(catalog)
-    known = sources_known(catalog)
     pack = build_pack(
         records, recipe.input, out / "pack", lambda d, t: progress("Decoding other images", d, t)
     )
-    table = score_records(trained, pack, records, [role] * len(records), sources, known, progress)
-    leaked = _list_shared(home, records, trained.classes)
-    verdict: Verdict = "unproven"
-    sentences: tuple[str, ...] = (
-        f"No image of {other.name} is byte-identical to a training image; copies that were"
-        " rotated, cropped or re-encoded cannot be excluded. `leukoscope data audit --against`"
-        " looks for them.",
+    table = score_records(
+        trained, pack, records, [role] * len(records), group_sources(catalog),
+        sources_known(catalog), progress,
+    )  # fmt: skip
+    verdict, sentences, leaked = judge_other(
+        home, records, trained.classes, other.name, joint=other.joint
     )
-    if leaked:
-        verdict = "leaking"
-        sentences = (f"{len(leaked):,} images also lie in training or validation.",)
-    elif (
-        known
-        and sources_known(home.catalog)
-        and (
-            other.joint or not found_in_pixels(r.source for r in (*home.catalog.records, *records))
-        )
-    ):
-        verdict, sentences = "disjoint", ()
-    unknown = sorted({r.label for r in records} - set(trained.classes))
-    warnings = other.warnings
-    if unknown:
-        count = sum(r.label in unknown for r in records)
-        warnings += (
-            f"{count:,} images are of classes the network does not know and are left out:"
-            f" {', '.join(unknown)}.",
-        )
+    warnings = other.warnings + warn_unknown(records, trained.classes)
     return _Subject(
         folder=out,
         table=table,
@@ -343,6 +322,44 @@ def _other_subject(
             warnings,
             leaked,
         ),
+    )
+
+
+def judge_other(
+    home: Split,
+    records: Sequence[ImageRecord],
+    classes: Sequence[str],
+    name: str,
+    *,
+    joint: bool = False,
+) -> "tuple[Verdict, tuple[str, ...], frozenset[str]]":
+    """Tell how far a figure on other data can be trusted, why, and which of its images also lie in
+    training or validation."""
+    leaked = _list_shared(home, records, classes)
+    if leaked:
+        return "leaking", (f"{len(leaked):,} images also lie in training or validation.",), leaked
+    if (
+        sources_known(Catalog(tuple(records)))
+        and sources_known(home.catalog)
+        and (joint or not found_in_pixels(r.source for r in (*home.catalog.records, *records)))
+    ):
+        return "disjoint", (), leaked
+    told = (
+        f"No image of {name} is byte-identical to a training image; copies that were rotated,"
+        " cropped or re-encoded cannot be excluded. `leukoscope data audit --against` looks for"
+        " them."
+    )
+    return "unproven", (told,), leaked
+
+
+def warn_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> tuple[str, ...]:
+    """Say how many images are of classes that a network does not know; nothing if none is."""
+    unknown = [record.label for record in records if record.label not in classes]
+    if not unknown:
+        return ()
+    return (
+        f"{len(unknown):,} images are of classes the network does not know and are left out:"
+        f" {', '.join(sorted(set(unknown)))}.",
     )
 
 

@@ -1,28 +1,29 @@
 """Why a network says so: maps over images, and whether these maps are faithful.
 
-What this file does not do: it makes and judges no map itself (`leukoscope.explain`), and lays out
-no page (`pipelines.explain_page`).
+What this file does not do: it makes and judges no map itself (`leukoscope.explain`), opens no model
+(`pipelines.explain_model`), and lays out no page (`pipelines.explain_page`).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leukoscope.errors import ConfigError, DataError, ImageError, RunError
-from leukoscope.explain.methods import (
-    AT_A_STAGE,
-    METHODS,
-    RUN_METHODS,
-    Method,
-    name_method,
+from leukoscope.errors import ConfigError, DataError, ImageError
+from leukoscope.explain.methods import Method, name_method
+from leukoscope.labels import display_label
+from leukoscope.pipelines.explain_boxes import Boxes, check_boxes, load_boxes
+from leukoscope.pipelines.explain_model import (
+    ExplainedModel,
+    choose_methods,
+    choose_stage,
+    find_class,
+    open_model,
 )
-from leukoscope.labels import display_label, resolve_label
-from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.runfolder import (
-    RunFolder,
+    check_new_folder,
     collect_provenance,
     create_folder,
     replacing,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.config import InputConfig
-    from leukoscope.data.images import Box
     from leukoscope.explain.attribution import CamKind
     from leukoscope.explain.faithfulness import CurveKind, Verdict
     from leukoscope.explain.maps import AttentionLayer
@@ -72,6 +71,8 @@ class ExplainedImage:
     areas: "Mapping[str, Mapping[CurveKind, float]]" = field(default_factory=dict)
     localisation: Mapping[str, float] = field(default_factory=dict)
     ceiling: float | None = None
+    missed: float | None = None
+    """What integrated gradients miss (`compute_integrated_gradients`); None without them."""
 
 
 @dataclass(frozen=True)
@@ -96,24 +97,21 @@ class Explained:
 
 
 @dataclass
-class _Model:
-    """A run or a bundle: what scores images and names them; the network where there is one. Of an
-    ensemble of `members` all name an image, and the first is scored and explained."""
-
-    path: Path
-    classes: tuple[str, ...]
-    input: "InputConfig"
-    score: "Score"
-    name: "Callable[[Pixels], list[tuple[str, float, str]]]"
-    network: "CoAtNet | None" = None
-    members: int = 1
-
-
-@dataclass
 class _Loaded:
     path: Path
     pixels_SSC: "Pixels"
     inside_SS: "Maps | None"
+    namesake: bool
+
+
+@dataclass
+class _Made:
+    """Maps `(N, S, S)` of one method; with attention the layers, with integrated gradients what
+    they miss."""
+
+    maps: "Maps"
+    layers: "Sequence[AttentionLayer]" = ()
+    missed: Sequence[float] = ()
 
 
 @dataclass
@@ -134,6 +132,8 @@ class _Gathered:
     localisation: dict[str, list[float]] = field(default_factory=dict)
     ceiling: list[float] = field(default_factory=list)
     without_cell: int = 0
+    namesakes: int = 0
+    """Of all images: those that bear the name of an annotated one, and show something else."""
 
 
 def explain_images(
@@ -166,36 +166,39 @@ def explain_images(
     `attention/*.png` too.
 
     Raises `DataError` where no image can be read, or a box folder frames none of them;
-    `ConfigError` for an unknown method, stage or class; `RunError` if `model` is neither run nor
-    bundle or `out` holds something; `MissingExtraError` without the extra `explain` (a run).
+    `ConfigError` for an unknown method, stage or class, or a query outside of the image; `RunError`
+    if `model` is neither run nor bundle or `out` holds something; `MissingExtraError` without the
+    extra `explain` (a run). After any of these nothing was written.
     """
     import numpy as np
 
     from leukoscope.deploy.files import list_images
 
-    target_folder = Path(out)
-    if target_folder.is_dir() and any(target_folder.iterdir()):
-        raise RunError(
-            f"{target_folder} must be empty, so that no pictures of two calls mix",
-            "it holds files",
-            "choose another --out, or remove it",
+    folder = Path(out)
+    check_new_folder(folder)
+    if not all(0 <= share <= 1 for share in query):
+        raise ConfigError(
+            "a query must lie in the image: two shares from 0 to 1, down and across",
+            f"{query[0]:g} {query[1]:g}",
+            "the middle is --query 0.5 0.5",
         )
-    opened = _open_model(Path(model))
-    chosen = _choose_methods(opened, methods)
-    taken_at = _choose_stage(opened, stage, chosen)
-    wanted = _find_class(opened, target)
+    opened = open_model(Path(model))
+    chosen = choose_methods(opened, methods)
+    taken_at = choose_stage(opened, stage, chosen)
+    wanted = find_class(opened, target)
     paths = list_images(images)
-    framed = _load_boxes(Path(boxes), box_label) if boxes is not None else None
-
-    folder = create_folder(target_folder)
-    for name in ("arrays", "overlays", "sheets"):
-        create_folder(folder / name)
+    framed = load_boxes(Path(boxes), box_label) if boxes is not None else None
+    if framed is not None:
+        check_boxes(framed, paths)
     judged = set(np.linspace(0, len(paths) - 1, min(judge, len(paths))).round().astype(int))
     gathered = _Gathered()
     found: list[ExplainedImage] = []
     errors: dict[str, str] = {}
     rows: list[Pixels] = []
     for numbers, batch in _read_batches(paths, opened, framed, errors):
+        # Only now: whatever is wrong with the images leaves no folder behind.
+        for name in ("arrays", "overlays", "sheets"):
+            create_folder(folder / name)
         explained, pictures = _explain_batch(
             opened, numbers, batch, chosen, taken_at, wanted, judged, gathered, folder, seed, query
         )
@@ -213,14 +216,8 @@ def explain_images(
             f"none of {len(paths)}; first: {next(iter(errors.values()))}",
             "check the files",
         )
-    if framed is not None and not gathered.ceiling and gathered.kept:
-        raise DataError(
-            f"the folder of boxes must frame cells of these images as {box_label}",
-            f"no box for any of {len(gathered.kept)} images",
-            "name the folder that holds images and XML files, and the label by --box-label",
-        )
     verdicts = _judge(opened, chosen, taken_at, gathered, seed, progress)
-    notes = _word_notes(opened, chosen, gathered, errors, framed is not None)
+    notes = _word_notes(opened, chosen, gathered, found, errors, framed is not None)
     page, more = _write_results(
         folder, opened, chosen, taken_at, found, errors, gathered, verdicts, notes
     )
@@ -230,168 +227,13 @@ def explain_images(
     )  # fmt: skip
 
 
-# -- run or bundle --------------------------------------------------------------------------------
-
-
-def _open_model(path: Path) -> _Model:
-    if (path / "bundle.json").is_file():
-        return _open_bundle(path)
-    if RunFolder(path).model.is_file():
-        require_extra("explain")
-        return _open_run(path)
-    raise RunError(
-        f"{path} must be a run folder with a trained network, or a bundle",
-        "neither model.json nor bundle.json" if path.is_dir() else "no such folder",
-        "check the path, or run `leukoscope train` first",
-    )
-
-
-def _open_bundle(path: Path) -> _Model:
-    from leukoscope.deploy.predictor import Predictor
-
-    predictor = Predictor(path)
-
-    def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
-        return [
-            (one.label, float(one.confidence or 0.0), one.decision)
-            for one in predictor.predict_pixels(images_NSSC)
-        ]
-
-    def score(images_NSSC: "Pixels") -> "NDArray[np.float32]":
-        return predictor.predict_logits(images_NSSC)[0]
-
-    info = predictor.bundle.info
-    return _Model(path, info.classes, info.preprocessing, score, name)
-
-
-def _open_run(path: Path) -> _Model:
-    import torch
-
-    from leukoscope.data.batches import prepare_input
-    from leukoscope.explain.attribution import build_score
-    from leukoscope.models.ensemble import Ensemble
-    from leukoscope.scores import compute_probabilities
-    from leukoscope.training.trained import load_trained
-    from leukoscope.trust.decision import decide
-    from leukoscope.trust.quality import measure_quality
-    from leukoscope.trust.record import load_trust
-
-    trained = load_trained(RunFolder(path))
-    trust = load_trust(RunFolder(path))
-    device = next(trained.network.parameters()).device
-
-    def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
-        trained.network.eval()
-        with torch.inference_mode():
-            logits, inner = trained.network(prepare_input(torch.from_numpy(images_NSSC).to(device)))
-        logits_NK = logits.float().cpu().numpy()
-        if trust is None:
-            p_NK = compute_probabilities(logits_NK)
-            return [(trained.classes[int(p.argmax())], float(p.max()), "") for p in p_NK]
-        embeddings_ND = inner["embedding"].float().cpu().numpy()
-        apart = inner.get("disagreement")
-        found = decide(
-            trust.info.policy,
-            trust.novelty,
-            logits_NK,
-            embeddings_ND,
-            measure_quality(images_NSSC),
-            None if apart is None else apart.float().cpu().numpy(),
-        )
-        return [
-            (trained.classes[k], float(p), status)
-            for k, p, status in zip(found.labels_N, found.confidence_N, found.status, strict=True)
-        ]
-
-    network = trained.first
-    members = len(trained.network.members) if isinstance(trained.network, Ensemble) else 1
-    return _Model(
-        path, trained.classes, trained.input, build_score(network), name, network, members
-    )
-
-
-def _choose_methods(model: _Model, asked: Sequence[str]) -> tuple[Method, ...]:
-    known = [name for name in METHODS if name in {one.strip() for one in asked}]
-    unknown = [name for name in asked if name.strip() not in METHODS]
-    if unknown:
-        raise ConfigError(
-            f"a method must be one of {', '.join(METHODS)}", ", ".join(unknown), "choose from these"
-        )
-    chosen = tuple(known) or (RUN_METHODS if model.network is not None else ("occlusion",))
-    if model.network is None and chosen != ("occlusion",):
-        raise ConfigError(
-            "a bundle can be explained by occlusion only: it has no gradients and no attention"
-            " weights",
-            ", ".join(name for name in chosen if name != "occlusion"),
-            "leave --methods out, or name the run folder that the bundle was exported from",
-        )
-    if "attention" in chosen and model.network is not None:
-        kinds = {stage.kind for stage in model.network.spec.stages}
-        if "transformer" not in kinds:
-            raise ConfigError(
-                "attention needs a network with transformers",
-                model.network.spec.name,
-                "choose another method",
-            )
-    return chosen
-
-
-def _choose_stage(model: _Model, stage: str | None, methods: Sequence[Method]) -> str:
-    if model.network is None or not set(AT_A_STAGE) & set(methods):
-        if stage is not None:
-            raise ConfigError(
-                "a stage is chosen for gradcam and hirescam only",
-                f"{stage} for {', '.join(methods)}",
-                "leave --stage out",
-            )
-        return ""
-    from leukoscope.explain.attribution import check_stage, choose_stage
-
-    if stage is None:
-        return choose_stage(model.network)
-    check_stage(model.network, stage)
-    return stage
-
-
-def _find_class(model: _Model, target: str | None) -> int | None:
-    if target is None:
-        return None
-    name = target if target in model.classes else resolve_label(target)
-    if name not in model.classes:
-        raise ConfigError(
-            f"the class must be one of {', '.join(model.classes)}", target, "choose one of these"
-        )
-    return model.classes.index(name)
-
-
 # -- reading --------------------------------------------------------------------------------------
-
-
-def _load_boxes(folder: Path, label: str) -> "dict[Path, list[Box]]":
-    """The boxes of a label by image, clipped later; keyed by resolved path, and by bare name."""
-    from leukoscope.data.readers import Candidate, find_candidates
-
-    wanted = resolve_label(label)
-    found: dict[Path, list[Box]] = {}
-    for candidate in find_candidates(folder):
-        if not isinstance(candidate, Candidate) or candidate.box is None:
-            continue
-        if resolve_label(candidate.label) == wanted:
-            for key in (candidate.path.resolve(), Path(candidate.path.name)):
-                found.setdefault(key, []).append(candidate.box)
-    if not found:
-        raise DataError(
-            f"{folder} must be a Pascal-VOC folder with boxes of {label}",
-            "none",
-            "name the folder that holds images and XML files, and the label by --box-label",
-        )
-    return found
 
 
 def _read_batches(
     paths: Sequence[Path],
-    model: _Model,
-    framed: "dict[Path, list[Box]] | None",
+    model: ExplainedModel,
+    framed: Boxes | None,
     errors: dict[str, str],
 ) -> Iterator[tuple[list[int], list[_Loaded]]]:
     numbers: list[int] = []
@@ -409,19 +251,19 @@ def _read_batches(
         yield numbers, batch
 
 
-def _read(path: Path, model: _Model, framed: "dict[Path, list[Box]] | None") -> _Loaded:
+def _read(path: Path, model: ExplainedModel, framed: Boxes | None) -> _Loaded:
     from leukoscope.data.images import decode_image, load_content, prepare_image
     from leukoscope.explain.faithfulness import build_inside
 
     config = model.input
     whole_HWC = decode_image(load_content(path), name=str(path))
     pixels = prepare_image(whole_HWC, config)
-    inside = None
-    if framed is not None:
-        mine = framed.get(path.resolve()) or framed.get(Path(path.name)) or []
-        height, width = whole_HWC.shape[:2]
-        inside = build_inside(mine, width, height, config.image_size, config.resize)
-    return _Loaded(path, pixels, inside if inside is not None and inside.any() else None)
+    if framed is None:
+        return _Loaded(path, pixels, None, False)
+    mine, namesake = framed.find(path, whole_HWC)
+    height, width = whole_HWC.shape[:2]
+    inside = build_inside(mine, width, height, config.image_size, config.resize)
+    return _Loaded(path, pixels, inside if inside.any() else None, namesake)
 
 
 # -- maps -----------------------------------------------------------------------------------------
@@ -434,15 +276,14 @@ def _build_maps(
     images_NSSC: "Pixels",
     targets_N: Sequence[int],
     stage: str,
-) -> "tuple[Maps, list[AttentionLayer]]":
-    """Maps `(N, S, S)` of a method; the layers too where it is attention."""
+) -> _Made:
     import numpy as np
 
     from leukoscope.explain.occlusion import compute_background, compute_occlusion
 
     if method == "occlusion" or network is None:
         pairs = zip(images_NSSC, targets_N, strict=True)
-        return np.stack([compute_occlusion(score, image, k) for image, k in pairs]), []
+        return _Made(np.stack([compute_occlusion(score, image, k) for image, k in pairs]))
     import torch
 
     from leukoscope.data.batches import prepare_input
@@ -454,18 +295,19 @@ def _build_maps(
     targets = torch.tensor(list(targets_N), device=device)
     if method == "attention":
         layers = compute_attention(network, inputs)
-        return enlarge_maps(compute_rollout(layers), images_NSSC.shape[1]), layers
+        return _Made(enlarge_maps(compute_rollout(layers), images_NSSC.shape[1]), layers)
     if method == "gradients":
         empty = np.empty_like(images_NSSC)
         for i, image in enumerate(images_NSSC):
             empty[i] = compute_background(image)
         baselines = prepare_input(torch.from_numpy(empty).to(device))
-        return attribution.compute_integrated_gradients(network, inputs, targets, baselines)[0], []
+        maps, missed = attribution.compute_integrated_gradients(network, inputs, targets, baselines)
+        return _Made(maps, missed=missed.tolist())
     kind: CamKind = "gradcam" if method == "gradcam" else "hirescam"
-    return attribution.compute_cam(network, inputs, targets, kind=kind, stage=stage), []
+    return _Made(attribution.compute_cam(network, inputs, targets, kind=kind, stage=stage))
 
 
-def _find_grid(method: Method, model: _Model, stage: str) -> int:
+def _find_grid(method: Method, model: ExplainedModel, stage: str) -> int:
     """How many independent places a map of a method has along a side, for a fair random floor."""
     side = model.input.image_size
     if method == "occlusion" or model.network is None:
@@ -482,7 +324,7 @@ def _find_grid(method: Method, model: _Model, stage: str) -> int:
 
 
 def _explain_batch(
-    model: _Model,
+    model: ExplainedModel,
     numbers: Sequence[int],
     batch: Sequence[_Loaded],
     methods: Sequence[Method],
@@ -503,16 +345,15 @@ def _explain_batch(
     named = model.name(images_NSSC)
     p_NK = compute_probabilities(model.score(images_NSSC))
     targets = [wanted if wanted is not None else model.classes.index(one[0]) for one in named]
-    maps: dict[Method, Maps] = {}
-    layers: list[AttentionLayer] = []
-    for method in methods:
-        maps[method], seen = _build_maps(
-            method, model.network, model.score, images_NSSC, targets, stage
-        )
-        layers = seen or layers
+    made = {
+        method: _build_maps(method, model.network, model.score, images_NSSC, targets, stage)
+        for method in methods
+    }
+    layers = next((one.layers for one in made.values() if one.layers), ())
+    missed = next((one.missed for one in made.values() if one.missed), [None] * len(batch))
     found, pictures = [], []
     for i, (number, one) in enumerate(zip(numbers, batch, strict=True)):
-        own = {method: maps[method][i] for method in methods}
+        own = {method: made[method].maps[i] for method in methods}
         place = f"{number + 1:04d}_{_tidy(one.path.stem)}"
         arrays: dict[str, Any] = {f"map_{method}_SS": own[method] for method in methods}
         for layer in layers:
@@ -531,8 +372,9 @@ def _explain_batch(
         explained = ExplainedImage(
             one.path, label, confidence, decision, model.classes[targets[i]],
             folder / "overlays" / f"{place}.png", areas, inside,
-            float(1 / one.inside_SS.mean()) if one.inside_SS is not None else None,
+            float(1 / one.inside_SS.mean()) if one.inside_SS is not None else None, missed[i],
         )  # fmt: skip
+        gathered.namesakes += one.namesake
         row = _draw(explained, one, own, stage)
         _write_png(explained.row_png, row)
         found.append(explained)
@@ -547,7 +389,7 @@ def _tidy(stem: str) -> str:
 
 
 def _measure(
-    model: _Model,
+    model: ExplainedModel,
     one: _Loaded,
     number: int,
     target: int,
@@ -568,14 +410,19 @@ def _measure(
     side = len(one.pixels_SSC)
     judged: dict[str, Maps] = {name: map_SS for name, map_SS in own.items()}  # noqa: C416
     judged["centre"] = build_centre_prior(side)
-    for grid in {_find_grid(method, model, stage) for method in own}:
-        judged[f"random_{grid}"] = build_random_maps(1, grid, side, seed + number)[0]
+    floors: dict[str, Maps] = {}
+    for method in own:
+        grid = _find_grid(method, model, stage)
+        floors[method] = build_random_maps(1, grid, side, seed + number)[0]
+        judged[f"random_{grid}"] = floors[method]
     areas: dict[str, dict[CurveKind, float]] = {}
     kinds: tuple[CurveKind, ...] = ("deletion", "insertion")
     for name, map_SS in judged.items():
         areas[name] = {}
         for kind in kinds:
-            curve = compute_curve(model.score, one.pixels_SSC, target, map_SS, kind)
+            curve = compute_curve(
+                model.score, one.pixels_SSC, target, map_SS, kind, ties_SS=floors.get(name)
+            )
             gathered.curves.setdefault(name, {}).setdefault(kind, []).append(curve)
             areas[name][kind] = compute_area(curve)
     inside: dict[str, float] = {}
@@ -594,7 +441,7 @@ def _measure(
 
 
 def _judge(
-    model: _Model,
+    model: ExplainedModel,
     methods: Sequence[Method],
     stage: str,
     gathered: _Gathered,
@@ -629,7 +476,7 @@ def _judge(
 
 
 def _correlate(
-    model: _Model,
+    model: ExplainedModel,
     methods: Sequence[Method],
     stage: str,
     gathered: _Gathered,
@@ -655,13 +502,13 @@ def _correlate(
             rhos: list[float] = []
             for start in range(0, len(kept), BATCH_SIZE):
                 part = kept[start : start + BATCH_SIZE]
-                maps, _ = _build_maps(
+                made = _build_maps(
                     method, network, score, np.stack([one.pixels_SSC for one in part]),
                     [one.target for one in part], stage,
                 )  # fmt: skip
                 rhos += [
                     compute_rank_correlation(one.maps[method], map_SS)
-                    for one, map_SS in zip(part, maps, strict=True)
+                    for one, map_SS in zip(part, made.maps, strict=True)
                 ]
             found[method][level] = rhos
         progress("Checking against random weights", done, total)
@@ -669,12 +516,15 @@ def _correlate(
 
 
 def _word_notes(
-    model: _Model,
+    model: ExplainedModel,
     methods: Sequence[Method],
     gathered: _Gathered,
+    found: Sequence[ExplainedImage],
     errors: Mapping[str, str],
     boxed: bool,
 ) -> tuple[str, ...]:
+    from leukoscope.explain.faithfulness import count_images
+
     notes = []
     if model.network is None:
         notes.append(
@@ -687,11 +537,27 @@ def _word_notes(
             " was measured of them, are of its first member."
         )
     if errors:
-        notes.append(f"{len(errors):,} images could not be read and stay out.")
+        notes.append(f"Left out, since it cannot be read: {count_images(len(errors))}.")
     if not gathered.kept:
         notes.append("Faithfulness was not measured: nothing says that these maps are true.")
     if boxed and gathered.without_cell:
-        notes.append(f"{gathered.without_cell:,} judged images have no box and no localisation.")
+        notes.append(
+            f"Judged without a box, so not by place: {count_images(gathered.without_cell)}."
+        )
+    if gathered.namesakes:
+        notes.append(
+            "With the name of an annotated image, but of another size or with other pixels, so that"
+            f" its box was not used: {count_images(gathered.namesakes)}."
+        )
+    if "gradients" in methods:
+        from leukoscope.explain.attribution import COMPLETE
+
+        rough = [one.missed for one in found if one.missed is not None and one.missed > COMPLETE]
+        if rough:
+            notes.append(
+                f"Integrated gradients are rough on {count_images(len(rough))}: up to"
+                f" {100 * max(rough):.0f} % of what they should add up to is missing."
+            )
     if "attention" in methods:
         notes.append(
             "Attention says which places a token was mixed from, whatever the class; it is no"
@@ -773,7 +639,7 @@ def _draw_heads(
 
 def _write_results(
     folder: Path,
-    model: _Model,
+    model: ExplainedModel,
     methods: tuple[Method, ...],
     stage: str,
     found: Sequence[ExplainedImage],
@@ -806,6 +672,7 @@ def _write_results(
                     "areas": one.areas,
                     "localisation": one.localisation,
                     "ceiling": one.ceiling,
+                    "missed": one.missed,
                 }
                 for one in found
             ],

@@ -35,7 +35,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Insertion", "The other way round: from a blurred image, marked pixels come back first. The"
      " higher, the better."),
     ("Random places, centre of the image", "Maps that know nothing: noise as coarse as the map"
-     " itself, and a bell in the middle. A map that is no better than these explains nothing."),
+     " itself, and a bell in the middle. A map that is no better than these explains nothing. Where"
+     " a map marks nothing, its pixels go and come in the order of that noise."),
     ("Random weights", "Rank correlation between the map and that of a network whose weights were"
      " all drawn anew. It must be near 0: what stays is the image, not the network."),
     ("In the cell", "The share of the map that lies in the box round the cell, divided by the"
@@ -57,10 +58,13 @@ def draw_figures(
 
     figures = {}
     if verdicts:
-        coarsest = min((n for n in curves if n.startswith("random_")), key=lambda n: int(n[7:]))
+        grids = sorted(int(n.removeprefix("random_")) for n in curves if n.startswith("random_"))
         figures["curves"] = draw_curves(
             {name_method(method, stage): curves[method] for method in methods},
-            {FLOORS["random"]: curves[coarsest], FLOORS["centre"]: curves["centre"]},
+            {
+                **{f"{FLOORS['random']}, {n} x {n}": curves[f"random_{n}"] for n in grids},
+                FLOORS["centre"]: curves["centre"],
+            },
         )
     if network is not None and "attention" in methods:
         from leukoscope.explain.maps import list_biases
@@ -105,17 +109,31 @@ def word_headline(verdicts: "Sequence[Verdict]", stage: str) -> tuple[str, str]:
         return "caution", "Nobody has measured whether these maps are faithful."
     held = [name_method(v.method, stage) for v in verdicts if v.holds]
     failed = [name_method(v.method, stage) for v in verdicts if v.warnings]
-    unknown = [v for v in verdicts if not v.holds and not v.warnings]
     if failed:
-        rest = f" {' and '.join(held)} passed." if held else ""
-        verb = "fail" if len(failed) > 1 else "fails"
-        return (
-            "bad",
-            f"{' and '.join(failed)} {verb} a test: read the reason before relying on it.{rest}",
-        )
-    if unknown:
+        rest = f" {_join(held)} passed." if held else ""
+        if len(failed) == 1:
+            who = f"{failed[0]} does not pass"
+        elif len(failed) == len(verdicts) > 2:
+            who = f"None of {len(verdicts)} methods passes"
+        else:
+            who = f"{_join(failed)} do not pass"
+        return "bad", f"{who} every test: read the reason before relying on such a map.{rest}"
+    if len(held) < len(verdicts):
         return "caution", "Too few images to say whether these maps are faithful."
-    return "good", f"{' and '.join(held)} passed every test that was made."
+    return "good", f"{_join(held)} passed every test that was made."
+
+
+def _join(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def group_warnings(verdicts: "Sequence[Verdict]", stage: str) -> list[tuple[str, str]]:
+    """Return what is not passed, a pair of names and words for all methods of equal words."""
+    groups: dict[str, list[str]] = {}
+    for v in verdicts:
+        if v.warnings:
+            groups.setdefault(" ".join(v.warnings), []).append(name_method(v.method, stage))
+    return [(_join(names), text) for text, names in groups.items()]
 
 
 def render_explained(
@@ -164,10 +182,10 @@ def render_explained(
         n_images=len(images),
         rows=rows,
         floors=[FLOORS[name].lower() for name in (verdicts[0].against if verdicts else ())],
-        ceiling=format_range(verdicts[0].ceiling, digits=1)[0] if verdicts else "–",
+        ceiling=f"{verdicts[0].ceiling.value:.1f}" if verdicts and verdicts[0].ceiling.n else "",
         cascade=cascade,
         levels=list(next(iter(cascade.values()))) if cascade else [],
-        warnings=[(name_method(v.method, stage), text) for v in verdicts for text in v.warnings],
+        warnings=group_warnings(verdicts, stage),
         notes=[*notes, *dict.fromkeys(text for v in verdicts for text in v.notes)],
         figures=figures,
         pictures=[(_embed(path.read_bytes()), told) for path, told in images[:SHOWN]],

@@ -6,7 +6,7 @@ What this file does not do: it makes no fault (`data.corrupt`) and computes no f
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,19 +14,32 @@ from typing import TYPE_CHECKING
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.sources import group_sources, sources_known
-from leukoscope.data.splits import load_split
+from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
-from leukoscope.pipelines.evaluation import select_other
+from leukoscope.pipelines.evaluation import (
+    judge_other,
+    judge_own_role,
+    select_other,
+    warn_unknown,
+)
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import RunFolder, create_folder, write_json, write_text
+from leukoscope.runfolder import (
+    RunFolder,
+    check_new_folder,
+    collect_provenance,
+    create_folder,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from leukoscope.deploy.predictor import Outputs
+    from leukoscope.evaluation.report import Verdict
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.trust.record import Trust
 
@@ -54,6 +67,22 @@ class _Subject:
     input: InputConfig
     score: Score
     trust: "Trust | None"
+    home: Split | None
+    """What a run was trained on; a bundle does not carry it."""
+    sha256: str
+    """Of the file of weights."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The images to be judged on, how far figures on them can be trusted and why, and what was left
+    out."""
+
+    name: str
+    records: tuple[ImageRecord, ...]
+    verdict: "Verdict"
+    sentences: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def measure_robustness(
@@ -69,20 +98,26 @@ def measure_robustness(
 
     A run is judged on the test images of its own split, or on `data`; a bundle, which carries no
     images, on `data`. At most `images` of them count, drawn by `seed` with all classes alike in
-    share (0: all). Writes `robustness.html`, `robustness.json`, `robustness.csv` and `figures/`.
+    share (0: all). A fault is put onto the resized image, before its colours are standardised, as
+    in use. Writes `robustness.html`, `robustness.json`, `robustness.csv` and `figures/`.
+
+    The record says whether images have a copy in training, and how many were left out and why.
 
     Raises `ConfigError` for a bundle without `data`, `DataError` where no image is of a class that
-    the network knows, `MissingExtraError` without the extra `train` (a run) or `sources`.
+    the network knows, `RunError` if `out` is a file or holds something, `MissingExtraError` without
+    the extra `train` (a run) or `sources`.
     """
     import numpy as np
 
     require_extra("report")
     require_extra("sources")
-    from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, corrupt_image
-    from leukoscope.data.images import load_input
+    from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, Fault, corrupt_image
+    from leukoscope.data.images import load_pixels
+    from leukoscope.data.stain import standardise_stain
     from leukoscope.evaluation.figures import save_figure
     from leukoscope.evaluation.robustness import (
         Robustness,
+        find_hits,
         list_figures,
         measure_level,
         render_robustness,
@@ -91,32 +126,36 @@ def measure_robustness(
     from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
 
     path, folder = Path(model), Path(out)
+    check_new_folder(folder)
     subject = _open_run(path) if (path / "model.json").is_file() else _open_bundle(path, data)
-    records, data_name = _select_records(path, data, progress)
-    records = [record for record in records if record.label in subject.classes]
-    if not records:
-        raise DataError(
-            f"robustness is measured on images of {', '.join(subject.classes)}",
-            "none of these",
-            "check the labels of the data",
-        )
-    records = _draw_sample(records, images, seed)
-    pixels = []
+    sample = _select_images(subject, data, images, seed, progress)
+    records, config = sample.records, subject.input
+    create_folder(folder)
+    resized = []
     for done, record in enumerate(records, start=1):
-        pixels.append(load_input(record.path, subject.input, record.box))
+        resized.append(
+            load_pixels(
+                record.path, config.image_size, record.box, config.resize, config.interpolation
+            )
+        )
         progress("Decoding images", done, len(records))
-    catalog = Catalog(tuple(records))
+    catalog = Catalog(records)
+    sources = group_sources(catalog)
     index = {name: k for k, name in enumerate(subject.classes)}
     levels = []
     total = 1 + len(AMOUNTS) * len(SEVERITIES)
 
-    def measure(images_NSSC: "NDArray[np.uint8]") -> ScoreTable:
+    def spoil(i: int, fault: Fault, severity: int) -> "NDArray[np.uint8]":
+        return standardise_stain(corrupt_image(resized[i], fault, severity, seed + i), config)
+
+    def measure(fault: Fault, severity: int) -> ScoreTable:
+        images_NSSC = np.stack([spoil(i, fault, severity) for i in range(len(records))])
         logits_NK, embeddings_ND, disagreement_N = subject.score(images_NSSC)
         return ScoreTable(
             classes=subject.classes,
             ids=tuple(record.id for record in records),
             paths=tuple(str(record.path) for record in records),
-            sources=group_sources(catalog),
+            sources=sources,
             roles=("test",) * len(records),
             labels_N=np.array([index[record.label] for record in records], dtype=np.int64),
             logits_NK=logits_NK,
@@ -127,22 +166,32 @@ def measure_robustness(
             disagreement_N=np.zeros(0, np.float32) if disagreement_N is None else disagreement_N,
         )
 
-    clean = measure(np.stack(pixels))
+    clean = measure("blur", 0)
+    hits_N = find_hits(clean, subject.trust)
     progress("Measuring under faults", 1, total)
     for fault in AMOUNTS:
-        levels.append(measure_level(clean, fault, 0, subject.trust))
+        levels.append(measure_level(clean, fault, 0, subject.trust, hits_N))
         for severity in SEVERITIES:
-            spoilt = [corrupt_image(p, fault, severity, seed + i) for i, p in enumerate(pixels)]
-            table = measure(np.stack(spoilt))
-            levels.append(measure_level(table, fault, severity, subject.trust))
+            table = measure(fault, severity)
+            levels.append(measure_level(table, fault, severity, subject.trust, hits_N))
             progress("Measuring under faults", 1 + len(levels) - len(levels) // 6, total)
     progress("Measuring under faults", total, total)
     found = Robustness(
-        subject.name, data_name, len(records), tuple(levels), decides=subject.trust is not None
+        subject.name,
+        sample.name,
+        len(records),
+        len(set(sources)),
+        float(np.bincount(clean.labels_N).max()) / len(records),
+        tuple(levels),
+        decides=subject.trust is not None,
+        verdict=sample.verdict,
+        sentences=sample.sentences,
+        warnings=sample.warnings,
     )
+    examples = {fault: [spoil(0, fault, s) for s in (0, *SEVERITIES)] for fault in AMOUNTS}
     create_folder(folder / "figures")
     drawn = {}
-    for name, (figure, alt) in list_figures(found, pixels[0]).items():
+    for name, (figure, alt) in list_figures(found, examples).items():
         png, svg = save_figure(figure, folder / "figures", name)
         drawn[name] = (png.read_bytes() if name == "faults" else svg.read_text("utf-8"), alt)
     write_text(folder / "robustness.html", render_robustness(found, drawn))
@@ -152,8 +201,20 @@ def measure_robustness(
             "model": found.name,
             "data": found.data_name,
             "n_images": found.n_images,
+            "n_sources": found.n_sources,
+            "majority": found.majority,
+            "verdict": found.verdict,
+            "sentences": list(found.sentences),
+            "warnings": list(found.warnings),
+            "severities": {fault: list(amounts) for fault, amounts in AMOUNTS.items()},
             "levels": [level.to_dict() for level in found.levels],
             "mean_loss": {fault: found.compute_loss(fault) for fault in found.faults},
+            "provenance": {
+                "weights_sha256": subject.sha256,
+                "seed": seed,
+                "images": images,
+                **collect_provenance(),
+            },
         },
     )
     write_text(folder / "robustness.csv", _write_table(found))
@@ -177,7 +238,15 @@ def _open_run(path: Path) -> _Subject:
         apart = found.disagreement_N if len(found.disagreement_N) else None
         return Outputs(found.logits_NK, found.embeddings_ND, apart)
 
-    return _Subject(path.resolve().name, trained.classes, trained.input, score, load_trust(folder))
+    return _Subject(
+        path.resolve().name,
+        trained.classes,
+        trained.input,
+        score,
+        load_trust(folder),
+        load_split(folder.require(folder.split, "leukoscope train")),
+        trained.sha256,
+    )
 
 
 def _open_bundle(path: Path, data: str | Path | None) -> _Subject:
@@ -206,47 +275,87 @@ def _open_bundle(path: Path, data: str | Path | None) -> _Subject:
         )
 
     info = predictor.bundle.info
-    name = path.resolve().name
-    return _Subject(name, predictor.classes, info.preprocessing, score, predictor.trust)
+    name, sha256 = path.resolve().name, str(info.provenance.get("weights_sha256", ""))
+    return _Subject(
+        name, predictor.classes, info.preprocessing, score, predictor.trust, None, sha256
+    )
 
 
-def _select_records(
-    path: Path, data: str | Path | None, progress: Progress
-) -> tuple[list[ImageRecord], str]:
+def _select_images(
+    subject: _Subject, data: str | Path | None, images: int, seed: int, progress: Progress
+) -> _Sample:
+    home, classes = subject.home, subject.classes
+    chosen: tuple[ImageRecord, ...]
+    warnings: tuple[str, ...] = ()
     if data is not None:
-        return list(select_other(Path(data), "test", progress)[0]), Path(data).resolve().name
-    folder = RunFolder(path)
-    home = load_split(folder.require(folder.split, "leukoscope train"))
-    pairs = zip(home.catalog.records, home.roles, strict=True)
-    return [record for record, role in pairs if role == "test"], name_data(home)
+        name = Path(data).resolve().name
+        chosen, warnings = select_other(Path(data), "test", progress)
+    else:
+        assert home is not None  # a bundle without data was refused
+        name = name_data(home)
+        pairs = zip(home.catalog.records, home.roles, strict=True)
+        chosen = tuple(record for record, role in pairs if role == "test")
+    warnings += warn_unknown(chosen, classes)
+    known = [record for record in chosen if record.label in classes]
+    if not known:
+        raise DataError(
+            f"robustness is measured on images of {', '.join(classes)}",
+            "none of these",
+            "check the labels of the data",
+        )
+    records = _draw_sample(known, images, seed)
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    if home is None:
+        verdict, sentences = "unproven", (
+            "A bundle does not carry its training images: whether some of these are among them"
+            " cannot be seen here. `leukoscope data audit CATALOG --against OTHER` looks for"
+            " copies.",
+        )  # fmt: skip
+    elif data is not None:
+        verdict, sentences, _ = judge_other(home, records, classes, name)
+    else:
+        verdict, leaked = judge_own_role(home, "test")
+        shared = sum(record.id in leaked for record in records)
+        sentences = tuple(audit_split(home).warnings)
+        if shared:
+            told = f"Of these {len(records):,} images, {shared:,} have a copy in training."
+            sentences = (told, *sentences)
+    return _Sample(name, records, verdict, sentences, warnings)
 
 
-def _draw_sample(records: list[ImageRecord], images: int, seed: int) -> list[ImageRecord]:
-    """Some records, each class in its share, one at least; in their order."""
+def _draw_sample(records: Sequence[ImageRecord], images: int, seed: int) -> tuple[ImageRecord, ...]:
+    """Some records, at most so many, each class in its share and one at least as far as they go; in
+    their order."""
     import numpy as np
 
     if not images or len(records) <= images:
-        return records
+        return tuple(records)
     rng = np.random.default_rng(seed)
     labels = np.array([record.label for record in records])
-    kept: list[int] = []
+    place_N = np.zeros(len(records))
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
-        share = max(1, round(images * len(own) / len(records)))
-        kept += rng.permutation(own)[:share].tolist()
-    return [records[i] for i in sorted(kept)]
+        # Whatever number is cut off, each class is cut at the same share of its images.
+        place_N[rng.permutation(own)] = np.arange(len(own)) / len(own)
+    order = np.lexsort((rng.random(len(records)), place_N))
+    return tuple(records[i] for i in sorted(order[:images].tolist()))
 
 
 def _write_table(found: "Robustness") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "confidence")
+    columns = (
+        *("accuracy", "accuracy_low", "accuracy_high", "lost", "lost_low", "lost_high"),
+        *("balanced_accuracy", "confidence"),
+    )
     writer.writerow(
         ["fault", "severity", *columns, "ece", "accepted", "accepted_accuracy", "noticed"]
     )
     for level in found.levels:
         figures = (
             *(level.accuracy.value, level.accuracy.low, level.accuracy.high),
+            *(level.lost.value, level.lost.low, level.lost.high),
             *(level.balanced_accuracy, level.confidence, level.ece),
             *(level.accepted.value, level.accepted_accuracy.value),
         )

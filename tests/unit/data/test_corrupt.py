@@ -13,14 +13,21 @@ FAULTS = tuple(AMOUNTS)
 
 
 @pytest.fixture(scope="module")
-def cell(tmp_path_factory):
+def painted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    save_painted(folder, 4, copies=1, size_px=96, seed=4)
-    return load_pixels(sorted(folder.rglob("*.png"))[0], 96)
+    save_painted(folder, 4, copies=1, size_px=224, seed=4)
+    return sorted(folder.rglob("*.png"))[0]
 
 
+@pytest.fixture(scope="module")
+def cell(painted):
+    return load_pixels(painted, 96)
+
+
+@pytest.mark.parametrize("side", [32, 64, 128, 224])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_severity_is_further_from_the_clean_image(cell, fault):
+def test_each_severity_is_further_from_the_clean_image(painted, fault, side):
+    cell = load_pixels(painted, side)
     before = cell.copy()
     assert corrupt_image(cell, fault, 0) is cell
     away = []
@@ -29,8 +36,24 @@ def test_each_severity_is_further_from_the_clean_image(cell, fault):
         assert found.dtype == np.uint8 and found.shape == cell.shape
         away.append(np.abs(found.astype(int) - cell).mean())
         assert (corrupt_image(cell, fault, severity) == found).all()
-    assert (np.diff([0, *away]) > 0).all()
+    assert (np.diff([0, *away]) > 0.05).all()
     assert (cell == before).all()
+
+
+@pytest.mark.parametrize("side", [128, 224])
+def test_lengths_are_shares_of_the_side(side):
+    """An edge becomes as wide as the Gaussian, a point as wide as the disc; small images apart."""
+    edge, point = np.zeros((2, side, side, 3), np.uint8)
+    edge[:, side // 2 :] = 255
+    point[side // 2, side // 2] = 255
+    place = np.arange(side - 1)
+    away = np.hypot(*(np.indices((side, side)) - side // 2))
+    for severity in (3, 4, 5):
+        steps = np.diff(corrupt_image(edge, "blur", severity)[side // 2, :, 0].astype(float)) / 255
+        spread = np.sqrt((steps * (place - (steps * place).sum()) ** 2).sum())
+        assert spread == pytest.approx(AMOUNTS["blur"][severity - 1] * side, rel=0.08)
+        disc = corrupt_image(point, "defocus", severity)[..., 0] > 0
+        assert away[disc].max() == pytest.approx(AMOUNTS["defocus"][severity - 1] * side, abs=0.6)
 
 
 def test_blur_is_a_gaussian(cell):
@@ -65,6 +88,17 @@ def test_magnification_goes_around_the_middle():
         assert (y, x) == pytest.approx((48, 48), abs=0.2)
         areas[fault] = found.sum()
     assert areas["larger"] / areas["smaller"] == pytest.approx((1.3 / 0.77) ** 2, rel=0.1)
+
+
+def test_a_smaller_cell_lies_on_empty_field(painted):
+    """Mirrored borders would add half cells: the frame has the colour of the ground alone."""
+    cell = load_pixels(painted, 96).copy()
+    cell[:8, 30:60] = (90, 40, 120)  # a cell that touches the border
+    ground = np.quantile(cell.reshape(-1, 3), 0.9, axis=0)
+    found = corrupt_image(cell, "smaller", 5)
+    frame = int(96 * (1 - AMOUNTS["smaller"][4]) / 2) - 1
+    for band in (found[:frame], found[-frame:], found[:, :frame], found[:, -frame:]):
+        assert np.abs(band - ground).max() < 1
 
 
 def test_yellow_light_takes_blue_most(cell):

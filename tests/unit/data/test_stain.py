@@ -35,20 +35,72 @@ def test_lab_is_that_of_scikit_image():
     assert (convert_from_lab(convert_to_lab(pixels)) == pixels).all()
 
 
+class Witness(NumpyMacenkoNormalizer):
+    """torchstain with our choice of pixels: stained in one channel, not in all three."""
+
+    def _NumpyMacenkoNormalizer__convert_rgb2od(self, image, Io=240, beta=0.15):
+        density = -np.log((image.astype(float) + 1) / Io)
+        return density, density[(density >= beta).any(axis=1)]
+
+
 def test_macenko_is_that_of_torchstain(cells):
     """The same stains and strengths; its image is cut to whole numbers, ours is rounded."""
     config = ask("macenko")
-    target = np.array(config.stain_target)
     for cell in cells:
+        target = np.array(config.stain_target)
         cell = standardise_stain(cell, ask("background", stain_target=(240.0, 240.0, 240.0)))
-        witness = NumpyMacenkoNormalizer()
+        witness = Witness()
         witness.fit(cell)
-        vectors, _, strengths = find_stains(cell)
+        vectors, _, strengths = find_stains(cell.reshape(-1, 3))
+        if vectors[0, 0] < vectors[0, 1]:  # it takes the stain that absorbs more red first
+            vectors, strengths = vectors[:, ::-1], strengths[::-1]
+            target = np.r_[target[3:6], target[:3], target[7], target[6]]
         assert vectors == pytest.approx(witness.HERef, abs=1e-6)
         assert strengths == pytest.approx(witness.maxCRef, abs=1e-6)
         witness.HERef, witness.maxCRef = target[:6].reshape(2, 3).T, target[6:]
         theirs = witness.normalize(cell, stains=False)[0].astype(int)
         assert np.abs(standardise_stain(cell, config) - theirs).max() <= 1
+
+
+def paint_stains(blue, red, seed=0):
+    """A smear of two stains on a white ground, light by Beer and Lambert; where the blue one is."""
+    generator = np.random.default_rng(seed)
+    amounts = np.zeros((2, 64, 64))
+    amounts[1, 4:60, 4:28] = generator.uniform(0.3, 0.5, (56, 24))
+    amounts[0, 20:44, 36:56] = generator.uniform(0.8, 1.2, (24, 20))
+    light = 240 * np.exp(-np.einsum("cs,syx->yxc", np.stack([blue, red], axis=1), amounts))
+    return np.rint(light).astype(np.uint8), amounts[0] > 0
+
+
+# A nucleus that lets all blue through; red cells that absorb less red than green, or more.
+BLUE = np.array([0.56, 0.82, 0.08])
+
+
+@pytest.mark.parametrize("red", [(0.2, 0.8, 0.56), (0.62, 0.55, 0.56)])
+def test_planted_stains_are_found_and_nuclei_stay_dark(red):
+    red = np.array(red) / np.linalg.norm(red)
+    image, nucleus = paint_stains(BLUE / np.linalg.norm(BLUE), red)
+    vectors, _, strengths = find_stains(image.reshape(-1, 3))
+    for found, planted in zip(vectors.T, (BLUE / np.linalg.norm(BLUE), red), strict=True):
+        assert np.degrees(np.arccos(min(1.0, found @ planted))) < 4
+    assert strengths == pytest.approx([1.2, 0.5], rel=0.1)
+    found = standardise_stain(image, ask("macenko"))
+    assert found[nucleus].mean() < 140 < found[~nucleus].mean()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_black_corners_are_no_stain(cells, method):
+    """What turning leaves stays black, and the rest is as without it."""
+    y, x = np.mgrid[:64, :64]
+    corner = (x + y < 26) | (x - y > 38)
+    for cell in cells:
+        cut = np.where(corner[..., None], 0, cell).astype(np.uint8)
+        found = standardise_stain(cut, ask(method))
+        assert not found[corner].any()
+        inner = (x + y > 28) & (x - y < 36)
+        without = standardise_stain(cell, ask(method)).astype(int)
+        assert np.abs(found[inner] - without[inner]).mean() < 12
+    assert standardise_stain(np.zeros((64, 64, 3), np.uint8), ask(method)).max() == 0
 
 
 def test_the_target_is_reached(cells):

@@ -59,7 +59,22 @@ def test_a_true_map_beats_every_floor_and_a_false_one_none(field):
     for floor in floors:
         assert area(field, CELL, "deletion") < area(field, floor, "deletion") - 0.1
         assert area(field, CELL, "insertion") > area(field, floor, "insertion") + 0.02
-        assert area(field, -CELL, "deletion") > area(field, floor, "deletion")
+        assert area(field, 0.01 - CELL, "deletion") > area(field, floor, "deletion")
+
+
+def test_only_what_speaks_for_the_class_has_an_order(field):
+    """A map is shown and judged by its positive part: what lies below 0 says nothing of rank."""
+    mixed = CELL - 0.5 * np.linspace(0, 1, SIDE, dtype=np.float32)[:, None]
+    for kind in ("deletion", "insertion"):
+        curve = compute_curve(score_cell, field, 0, mixed, kind)
+        positive = compute_curve(score_cell, field, 0, np.clip(mixed, 0, None), kind)
+        np.testing.assert_array_equal(curve, positive)
+    # A map without a positive part is worth what its order of ties is worth, to the last digit.
+    (noise,) = build_random_maps(1, 8, SIDE)
+    for kind in ("deletion", "insertion"):
+        floor = compute_curve(score_cell, field, 0, noise, kind)
+        nothing = compute_curve(score_cell, field, 0, -CELL, kind, ties_SS=noise)
+        np.testing.assert_array_equal(nothing, floor)
 
 
 def test_equal_values_go_in_no_order(field):
@@ -162,16 +177,73 @@ def test_a_faithful_method_passes_and_noise_fails_everything(field):
     noise = judge_method(
         "gradcam", measure(field, list(build_random_maps(n, 8, SIDE, seed=9)), [0.4] * n)
     )
+    rho = rng.normal(0, 0.1, n).tolist()
     assert len(noise.warnings) == 6 and not noise.holds
     told = " ".join(noise.warnings)
     for words in ("random places", "middle of the image", "rank correlation 0.40", "mass of its"):
         assert words in told
+    attention = judge_method("attention", measure(field, list(build_random_maps(n, 8, SIDE)), rho))
+    assert len(attention.warnings) == 1 and "mass of its area" in attention.warnings[0]
+    assert "no verdict on deletion" in attention.notes[0]
+
+
+def invent(n=30, **changed):
+    """Measured figures of a method that holds, some of them changed."""
+    area = np.linspace(0.1, 0.2, n)
+    bad = np.full(n, 0.9)
+    floors = {"random": {"deletion": bad, "insertion": 1 - bad},
+              "centre": {"deletion": bad, "insertion": 1 - bad}}  # fmt: skip
+    content = {
+        "deletion": area, "insertion": 1 - area, "floors": floors,
+        "correlation": {"stem": np.linspace(-0.1, 0.1, n)},
+        "localisation": [4.0] * n, "ceiling": [10.0] * n,
+    }  # fmt: skip
+    return judge_method("gradcam", Measured(**(content | changed)))
+
+
+def test_words_say_no_more_than_the_limits():
+    """Shown to fail, and not shown to hold, are two things."""
+    assert invent().holds
+    wide = [-6.0, 12.0] * 15  # mean 3.0, limits on both sides of 2.5
+    (text,) = invent(localisation=wide).warnings
+    assert "The cell has 3.0 times" in text and "not shown to be at least 2.5" in text
+    assert "less than" not in text
+    (text,) = invent(localisation=[2.0] * 30).warnings
+    assert text.endswith("(2.0 to 2.0) the mass of its area, less than 2.5.")
+
+    (text,) = invent(correlation={"stem": np.tile([-0.6, 0.8], 15)}).warnings
+    assert "not shown to change" in text and "0.10, " in text and "looks much the same" not in text
+    (text,) = invent(correlation={"stem": np.full(30, 0.4)}).warnings
+    assert text.startswith("It looks much the same")
+
+    same = np.linspace(0.1, 0.2, 30)
+    floor = {"deletion": same + np.tile([-0.3, 0.4], 15), "insertion": 1 - same + 0.05}
+    unclear, failed = invent(floors={"random": floor, "centre": floor}).warnings
+    assert unclear == (
+        "It is not shown that taking away what it marks costs the network more than taking away"
+        " random places or the middle of the image: too few images to say."
+    )
+    assert failed == (
+        "Putting in what it marks gives the network no more than putting in random places or the"
+        " middle of the image."
+    )
+
+
+def test_localisation_is_judged_where_it_can_be():
+    few = invent(localisation=[0.1] * 15, ceiling=[10.0] * 15)
+    assert few.warnings == () and not few.holds
+    assert "from 15 images with a box: at least 20 are needed" in few.notes[0]
+    perfect = invent(localisation=[2.0] * 30, ceiling=[2.0] * 30)
+    assert perfect.warnings == () and perfect.holds
+    assert "no map could have more than 2.0 times" in perfect.notes[0]
 
 
 def test_no_verdict_from_few_images(field):
     few = judge_method("occlusion", measure(field, [CELL] * 5, [0.9] * 5))
     assert few.warnings == () and not few.holds
-    assert "5 images" in few.notes[0]
+    assert "No verdict from 5 images" in few.notes[0]
+    one = judge_method("occlusion", Measured([0.1], [0.9]))
+    assert "from 1 image:" in one.notes[0]
     bare = judge_method("occlusion", Measured([0.1] * 30, [0.9] * 30))
     assert bare.holds and len(bare.notes) == 2
     told = bare.to_dict()

@@ -67,3 +67,22 @@ def test_rows_and_sheets_hold_every_tile_and_line():
 @pytest.mark.parametrize("name", ["zelle_ä.jpg", "", "細胞.png"])
 def test_any_name_can_be_a_title(name):
     assert draw_row([Tile(np.zeros((60, 60, 3), np.uint8), name, ("",))]).shape[2] == 3
+
+
+def test_names_in_other_letters_are_drawn_as_letters():
+    """Letters that a font lacks are all drawn as the same box."""
+
+    def draw(name):
+        return draw_row([Tile(np.zeros((120, 120, 3), np.uint8), name, (name,))])
+
+    assert (draw("клетка") != draw("ячейка")).any()
+
+
+@pytest.mark.parametrize(("n", "across", "lines"), [(4, 4, 1), (5, 3, 2), (6, 3, 2), (9, 3, 3)])
+def test_many_tiles_are_shared_out_among_lines(n, across, lines):
+    """Six in one line were shrunk by the page until captions were 8 px high."""
+    picture = np.full((120, 120, 3), 7, np.uint8)
+    one = draw_row([Tile(picture, "a", ("b",))])
+    drawn = draw_row([Tile(picture, str(i), ("b",)) for i in range(n)])
+    assert drawn.shape[:2] == (lines * one.shape[0], across * 130 + 10)
+    assert (drawn == 7).all(axis=2).sum() == n * 120 * 120

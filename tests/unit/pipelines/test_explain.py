@@ -16,6 +16,8 @@ from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError
 from leukoscope.explain import methods
 from leukoscope.pipelines import explain, explain_page
+from leukoscope.pipelines.explain_boxes import load_boxes
+from leukoscope.pipelines.explain_model import open_model
 from leukoscope.scores import load_scores
 
 ALL = ("gradcam", "hirescam", "gradients", "occlusion", "attention")
@@ -80,7 +82,10 @@ def test_a_run_is_explained_in_full(done, trained):
             not dear
         )
     told = " ".join(done.notes)
-    assert "1 images could not be read" in told and "1 judged images have no box" in told
+    assert "cannot be read: 1 image." in told and "without a box, so not by place: 1 image." in told
+    assert all(0 <= one.missed <= 1 for one in done.images)
+    record = json.loads((done.out / "faithfulness.json").read_text())
+    assert [one["missed"] for one in record["images"]] == [one.missed for one in done.images]
 
 
 def test_arrays_need_no_pickle_and_say_what_was_explained(done):
@@ -102,7 +107,7 @@ def test_arrays_need_no_pickle_and_say_what_was_explained(done):
 def test_the_page_and_the_record_tell_the_same(done):
     page = done.page.read_text()
     assert "Too few images" in page and "Research use only" in page
-    for words in ("Grad-CAM, stage_2", "Attention rollout", "field0.png", "no evidence for one"):
+    for words in ("Grad-CAM (stage_2)", "Attention rollout", "field0.png", "no evidence for one"):
         assert words in page
     assert page.count("data:image/png") == 4 + 3
     assert "<script" not in page and 'src="http' not in page
@@ -188,24 +193,66 @@ def test_wrong_wishes_are_refused_before_the_work(trained, disc_folder, tmp_path
         ask(target="unicorn")
     with pytest.raises(DataError, match="boxes of red_cell"):
         ask(boxes=disc_folder, box_label="red_cell")
+    for query in ((-1.0, -1.0), (float("nan"), 0.5), (5.0, 5.0), (0.5, 1.01)):
+        with pytest.raises(ConfigError, match="a query must lie in the image"):
+            ask(methods=["attention"], query=query)
     assert not (tmp_path / "o").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
-    with pytest.raises(RunError, match="must be empty"):
+    with pytest.raises(RunError, match="must be an empty folder"):
         pipelines.explain_images(path, [disc_folder], tmp_path / "full")
+    with pytest.raises(RunError, match="it is no folder"):
+        pipelines.explain_images(path, [disc_folder], tmp_path / "full" / "a")
     with pytest.raises(RunError, match="run folder with a trained network, or a bundle"):
         pipelines.explain_images(disc_folder, [disc_folder], tmp_path / "o")
     (tmp_path / "bad.png").write_bytes(b"")
     with pytest.raises(DataError, match="at least one image must be readable"):
         pipelines.explain_images(path, [tmp_path / "bad.png"], tmp_path / "o")
+    assert not (tmp_path / "o").exists()  # so that the same call can be made again
 
 
-def test_boxes_of_other_images_are_an_error(trained, framed, disc_folder, tmp_path):
+def test_boxes_of_other_images_are_an_error(trained, framed, disc_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(explain, "_build_maps", None)  # before any map is made
     with pytest.raises(DataError, match="frame cells of these images"):
         pipelines.explain_images(
             trained.folder.path, [disc_folder / "MONOCYTE" / "000.png"], tmp_path / "o",
             methods=["gradcam"], boxes=framed,
         )  # fmt: skip
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_box_belongs_to_a_picture_not_to_a_name(bundle, framed, tmp_path):
+    """Another file of an annotated image's name has its box only if it shows the same."""
+    original = Image.open(framed / "field0.png").convert("RGB")
+    for name in ("copy", "resized", "other"):
+        (tmp_path / name).mkdir()
+    original.save(tmp_path / "copy" / "field0.png", compress_level=1)
+    original.resize((48, 48)).save(tmp_path / "resized" / "field0.png")
+    original.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "other" / "field0.png")
+    given = [tmp_path / name / "field0.png" for name in ("copy", "resized", "other")]
+    found = pipelines.explain_images(bundle, given, tmp_path / "o", boxes=framed)
+    assert [one.ceiling is None for one in found.images] == [False, True, True]
+    assert "its box was not used: 2 images." in " ".join(found.notes)
+    with pytest.raises(DataError, match="2 bear the name of one that has"):
+        pipelines.explain_images(bundle, given[1:], tmp_path / "o2", boxes=framed)
+
+
+def test_of_two_annotated_images_of_one_name_each_has_its_own_box(framed, tmp_path):
+    for name, field in (("a", "field0"), ("b", "field1")):
+        (tmp_path / "voc" / name).mkdir(parents=True)
+        (tmp_path / "voc" / name / "x.png").write_bytes((framed / f"{field}.png").read_bytes())
+        text = (framed / f"{field}.xml").read_text().replace(f"{field}.png", "x.png")
+        (tmp_path / "voc" / name / "x.xml").write_text(text)
+    boxes = load_boxes(tmp_path / "voc", "white_cell")
+    for name in ("a", "b"):
+        path = tmp_path / "voc" / name / "x.png"
+        elsewhere = tmp_path / name / "x.png"
+        elsewhere.parent.mkdir()
+        elsewhere.write_bytes(path.read_bytes())
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        mine, namesake = boxes.find(path, pixels)
+        assert len(mine) == 1 and not namesake
+        assert boxes.find(elsewhere, pixels) == (mine, False)
 
 
 def test_another_class_can_be_explained(trained, disc_folder, tmp_path):
@@ -234,7 +281,7 @@ def test_the_extra_is_asked_for_at_once(trained, disc_folder, tmp_path, monkeypa
 
 def test_every_method_has_a_name_and_a_floor_of_its_own_grain(trained):
     assert set(methods.METHODS) == set(ALL) and set(methods.RUN_METHODS) <= set(ALL)
-    model = explain._open_model(trained.folder.path)
+    model = open_model(trained.folder.path)
     grids = {method: explain._find_grid(method, model, "stage_2") for method in ALL}
     with_network = model.network(_blank(model))[1]
     assert grids["gradcam"] == with_network["stage_2"].shape[2]
@@ -253,14 +300,44 @@ def test_the_headline_names_what_holds_and_what_does_not(done):
     from dataclasses import replace
 
     one = done.verdicts[0]
-    good = replace(one, deletion=replace(one.deletion, n=30), warnings=())
+    enough = {name: replace(getattr(one, name), n=30) for name in ("deletion", "localisation")}
+    good = replace(one, **enough, warnings=())
     bad = replace(good, method="occlusion", warnings=("It looks much the same.",))
     word = explain_page.word_headline
     assert word([], "")[0] == "caution"
     assert word([one], "stage_2")[0] == "caution"
-    assert word([good], "stage_2") == ("good", "Grad-CAM, stage_2 passed every test that was made.")
+    passed = "Grad-CAM (stage_2) passed every test that was made."
+    assert word([good], "stage_2") == ("good", passed)
     level, text = word([good, bad], "stage_2")
-    assert level == "bad" and text.startswith("Occlusion fails a test") and "Grad-CAM" in text
+    assert level == "bad" and text.startswith("Occlusion does not pass every test")
+    assert text.endswith("Grad-CAM (stage_2) passed.")
+    worse = replace(bad, method="gradients")
+    assert word([bad, worse], "")[1].startswith("Occlusion and Integrated gradients do not pass")
+    assert word([bad, worse, replace(bad, method="hirescam")], "")[1].startswith("None of 3 meth")
+    odd = replace(bad, method="hirescam", warnings=("It fails.", "It looks."))
+    assert explain_page.group_warnings([good, bad, odd, worse], "stem") == [
+        ("Occlusion and Integrated gradients", "It looks much the same."),
+        ("HiResCAM (stem)", "It fails. It looks."),
+    ]
+
+
+def test_every_method_s_own_noise_is_drawn(done, tmp_path, monkeypatch):
+    """Each method is judged against noise of its own grain; all of it is in the figure."""
+    from leukoscope.evaluation import explain_figures, figures
+
+    asked = []
+    monkeypatch.setattr(explain_figures, "draw_curves", lambda *given: asked.append(given))
+    monkeypatch.setattr(figures, "render_png", lambda figure: b"")
+    line = {"deletion": [np.zeros(3)], "insertion": [np.zeros(3)]}
+    curves = dict.fromkeys(("gradcam", "occlusion", "random_4", "random_16", "centre"), line)
+    explain_page.draw_figures(
+        tmp_path, ("gradcam", "occlusion"), "stage_2", curves, done.verdicts[:1], None
+    )
+    own, floors = asked[0]
+    assert list(own) == ["Grad-CAM (stage_2)", "Occlusion"]
+    assert list(floors) == [
+        "Random places, 4 x 4", "Random places, 16 x 16", "Centre of the image",
+    ]  # fmt: skip
 
 
 def test_of_an_ensemble_the_first_member_is_explained(split, disc_folder, tmp_path):
