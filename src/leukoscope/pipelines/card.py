@@ -96,8 +96,9 @@ def write_card(
 def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecords":
     """Collect what a run folder knows of itself, and with `bundle` what that bundle does.
 
-    Files of later steps may be missing. Those of `robustness`, `validate` and `explain` are looked
-    for where their `--out` puts them by default, inside of the run. Raises as `write_card` does.
+    Files of later steps may be missing. Those of `robustness`, `validate` and `explain` are read
+    from the folders `robustness`, `validation` and `explained` inside of the run. Raises as
+    `write_card` does, and `RunError` if one of them is of other weights.
     """
     from leukoscope.evaluation.card_records import CardRecords
     from leukoscope.trust.record import parse_trust
@@ -126,9 +127,9 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
         bundle=_read_bundle(Path(bundle), str(model.get("sha256"))) if bundle else {},
         ensemble=_read(folder.path / "ensemble.json"),
         distillation=_read(folder.path / "distillation.json"),
-        robustness=_read(folder.path / "robustness" / "robustness.json"),
-        validation=_read_validation(folder.path / "validation" / "validation.json", model),
-        explained=_read(folder.path / "explained" / "faithfulness.json"),
+        robustness=_read_later(folder.path / "robustness" / "robustness.json", model),
+        validation=_read_later(folder.path / "validation" / "validation.json", model),
+        explained=_read_later(folder.path / "explained" / "faithfulness.json", model),
     )
 
 
@@ -214,14 +215,16 @@ def _read_bundle(path: Path, weights_sha256: str) -> dict[str, Any]:
     return content
 
 
-def _read_validation(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+def _read_later(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the record of a command that takes any run or bundle; {} where there is none."""
     content = _read(path)
-    judged = _take(content, "provenance").get("Weights SHA-256")
+    origin = _take(content, "provenance")
+    judged = origin.get("weights_sha256", origin.get("Weights SHA-256"))
     if content and judged != model.get("sha256"):
         raise RunError(
             f"{path} must be of the trained network beside it",
-            "a bundle of other weights was validated",
-            "validate the run's own bundle, or move the folder away",
+            "it is of other weights",
+            "run that command again on this run or its bundle, or move the folder away",
         )
     return content
 

@@ -676,7 +676,7 @@ def _write_results(
                 }
                 for one in found
             ],
-            "provenance": collect_provenance(),
+            "provenance": {"weights_sha256": model.sha256, **collect_provenance()},
         },
     )
     needed = ("jinja2", "matplotlib", "seaborn", "sklearn", "scipy")

@@ -35,6 +35,8 @@ class ExplainedModel:
     input: "InputConfig"
     score: "Score"
     name: "Callable[[Pixels], list[tuple[str, float, str]]]"
+    sha256: str
+    """Of the file of weights."""
     network: "CoAtNet | None" = None
     members: int = 1
 
@@ -69,7 +71,8 @@ def _open_bundle(path: Path) -> ExplainedModel:
         return predictor.predict_logits(images_NSSC)[0]
 
     info = predictor.bundle.info
-    return ExplainedModel(path, info.classes, info.preprocessing, score, name)
+    sha256 = str(info.provenance.get("weights_sha256", ""))
+    return ExplainedModel(path, info.classes, info.preprocessing, score, name, sha256)
 
 
 def _open_run(path: Path) -> ExplainedModel:
@@ -108,7 +111,14 @@ def _open_run(path: Path) -> ExplainedModel:
     network = trained.first
     members = len(trained.network.members) if isinstance(trained.network, Ensemble) else 1
     return ExplainedModel(
-        path, trained.classes, trained.input, build_score(network), name, network, members
+        path,
+        trained.classes,
+        trained.input,
+        build_score(network),
+        name,
+        trained.sha256,
+        network,
+        members,
     )
 
 

@@ -75,9 +75,12 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
     content = {
         "robustness/robustness.json": {
             "data": "cells", "n_images": 8, "levels": levels, "mean_loss": {"blur": 0.1},
+            "provenance": {"weights_sha256": sha},
         },
         "validation/validation.json": {"data": "lab", "provenance": {"Weights SHA-256": sha}},
-        "explained/faithfulness.json": {"methods": ["occlusion"]},
+        "explained/faithfulness.json": {
+            "methods": ["occlusion"], "provenance": {"weights_sha256": sha},
+        },
     }  # fmt: skip
     for name, record in content.items():
         (run / name).parent.mkdir()
@@ -88,10 +91,12 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
     pipelines.write_card(run)
     text = (run / "CLAIM.md").read_text()
     assert "Blur at severity 1" in text and "looked at: Occlusion" in text
-    other = {"data": "lab", "provenance": {"Weights SHA-256": "0" * 64}}
-    (run / "validation" / "validation.json").write_text(json.dumps(other))
-    with pytest.raises(RunError, match="other weights was validated"):
-        load_run_records(run)
+    for name, record in content.items():
+        other = json.dumps(record).replace(sha, "0" * 64)
+        (run / name).write_text(other)
+        with pytest.raises(RunError, match="it is of other weights"):
+            load_run_records(run)
+        (run / name).write_text(json.dumps(record))
 
 
 def test_the_split_is_described(run):
