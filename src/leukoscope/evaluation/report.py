@@ -16,6 +16,7 @@ from leukoscope.evaluation.intervals import Interval
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
 from leukoscope.evaluation.pages import DISCLAIMER, render_page
 from leukoscope.evaluation.trust_report import (
+    CALIBRATION_WORDS,
     TrustReport,
     format_share,
     list_trust_rows,
@@ -317,6 +318,9 @@ def render_report(content: ReportContent) -> str:
         trust=content.trust,
         trust_figures=_TRUST_FIGURES,
         trust_rows=list_trust_rows(content.trust) if content.trust else (),
+        calibrated=CALIBRATION_WORDS[content.trust.info.policy.calibration.method]
+        if content.trust
+        else "",
         leak_basis=word_leak_basis(content.leak, content.n_images, content.source_known)
         if content.leak
         else (),

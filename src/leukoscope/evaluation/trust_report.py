@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from leukoscope.evaluation.decisions import DecisionFigures
 from leukoscope.evaluation.intervals import Interval
+from leukoscope.trust.calibration import CalibrationMethod
 from leukoscope.trust.conformal import Coverage
 from leukoscope.trust.record import TrustInfo
 
@@ -33,6 +34,13 @@ class TrustReport:
     foreign: tuple[str, ...] = ()
 
 
+CALIBRATION_WORDS: Mapping[CalibrationMethod, str] = {
+    "none": "nothing had to be corrected",
+    "temperature": "by a temperature",
+    "bias_corrected": "by a temperature and a shift per class",
+}
+
+
 def word_sureness(trust: TrustReport) -> tuple[str, ...]:
     """Say how far stated confidence can be believed here, in sentences for the first screen."""
     before, after = trust.before["ece"], trust.after["ece"]
@@ -42,9 +50,14 @@ def word_sureness(trust: TrustReport) -> tuple[str, ...]:
         if math.isnan(after.high)
         else f"95 % interval up to {format_points(after.high)}"
     )
+    was = (
+        CALIBRATION_WORDS["none"]
+        if trust.info.policy.calibration.method == "none"
+        else f"{format_points(before.value)} before calibration"
+    )
     sentences = [
         f"Stated confidence and real success differ by {format_points(after.value)} on average"
-        f" ({up_to}; {format_points(before.value)} before calibration).",
+        f" ({up_to}; {was}).",
         f"The set of names that fit holds the right one for"
         f" {format_share(trust.coverage.marginal.value)} of cells; asked was"
         f" {format_share(asked)}.",
