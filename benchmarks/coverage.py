@@ -46,14 +46,18 @@ def main() -> None:
     val, home = table.of_role("val"), table.of_role("calib")
     pool = table.take(np.isin(np.array(table.roles), ["calib", "test"]))
     fraction = len(set(home.sources)) / len(set(pool.sources))
-    fits = {"none": lambda *_: Calibration(), "temperature": fit_temperature,
-            "bias_corrected": fit_bias_corrected}  # fmt: skip
+    fits = {
+        "none": lambda _: Calibration(),
+        "temperature": lambda t: fit_temperature(t.logits_NK, t.labels_N),
+        "bias_corrected": lambda t: fit_bias_corrected(t.logits_NK, t.labels_N),
+        "chosen": lambda t: fit_calibration(t.logits_NK, t.labels_N, t.sources)[0],
+    }
     print(f"{len(pool):,} cells of {len(set(pool.sources)):,} sources, {fraction:.0%} of them"
           f" calibration; {splits} splits")  # fmt: skip
     chosen, choice = fit_calibration(home.logits_NK, home.labels_N, home.sources)
     print(f"choice on the role calib: {choice}; temperature {chosen.temperature:.3f}")
 
-    clean = {name: fit(val.logits_NK, val.labels_N) for name, fit in fits.items()}
+    clean = {name: fit(val) for name, fit in fits.items()}
     errors = {(name, where): [] for name in fits for where in ("val", "calib")}
     marginal = {(*case, alpha): [] for case in CASES for alpha in ALPHAS}
     classes = {key: [] for key in marginal}
@@ -61,7 +65,7 @@ def main() -> None:
         rng = np.random.default_rng(split)
         calib_N = split_by_source(pool.sources, fraction, rng)
         a, b = pool.take(calib_N), pool.take(~calib_N)
-        used = {name: fit(a.logits_NK, a.labels_N) for name, fit in fits.items()}
+        used = {name: fit(a) for name, fit in fits.items()}
         for where, fitted in (("val", clean), ("calib", used)):
             for name, calibration in fitted.items():
                 logits_NK = calibration.apply(b.logits_NK)
@@ -75,7 +79,7 @@ def main() -> None:
                     )
                 )
         for method, where in CASES:
-            calibration = (clean if where == "val" else used)["bias_corrected"]
+            calibration = (clean if where == "val" else used)["chosen"]
             p_NK, new_NK = (compute_probabilities(calibration.apply(t.logits_NK)) for t in (a, b))
             draws = (None, None) if method == "lac" else (rng.random(len(a)), rng.random(len(b)))
             for alpha in ALPHAS:
