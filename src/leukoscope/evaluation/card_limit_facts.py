@@ -19,6 +19,7 @@ from leukoscope.evaluation.card_records import (
 )
 from leukoscope.evaluation.card_trust_facts import is_calibrated
 from leukoscope.evaluation.report import VERDICT_TEXTS, VERDICT_TITLES
+from leukoscope.evaluation.trust_report import NEW_KINDS
 from leukoscope.labels import CELL_TYPES, is_critical
 
 LOW_SENSITIVITY = 0.9
@@ -38,6 +39,8 @@ def list_limits(reader: Reader) -> str:
     ]
     if not is_calibrated(reader):
         found.append("It never refuses: no calibration is on record.")
+    else:
+        found.append(f"{NEW_KINDS} Refusing tells other stains, scanners and objects from home's.")
     for note in reader.find_names("data", "warnings"):
         found.append(f"Audit of the split: {escape_sentence(note)}")
     for note in reader.find_names("metrics", "warnings"):

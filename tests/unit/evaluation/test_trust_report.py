@@ -41,3 +41,7 @@ def test_cautions_come_first_and_one_source_has_no_interval():
 def test_of_nothing_accepted_no_share_is_right():
     assert "are named right" in word_refusal(report())[0]
     assert word_refusal(report(right=math.nan))[0] == "90.0 % of cells are accepted."
+
+
+def test_every_report_says_what_refusing_does_not_tell():
+    assert word_refusal(report())[-1].startswith("A kind of cell that it never learned may be")
