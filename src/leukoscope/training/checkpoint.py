@@ -40,18 +40,39 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. Raises `WeightsError` for a file that is not whole."""
+    """Read what `save_tensors` wrote. Raises `WeightsError` for a file that is not whole.
+
+    Another process may write the file again meanwhile: what is returned is of one file.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        while True:
+            before = _identify(path)
+            try:
+                found = _read(path)
+            except (SafetensorError, RuntimeError):
+                if _identify(path) == before:
+                    raise
+                continue
+            if _identify(path) == before:
+                return found
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{path} must be a whole safetensors file that leukoscope wrote",
             str(error),
             "restore the file, or train again without --resume",
         ) from error
-    return tensors, state
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    # The library opens the path twice, for the header and for the numbers.
+    with safe_open(path, framework="pt") as file:
+        state = json.loads((file.metadata() or {})["state"])
+        return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

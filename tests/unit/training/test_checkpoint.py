@@ -61,6 +61,38 @@ def test_a_flipped_bit_is_refused(tmp_path):
         check_hash(path, recorded)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch, fails):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(2)}, {"step": 0})
+    real, calls = checkpoint._read, []
+
+    def read(given):
+        calls.append(given)
+        old = real(given)
+        if len(calls) == 1:
+            save_tensors(path, {"x": torch.ones(2)}, {"step": 1})
+            if fails:  # as PyTorch does where header and numbers differ in length
+                raise RuntimeError("size <1> is smaller than the required mapping size <2>")
+        return old
+
+    monkeypatch.setattr(checkpoint, "_read", read)
+    tensors, state = load_tensors(path)
+    assert state == {"step": 1} and tensors["x"].tolist() == [1, 1] and len(calls) == 2
+
+
+def test_a_file_too_short_for_its_header_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(2)}, {"step": 0})
+
+    def read(_):
+        raise RuntimeError("size <1> is smaller than the required mapping size <2>")
+
+    monkeypatch.setattr(checkpoint, "_read", read)
+    with pytest.raises(WeightsError, match="whole safetensors file"):
+        load_tensors(path)
+
+
 def test_weights_must_fit(tmp_path):
     with pytest.raises(WeightsError, match="must fit the network"):
         load_weights(torch.nn.Linear(2, 2), {"weight": torch.zeros(3, 2)}, tmp_path / "x")
