@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES, Fault
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.figures import BLUE, GREY, VERMILLION, styled
-from leukoscope.evaluation.intervals import Interval, compute_mean, compute_proportion
+from leukoscope.evaluation.intervals import UNDEFINED, Interval, compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.evaluation.pages import render_page
 from leukoscope.evaluation.report import (
@@ -39,8 +39,6 @@ ENOUGH = 20
 
 _ROUNDING = 1e-9
 
-_NOTHING = Interval(math.nan, math.nan, math.nan)
-
 
 @dataclass(frozen=True)
 class Level:
@@ -55,8 +53,8 @@ class Level:
     balanced_accuracy: float
     confidence: float
     ece: float
-    accepted: Interval = _NOTHING
-    accepted_accuracy: Interval = _NOTHING
+    accepted: Interval = UNDEFINED
+    accepted_accuracy: Interval = UNDEFINED
     noticed: bool = False
     """Whether `predict` warns of a folder of these images, since so few are accepted."""
 
@@ -149,7 +147,7 @@ def measure_level(
 ) -> Level:
     """Measure a score table of known classes, calibrated and decided where there is a record.
     `clean_hits_N` says which of the same images are named right without a fault."""
-    accepted = accepted_accuracy = _NOTHING
+    accepted = accepted_accuracy = UNDEFINED
     noticed = False
     p_NK = table.probabilities_NK
     if trust is not None:
