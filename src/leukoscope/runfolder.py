@@ -191,7 +191,7 @@ def check_new_folder(path: Path) -> None:
         raise RunError(
             f"{path} must be an empty folder, so that no files of two calls mix",
             "it holds files" if path.is_dir() else "it is no folder",
-            "choose another --out, or remove it",
+            "choose another --out",
         )
 
 
