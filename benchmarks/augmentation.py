@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from leukoscope.config import load_recipe
-from leukoscope.data.painted import save_painted
+from leukoscope.painted.cells import save_painted
 from leukoscope.pipelines import evaluate_run, scan_images, split_catalog, train_run
 
 COMMON = ["input.image_size=64", "model.preset=coatnet-pico", "train.epochs=24"]

@@ -50,7 +50,7 @@ from sklearn.metrics import adjusted_rand_score
 from copy_making import KINDS, make_copy, read_pixels
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.images import probe_image
-from leukoscope.data.sources import SourceFindings, find_sources
+from leukoscope.sources.search import SourceFindings, find_sources
 
 THRESHOLDS = (0, 4, 8, 10, 12)
 USUAL = 10

@@ -53,10 +53,10 @@ def collect_images(data: Path, folder: Path, n: int) -> list[Path]:
 
 
 def measure(paths: list[Path], cache: Path) -> dict[str, float]:
-    from leukoscope.data import links
     from leukoscope.data.catalog import Catalog, ImageRecord
     from leukoscope.data.images import probe_image
-    from leukoscope.data.sources import find_sources
+    from leukoscope.sources import grouping as links
+    from leukoscope.sources.search import find_sources
 
     records = []
     for path in paths:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from leukoscope.data.images import decode_image, load_content, resize_image
-from leukoscope.data.painted import paint_cells
+from leukoscope.painted.cells import paint_cells
 
 Images = NDArray[np.uint8]
 

@@ -21,7 +21,7 @@ from leukoscope.scores import load_scores
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from leukoscope.data.painted import save_painted
+    from leukoscope.painted.cells import save_painted
     from leukoscope.pipelines import scan_images
 
     place = tmp_path_factory.mktemp("exported")

@@ -11,11 +11,11 @@ from leukoscope import pipelines
 from leukoscope.cli import app as cli
 from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog, load_catalog, save_catalog
-from leukoscope.data.painted import save_painted
-from leukoscope.data.sources import SourceFindings
 from leukoscope.data.splits import load_split
 from leukoscope.errors import RunError
-from leukoscope.evaluation import results
+from leukoscope.painted.cells import save_painted
+from leukoscope.report import results
+from leukoscope.sources.search import SourceFindings
 
 SETTINGS = ["input.image_size=32", "train.epochs=1", "train.batch_size=16"]
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from leukoscope.cli.app import app
 from leukoscope.config import load_recipe
-from leukoscope.data.painted import save_painted
 from leukoscope.deploy.predictor import Predictor
+from leukoscope.painted.cells import save_painted
 from leukoscope.pipelines import scan_images, split_catalog, train_run
 from leukoscope.pipelines.trust import word_leak
 from leukoscope.runfolder import RunFolder

@@ -1,4 +1,4 @@
-"""Fit `src/leukoscope/data/codebook.npy`: 64 visual words from features of painted cells.
+"""Fit `src/leukoscope/sources/codebook.npy`: 64 visual words from features of painted cells.
 
     python tests/golden/fit_codebook.py
 
@@ -13,8 +13,8 @@ import cv2
 import faiss
 import numpy as np
 
-from leukoscope.data.fingerprints import root_descriptors
-from leukoscope.data.painted import paint_cells
+from leukoscope.painted.cells import paint_cells
+from leukoscope.sources.fingerprints import root_descriptors
 
 WORDS = 64
 
@@ -33,5 +33,5 @@ def fit_codebook():
 
 
 if __name__ == "__main__":
-    out = Path(__file__).parents[2] / "src/leukoscope/data/codebook.npy"
+    out = Path(__file__).parents[2] / "src/leukoscope/sources/codebook.npy"
     np.save(out, fit_codebook())

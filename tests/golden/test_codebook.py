@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from leukoscope.data.fingerprints import (
+from leukoscope.sources.fingerprints import (
     VECTOR_DIMENSION,
     _draw_sketch,
     _load_codebook,

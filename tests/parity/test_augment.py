@@ -14,7 +14,7 @@ from leukoscope.data.augment import (
     warp_pixels,
 )
 from leukoscope.data.batches import normalise
-from leukoscope.data.painted import paint_cells
+from leukoscope.painted.cells import paint_cells
 
 
 def make_images(n=4, side=20):

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.unit.pipelines.test_ensemble import write_run
+from tests.builders.runs import write_run
 from typer.testing import CliRunner
 
 from leukoscope import pipelines
@@ -19,8 +19,9 @@ from leukoscope.deploy.predictor import (
     start_openvino,
 )
 from leukoscope.errors import ParityError
-from leukoscope.runfolder import RunFolder, hash_file
+from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
+from leukoscope.storage import hash_file
 from leukoscope.training.trained import load_trained
 
 

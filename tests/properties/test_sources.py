@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import find_sources
+from leukoscope.sources.search import find_sources
 
 N_FIELDS, N_COPIES = 5, 4
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import group_sources
+from leukoscope.data.groups import group_sources
 from leukoscope.data.splits import ROLES, audit_split, build_kfold, build_split
 from leukoscope.errors import SplitError
 

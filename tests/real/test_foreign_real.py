@@ -3,8 +3,8 @@
 import numpy as np
 
 from leukoscope.data.images import load_pixels
-from leukoscope.data.painted import paint_cells
 from leukoscope.data.readers import find_candidates
+from leukoscope.painted.cells import paint_cells
 from leukoscope.trust.quality import fit_quality_limits, measure_quality
 
 SIDE = 96

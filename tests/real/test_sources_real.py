@@ -8,7 +8,8 @@ import pytest
 
 from leukoscope import pipelines
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import find_sources, group_sources
+from leukoscope.data.groups import group_sources
+from leukoscope.sources.search import find_sources
 
 
 def record(path, name):

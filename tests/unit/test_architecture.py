@@ -17,16 +17,23 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = (
     "errors",
     "labels",
+    "interval",
+    "storage",
+    "records",
+    "progress",
     "config",
     "runfolder",
     "scores",
     "data",
+    "sources",
+    "painted",
     "trust",
     "models",
     "training",
     "explain",
     "deploy",
     "evaluation",
+    "report",
     "pipelines",
     "bench",
     "cli",
@@ -146,7 +153,7 @@ def test_imports_go_down(path):
     if room == "evaluation":
         allowed -= {"models", "training", "explain"}  # it knows score tables, no networks
     if room == "trust":
-        allowed -= {"data"} if path.stem != "quality" else set()  # it knows score tables
+        allowed -= {"data", "sources", "painted"}  # it knows score tables
     if room == "models":
         allowed = {"errors", "models"}  # no files, no configuration, no images
     assert rooms <= allowed
@@ -196,7 +203,7 @@ def test_torch_is_imported_only_where_networks_are(path):
     assert "torch" not in top
     if name not in ("pipelines/runs.py", "pipelines/deploy.py", "pipelines/explain.py"):
         assert not anywhere & {"torch", "accelerate", "safetensors"}
-    if not name.startswith("evaluation/"):
+    if not name.startswith(("evaluation/", "report/")):
         assert not top & HEAVY
 
 
@@ -204,7 +211,9 @@ LIGHT = ["leukoscope.cli.app", "leukoscope.cli.render"]
 LIGHT += [
     get_module(path)
     for path in FILES
-    if get_name(path).startswith(("data/", "deploy/", "explain/", "pipelines/", "trust/"))
+    if get_name(path).startswith(
+        ("data/", "sources/", "painted/", "deploy/", "explain/", "pipelines/", "trust/")
+    )
     and not get_name(path).startswith(TORCH_ROOMS)
 ]
 

@@ -12,18 +12,16 @@ from pathlib import Path
 import pytest
 
 import leukoscope
-from leukoscope import runfolder
+from leukoscope import runfolder, storage
 from leukoscope.errors import MissingStepError, RunError, RunLockedError, StorageError
-from leukoscope.runfolder import (
-    RunFolder,
+from leukoscope.records import read_json, write_json
+from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.storage import (
     check_new_folder,
-    collect_provenance,
     create_folder,
     hash_file,
-    read_json,
     replacing,
     storage_errors,
-    write_json,
     write_text,
 )
 
@@ -208,7 +206,7 @@ def test_a_full_disk_leaves_the_old_file_at_every_step(tmp_path, monkeypatch, st
     def fail(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    owner = {"mkstemp": runfolder.tempfile, "fsync": os}.get(step, Path)
+    owner = {"mkstemp": storage.tempfile, "fsync": os}.get(step, Path)
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, fail)
         with pytest.raises(StorageError, match="the disk is full"):
@@ -224,7 +222,7 @@ def test_a_real_limit_leaves_the_old_file(tmp_path):
 import resource, sys
 from pathlib import Path
 from leukoscope.errors import StorageError
-from leukoscope.runfolder import write_text
+from leukoscope.storage import write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     write_text(Path({str(tmp_path / "x.txt")!r}), "new" * 100_000)
@@ -244,7 +242,7 @@ def test_a_writer_killed_halfway_leaves_the_old_file(tmp_path):
     script = f"""
 import os, signal
 from pathlib import Path
-from leukoscope.runfolder import replacing
+from leukoscope.storage import replacing
 with replacing(Path({str(tmp_path / "x.txt")!r})) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from leukoscope.runfolder import create_folder, write_json, write_text
+from leukoscope.records import write_json
+from leukoscope.storage import create_folder, write_text
 
 PACKAGES = (
     "torch",
@@ -186,7 +187,7 @@ def _figure(value: float) -> str:
 
 
 def _save_curves(curves: Curves, path: Path) -> list[Path]:
-    from leukoscope.evaluation.figures import draw_costs, save_figure
+    from leukoscope.report.figures import draw_costs, save_figure
 
     figure = draw_costs(curves, "Milliseconds per image, coatnet-pico")
     return list(save_figure(figure, path.parent, path.stem))

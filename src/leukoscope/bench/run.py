@@ -22,9 +22,9 @@ from leukoscope.bench import feeding, prediction, training
 from leukoscope.bench.results import Comparison, Goal, Results, compare_to_goal, save_results
 from leukoscope.bench.setting import Part, Setting, parse_parts
 from leukoscope.config import load_recipe
-from leukoscope.data.painted import save_painted
 from leukoscope.deploy.files import list_images
 from leukoscope.errors import LeukoscopeError, RunError
+from leukoscope.painted.cells import save_painted
 
 Progress = Callable[[str, int, int], None]
 

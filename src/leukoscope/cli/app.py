@@ -214,7 +214,7 @@ def paint(
 ) -> None:
     """Paint smear cells with known truth, for trying things out."""
     from leukoscope.cli import render
-    from leukoscope.data.painted import save_painted
+    from leukoscope.painted.cells import save_painted
 
     with render.progress() as progress:
         table = save_painted(

@@ -34,13 +34,11 @@ if TYPE_CHECKING:
     from leukoscope.config import Recipe
     from leukoscope.data.audit import DataAudit, Example
     from leukoscope.data.catalog import Catalog
-    from leukoscope.data.sources import SourceFindings
     from leukoscope.data.splits import Split, SplitAudit
     from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
     from leukoscope.evaluation.comparison import NetworkFigures
-    from leukoscope.evaluation.intervals import Interval
-    from leukoscope.evaluation.leak_report import LeakReport
+    from leukoscope.interval import Interval
     from leukoscope.pipelines import (
         CalibratedRun,
         DistilledRun,
@@ -54,6 +52,8 @@ if TYPE_CHECKING:
         ValidatedBundle,
         WrittenCard,
     )
+    from leukoscope.report.leak_page import LeakReport
+    from leukoscope.sources.search import SourceFindings
     from leukoscope.training.loop import EpochResult
     from leukoscope.trust.record import Range
 
@@ -442,7 +442,7 @@ _BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leakin
 def print_evaluation(found: "Evaluation") -> None:
     """Show the main figures with intervals and floors, and where the report lies. Figures that
     count copies of training images are marked, and stand beside those without."""
-    from leukoscope.evaluation.report import format_figure
+    from leukoscope.report.evaluation_page import format_figure
 
     console = _console()
     table = Table(
@@ -490,7 +490,7 @@ def print_evaluation(found: "Evaluation") -> None:
 
 def print_leak_report(report: "LeakReport") -> None:
     """Show the answer in one sentence, then what was measured, and where the page lies."""
-    from leukoscope.evaluation.leak_report import EXPLANATION, word_headline
+    from leukoscope.report.leak_page import EXPLANATION, word_headline
 
     console = _console()
     headline, behind = word_headline(report)
@@ -551,7 +551,7 @@ def print_pack(packed: "Packed") -> None:
 
 def print_calibrated(found: "CalibratedRun") -> None:
     """Show what the limits do on the test images, and what has to be known about them."""
-    from leukoscope.evaluation.report import VERDICT_TITLES
+    from leukoscope.report.evaluation_page import VERDICT_TITLES
 
     info, console = found.info, _console()
     home = info.home
@@ -639,8 +639,8 @@ def print_bundle(bundle: "Bundle") -> None:
 def print_robustness(done: "RobustnessRun") -> None:
     """Say what breaks the network first, and show accuracy by fault and severity."""
     from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES
-    from leukoscope.evaluation.report import format_percent
-    from leukoscope.evaluation.robustness import word_basis, word_headline, word_safety
+    from leukoscope.report.evaluation_page import format_percent
+    from leukoscope.report.robustness import word_basis, word_headline, word_safety
 
     found, console = done.found, _console()
     console.print(f"[bold]{escape(word_headline(found))}[/]")
@@ -700,7 +700,7 @@ _LEVELS = {"pass": "green", "fail": "red", "undecided": "yellow", "no_limits": "
 
 def print_validation(done: "ValidatedBundle") -> None:
     """Show what became of the limits, the main figures, what to do next and where the page lies."""
-    from leukoscope.evaluation import validate_words as words
+    from leukoscope.report import validation_words as words
 
     console, found = _console(), done.found
     console.print(f"[{_LEVELS[found.acceptance]} bold]{_plain(words.word_headline(found))}[/]")
@@ -735,7 +735,7 @@ def print_validation(done: "ValidatedBundle") -> None:
 def print_explained(found: "Explained") -> None:
     """Show what each kind of map scored, and in words what it failed."""
     from leukoscope.explain.methods import name_method
-    from leukoscope.pipelines.explain_page import format_range, group_warnings
+    from leukoscope.report.explain_page import format_range, group_warnings
 
     console = _console()
     if found.verdicts:

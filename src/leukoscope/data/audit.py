@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, group_sources
 from leukoscope.data.images import Box
 from leukoscope.data.readers import Rejected
-from leukoscope.data.sources import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, group_sources
 from leukoscope.data.splits import FEW_IMAGES, ROLES, Split, SplitAudit, audit_split
 from leukoscope.errors import SplitError
 from leukoscope.labels import display_label

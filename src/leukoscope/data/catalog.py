@@ -17,7 +17,7 @@ from leukoscope.data.images import Box, ImageFacts, check_box, probe_image
 from leukoscope.data.readers import Candidate, Rejected, find_candidates
 from leukoscope.errors import CatalogError, ImageError
 from leukoscope.labels import resolve_label
-from leukoscope.runfolder import write_text
+from leukoscope.storage import write_text
 
 MAX_BYTES = 1 << 30
 """Larger files are refused unread."""

@@ -22,7 +22,8 @@ from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.images import decode_image, load_content, prepare_image
 from leukoscope.errors import DataError, RunError, StorageError
-from leukoscope.runfolder import create_folder, hash_file, read_json, storage_errors, write_json
+from leukoscope.records import read_json, write_json
+from leukoscope.storage import create_folder, hash_file, storage_errors
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""

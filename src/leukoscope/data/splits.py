@@ -26,9 +26,9 @@ from leukoscope.data.catalog import (
     row_to_record,
     write_rows,
 )
-from leukoscope.data.sources import found_in_pixels, group_sources, sources_known
+from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.errors import SplitError
-from leukoscope.runfolder import write_json
+from leukoscope.records import write_json
 
 Role = Literal["train", "val", "calib", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import InputConfig
 from leukoscope.errors import BundleError, ConfigError
-from leukoscope.runfolder import create_folder, replacing, write_json
+from leukoscope.records import write_json
+from leukoscope.storage import create_folder, replacing
 from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust, parse_record
 
 FORMAT: Literal[1] = 1

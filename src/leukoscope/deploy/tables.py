@@ -15,7 +15,7 @@ from typing import IO
 
 from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
-from leukoscope.runfolder import replacing
+from leukoscope.storage import replacing
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 

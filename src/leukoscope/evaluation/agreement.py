@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import fisher_exact
 
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.evaluation.intervals import Interval, compute_from_confusion, compute_proportion
+from leukoscope.evaluation.intervals import compute_from_confusion, compute_proportion
+from leukoscope.interval import Interval
 
 KappaWeights = Literal["none", "linear", "quadratic", "cost"]
 

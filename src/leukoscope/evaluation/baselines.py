@@ -15,7 +15,8 @@ from sklearn.metrics import recall_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.intervals import compute_proportion
+from leukoscope.interval import Interval
 from leukoscope.labels import display_label
 
 THUMBNAIL_PX = 16

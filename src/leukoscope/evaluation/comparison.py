@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_proportion
+from leukoscope.evaluation.intervals import compute_intervals, compute_proportion
 from leukoscope.evaluation.trust_measures import compute_ece_interval
+from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 
 FIGURES = ("accuracy", "balanced_accuracy", "log_loss", "brier", "ece")

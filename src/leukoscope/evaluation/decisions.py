@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_share
+from leukoscope.evaluation.intervals import compute_share
 from leukoscope.evaluation.metrics import compute_confusion
+from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.conformal import measure_coverage

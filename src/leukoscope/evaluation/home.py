@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.evaluation.intervals import UNDEFINED, Interval, wilson
+from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.sample_size import compute_effective_size
+from leukoscope.interval import UNDEFINED, Interval
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ intervals here in 95 % or more. Areas, losses and `ece` from few sources reach 8
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +37,7 @@ from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation.metrics import ECE_BINS, PER_CLASS, compute_metrics, round_ties
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 
 _CHUNK = 4_000_000
@@ -48,28 +48,6 @@ _NOTHING = 1e-12
 
 _SIGNED = ("mcc", "kappa")
 _UNBOUNDED = ("log_loss", "brier", "ece")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure and its confidence limits; NaN where undefined or not to be had."""
-
-    value: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return `value`, `low` and `high` for JSON, None for NaN.
-
-        >>> Interval(0.5, float("nan"), 1.0).to_dict()
-        {'value': 0.5, 'low': None, 'high': 1.0}
-        """
-        named = {"value": self.value, "low": self.low, "high": self.high}
-        return {k: None if math.isnan(x) else x for k, x in named.items()}
-
-
-UNDEFINED = Interval(math.nan, math.nan, math.nan)
-"""What a figure is where no image tells."""
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> Interval:

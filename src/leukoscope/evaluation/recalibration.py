@@ -11,14 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import (
-    UNDEFINED,
-    Interval,
-    compute_mean,
-    compute_proportion,
-    compute_share,
-)
+from leukoscope.evaluation.intervals import compute_mean, compute_proportion, compute_share
 from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_log_losses
 from leukoscope.trust.decision import Policy, decide_table

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from scipy.special import ndtri
 
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.intervals import Interval, compute_shrinkage, wilson
+from leukoscope.evaluation.intervals import compute_shrinkage, wilson
+from leukoscope.interval import Interval
 
 MOST = 20_000
 """Where more cells than this would be needed, no number is given: nobody labels so many."""

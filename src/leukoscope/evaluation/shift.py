@@ -27,7 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_proportion
+from leukoscope.evaluation.intervals import compute_proportion
+from leukoscope.interval import Interval
 
 LEAST = 20
 """Fewer images on either side than this are not compared."""

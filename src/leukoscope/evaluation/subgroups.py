@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.evaluation.agreement import compare_shares
-from leukoscope.evaluation.intervals import UNDEFINED, Interval, compute_share
+from leukoscope.evaluation.intervals import compute_share
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
 

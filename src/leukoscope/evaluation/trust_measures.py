@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_intervals
+from leukoscope.evaluation.intervals import compute_intervals
+from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import (
     ECE_BINS,

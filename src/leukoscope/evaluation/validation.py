@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
+from leukoscope.evaluation.acceptance import Acceptance, Judged, Limits, judge_all, judge_limit
 from leukoscope.evaluation.agreement import (
     PairedTest,
     UnpairedTest,
@@ -37,21 +38,19 @@ from leukoscope.evaluation.agreement import (
 from leukoscope.evaluation.decisions import count_reasons
 from leukoscope.evaluation.home import Home, compute_home_shares
 from leukoscope.evaluation.intervals import (
-    UNDEFINED,
-    Interval,
     compute_from_confusion,
     compute_intervals,
     compute_mean,
     compute_proportion,
     compute_share,
 )
-from leukoscope.evaluation.limits import Acceptance, Judged, Limits, judge_all, judge_limit
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import ShiftFindings, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
 from leukoscope.evaluation.trust_measures import compute_ece_interval
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
 

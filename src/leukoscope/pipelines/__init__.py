@@ -34,7 +34,6 @@ from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import Explained, explain_images
 from leukoscope.pipelines.leak import report_leak
-from leukoscope.pipelines.progress import Progress
 from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
 from leukoscope.pipelines.runs import (
     Packed,
@@ -54,7 +53,6 @@ __all__ = [
     "Explained",
     "Packed",
     "PredictedFiles",
-    "Progress",
     "RobustnessRun",
     "TrainedRun",
     "ValidatedBundle",

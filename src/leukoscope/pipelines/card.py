@@ -1,7 +1,7 @@
 """From a run or a bundle to its model card and to what it can answer of two checklists.
 
-What this file does not do: it words nothing (`leukoscope.evaluation.model_card`,
-`leukoscope.evaluation.reporting_items`) and computes no figure.
+What this file does not do: it words nothing (`leukoscope.report.model_card`,
+`leukoscope.report.reporting_items`) and computes no figure.
 """
 
 import csv
@@ -16,10 +16,12 @@ from leukoscope.deploy.bundle import BUNDLE_JSON, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.runfolder import RunFolder, read_json, write_json, write_text
+from leukoscope.records import read_json, write_json
+from leukoscope.runfolder import RunFolder
+from leukoscope.storage import write_text
 
 if TYPE_CHECKING:
-    from leukoscope.evaluation.card_records import CardRecords
+    from leukoscope.report.card_records import CardRecords
 
 CARD_FILE = "MODEL_CARD.md"
 FIELDS_FILE = "model_card.json"
@@ -49,8 +51,8 @@ def write_card(
     bundle or a bundle of another run, `RunError` for an edited card, `StorageError`.
     """
     require_extra("report")
-    from leukoscope.evaluation.model_card import build_model_card, count_blanks
-    from leukoscope.evaluation.reporting_items import CHECKLISTS, answer_items, render_items
+    from leukoscope.report.model_card import build_model_card, count_blanks
+    from leukoscope.report.reporting_items import CHECKLISTS, answer_items, render_items
 
     place = Path(run_or_bundle)
     is_bundle = (place / BUNDLE_JSON).is_file()
@@ -100,7 +102,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     from the folders `robustness`, `validation` and `explained` inside of the run. Raises as
     `write_card` does, and `RunError` if one of them is of other weights.
     """
-    from leukoscope.evaluation.card_records import CardRecords
+    from leukoscope.report.card_records import CardRecords
     from leukoscope.trust.record import parse_trust
 
     folder = RunFolder(run)
@@ -135,7 +137,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
 
 def load_bundle_records(path: Path) -> "CardRecords":
     """Collect what a bundle knows of the network in it. Raises `BundleError`."""
-    from leukoscope.evaluation.card_records import CardRecords
+    from leukoscope.report.card_records import CardRecords
 
     content = load_bundle(path).info.model_dump(mode="json")
     origin = content["provenance"]

@@ -15,8 +15,8 @@ from leukoscope.data.catalog import (
     save_catalog,
     save_rejected,
 )
+from leukoscope.data.groups import sources_known
 from leukoscope.data.readers import WRAPPER_NAMES, Rejected
-from leukoscope.data.sources import SourceFindings, find_sources, save_sources, sources_known
 from leukoscope.data.splits import (
     Protocol,
     Split,
@@ -27,8 +27,9 @@ from leukoscope.data.splits import (
 )
 from leukoscope.errors import CatalogError, SplitError
 from leukoscope.pipelines.extras import require_report_extra
-from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import write_text
+from leukoscope.progress import Progress, silent
+from leukoscope.sources.search import SourceFindings, find_sources, save_sources
+from leukoscope.storage import write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ def trace_sources(
 
     Raises what `find_sources` raises.
     """
-    from leukoscope.data.fingerprint_cache import find_default_cache
+    from leukoscope.sources.cache import find_default_cache
 
     found = find_sources(
         catalog, cache=Path(cache) if cache else find_default_cache(), on_progress=progress
@@ -92,7 +93,7 @@ def check_nothing_rejected(catalog: Catalog) -> None:
 
 def save_findings(found: SourceFindings, path: Path, progress: Progress) -> None:
     """Write table, links, summary and page of what was found, side by side."""
-    from leukoscope.evaluation.source_page import render_source_page
+    from leukoscope.report.source_page import render_source_page
 
     progress("Writing the page", 0, 1)
     save_sources(found, path)
@@ -212,7 +213,7 @@ def audit_data(
         shared = audit_against(union.catalog, name=str(data), other=str(against))
     audit = audit_catalog(catalog, split=roles, rejected=rejected, against=shared, name=str(data))
     if html is not None:
-        from leukoscope.evaluation.audit_page import render_audit
+        from leukoscope.report.audit_page import render_audit
 
         progress("Writing the page", 0, 1)
         write_text(Path(html), render_audit(audit))

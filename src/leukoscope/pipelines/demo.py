@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.config import load_recipe
-from leukoscope.data.sources import sources_known
+from leukoscope.data.groups import sources_known
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import scan_images, split_catalog, trace_sources
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import train_run
 from leukoscope.pipelines.trust import calibrate_run
+from leukoscope.progress import Progress, silent
 
 if TYPE_CHECKING:
     from leukoscope.training.loop import TrainingReporter
@@ -36,7 +36,7 @@ def run_demo(
     out = Path(out)
     settings = list(overrides)
     if data is None:
-        from leukoscope.data.painted import save_painted
+        from leukoscope.painted.cells import save_painted
 
         data = save_painted(
             out / "painted", on_progress=lambda d, t: progress("Painting cells", d, t)

@@ -13,9 +13,10 @@ from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import find_packs
-from leukoscope.runfolder import RunFolder, collect_provenance, read_json
+from leukoscope.progress import Progress, silent
+from leukoscope.records import read_json
+from leukoscope.runfolder import RunFolder, collect_provenance
 
 if TYPE_CHECKING:
     from leukoscope.data.batches import Pixels

@@ -13,9 +13,10 @@ from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, SplitError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import TrainedRun, find_packs, train_run
-from leukoscope.runfolder import RunFolder, write_json
+from leukoscope.progress import Progress, silent
+from leukoscope.records import write_json
+from leukoscope.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from leukoscope.data.batches import Pixels

@@ -11,22 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, join_splits, load_split, save_split
 from leukoscope.errors import ConfigError, RunError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import find_packs, score_records
-from leukoscope.runfolder import (
-    RunFolder,
-    collect_provenance,
-    hash_file,
-    read_json,
-    remove_leftovers,
-    replacing,
-    write_json,
-)
+from leukoscope.progress import Progress, silent
+from leukoscope.records import read_json, write_json
+from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.storage import hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from leukoscope.config import Recipe, parse_recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.data.readers import Rejected
-from leukoscope.data.sources import found_in_pixels, group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import find_packs, load_run_scores, score_records
-from leukoscope.runfolder import RunFolder, read_json
+from leukoscope.progress import Progress, silent
+from leukoscope.records import read_json
+from leukoscope.runfolder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from leukoscope.data.batches import Pixels
-    from leukoscope.evaluation.intervals import Interval
-    from leukoscope.evaluation.report import Comparison, Leak, ReportContent, Verdict
-    from leukoscope.evaluation.results import Study
+    from leukoscope.interval import Interval
+    from leukoscope.report.evaluation_page import Comparison, Leak, ReportContent, Verdict
+    from leukoscope.report.results import Study
     from leukoscope.scores import ScoreTable
 
 
@@ -107,8 +108,8 @@ def evaluate_folder(
     from leukoscope.data.batches import shrink_pack
     from leukoscope.data.pack import build_pack
     from leukoscope.evaluation.baselines import compute_floors
-    from leukoscope.evaluation.results import write_evaluation
-    from leukoscope.evaluation.trust_report import word_refusal
+    from leukoscope.report.results import write_evaluation
+    from leukoscope.report.trust_words import word_refusal
     from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
@@ -434,7 +435,7 @@ def _build_study(
 ) -> "Study":
     import csv
 
-    from leukoscope.evaluation.results import Study
+    from leukoscope.report.results import Study
 
     model = read_json(folder.model)
     history: list[dict[str, float]] = []
@@ -475,7 +476,7 @@ def _build_study(
 
 def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
     """Other evaluations of the same run that were written before."""
-    from leukoscope.evaluation.results import list_comparisons
+    from leukoscope.report.results import list_comparisons
 
     found: list[Comparison] = []
     for path in (folder.path, *sorted((folder.path / "evaluations").glob("*"))):
@@ -495,13 +496,13 @@ def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
 
 
 def _read_interval(figure: dict[str, Any]) -> "Interval":
-    from leukoscope.evaluation.intervals import Interval
+    from leukoscope.interval import Interval
 
     return Interval(figure["value"], figure["low"], figure["high"])
 
 
 def _word_verdict(content: "ReportContent") -> tuple[str, ...]:
-    from leukoscope.evaluation.report import VERDICT_TEXTS, VERDICT_TITLES, word_leak
+    from leukoscope.report.evaluation_page import VERDICT_TEXTS, VERDICT_TITLES, word_leak
 
     leak = content.leak
     return (

@@ -21,14 +21,14 @@ from leukoscope.pipelines.explain_model import (
     find_class,
     open_model,
 )
-from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import (
+from leukoscope.progress import Progress, silent
+from leukoscope.records import write_json
+from leukoscope.runfolder import collect_provenance
+from leukoscope.storage import (
     check_new_folder,
-    collect_provenance,
     create_folder,
     replacing,
     storage_errors,
-    write_json,
     write_text,
 )
 
@@ -629,8 +629,8 @@ def _draw_heads(
     row: int,
     query: tuple[float, float],
 ) -> None:
-    from leukoscope.evaluation.explain_figures import draw_attention
-    from leukoscope.evaluation.figures import render_png
+    from leukoscope.report.explain_figures import draw_attention
+    from leukoscope.report.figures import render_png
 
     pictures = {layer.name: (layer.weights_BGNN[row], layer.map_size) for layer in layers}
     with replacing(create_folder(folder / "attention") / f"{place}.png") as temporary:
@@ -682,7 +682,7 @@ def _write_results(
     needed = ("jinja2", "matplotlib", "seaborn", "sklearn", "scipy")
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None, ("No page and no figures: they need the extra `report`.",)
-    from leukoscope.pipelines.explain_page import draw_figures, render_explained
+    from leukoscope.report.explain_page import draw_figures, render_explained
 
     figures = draw_figures(folder, methods, stage, gathered.curves, verdicts, model.network)
     page = folder / "explain.html"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog
-from leukoscope.data.sources import found_in_pixels, group_sources, sources_known
+from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
 from leukoscope.pipelines.evaluation import (
     Evaluation,
@@ -20,12 +20,12 @@ from leukoscope.pipelines.evaluation import (
     select_other,
 )
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import train_run
+from leukoscope.progress import Progress, silent
 from leukoscope.runfolder import collect_provenance
 
 if TYPE_CHECKING:
-    from leukoscope.evaluation.leak_report import LeakProtocol, LeakReport, LeakRow
+    from leukoscope.report.leak_page import LeakProtocol, LeakReport, LeakRow
     from leukoscope.training.loop import TrainingReporter
 
 
@@ -55,7 +55,7 @@ def report_leak(
     require_extra("train")
     import shlex
 
-    from leukoscope.evaluation.leak_report import LeakReport, LeakRow, write_leak_report
+    from leukoscope.report.leak_page import LeakReport, LeakRow, write_leak_report
 
     out = Path(out)
     others = _select_externals(external, progress)
@@ -203,7 +203,7 @@ def _list_leak_rows(
     protocol: "LeakProtocol", found: Evaluation, *, external: bool = False
 ) -> "list[LeakRow]":
     """The row of an evaluation, and one of its images without a copy where some have one."""
-    from leukoscope.evaluation.leak_report import LeakRow
+    from leukoscope.report.leak_page import LeakRow
 
     rows = [
         LeakRow(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import group_sources
+from leukoscope.data.groups import group_sources
 from leukoscope.errors import BundleError, DataError
 from leukoscope.runfolder import collect_provenance
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
@@ -24,23 +24,18 @@ from leukoscope.pipelines.evaluation import (
     warn_unknown,
 )
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import (
-    RunFolder,
-    check_new_folder,
-    collect_provenance,
-    create_folder,
-    write_json,
-    write_text,
-)
+from leukoscope.progress import Progress, silent
+from leukoscope.records import write_json
+from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.storage import check_new_folder, create_folder, write_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from leukoscope.deploy.predictor import Outputs
-    from leukoscope.evaluation.report import Verdict
-    from leukoscope.evaluation.robustness import Robustness
+    from leukoscope.report.evaluation_page import Verdict
+    from leukoscope.report.robustness import Robustness
     from leukoscope.trust.record import Trust
 
 Score = Callable[["NDArray[np.uint8]"], "Outputs"]
@@ -114,8 +109,8 @@ def measure_robustness(
     from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, Fault, corrupt_image
     from leukoscope.data.images import load_pixels
     from leukoscope.data.stain import standardise_stain
-    from leukoscope.evaluation.figures import save_figure
-    from leukoscope.evaluation.robustness import (
+    from leukoscope.report.figures import save_figure
+    from leukoscope.report.robustness import (
         Robustness,
         find_hits,
         list_figures,

@@ -12,22 +12,15 @@ from typing import TYPE_CHECKING
 
 from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import group_sources, sources_known
+from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, SplitAudit, audit_split, save_split
 from leukoscope.errors import ConfigError, RunError, SplitError
 from leukoscope.pipelines.data import load_table, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
-from leukoscope.runfolder import (
-    RunFolder,
-    collect_provenance,
-    create_folder,
-    hash_file,
-    read_json,
-    remove_leftovers,
-    replacing,
-    write_json,
-)
+from leukoscope.progress import Progress, silent
+from leukoscope.records import read_json, write_json
+from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.storage import create_folder, hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,9 +15,11 @@ from leukoscope.data.splits import load_split
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.evaluation import judge_own_role, list_copies, without_hash
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.runs import load_run_scores
-from leukoscope.runfolder import RunFolder, hash_file, read_json, replacing, write_json
+from leukoscope.progress import Progress, silent
+from leukoscope.records import read_json, write_json
+from leukoscope.runfolder import RunFolder
+from leukoscope.storage import hash_file, replacing
 
 if TYPE_CHECKING:
     from leukoscope.trust.record import TrustInfo

@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
-from leukoscope.data.sources import group_sources, sources_known
 from leukoscope.errors import ConfigError, DataError, ImageError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.progress import Progress, silent
 from leukoscope.pipelines.recalibrate import check_new, find_spent, recalibrate_bundle
-from leukoscope.runfolder import (
-    RunFolder,
-    collect_provenance,
-    create_folder,
-    write_json,
-    write_text,
-)
+from leukoscope.progress import Progress, silent
+from leukoscope.records import write_json
+from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.storage import create_folder, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +28,10 @@ if TYPE_CHECKING:
 
     from leukoscope.deploy.bundle import VariantName
     from leukoscope.deploy.predictor import Outputs, Predictor
+    from leukoscope.evaluation.acceptance import Limits
     from leukoscope.evaluation.home import Home
-    from leukoscope.evaluation.intervals import Interval
-    from leukoscope.evaluation.limits import Limits
     from leukoscope.evaluation.validation import Answers, LocalCells, Validation
+    from leukoscope.interval import Interval
     from leukoscope.scores import ScoreTable
     from leukoscope.trust.record import Range, Trust
 
@@ -87,7 +83,7 @@ def validate_bundle(
     require_extra("report")
     from leukoscope.deploy.bundle import load_bundle
     from leukoscope.deploy.predictor import Predictor
-    from leukoscope.evaluation.limits import Limits, load_limits
+    from leukoscope.evaluation.acceptance import Limits, load_limits
     from leukoscope.evaluation.validation import LocalCells, compute_validation
 
     _check_out(RunFolder(Path(out)))
@@ -314,7 +310,7 @@ def _load_home(trust: "Trust | None") -> "Home | None":
 def _read_range(found: "Range") -> "Interval":
     import math
 
-    from leukoscope.evaluation.intervals import Interval
+    from leukoscope.interval import Interval
 
     return Interval(*(math.nan if x is None else x for x in (found.value, found.low, found.high)))
 
@@ -414,10 +410,10 @@ def _write(
     progress: Progress,
 ) -> ValidatedBundle:
     from leukoscope.data.catalog import save_rejected
-    from leukoscope.evaluation.validate_json import validation_to_json
-    from leukoscope.evaluation.validate_page import render_validation, render_validation_text
-    from leukoscope.runfolder import replacing
+    from leukoscope.report.validation_json import validation_to_json
+    from leukoscope.report.validation_page import render_validation, render_validation_text
     from leukoscope.scores import save_scores
+    from leukoscope.storage import replacing
 
     progress("Writing the page", 0, 1)
     create_folder(out)
@@ -437,7 +433,7 @@ def _draw(
 ) -> Mapping[str, tuple[bytes | str, str]]:
     import numpy as np
 
-    from leukoscope.evaluation import figures
+    from leukoscope.report import figures
 
     known = np.flatnonzero(cells.table.labels_N >= 0)
     labels_N = cells.table.labels_N[known]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from leukoscope.errors import StorageError, WeightsError
-from leukoscope.runfolder import hash_file, replacing
+from leukoscope.storage import hash_file, replacing
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

@@ -32,7 +32,8 @@ from leukoscope.data.batches import EpochOrder, Pixels, prepare_input, split_row
 from leukoscope.data.feed import PixelFeed
 from leukoscope.errors import MissingExtraError, NonFiniteError, RunError
 from leukoscope.models.coatnet import CoAtNet
-from leukoscope.runfolder import RunFolder, storage_errors, write_text
+from leukoscope.runfolder import RunFolder
+from leukoscope.storage import storage_errors, write_text
 from leukoscope.training.checkpoint import (
     add_prefix,
     load_tensors,

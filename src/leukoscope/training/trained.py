@@ -13,7 +13,9 @@ from leukoscope.config import InputConfig
 from leukoscope.errors import ConfigError, WeightsError
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.models.ensemble import Ensemble, Network
-from leukoscope.runfolder import RunFolder, hash_file, read_json, write_json
+from leukoscope.records import read_json, write_json
+from leukoscope.runfolder import RunFolder
+from leukoscope.storage import hash_file
 from leukoscope.training.checkpoint import check_hash, load_tensors, load_weights, save_tensors
 from leukoscope.training.device import pick_device
 

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leukoscope.config import TrustConfig
 from leukoscope.errors import BundleError, DataError, RunError
-from leukoscope.runfolder import RunFolder, hash_file, read_json
+from leukoscope.records import read_json
+from leukoscope.runfolder import RunFolder
+from leukoscope.storage import hash_file
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.novelty import NoveltyModel
 

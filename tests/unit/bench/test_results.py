@@ -82,7 +82,7 @@ def test_the_machine_is_described_without_its_name():
 
 def test_costs_need_a_panel():
     from leukoscope.errors import DataError
-    from leukoscope.evaluation.figures import draw_costs
+    from leukoscope.report.figures import draw_costs
 
     with pytest.raises(DataError, match="panel"):
         draw_costs({}, "x")

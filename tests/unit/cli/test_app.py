@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.conftest import save_discs
+from tests.builders.images import save_discs
 from typer.testing import CliRunner
 
 import leukoscope
@@ -18,9 +18,10 @@ from leukoscope.cli import render
 from leukoscope.config import list_keys, load_recipe
 from leukoscope.data.audit import audit_catalog
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.evidence import Link
-from leukoscope.data.sources import FIELD_COLUMN, SourceFindings
-from leukoscope.evaluation import results
+from leukoscope.data.groups import FIELD_COLUMN
+from leukoscope.report import results
+from leukoscope.sources.evidence import Link
+from leukoscope.sources.search import SourceFindings
 from leukoscope.training.loop import EpochResult
 
 SETTINGS = [

@@ -10,14 +10,16 @@ import pytest
 from leukoscope.cli import render
 from leukoscope.data.audit import audit_catalog
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.evidence import Link
+from leukoscope.data.groups import FIELD_COLUMN
 from leukoscope.data.readers import Rejected
-from leukoscope.data.sources import FIELD_COLUMN, SourceFindings
 from leukoscope.data.splits import Split
-from leukoscope.evaluation.intervals import Interval, wilson
-from leukoscope.evaluation.leak_report import EXPLANATION, LeakReport, LeakRow
-from leukoscope.evaluation.report import Leak
+from leukoscope.evaluation.intervals import wilson
+from leukoscope.interval import Interval
 from leukoscope.pipelines import Evaluation, Packed, PredictedFiles
+from leukoscope.report.evaluation_page import Leak
+from leukoscope.report.leak_page import EXPLANATION, LeakReport, LeakRow
+from leukoscope.sources.evidence import Link
+from leukoscope.sources.search import SourceFindings
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "roc_auc")
 HIGH, LOW = Interval(0.994, 0.989, 0.997), Interval(0.811, 0.702, 0.903)

@@ -23,8 +23,8 @@ from leukoscope.data.audit import (
     join_roles,
 )
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.groups import FIELD_COLUMN
 from leukoscope.data.readers import Rejected
-from leukoscope.data.sources import FIELD_COLUMN
 from leukoscope.data.splits import Split, audit_split
 from leukoscope.errors import SplitError
 

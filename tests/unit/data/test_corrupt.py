@@ -6,8 +6,8 @@ from scipy.ndimage import gaussian_filter
 
 from leukoscope.data.corrupt import AMOUNTS, FAULT_NAMES, SEVERITIES, corrupt_image
 from leukoscope.data.images import load_pixels
-from leukoscope.data.painted import save_painted
 from leukoscope.errors import ConfigError
+from leukoscope.painted.cells import save_painted
 
 FAULTS = tuple(AMOUNTS)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.sources import SOURCE_PREFIX
+from leukoscope.data.groups import SOURCE_PREFIX
 from leukoscope.data.splits import (
     GROUPED_FRACTIONS,
     PROTOCOLS,

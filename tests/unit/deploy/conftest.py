@@ -1,75 +1,9 @@
 """A bundle whose answers can be worked out by hand: logits are mean colours."""
 
-import hashlib
-
-import numpy as np
 import pytest
+from tests.builders.bundles import build_mean_graph, describe
 
-from leukoscope.config import InputConfig
-from leukoscope.deploy.bundle import BundleInfo, Parity, VariantInfo, load_bundle, save_bundle
-
-CLASSES = ("red", "green", "blue")
-SIDE = 32
-
-
-def build_mean_graph(side=SIDE, change=None):
-    """logits = mean of each channel / 25.5, embedding = mean of each channel."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes = [
-        helper.make_node("Cast", ["images"], ["real"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["real", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("MatMul", ["embedding", "weight"], ["logits"]),
-    ]
-    weight = numpy_helper.from_array(np.eye(3, dtype=np.float32) / 25.5, "weight")
-    axes = numpy_helper.from_array(np.array([1, 2]), "axes")
-    graph = helper.make_graph(
-        nodes,
-        "means",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", side, side, 3])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 3]),
-        ],
-        [weight, axes],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    if change is not None:
-        change(model)
-    else:
-        onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
-def describe(graph, **changes):
-    parity = Parity(
-        images=10,
-        max_logit_difference=1e-6,
-        mean_logit_difference=1e-7,
-        max_probability_difference=0.0,
-        decisions_changed=0,
-        changed=(),
-        max_changed_frac=0.0,
-    )
-    variant = VariantInfo(
-        file="model.fp32.onnx",
-        sha256=hashlib.sha256(graph).hexdigest(),
-        bytes=len(graph),
-        parity=parity,
-    )
-    content = {
-        "network": "means",
-        "classes": CLASSES,
-        "preprocessing": InputConfig(image_size=SIDE),
-        "preprocessing_text": "as said",
-        "opset": 18,
-        "default": "fp32",
-        "variants": {"fp32": variant},
-        "reference_set": "10 images",
-        "provenance": {},
-    }
-    return BundleInfo(**(content | changes))
+from leukoscope.deploy.bundle import load_bundle, save_bundle
 
 
 @pytest.fixture(scope="session")

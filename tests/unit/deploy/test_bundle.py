@@ -4,7 +4,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.deploy.conftest import build_mean_graph, describe
+from tests.builders.bundles import build_mean_graph, describe
 
 from leukoscope.deploy.bundle import (
     BUNDLE_JSON,

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.deploy.conftest import SIDE, build_mean_graph, describe
+from tests.builders.bundles import SIDE, build_mean_graph, describe
 
 from leukoscope.deploy import predictor as predictor_module
 from leukoscope.deploy.bundle import save_bundle

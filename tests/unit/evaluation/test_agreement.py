@@ -19,7 +19,8 @@ from leukoscope.evaluation.agreement import (
     compute_mixture_effect,
     find_order,
 )
-from leukoscope.evaluation.intervals import UNDEFINED, Interval, compute_intervals, wilson
+from leukoscope.evaluation.intervals import compute_intervals, wilson
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 
 LETTERS = ["a", "b", "c", "d"]

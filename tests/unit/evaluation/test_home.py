@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from leukoscope.evaluation.home import Home, compute_home_shares
-from leukoscope.evaluation.intervals import Interval, compute_proportion, wilson
+from leukoscope.evaluation.intervals import compute_proportion, wilson
+from leukoscope.interval import Interval
 
 CONFUSION = np.array([[45.0, 0, 0], [3, 27, 0], [0, 2, 43]])
 

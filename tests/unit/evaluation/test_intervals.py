@@ -6,13 +6,9 @@ from sklearn.metrics import roc_auc_score
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation import intervals as room
-from leukoscope.evaluation.intervals import (
-    Interval,
-    compute_intervals,
-    compute_proportion,
-    wilson,
-)
+from leukoscope.evaluation.intervals import compute_intervals, compute_proportion, wilson
 from leukoscope.evaluation.metrics import OVERALL, compute_metrics
+from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.intervals import Interval, compute_proportion, wilson
+from leukoscope.evaluation.intervals import compute_proportion, wilson
 from leukoscope.evaluation.sample_size import (
     MOST,
     compute_design_effect,
@@ -15,6 +15,7 @@ from leukoscope.evaluation.sample_size import (
     compute_sample_size,
     predict_effective_size,
 )
+from leukoscope.interval import Interval
 
 
 @pytest.mark.parametrize("expected", [0.0, 0.5, 0.8, 0.95, 1.0])

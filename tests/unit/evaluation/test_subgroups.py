@@ -1,22 +1,15 @@
 """Groups of cells that share a value of a column."""
 
-import importlib.util
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.builders import validation as cells_of
 
 from leukoscope.evaluation.agreement import compare_shares
 from leukoscope.evaluation.intervals import compute_proportion
 from leukoscope.evaluation.subgroups import split_column
-
-_spec = importlib.util.spec_from_file_location(
-    "validation_cells", Path(__file__).with_name("validation_cells.py")
-)
-cells_of = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cells_of)
 
 
 def test_groups_that_differ_stand_out_and_others_do_not():

@@ -1,25 +1,20 @@
 """The findings of a validation, from invented scores with known answers."""
 
-import importlib.util
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.builders import validation as cells_of
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import Interval, compute_intervals, compute_mean
-from leukoscope.evaluation.limits import Limits
+from leukoscope.evaluation.acceptance import Limits
+from leukoscope.evaluation.intervals import compute_intervals, compute_mean
 from leukoscope.evaluation.trust_measures import compute_ece_interval
 from leukoscope.evaluation.validation import Answers, LocalCells, compute_kappas
+from leukoscope.interval import Interval
 from leukoscope.trust.calibration import compute_debiased_ece
 
-_spec = importlib.util.spec_from_file_location(
-    "validation_cells", Path(__file__).with_name("validation_cells.py")
-)
-cells_of = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cells_of)
 CLASSES, build_cells, build_home = cells_of.CLASSES, cells_of.build_cells, cells_of.build_home
 validate, with_decisions = cells_of.validate, cells_of.with_decisions
 

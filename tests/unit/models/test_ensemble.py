@@ -1,34 +1,13 @@
 """Members and views as one network: against loops, entropies and turned images."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
+from tests.builders.runs import build_member
 
 from leukoscope.errors import ConfigError
-from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.models.ensemble import Ensemble, list_views, mix_answers
-
-STAGES = (
-    StageSpec("mbconv", 1, 8),
-    StageSpec("transformer", 1, 16, 2),
-)
-
-
-def build_member(seed, n_classes=4, size=32, name="tiny"):
-    """A small network whose answers differ from image to image and from view to view."""
-    torch.manual_seed(seed)
-    spec = CoAtNetSpec(name, "paper", 8, STAGES, "silu", 0.0, "expand", 1e-5, 0.1)
-    network = CoAtNet(replace(spec, n_classes=n_classes, image_size=size))
-    with torch.no_grad():
-        network(torch.randn(16, 3, size, size))  # statistics that are not the fresh ones
-        network.head.weight.normal_(0, 2)
-        for name, parameter in network.named_parameters():
-            if "bias_table" in name:
-                parameter.normal_(0, 2)
-    return network.eval()
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,11 @@
 import shutil
 
 import pytest
+from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
-from leukoscope.evaluation import results
-
-SETTINGS = ["input.image_size=32", "train.epochs=3", "train.batch_size=8", "optim.lr=0.003"]
+from leukoscope.report import results
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tests.conftest import save_discs
+from tests.builders.images import save_discs
 
 from leukoscope import pipelines
 from leukoscope.data.catalog import Catalog, save_catalog
-from leukoscope.data.sources import SourceFindings
 from leukoscope.data.splits import save_split
 from leukoscope.errors import (
     CatalogError,
@@ -16,6 +15,7 @@ from leukoscope.errors import (
     SplitError,
 )
 from leukoscope.pipelines.data import name_data
+from leukoscope.sources.search import SourceFindings
 
 
 def test_scan_writes_catalog_and_rejected(tmp_path):

@@ -1,4 +1,4 @@
-from tests.unit.pipelines.conftest import SETTINGS
+from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.pipelines import demo

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.unit.pipelines.conftest import SETTINGS
-from tests.unit.pipelines.test_ensemble import RECIPE, write_run
+from tests.builders.runs import RECIPE, SETTINGS, write_run
 from typer.testing import CliRunner
 
 from leukoscope import pipelines
@@ -16,8 +15,9 @@ from leukoscope.data.splits import build_kfold, load_split
 from leukoscope.errors import ConfigError, SplitError
 from leukoscope.pipelines.distill import distill_run
 from leukoscope.pipelines.ensemble import build_ensemble
-from leukoscope.runfolder import RunFolder, hash_file
+from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
+from leukoscope.storage import hash_file
 
 SHORT = [*SETTINGS, "train.epochs=1", "train.precision=fp32"]
 

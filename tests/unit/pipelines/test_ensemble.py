@@ -6,44 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.unit.models.test_ensemble import build_member
+from tests.builders.runs import CPU, RECIPE, build_member, write_run
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
-from leukoscope.data.pack import build_pack
-from leukoscope.data.splits import build_kfold, load_split, save_split
+from leukoscope.data.splits import build_kfold, load_split
 from leukoscope.deploy import export
 from leukoscope.errors import ConfigError, DataError, MissingStepError, RunError, WeightsError
-from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.ensemble import build_ensemble
-from leukoscope.pipelines.runs import score_records
-from leukoscope.runfolder import RunFolder, hash_file, write_json
-from leukoscope.scores import load_scores, save_scores
+from leukoscope.runfolder import RunFolder
+from leukoscope.scores import load_scores
+from leukoscope.storage import hash_file
 from leukoscope.training.checkpoint import save_tensors
 from leukoscope.training.trained import load_trained, save_trained
 from leukoscope.trust.disagreement import combine_tables
-
-RECIPE = load_recipe("quick", ["input.image_size=32", "train.precision=fp32"])
-CPU = torch.device("cpu")
-
-
-def write_run(folder, split, seed, recipe=RECIPE):
-    """A run folder as training leaves it, with a network that was never trained."""
-    run = RunFolder(folder)
-    folder.mkdir(parents=True)
-    member = build_member(seed)
-    save_tensors(run.best, member.state_dict(), {"epoch": 3})
-    save_split(split, run.split)
-    write_json(run.recipe, recipe.model_dump(mode="json") | {"hash": recipe.hash()})
-    origin = {"seed": seed, "split_sha256": hash_file(run.split), "leukoscope": "0"}
-    write_json(run.provenance, origin | {"packs": str(folder.parent / "packs")})
-    save_trained(run, member.spec, split.catalog.classes, recipe.input)
-    records, roles = used_rows(split)
-    sources = [s for s, role in zip(split.sources, split.roles, strict=True) if role]
-    pack = build_pack(records, recipe.input, folder.parent / "packs")
-    trained = load_trained(run, CPU)
-    save_scores(score_records(trained, pack, records, roles.tolist(), sources, False), run.scores)
-    return folder
 
 
 @pytest.fixture(scope="module")

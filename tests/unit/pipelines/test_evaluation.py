@@ -4,13 +4,13 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tests.conftest import draw_disc, save_discs
-from tests.unit.pipelines.conftest import SETTINGS
+from tests.builders.images import draw_disc, save_discs
+from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog
-from leukoscope.data.sources import FIELD_COLUMN, SOURCE_PREFIX
+from leukoscope.data.groups import FIELD_COLUMN, SOURCE_PREFIX
 from leukoscope.data.splits import Split, load_split, save_split
 from leukoscope.errors import (
     DataError,

@@ -8,16 +8,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.deploy.conftest import build_mean_graph, describe
-from tests.unit.pipelines.test_ensemble import write_run
+from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.runs import write_run
 
 from leukoscope import pipelines
 from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError
 from leukoscope.explain import methods
-from leukoscope.pipelines import explain, explain_page
+from leukoscope.pipelines import explain
 from leukoscope.pipelines.explain_boxes import load_boxes
 from leukoscope.pipelines.explain_model import open_model
+from leukoscope.report import explain_page
 from leukoscope.scores import load_scores
 
 ALL = ("gradcam", "hirescam", "gradients", "occlusion", "attention")
@@ -323,7 +324,7 @@ def test_the_headline_names_what_holds_and_what_does_not(done):
 
 def test_every_method_s_own_noise_is_drawn(done, tmp_path, monkeypatch):
     """Each method is judged against noise of its own grain; all of it is in the figure."""
-    from leukoscope.evaluation import explain_figures, figures
+    from leukoscope.report import explain_figures, figures
 
     asked = []
     monkeypatch.setattr(explain_figures, "draw_curves", lambda *given: asked.append(given))

@@ -19,7 +19,7 @@ from leukoscope.data.splits import load_split
 from leukoscope.deploy.predictor import Outputs
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError
 from leukoscope.pipelines import robustness
-from leukoscope.runfolder import hash_file
+from leukoscope.storage import hash_file
 from leukoscope.trust.quality import QUALITY_NAMES
 
 DISCS = (

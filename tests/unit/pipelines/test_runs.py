@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.unit.pipelines.conftest import SETTINGS
+from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe

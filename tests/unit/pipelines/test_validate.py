@@ -1,14 +1,13 @@
 """Validation from a bundle and images on disk, without PyTorch; new bundles from local cells."""
 
 import csv
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.builders import bundles as means
 from typer.testing import CliRunner
 
 from leukoscope import pipelines
@@ -24,12 +23,6 @@ from leukoscope.trust.decision import Policy
 from leukoscope.trust.novelty import fit_novelty
 from leukoscope.trust.quality import fit_quality_limits, measure_quality
 from leukoscope.trust.record import TrustInfo, pack_arrays
-
-_spec = importlib.util.spec_from_file_location(
-    "mean_bundles", Path(__file__).parents[1] / "deploy" / "conftest.py"
-)
-means = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(means)
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
 

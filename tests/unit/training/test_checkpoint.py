@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from leukoscope.errors import StorageError, WeightsError
-from leukoscope.runfolder import hash_file
+from leukoscope.storage import hash_file
 from leukoscope.training import checkpoint
 from leukoscope.training.checkpoint import (
     add_prefix,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
-from tests.unit.models.test_ensemble import build_member
+from tests.builders.runs import build_member
 from tests.unit.training.test_loop import CLASSES, Stopper, data, make_recipe  # noqa: F401
 from torch import nn
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.unit.models.test_ensemble import build_member
+from tests.builders.runs import build_member
 from torch import nn
 
 from leukoscope.models.ensemble import Ensemble

@@ -8,7 +8,8 @@ import torch
 from leukoscope.config import InputConfig
 from leukoscope.errors import MissingStepError, RunError, WeightsError
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
-from leukoscope.runfolder import RunFolder, hash_file
+from leukoscope.runfolder import RunFolder
+from leukoscope.storage import hash_file
 from leukoscope.training import trained
 from leukoscope.training.checkpoint import load_tensors, save_tensors
 from leukoscope.training.scoring import score_rows

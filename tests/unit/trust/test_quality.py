@@ -9,9 +9,9 @@ from skimage.color import hsv2rgb, rgb2hsv
 from skimage.filters import laplace
 from skimage.measure import label, regionprops
 
-from leukoscope.data.painted import paint_cells
 from leukoscope.errors import DataError
 from leukoscope.evaluation.decisions import count_reasons
+from leukoscope.painted.cells import paint_cells
 from leukoscope.trust.quality import (
     LEAST_TRAIN,
     QUALITY_NAMES,

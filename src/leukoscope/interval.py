@@ -1,0 +1,29 @@
+"""A value with its confidence bounds: the one type for every figure of the package.
+
+What this file does not do: it computes no bound (`evaluation.intervals`) and words none (`text`).
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its confidence limits; NaN where undefined or not to be had."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return `value`, `low` and `high` for JSON, None for NaN.
+
+        >>> Interval(0.5, float("nan"), 1.0).to_dict()
+        {'value': 0.5, 'low': None, 'high': 1.0}
+        """
+        named = {"value": self.value, "low": self.low, "high": self.high}
+        return {k: None if math.isnan(x) else x for k, x in named.items()}
+
+
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
+"""What a figure is where no image tells."""

@@ -1,0 +1,1 @@
+"""Painted cells and fields with known truth."""

@@ -1,0 +1,1 @@
+"""Which images show the same source: fingerprints, cache, matching, grouping, search."""

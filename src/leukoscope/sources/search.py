@@ -1,0 +1,283 @@
+"""Which images show the same source, by what the pixels show.
+
+`find_sources` compares every image with its most similar ones and keeps the evidence:
+`fingerprints` describes an image, `matching` compares a pair, `grouping` chooses pairs and builds
+groups.
+
+What this file does not do: it reads no roles (`splits`) and judges no data set (`audit`).
+"""
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from leukoscope.data.catalog import Catalog, ImageRecord, save_catalog
+from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, find_root, join_roots
+from leukoscope.errors import CatalogError
+from leukoscope.records import write_json
+from leukoscope.sources.evidence import LINK_KINDS, Link
+from leukoscope.storage import write_text
+
+# -- what was found -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SourceFindings:
+    """What `find_sources` found.
+
+    `catalog` has a source in every row, and the column `field_group` where pictures overlap.
+    `featureless` are ids of images too smooth to be compared except by bytes. `settings` are the
+    thresholds and versions that the result depends on.
+    """
+
+    catalog: Catalog
+    links: tuple[Link, ...]
+    featureless: tuple[str, ...]
+    settings: Mapping[str, float | int | str]
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[ImageRecord, ...]]:
+        """Sources of two or more rows, the largest first, then by name."""
+        members: dict[str, list[ImageRecord]] = defaultdict(list)
+        for record in self.catalog.records:
+            members[record.source].append(record)
+        order = sorted(members, key=lambda name: (-len(members[name]), name))
+        return {name: tuple(members[name]) for name in order if len(members[name]) > 1}
+
+    @property
+    def n_sources(self) -> int:
+        """Number of different sources, images without a copy included."""
+        return len({record.source for record in self.catalog.records})
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the summary for JSON."""
+        kinds = {kind: sum(link.kind == kind for link in self.links) for kind in LINK_KINDS}
+        grouped = sum(len(group) for group in self.groups.values())
+        return {
+            "images": len(self.catalog),
+            "sources": self.n_sources,
+            "groups": len(self.groups),
+            "images_with_copies": grouped,
+            "images_alone": len(self.catalog) - grouped,
+            "byte_identical_images": count_identical(self.catalog),
+            "links": kinds | {"refused": sum(not link.accepted for link in self.links)},
+            "featureless": list(self.featureless),
+            "settings": dict(self.settings),
+        }
+
+
+def count_identical(catalog: Catalog) -> int:
+    """Return how many rows have the same file content, and the same box, as another row."""
+    counts: dict[tuple[str, object], int] = defaultdict(int)
+    for record in catalog.records:
+        counts[record.sha256, record.box] += 1
+    return sum(n for n in counts.values() if n > 1)
+
+
+# -- finding --------------------------------------------------------------------------------------
+
+
+def find_sources(
+    catalog: Catalog,
+    *,
+    cache: Path | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> SourceFindings:
+    """Find the copies in the pixels, and return the catalog with a source for every record.
+
+    A source that the catalog already names stays known: rows that share it stay together, and a
+    group that contains it bears its name. Images are read whole, boxes or not: cells cut from one
+    picture have one source. The result does not depend on the order of rows.
+
+    `cache` is a file that keeps what is learned of each image and pair by content hash; a run
+    that was interrupted goes on from it, and other runs over the same images use it.
+    `on_progress` is called with (what is being done, done, total).
+
+    Raises `ImageError` if an image can no longer be read as the catalog says, `CatalogError` if
+    a column of another meaning is called `field_group`, `StorageError` if the cache cannot be
+    written, `MissingExtraError` without the extra `sources`.
+    """
+    from leukoscope.sources.grouping import find_links
+
+    report = on_progress or (lambda _what, _done, _total: None)
+    _check_field_column(catalog)
+    files: dict[str, Path] = {}
+    for record in sorted(catalog.records, key=lambda r: r.id):
+        files.setdefault(record.sha256, record.path)
+    found = find_links(files, cache, report)
+    named = _name_groups(catalog, found.links)
+    fields_of = _name_fields(catalog, named, found.links)
+    records = []
+    for record, source in zip(catalog.records, named, strict=True):
+        extra = {k: v for k, v in record.extra.items() if k != FIELD_COLUMN}
+        if record.sha256 in fields_of:
+            extra[FIELD_COLUMN] = fields_of[record.sha256]
+        records.append(replace(record, source=source, extra=extra))
+    if fields_of:
+        # A table has the same columns in every row.
+        records = [
+            replace(record, extra=dict(record.extra) | {FIELD_COLUMN: ""})
+            if FIELD_COLUMN not in record.extra
+            else record
+            for record in records
+        ]
+    smooth = set(found.featureless)
+    return SourceFindings(
+        catalog=Catalog(tuple(records), catalog.rejected),
+        links=found.links,
+        featureless=tuple(sorted(r.id for r in catalog.records if r.sha256 in smooth)),
+        settings=found.settings,
+    )
+
+
+def _name_groups(catalog: Catalog, links: Sequence[Link]) -> tuple[str, ...]:
+    """A source name per record: its group's known name, else one made of its smallest hash."""
+    parent: dict[str, str] = {}
+    for record in catalog.records:
+        join_roots(
+            parent, record.sha256, f"source {record.source}" if record.source else record.sha256
+        )
+    for link in links:
+        if link.kind != "overlap" and link.accepted:
+            join_roots(parent, link.first, link.second)
+    known: dict[str, set[str]] = defaultdict(set)
+    hashes: dict[str, set[str]] = defaultdict(set)
+    for record in catalog.records:
+        root = find_root(parent, record.sha256)
+        hashes[root].add(record.sha256)
+        if record.source:
+            known[root].add(record.source)
+    names = {root: f"{SOURCE_PREFIX}{min(group)[:12]}" for root, group in hashes.items()}
+    names |= {root: min(group) for root, group in known.items()}
+    return tuple(names[find_root(parent, record.sha256)] for record in catalog.records)
+
+
+def _name_fields(catalog: Catalog, sources: Sequence[str], links: Sequence[Link]) -> dict[str, str]:
+    """The field group of each content hash whose source overlaps with another."""
+    source_of = {r.sha256: name for r, name in zip(catalog.records, sources, strict=True)}
+    parent: dict[str, str] = {}
+    touched = set()
+    joined = [(source_of[x.first], source_of[x.second]) for x in links if x.accepted]
+    # What an earlier search saw stays known, though the picture between two may not be here.
+    seen: dict[str, str] = {}
+    for record in catalog.records:
+        if field := record.extra.get(FIELD_COLUMN, ""):
+            source = source_of[record.sha256]
+            joined.append((source, seen.setdefault(field, source)))
+    for a, b in joined:
+        if a != b:
+            join_roots(parent, a, b)
+            touched |= {a, b}
+    lowest: dict[str, str] = {}
+    for sha256, source in source_of.items():
+        if source in touched:
+            root = find_root(parent, source)
+            lowest[root] = min(sha256, lowest.get(root, sha256))
+    return {
+        sha256: f"{FIELD_PREFIX}{lowest[find_root(parent, source)][:12]}"
+        for sha256, source in source_of.items()
+        if source in touched
+    }
+
+
+def _check_field_column(catalog: Catalog) -> None:
+    for record in catalog.records:
+        value = record.extra.get(FIELD_COLUMN, "")
+        if value and not value.startswith(FIELD_PREFIX):
+            raise CatalogError(
+                f"the column {FIELD_COLUMN} must be blank or hold what an earlier search wrote",
+                f"{value!r} at {record.id}",
+                "give the column another name; the search writes its own",
+            )
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+LINK_COLUMNS = (
+    "first",
+    "second",
+    "kind",
+    "accepted",
+    "inliers",
+    "overlap_frac",
+    "agreement_frac",
+    "contradiction_frac",
+    "mirrored",
+    "rotation_deg",
+    "scale",
+    "shear",
+    *"abcdef",
+)
+
+
+def save_sources(findings: SourceFindings, path: Path) -> None:
+    """Write the catalog with its sources; beside it the links as `<stem>.links.csv` and a summary
+    as `<stem>.json`.
+
+    Raises `CatalogError` if `path` does not end in `.csv`, `StorageError` if it cannot be written.
+    """
+    if path.suffix.lower() != ".csv":
+        # Summary and page bear the same stem: they would be written over the table.
+        raise CatalogError(
+            "the table of sources must be a file that ends in .csv",
+            f"{path.name}",
+            f"write to {path.with_suffix('.csv').name}",
+        )
+    save_catalog(findings.catalog, path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(LINK_COLUMNS)
+    for link in findings.links:
+        shares = (link.overlap_frac, link.agreement_frac, link.contradiction_frac)
+        writer.writerow(
+            [link.first, link.second, link.kind, int(link.accepted), link.inliers]
+            + [f"{share:.6f}" for share in shares]
+            + [int(link.mirrored), f"{link.rotation_deg:.2f}", f"{link.scale:.4f}"]
+            + [f"{link.shear:.4f}", *(repr(value) for value in link.matrix)]
+        )
+    write_text(path.with_name(f"{path.stem}.links.csv"), text.getvalue())
+    write_json(path.with_name(f"{path.stem}.json"), findings.to_dict())
+
+
+def load_links(path: Path) -> tuple[Link, ...]:
+    """Read the links that `save_sources` wrote beside the table at `path`.
+
+    Raises `CatalogError` if they are not there or not as written.
+    """
+    place = path.with_name(f"{path.stem}.links.csv")
+    try:
+        with place.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != LINK_COLUMNS:
+                raise ValueError(f"columns {reader.fieldnames}")
+            return tuple(_read_link(row) for row in reader)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise CatalogError(
+            f"{place} must hold the links that belong to {path.name}",
+            str(error) or type(error).__name__,
+            "make both with `leukoscope data sources`",
+        ) from error
+
+
+def _read_link(row: Mapping[str, str]) -> Link:
+    a, b, c, d, e, f = (float(row[name]) for name in "abcdef")
+    shares = [float(row[f"{name}_frac"]) for name in ("overlap", "agreement", "contradiction")]
+    if not all(math.isfinite(value) for value in (a, b, c, d, e, f, *shares)):
+        raise ValueError("a number that is not finite")
+    (kind,) = (known for known in LINK_KINDS if known == row["kind"])
+    return Link(
+        first=row["first"],
+        second=row["second"],
+        kind=kind,
+        inliers=int(row["inliers"]),
+        overlap_frac=shares[0],
+        agreement_frac=shares[1],
+        contradiction_frac=shares[2],
+        matrix=(a, b, c, d, e, f),
+        accepted=bool(int(row["accepted"])),
+    )

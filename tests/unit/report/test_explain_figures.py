@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from leukoscope.report.explain_figures import draw_attention, draw_biases, draw_curves
+
+
+def test_curves_are_means_and_floors_are_grey():
+    steps = np.linspace(0, 1, 11)
+    own = {"Occlusion": {"deletion": [1 - steps, np.zeros(11)], "insertion": [steps]}}
+    floors = {"Centre": {"deletion": [np.full(11, 0.7)], "insertion": [np.full(11, 0.2)]}}
+    figure = draw_curves(own, floors)
+    left, right = figure.axes
+    assert "lower is better" in left.get_title("left") and "higher" in right.get_title("left")
+    lines = {line.get_label(): line for line in left.get_lines()}
+    np.testing.assert_allclose(lines["Occlusion"].get_ydata(), (1 - steps) / 2)
+    assert lines["Centre"].get_linestyle() != "-" and lines["Occlusion"].get_linestyle() == "-"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Centre", "Occlusion"]
+
+
+def test_attention_shows_the_query_s_row():
+    image = np.full((32, 32, 3), 200, np.uint8)
+    weights = np.zeros((2, 16, 16), np.float32)
+    weights[:, :, 0] = 1
+    weights[0, 4 * 3 + 1] = 0
+    weights[0, 4 * 3 + 1, 15] = 1  # the token in row 3, column 1 looks at the last one
+    figure = draw_attention(image, {"stage_3 block 1": (weights, (4, 4))}, (0.9, 0.3))
+    shown = [axes.get_images()[-1].get_array() for axes in figure.axes[1:] if axes.get_visible()]
+    assert len(shown) == 3  # mean and two heads
+    np.testing.assert_array_equal(shown[1], weights[0, 13].reshape(4, 4))
+    np.testing.assert_array_equal(shown[0], weights[:, 13].mean(0).reshape(4, 4))
+    (frame, _) = figure.axes[1].patches
+    assert frame.get_xy() == (8, 24)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5])
+def test_biases_share_one_scale_about_zero(value):
+    tables = {"a": np.full((2, 7, 7), value, np.float32), "b": np.full((1, 3, 3), -0.5, np.float32)}
+    figure = draw_biases(tables)
+    images = [axes.get_images()[0] for axes in figure.axes if axes.get_images()]
+    limits = {image.get_clim() for image in images[:3]}
+    assert limits == {(-max(value, 0.5), max(value, 0.5))}
+    assert sum(axes.get_visible() and bool(axes.get_lines()) for axes in figure.axes) == 3
