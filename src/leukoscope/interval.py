@@ -5,15 +5,25 @@ What this file does not do: it computes no bound (`evaluation.intervals`) and wo
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
+
+Number = Annotated[
+    float,
+    BeforeValidator(lambda x: math.nan if x is None else x),
+    PlainSerializer(lambda x: x if math.isfinite(x) else None, when_used="json"),
+]
+"""A float that may be undefined: NaN in memory, `null` in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A figure and its confidence limits; NaN where undefined or not to be had."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
     def to_dict(self) -> dict[str, float | None]:
         """Return `value`, `low` and `high` for JSON, None for NaN.

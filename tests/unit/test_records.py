@@ -1,0 +1,71 @@
+"""Records come back as they were; what does not fit is told with the first field that does not."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from leukoscope.errors import BundleError, RunError
+from leukoscope.interval import Interval, Number
+from leukoscope.records import dump_record, load_record, parse_record, save_record
+
+
+@dataclass(frozen=True)
+class Finding:
+    figures: Mapping[str, Interval]
+    confusion: tuple[tuple[int, ...], ...]
+    name: str
+    severity: Literal["error", "note"] = "note"
+    share: Number = math.nan
+
+
+def build(name="a"):
+    return Finding({"recall/a; b": Interval(0.5, math.nan, 1.0)}, ((1, 2), (3, 4)), name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Blast; L1", "Blast (L1)", "a/b", 'say "x"', "two\nlines", "Стаб", "x\udcff", "n" * 200],
+)
+def test_a_record_comes_back_as_it_was(tmp_path, name):
+    path = tmp_path / "record.json"
+    save_record(build(name), path)
+    found = load_record(Finding, path, "leukoscope audit")
+    assert found.name == name and found.confusion == ((1, 2), (3, 4))
+    interval = found.figures["recall/a; b"]
+    assert (interval.value, interval.high) == (0.5, 1.0)
+    assert math.isnan(interval.low) and math.isnan(found.share)
+
+
+def test_what_is_undefined_is_null():
+    content = dump_record(build())
+    assert content["share"] is None and content["figures"]["recall/a; b"]["low"] is None
+    assert dump_record({"x": math.inf}, dict[str, Number]) == {"x": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ({"figures": {}, "confusion": []}, "name"),
+        ({"figures": {}, "confusion": [["x"]], "name": "a"}, "confusion.0.0"),
+        ({"figures": {}, "confusion": [], "name": "a", "severity": "grave"}, "severity"),
+        ([], "the file"),
+    ],
+)
+def test_the_first_thing_wrong_is_named(content, where):
+    with pytest.raises(BundleError) as caught:
+        parse_record(Finding, content, "bundle.json", "leukoscope export", BundleError)
+    assert caught.value.found.startswith(f"{where}:")
+    assert "leukoscope export" in caught.value.expected
+
+
+@pytest.mark.parametrize("text", ["", "{", "\x00"])
+def test_a_file_that_is_no_json_is_told(tmp_path, text):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(RunError, match="readable JSON"):
+        load_record(Finding, path, "leukoscope audit")
+    with pytest.raises(RunError, match="readable JSON"):
+        load_record(Finding, tmp_path / "none.json", "leukoscope audit")
