@@ -104,13 +104,13 @@ def main() -> None:
           " splits by chance")  # fmt: skip
     for key, rows in marginal.items():
         shares = [share for share, _ in rows]
-        low, high = (sum(s.verdict == v for s in shares) for v in ("below", "above"))
+        low, high = (sum(s.leakage_status == v for s in shares) for v in ("below", "above"))
         print(f"\n{key[0]}, calibrated on {key[1]}, asked {1 - key[2]:.2f}: all cells"
               f" {np.mean([s.value for s in shares]):.4f}, below / above {low} / {high},"
               f" mean size {np.mean([size for _, size in rows]):.3f}")  # fmt: skip
         for k, name in enumerate(table.classes):
             own = [shares_K[k] for shares_K in classes[key]]
-            low, high = (sum(s.verdict == v for s in own) for v in ("below", "above"))
+            low, high = (sum(s.leakage_status == v for s in own) for v in ("below", "above"))
             print(f"  {name:22s} {np.mean([s.value for s in own]):.4f}  {low} / {high}")
 
 

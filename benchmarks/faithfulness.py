@@ -39,7 +39,7 @@ def tell(found: MeanRange) -> str:
 
 
 def print_table(found: Explained) -> None:
-    for v in found.verdicts:
+    for v in found.results:
         stage = f"@{found.stage}" if v.method in ("gradcam", "hirescam") else ""
         print(f"{v.method + stage:20} in the cell {tell(v.localisation)} of {tell(v.ceiling)}")
         for kind in ("deletion", "insertion"):

@@ -1,14 +1,14 @@
 """Which distance keeps foreign images out, and at what cost at home? (LAB_NOTES, "Novelty")
 
-Run `python benchmarks/novelty.py RUN [--data ../shared/data] [--refuse 0.02]`; needs the extra
+Run `python benchmarks/novelty.py RUN [--data ../shared/data] [--reject 0.02]`; needs the extra
 `bench`. RUN is trained on PBC; what is foreign to it is made by `foreign_material.py`. Distances
 are fitted on the train rows of the run's score table, thresholds on its calib rows.
 
-Table 1: share of each group that is refused, in per cent, by one distance alone with all of the
-refusals that are allowed. `energy`, `max logit` (Liu et al. 2020, Hendrycks et al. 2022) and `ViM`
-(Wang et al. 2022) are baselines. Table 2: image quality and a distance with half of them each, as
-the package does. Then: what is refused of each class at home, how far foreign images lie beyond the
-limit of quality, which features say so, and milliseconds per image.
+Table 1: share of each group that is rejected, in per cent, by one distance alone with all of the
+rejections that are allowed. `energy`, `max logit` (Liu et al. 2020, Hendrycks et al. 2022) and
+`ViM` (Wang et al. 2022) are baselines. Table 2: image quality and a distance with half of them
+each, as the package does. Then: what is rejected of each class at home, how far foreign images lie
+beyond the limit of quality, which features say so, and milliseconds per image.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--refuse", type=float, default=0.02)
+    parser.add_argument("--reject", type=float, default=0.02)
     given = parser.parse_args()
     torch.set_num_threads(1)
     run = RunFolder(given.run)
@@ -147,9 +147,9 @@ def main() -> None:
     }
     on_calib = {judge: f(*calib) for judge, f in judges.items()}
 
-    whole = fit_quality_limits(quality["train"], quality["calib"], given.refuse)
+    whole = fit_quality_limits(quality["train"], quality["calib"], given.reject)
     columns = [*judges, "quality"]
-    limits = {j: fit_distance_threshold(d, given.refuse) for j, d in on_calib.items()}
+    limits = {j: fit_distance_threshold(d, given.reject) for j, d in on_calib.items()}
     alone = {
         name: [100 * float((distances[j][name] > limits[j]).mean()) for j in judges]
         + [100 * float((whole.compute_distance(seen[name]) > 1).mean())]
@@ -157,11 +157,11 @@ def main() -> None:
     }
     sizes = ", ".join(f"{role} {len(index)}" for role, index in at.items())
     print(f"{len(table.classes)} classes, {side} px, D {train.shape[1]}; {sizes}")
-    print_table(f"1. Refused by one distance alone at {given.refuse:.1%}, %", columns, alone)
+    print_table(f"1. Rejected by one distance alone at {given.reject:.1%}, %", columns, alone)
 
-    half = fit_quality_limits(quality["train"], quality["calib"], given.refuse / 2)
+    half = fit_quality_limits(quality["train"], quality["calib"], given.reject / 2)
     by_quality = {name: half.compute_distance(seen[name]) > 1 for name in seen}
-    limits = {j: fit_distance_threshold(d, given.refuse / 2) for j, d in on_calib.items()}
+    limits = {j: fit_distance_threshold(d, given.reject / 2) for j, d in on_calib.items()}
     together = {
         name: [100 * float(by_quality[name].mean())]
         + [
@@ -170,10 +170,10 @@ def main() -> None:
         ]
         for name in seen
     }
-    columns = [f"quality at {given.refuse / 2:.1%}", *(f"and {m}" for m in METHODS)]
-    print_table("2. Refused by both, half of the refusals each, %", columns, together)
+    columns = [f"quality at {given.reject / 2:.1%}", *(f"and {m}" for m in METHODS)]
+    print_table("2. Rejected by both, half of the rejections each, %", columns, together)
 
-    print("\n3. PBC test by class, refused by quality / by each distance / by both, %\n")
+    print("\n3. PBC test by class, rejected by quality / by each distance / by both, %\n")
     for k, name in enumerate(table.classes):
         here = table.labels_N[at["test"]] == k
         parts = [by_quality["PBC test"]]

@@ -1,7 +1,7 @@
 """Recipes: everything that decides a training run, as frozen pydantic models read from TOML.
 
 A recipe is resolved once, written into the run folder as JSON and hashed; nothing else steers a
-run. Unknown keys are refused by the name of the nearest right one. What this file does not do:
+run. Unknown keys are rejected by the name of the nearest right one. What this file does not do:
 it never asks the hardware (that is `training.precision`) and reads no images.
 """
 
@@ -197,11 +197,11 @@ class TrustConfig(_Section):
     """One threshold per class (Mondrian); false: one for all."""
     target_accuracy: float = Field(0.995, gt=0.5, lt=1)
     """Wanted among accepted cells."""
-    refuse_frac: float = Field(0.02, gt=0, lt=0.5)
-    """Share of cells of the known kind that may be refused as unknown, to keep others out."""
+    reject_frac: float = Field(0.02, gt=0, lt=0.5)
+    """Share of cells of the known kind that may be rejected as unknown, to keep others out."""
     always_review: tuple[str, ...] = ()
     """Classes whose cells a person always looks at."""
-    sensitivity_floor: dict[str, _Share] = {}
+    min_sensitivity: dict[str, _Share] = {}
     """Least share of the cells of a class that must not be accepted under another name."""
     cost: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
     """`cost[true][called]`: what the mistake costs, 1 where it is not given; `cost[true].review` is

@@ -82,7 +82,7 @@ def _adapt(kind: Any) -> TypeAdapter[Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON (not-a-number is refused), at once or not at all."""
+    """Write JSON (not-a-number is rejected), at once or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=False)
     write_text(path, text + "\n")
 

@@ -53,7 +53,7 @@ def with_decisions(cells):
 
 def build_home(**changes):
     content = {
-        "data": "pbc", "verdict": "disjoint", "n_images": 300, "n_sources": 300,
+        "data": "pbc", "leakage_status": "disjoint", "n_images": 300, "n_sources": 300,
         "source_known": True, "confusion_KK": np.array([[95.0, 5, 0], [0, 90, 10], [0, 0, 100]]),
         "accuracy": Interval(0.95, 0.92, 0.97),
     }  # fmt: skip
@@ -75,7 +75,7 @@ def build_validation():
         columns={evil: ("a", "b") * (n // 2)},
         readers={"analyser": cells.names},
     )
-    limits = Limits(min_accuracy=0.99, max_refused=0.9, min_sensitivity={"monocyte": 0.5})
+    limits = Limits(min_accuracy=0.99, max_rejected=0.9, min_sensitivity={"monocyte": 0.5})
     return validate(
         cells,
         limits,

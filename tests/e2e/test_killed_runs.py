@@ -98,7 +98,7 @@ def test_ctrl_c_says_how_to_go_on(split, tmp_path):
     out = tmp_path / "run"
     process = start(command(split, out, "--set", "train.epochs=400"))
     wait_for_step(process, out, 0, 1)
-    # A second process on the same folder is refused while this one works.
+    # A second process on the same folder is rejected while this one works.
     other = run(command(split, out, "--resume"))
     assert other.returncode == 4 and "one process at a time" in other.stderr.replace("\n", " ")
     process.send_signal(signal.SIGINT)

@@ -98,9 +98,9 @@ def test_its_rows_are_those_of_the_runs(invoked):
         for limit in ("value", "low", "high"):
             assert row["accuracy"][limit] == metrics["accuracy"][limit]
         assert row["n_images"] == metrics["n_images"]
-        assert set(row["floors"]) == {"majority", "colour_histogram", "nearest_neighbour"}
+        assert set(row["baselines"]) == {"majority", "colour_histogram", "nearest_neighbour"}
         assert rows[protocol, "external"]["n_images"] == 12
-        assert rows[protocol, "external"]["verdict"] == "disjoint"
+        assert rows[protocol, "external"]["leakage_status"] == "disjoint"
     # Witness: the published shares, and the copies counted from the split itself.
     assert found["images_by_role"]["random"] == {"train": 64, "val": 17, "test": 15}
     assert set(found["images_by_role"]["grouped"]) == {"train", "val", "calib", "test"}
@@ -200,7 +200,7 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
         shared = external[protocol, "set.csv"]
         assert shared.leaked == (truth[copy.sha256] in fitted)
         assert shared.n_with_copy == shared.leaked
-        assert external[protocol, "b/set.csv"].verdict == "disjoint"
+        assert external[protocol, "b/set.csv"].leakage_status == "disjoint"
         if shared.leaked:
             assert external[protocol, "set.csv, without copies"].n_images == 10
     assert any(row.leaked for row in external.values())

@@ -21,7 +21,7 @@ from leukoscope.scores import load_scores, save_scores
 from leukoscope.trust.decision import STATUSES, decide_table
 from leukoscope.trust.record import load_trust
 
-AIMS = ["trust.alpha=0.2", "trust.target_accuracy=0.6", "trust.refuse_frac=0.2"]
+AIMS = ["trust.alpha=0.2", "trust.target_accuracy=0.6", "trust.reject_frac=0.2"]
 
 
 def ask(*words):
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(run):
     out = run.parent / "bundle"
-    assert "never refuses" not in ask("export", run, "--out", out, "--variants", "fp32")
+    assert "never rejects" not in ask("export", run, "--out", out, "--variants", "fp32")
     return out
 
 
@@ -87,17 +87,17 @@ def test_predictions_carry_decisions_and_reasons(run, bundle, tmp_path):
     assert strange["decision"] == "unknown"
 
 
-def test_the_report_answers_how_sure_and_when_it_refuses(run):
+def test_the_report_answers_how_sure_and_when_it_rejects(run):
     assert "cells are accepted; of these" in " ".join(ask("evaluate", run).split())
     page = (run / "report.html").read_text()
     first = page.split("What the network adds")[0]
-    for words in ("On whose blood?", "How sure?", "When does it refuse?", "cells are accepted"):
+    for words in ("On whose blood?", "How sure?", "When does it reject?", "cells are accepted"):
         assert words in first
     assert "Under another name" in page and "Not calibrated" not in page
     metrics = json.loads((run / "metrics.json").read_text())["trust"]
     assert sum(share["value"] for share in metrics["shares"].values()) == pytest.approx(1)
     text = (run / "model_evaluation_results.txt").read_text()
-    assert "Accepted cells" in text and "When does it refuse?" in text
+    assert "Accepted cells" in text and "When does it reject?" in text
     assert "its resolution: frequencies apart (higher is better)" in page
     parts = metrics["after_calibration"]
     assert parts["brier_reliability"]["low"] <= parts["brier_reliability"]["value"]
@@ -130,11 +130,11 @@ def test_home_lends_one_calibration_image_of_each_source(run):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "words"),
+    ("leakage_status", "words"),
     [("disjoint", ""), ("leaking", "all limits are too generous"), ("unproven", "not known")],
 )
-def test_what_limits_are_worth_is_said(verdict, words):
-    said = " ".join(word_leak(verdict))
+def test_what_limits_are_worth_is_said(leakage_status, words):
+    said = " ".join(word_leak(leakage_status))
     assert words in said and bool(said) == bool(words)
 
 
@@ -153,17 +153,17 @@ def test_other_data_void_the_promise(run, bundle, tmp_path):
     assert "sets and limits promise nothing here" in page.split("What the network adds")[0]
 
 
-def test_without_calibration_it_says_that_it_never_refuses(run, tmp_path):
+def test_without_calibration_it_says_that_it_never_rejects(run, tmp_path):
     bare = shutil.copytree(run, tmp_path / "bare")
     (bare / "trust.json").unlink()
     output = ask("export", bare, "--out", tmp_path / "b", "--variants", "fp32")
-    assert "never refuses" in output
+    assert "never rejects" in output
     output = ask("predict", tmp_path / "b", run.parent / "painted", "-o", tmp_path / "p.csv")
-    assert "never refuses" in output
+    assert "never rejects" in output
     ask("evaluate", bare)
     assert "Not calibrated" in (bare / "report.html").read_text()
 
 
-def test_keys_of_other_sections_are_refused(run):
+def test_keys_of_other_sections_are_rejected(run):
     done = CliRunner().invoke(app, ["calibrate", str(run), "--set", "train.epochs=3"])
     assert done.exit_code == 2 and "trust.alpha" in done.output

@@ -139,7 +139,7 @@ def test_every_variant_keeps_to_its_tolerance(graph, reference, tmp_path):
     assert onnx.TensorProto.FLOAT16 in weights and onnx.TensorProto.FLOAT not in weights
 
 
-def test_a_disagreement_that_departs_is_refused(reference):
+def test_a_disagreement_that_departs_is_rejected(reference):
     def run(images):
         rows = slice(run.start, run.start + len(images))
         run.start += len(images)
@@ -148,7 +148,7 @@ def test_a_disagreement_that_departs_is_refused(reference):
             reference.disagreement_N[rows] + run.error,
         )  # fmt: skip
 
-    for error, variant, refused in (
+    for error, variant, rejected in (
         (0.001, "fp32", True),
         (0.001, "int8", False),
         (0, "fp32", False),
@@ -156,7 +156,7 @@ def test_a_disagreement_that_departs_is_refused(reference):
         run.start, run.error = 0, np.float32(error)
         parity = export.measure_parity(run, reference, variant)
         assert parity.max_disagreement_difference == pytest.approx(error, rel=1e-3)
-        if refused:
+        if rejected:
             with pytest.raises(ParityError, match="disagreement"):
                 export.check_parity(parity, variant)
         else:

@@ -126,7 +126,7 @@ def test_every_variant_keeps_to_its_tolerance(graph, reference, tmp_path):
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 
 
-def test_changed_decisions_are_listed_and_refused(reference):
+def test_changed_decisions_are_listed_and_rejected(reference):
     """The witness is a graph that answers with the second class for the first image."""
 
     def run(images):
@@ -190,10 +190,10 @@ def test_a_cell_that_is_accepted_otherwise_is_counted_though_its_name_stays(netw
     run.stretch = 2.0
     other = export.measure_parity(_restart(run), judged, "int8")
     assert other.decisions_changed == 0 and other.outcomes_changed > 1
-    with pytest.raises(ParityError, match="accept, review or refuse 1 otherwise"):
+    with pytest.raises(ParityError, match="accept, review or reject 1 otherwise"):
         export.check_parity(other, "int8")
     exact = same.model_copy(update={"outcomes_changed": 1, "max_outcome_frac": 0.0})
-    with pytest.raises(ParityError, match="refuse 0 otherwise"):
+    with pytest.raises(ParityError, match="reject 0 otherwise"):
         export.check_parity(exact, "fp32")
 
 
@@ -202,7 +202,7 @@ def _restart(run):
     return run
 
 
-def test_answers_that_are_no_numbers_are_refused(reference):
+def test_answers_that_are_no_numbers_are_rejected(reference):
     def run(images):
         return np.full((len(images), 4), np.nan, np.float32), None
 

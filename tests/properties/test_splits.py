@@ -55,7 +55,7 @@ def check_apart(split):
             assert seen.setdefault(key, role) == role
     audit = audit_split(split)
     assert audit.shared == ()
-    assert audit.verdict in ("disjoint", "unproven")
+    assert audit.leakage_status in ("disjoint", "unproven")
     assert audit.test_with_copy_in_training == 0
 
 
@@ -150,7 +150,7 @@ def test_the_audit_counts_what_a_random_split_shares(catalog, seed):
         if groups[a] & groups[b]
     }
     assert {s.roles: s.n_sources for s in audit.shared} == crossing
-    assert (audit.verdict == "leaking") == bool(crossing)
+    assert (audit.leakage_status == "leaking") == bool(crossing)
     assert audit.test_with_copy_in_training == sum(
         role == "test" and group in groups["train"] | groups["val"]
         for role, group in zip(split.roles, split.sources, strict=True)

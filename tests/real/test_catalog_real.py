@@ -74,7 +74,7 @@ def test_random_draws_the_published_counts(kaggle):
     assert Counter(split.roles) == {"train": 6770, "val": 1693, "test": 1494, "": 71}
     audit = audit_split(split)
     assert audit.n_left_aside == 71
-    assert audit.verdict == "unproven"
+    assert audit.leakage_status == "unproven"
     assert any("not known" in warning for warning in audit.warnings)
 
 
@@ -114,12 +114,12 @@ def test_every_cell_of_a_bccd_field_is_a_row(bccd):
 def test_the_cells_of_a_field_stay_in_one_role(bccd):
     for split in (build_split(bccd, "grouped"), *build_kfold(bccd, 5)):
         audit = audit_split(split)
-        assert audit.verdict == "disjoint"
+        assert audit.leakage_status == "disjoint"
         assert audit.shared == ()
         for label in bccd.classes:
             assert all(audit.counts[role][label] > 0 for role in ROLES)
     random = audit_split(build_split(bccd, "random"))
-    assert random.verdict == "leaking"
+    assert random.leakage_status == "leaking"
     assert random.test_with_copy_in_training > 0.9 * sum(random.counts["test"].values())
 
 
@@ -138,5 +138,5 @@ def test_a_part_of_the_barcelona_set_by_table(tmp_path):
     assert all((r.width, r.height) == (192, 192) for r in catalog.records)
     assert all(r.extra["subclass"] in r.path.name for r in catalog.records)
     split = build_split(catalog, "grouped")
-    assert audit_split(split).verdict == "unproven"
+    assert audit_split(split).leakage_status == "unproven"
     assert set(split.roles) == set(ROLES)

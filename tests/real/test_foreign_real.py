@@ -18,7 +18,7 @@ def read(paths, boxes=None):
     )
 
 
-def test_foreign_images_are_refused_and_home_is_not(real_data):
+def test_foreign_images_are_rejected_and_home_is_not(real_data):
     rng = np.random.default_rng(0)
     paths = sorted((real_data / "pbc").rglob("*.jpg"))
     home = read([paths[i] for i in rng.permutation(len(paths))[:1100]])

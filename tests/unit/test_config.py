@@ -115,7 +115,7 @@ def test_every_choice_is_taken_bare_and_quoted(key, choice):
 
 
 @pytest.mark.parametrize("key", sorted({key for key, _ in CHOICES}))
-def test_other_choices_are_refused_by_naming_the_right_ones(key):
+def test_other_choices_are_rejected_by_naming_the_right_ones(key):
     with pytest.raises(ConfigError) as caught:
         load_recipe("quick", [f"{key}=nonsense"])
     for other, choice in CHOICES:
@@ -167,15 +167,15 @@ BAD_VALUES = [
     ("trust.alpha", ["0", "1", "nan"]),
     ("trust.class_conditional", ["3"]),
     ("trust.target_accuracy", ["0.5", "1"]),
-    ("trust.refuse_frac", ["0", "0.5"]),
+    ("trust.reject_frac", ["0", "0.5"]),
     ("trust.always_review", ["3"]),
-    ("trust.sensitivity_floor", ["{blast = 1.0}", "0.9"]),
+    ("trust.min_sensitivity", ["{blast = 1.0}", "0.9"]),
     ("trust.cost", ["{blast = {neutrophil = -1}}", "{blast = 3}"]),
 ]
 
 
 @pytest.mark.parametrize(("key", "texts"), BAD_VALUES)
-def test_values_out_of_range_are_refused(key, texts):
+def test_values_out_of_range_are_rejected(key, texts):
     for text in texts:
         with pytest.raises(ConfigError) as caught:
             load_recipe("quick", [f"{key}={text}"])
@@ -260,7 +260,7 @@ def test_a_file_is_loaded_and_named_by_its_stem(tmp_path):
     assert load_recipe(str(path)).name == "given"
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+def test_a_file_that_cannot_be_read_is_rejected(tmp_path):
     with pytest.raises(ConfigError, match="check the path"):
         load_recipe(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="check the path"):
@@ -304,19 +304,19 @@ def test_overrides_are_toml_or_a_bare_word():
 
 
 @pytest.mark.parametrize("setting", ["train.epochs", "=3", "", "train.=3", ".epochs=3", "a..b=1"])
-def test_overrides_of_the_wrong_shape_are_refused(setting):
+def test_overrides_of_the_wrong_shape_are_rejected(setting):
     with pytest.raises(ConfigError, match=r"section\.key=value"):
         load_recipe("quick", [setting])
 
 
 @pytest.mark.parametrize("setting", ["train.epochs.x=3", "purpose.x=1"])
-def test_an_override_below_a_value_is_refused(setting):
+def test_an_override_below_a_value_is_rejected(setting):
     with pytest.raises(ConfigError, match="is a value") as caught:
         load_recipe("quick", [setting])
     assert "train.epochs" in caught.value.remedy
 
 
-def test_a_section_that_is_a_value_is_refused():
+def test_a_section_that_is_a_value_is_rejected():
     with pytest.raises(ConfigError, match=r"train: .* \(given: 5\)"):
         load_recipe("quick", ["train=5"])
 
@@ -346,7 +346,7 @@ def test_the_hash_names_what_decides_the_run_and_nothing_else():
         for more in ([], ["distill.temperature=5"], ["distill.label_weight=0.5"])
     }
     assert len(taught | {base.hash()}) == 4
-    # A target without a stain is refused.
+    # A target without a stain is rejected.
     changed = load_recipe("quick", ["input.stain=reinhard", "input.stain_target=[1,2,3,4,5,6]"])
     assert changed.hash() not in hashes
     rest = {"name", "purpose", "input.stain_target"}

@@ -296,7 +296,7 @@ def test_json_comes_back(tmp_path):
     assert "µ".encode() in raw
 
 
-def test_not_a_number_is_refused_and_the_old_file_stays(tmp_path):
+def test_not_a_number_is_rejected_and_the_old_file_stays(tmp_path):
     write_json(tmp_path / "x.json", {"a": 1})
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="Out of range float"):

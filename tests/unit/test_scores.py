@@ -73,12 +73,12 @@ def test_rows_are_taken_by_mask_and_by_index():
         {"logits_NK": np.zeros((4, 3), np.float32)},
     ],
 )
-def test_uneven_columns_are_refused(change):
+def test_uneven_columns_are_rejected(change):
     with pytest.raises(DataError, match="one entry per image"):
         ScoreTable(**{**vars(make_table()), **change})
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_rejected(tmp_path):
     path = tmp_path / "scores.parquet"
     with pytest.raises(RunError, match="must be a score table"):
         load_scores(path)

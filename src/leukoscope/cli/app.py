@@ -388,7 +388,7 @@ def evaluate(
     role: Annotated[str, typer.Option(help="Which role to judge on.")] = "test",
     name: Annotated[str | None, typer.Option(help="Name of the evaluation on other data.")] = None,
 ) -> None:
-    """Measure a trained network: every figure with an interval, floors beside it, a report."""
+    """Measure a trained network: every figure with an interval, baselines beside it, a report."""
     from leukoscope import pipelines
     from leukoscope.cli import render
 
@@ -405,7 +405,7 @@ def calibrate(
         _build_set_option("What to aim at, e.g. --set trust.target_accuracy=0.99."),
     ] = None,
 ) -> None:
-    """Fit what makes answers trustworthy: calibrated confidence, prediction sets, when to refuse.
+    """Fit what makes answers trustworthy: calibrated confidence, prediction sets, when to reject.
 
     Thresholds come from the role `calib` of the run's split. `evaluate` then reports them, and
     `export` takes them along.
@@ -569,7 +569,7 @@ def explain(
 ) -> None:
     """Show why: maps over images, and whether these maps are faithful, measured.
 
-    At least 20 images are needed for a verdict on a method.
+    At least 20 images are needed for a leakage_status on a method.
     """
     from leukoscope import pipelines
     from leukoscope.cli import render

@@ -237,19 +237,19 @@ def print_sources(findings: "SourceFindings", out: Path) -> None:
             f"{_count(smooth, 'image')} {_agree(smooth, 'is', 'are')} too smooth to be compared;"
             f" of {_agree(smooth, 'it', 'these')} only identical files are found."
         )
-    refused = sum(not link.accepted for link in findings.links)
-    if refused:
+    rejected = sum(not link.accepted for link in findings.links)
+    if rejected:
         console.print(
-            f"{_count(refused, 'link')} between groups"
-            f" {_agree(refused, 'lacks support and joins', 'lack support and join')} nothing;"
-            f" the page shows {_agree(refused, 'it', 'them')}."
+            f"{_count(rejected, 'link')} between groups"
+            f" {_agree(rejected, 'lacks support and joins', 'lack support and join')} nothing;"
+            f" the page shows {_agree(rejected, 'it', 'them')}."
         )
     page = out.with_suffix(".html")
     console.print(f"Table: {escape(str(out))}. Look at the groups: {escape(str(page))}")
 
 
 def print_split(split: "Split", out: Path) -> None:
-    """Show counts per role and class, and the audit's verdict."""
+    """Show counts per role and class, and the audit's leakage_status."""
     from leukoscope.data.splits import audit_split
 
     print_audit(audit_split(split), as_json=False)
@@ -265,7 +265,7 @@ def print_splits(splits: "Sequence[Split]", out: Path) -> None:
         console.print(f"Fold {number}: {_count(test, 'test image')}  {escape(str(path))}")
 
 
-_VERDICTS = {
+_LEAKAGE_LINES = {
     "leaking": ("red", "LEAKING: test shares sources with training"),
     "unproven": ("yellow", "UNPROVEN: nothing shared was found, but the sources are not known"),
     "disjoint": ("green", "DISJOINT: no source crosses roles"),
@@ -278,7 +278,7 @@ def print_audit(audit: "SplitAudit", *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(audit.to_dict(), indent=2, ensure_ascii=False) + "\n")
         return
     console = _console()
-    colour, sentence = _VERDICTS[audit.verdict]
+    colour, sentence = _LEAKAGE_LINES[audit.leakage_status]
     console.print(_tabulate_roles(audit))
     console.print(f"[{colour} bold]{sentence}[/]")
     for warning in audit.warnings:
@@ -306,16 +306,16 @@ _SHOWN_EXAMPLES = 3
 
 
 def print_data_audit(audit: "DataAudit", *, as_json: bool, page: Path | None = None) -> None:
-    """Show an audit: the verdict, the findings, the tables; or all of it as JSON."""
-    from leukoscope.data.audit import VERDICT_TITLES
+    """Show an audit: the leakage_status, the findings, the tables; or all of it as JSON."""
+    from leukoscope.data.audit import RESULT_TITLES
 
     if as_json:
         # ASCII: file names need not be Unicode.
         sys.stdout.write(json.dumps(audit.to_dict(), indent=2) + "\n")
         return
     console = _console()
-    colour = {"warnings": "yellow", "clean": "green"}.get(audit.verdict, "red")
-    word, colon, rest = VERDICT_TITLES[audit.verdict].partition(":")
+    colour = {"warnings": "yellow", "clean": "green"}.get(audit.result, "red")
+    word, colon, rest = RESULT_TITLES[audit.result].partition(":")
     title = f"{word.upper()}:{rest}" if colon else word
     console.print(f"[{colour} bold]{title}[/]\n{_plain(audit.summary)}\n")
     for finding in audit.findings:
@@ -440,7 +440,7 @@ _BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leakin
 
 
 def print_evaluation(found: "Evaluation") -> None:
-    """Show the main figures with intervals and floors, and where the report lies. Figures that
+    """Show the main figures with intervals and baselines, and where the report lies. Figures that
     count copies of training images are marked, and stand beside those without."""
     from leukoscope.report.evaluation_page import format_figure
 
@@ -475,14 +475,16 @@ def print_evaluation(found: "Evaluation") -> None:
     for key, name in shown:
         tell(name, found.intervals[key], leak.figures.get(key) if leak else None)
     table.add_section()
-    for key, floor in found.floors.items():
-        label = "Floor: " + key.replace("_", " ")
-        tell(label, floor, leak.floors.get(key) if leak else None)
+    for key, baseline in found.baselines.items():
+        label = "Baseline: " + key.replace("_", " ")
+        tell(label, baseline, leak.baselines.get(key) if leak else None)
     console.print(table)
-    colour = _BANNERS[found.verdict]
+    colour = _BANNERS[found.leakage_status]
     for sentence in found.sentences:
         console.print(f"[{colour}]{escape(sentence)}[/]")
-    for sentence in found.refusal or ("It names every cell: `leukoscope calibrate` sets limits.",):
+    for sentence in found.rejection or (
+        "It names every cell: `leukoscope calibrate` sets limits.",
+    ):
         console.print(escape(sentence))
     console.print(ADVICE)
     console.print(f"Report: {escape(str(found.report))}\nModel card: leukoscope card RUN")
@@ -499,10 +501,10 @@ def print_leak_report(report: "LeakReport") -> None:
     console.print(escape(behind))
     table = Table(title="Accuracy with 95 % interval", title_justify="left")
     table.add_column("Trained and judged")
-    for name in ("Images", "With copy", "Network", "Best floor"):
+    for name in ("Images", "With copy", "Network", "Best baseline"):
         table.add_column(name, justify="right")
     for row in report.rows:
-        best = max(row.floors.values(), key=lambda floor: floor.value)
+        best = max(row.baselines.values(), key=lambda baseline: baseline.value)
         table.add_row(
             escape(f"{row.name}{' (LEAKED)' * row.leaked}"),
             f"{row.n_images:,}",
@@ -551,7 +553,7 @@ def print_pack(packed: "Packed") -> None:
 
 def print_calibrated(found: "CalibratedRun") -> None:
     """Show what the limits do on the test images, and what has to be known about them."""
-    from leukoscope.report.evaluation_page import VERDICT_TITLES
+    from leukoscope.report.evaluation_page import LEAKAGE_TITLES
 
     info, console = found.info, _console()
     home = info.home
@@ -582,8 +584,8 @@ def print_calibrated(found: "CalibratedRun") -> None:
         ):
             table.add_row(name, f"{value:.3f}", "")
         console.print(table)
-        if home.verdict != "disjoint":
-            console.print(f"[yellow]{escape(VERDICT_TITLES[home.verdict])}.[/]")  # type: ignore[index]
+        if home.leakage_status != "disjoint":
+            console.print(f"[yellow]{escape(LEAKAGE_TITLES[home.leakage_status])}.[/]")  # type: ignore[index]
     for note in info.notes:
         console.print(escape(note))
     console.print(ADVICE)
@@ -624,12 +626,12 @@ def print_bundle(bundle: "Bundle") -> None:
     console.print(table)
     console.print(
         "Largest and mean difference of logits, images whose most probable class changed, and"
-        " images that would be accepted, reviewed or refused otherwise, or get another name: on"
+        " images that would be accepted, reviewed or rejected otherwise, or get another name: on"
         f" {escape(info.reference_set)}."
     )
     if info.trust is None:
         console.print(
-            "[yellow]Without limits: the run was not calibrated, so this bundle never refuses."
+            "[yellow]Without limits: the run was not calibrated, so this bundle never rejects."
             " `leukoscope calibrate RUN` first, then export again.[/]"
         )
     console.print(ADVICE)
@@ -646,7 +648,9 @@ def print_robustness(done: "RobustnessRun") -> None:
     console.print(f"[bold]{escape(word_headline(found))}[/]")
     console.print(escape(word_safety(found)))
     basis, *more = word_basis(found)
-    console.print(escape(basis) if found.verdict == "disjoint" else f"[yellow]{escape(basis)}[/]")
+    console.print(
+        escape(basis) if found.leakage_status == "disjoint" else f"[yellow]{escape(basis)}[/]"
+    )
     for sentence in more:
         console.print(f"[yellow]{escape(sentence)}[/]")
     table = Table(
@@ -687,7 +691,7 @@ def print_predictions(done: "PredictedFiles") -> None:
     elif done.images > done.errors:
         console.print(
             "[yellow]Every cell got a name: this bundle was exported before `leukoscope calibrate`"
-            " and never refuses.[/]"
+            " and never rejects.[/]"
         )
     if done.errors:
         console.print(f"{done.errors:,} could not be read: see the column `error`.")
@@ -723,8 +727,8 @@ def print_validation(done: "ValidatedBundle") -> None:
     elif new is not None:
         console.print(
             f"New bundle, fitted to half of these cells: {_plain(new.bundle)}. On the other half"
-            f" {new.before['refused'].value:.1%} were refused before and"
-            f" {new.after['refused'].value:.1%} after, calibration error"
+            f" {new.before['rejected'].value:.1%} were rejected before and"
+            f" {new.after['rejected'].value:.1%} after, calibration error"
             f" {new.before['ece'].value:.3f} and {new.after['ece'].value:.3f}."
         )
         console.print(_plain(words.word_gain(new)))
@@ -738,7 +742,7 @@ def print_explained(found: "Explained") -> None:
     from leukoscope.report.explain_page import format_range, group_warnings
 
     console = _console()
-    if found.verdicts:
+    if found.results:
         table = Table(
             title=f"Faithfulness on {_count(found.judged, 'image')}, mean with 95 % limits",
             title_justify="left",
@@ -746,7 +750,7 @@ def print_explained(found: "Explained") -> None:
         table.add_column("Method")
         for name in ("Deletion", "less centre", "Random weights", "In the cell"):
             table.add_column(name, justify="right")
-        for v in found.verdicts:
+        for v in found.results:
             levels = list(v.correlation.values())
             shown = (v.deletion, v.against["centre"]["deletion"], *levels[-1:], v.localisation)
             cells = ["\n".join(filter(None, format_range(r))) for r in shown]
@@ -754,9 +758,9 @@ def print_explained(found: "Explained") -> None:
                 cells.insert(2, "–")
             table.add_row(name_method(v.method, found.stage), *cells)
         console.print(table)
-    for names, text in group_warnings(found.verdicts, found.stage):
+    for names, text in group_warnings(found.results, found.stage):
         console.print(f"[red bold]{escape(names)}:[/] {escape(text)}")
-    notes = [*found.notes, *dict.fromkeys(text for v in found.verdicts for text in v.notes)]
+    notes = [*found.notes, *dict.fromkeys(text for v in found.results for text in v.notes)]
     for text in notes:
         console.print(f"[yellow]{escape(text)}[/]")
     for path, why in list(found.errors.items())[:3]:

@@ -26,11 +26,11 @@ from leukoscope.labels import display_label
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-AuditVerdict = Literal["leaking", "shared", "conflicts", "warnings", "clean"]
+AuditResult = Literal["leaking", "shared", "conflicts", "warnings", "clean"]
 """The gravest thing found: a source in two roles, images shared with the other set, a cell under
 two names, something to mind, nothing."""
 
-VERDICT_TITLES: dict[AuditVerdict, str] = {
+RESULT_TITLES: dict[AuditResult, str] = {
     "leaking": "Leaking: what is measured on this split is inflated",
     "shared": "Not external: the two data sets share images",
     "conflicts": "Conflicts: one cell bears two names",
@@ -167,12 +167,12 @@ class DataAudit:
 
     `leak` counts test images with kin in `train` or `val`; it and `split` are None without
     roles, `shared` without another data set. `n_conflicts` counts cells under two names, those
-    that the scan refused included.
+    that the scan rejected included.
     """
 
     name: str
     summary: str
-    verdict: AuditVerdict
+    result: AuditResult
     findings: tuple[Finding, ...]
     n_images: int
     n_sources: int
@@ -247,22 +247,22 @@ def audit_catalog(
         against = replace(against, examples=examples)
         findings.append(_find_shared(against))
     inside, n_inside = _find_conflicts(records, role_of)
-    refused, n_refused = _find_refused({*catalog.rejected, *rejected})
+    left_out, n_rejected = _find_rejected({*catalog.rejected, *rejected})
     repetition, repeated = _find_repetition(records, groups, role_of, basis)
-    findings += [*inside, *refused, *_find_few_sources(classes, basis), *repeated]
+    findings += [*inside, *left_out, *_find_few_sources(classes, basis), *repeated]
     findings += _find_basis(records, basis)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return DataAudit(
         name=name,
         summary=_word_summary(findings, roles is not None, against, basis),
-        verdict=_choose_verdict(findings, found, against, n_inside + n_refused),
+        result=_choose_result(findings, found, against, n_inside + n_rejected),
         findings=tuple(findings),
         n_images=len(records),
         n_sources=len(set(groups)),
         sources_from=basis,
         classes=classes,
         repetition=repetition,
-        n_conflicts=n_inside + n_refused,
+        n_conflicts=n_inside + n_rejected,
         leak=leak,
         split=found,
         shared=against,
@@ -435,7 +435,7 @@ def _find_conflicts(
     return findings, len(conflicts)
 
 
-def _find_refused(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
+def _find_rejected(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
     """Identical files under two labels, which the scan left out of the catalog."""
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in sorted(rejected, key=lambda entry: entry.path):
@@ -445,7 +445,7 @@ def _find_refused(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
         return [], 0
     examples = []
     for detail, paths in sorted(groups.items())[:MAX_EXAMPLES]:
-        images = [_read_refused(detail, path) for path in paths]
+        images = [_read_rejected(detail, path) for path in paths]
         if len(images) > 1:
             # Where possible two that differ in label.
             other = next((x for x in images[1:] if x.label != images[0].label), images[1])
@@ -462,8 +462,8 @@ def _find_refused(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
     return [finding], len(groups)
 
 
-def _read_refused(detail: str, path: str) -> ExampleImage:
-    """Find id and label of a refused file in what the scan said about its group."""
+def _read_rejected(detail: str, path: str) -> ExampleImage:
+    """Find id and label of a rejected file in what the scan said about its group."""
     told = detail.partition(": ")[2]
     for found in re.finditer(r"(.+?) \(([^()]*)\)(?:, |$)", told):
         name, label = found.groups()
@@ -770,13 +770,13 @@ def _pair(
 # -- words ----------------------------------------------------------------------------------------
 
 
-def _choose_verdict(
+def _choose_result(
     findings: Sequence[Finding],
     found: SplitAudit | None,
     shared: SharedData | None,
     n_conflicts: int,
-) -> AuditVerdict:
-    if found is not None and found.verdict == "leaking":
+) -> AuditResult:
+    if found is not None and found.leakage_status == "leaking":
         return "leaking"
     if shared is not None and shared.theirs.n_kin:
         return "shared"

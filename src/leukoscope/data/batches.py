@@ -76,7 +76,7 @@ def split_rows(rows: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.
 
 
 def shrink_pack(pack_NHWC: Pixels, rows: NDArray[np.int64], size_px: int) -> Pixels:
-    """Return small copies of some rows, uint8 `(len(rows), size_px, size_px, 3)`, for floors."""
+    """Return small copies of some rows, uint8 `(len(rows), size_px, size_px, 3)`, for baselines."""
     out = np.empty((len(rows), size_px, size_px, 3), dtype=np.uint8)
     for place, row in enumerate(rows):
         out[place] = resize_image(np.asarray(pack_NHWC[row]), size_px)

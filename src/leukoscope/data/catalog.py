@@ -20,7 +20,7 @@ from leukoscope.labels import resolve_label
 from leukoscope.storage import write_text
 
 MAX_BYTES = 1 << 30
-"""Larger files are refused unread."""
+"""Larger files are rejected unread."""
 
 COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")

@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 """`(x_min, y_min, x_max, y_max)` in pixels after EXIF rotation; the maxima are exclusive."""
 
 MAX_PIXELS = 100_000_000
-"""Larger images are refused unread: nothing in a blood-cell set needs them, a bomb does."""
+"""Larger images are rejected unread: nothing in a blood-cell set needs them, a bomb does."""
 
 MIN_SIDE_PX = 8
 """Smaller images hold no cell."""

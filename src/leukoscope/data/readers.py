@@ -222,7 +222,7 @@ def _read_voc(
             continue
         # Entities can be bombs or read files; no annotation needs them. Nulls: UTF-16.
         if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):
-            yield Rejected(str(annotation), "unreadable", "XML with a DOCTYPE is refused")
+            yield Rejected(str(annotation), "unreadable", "XML with a DOCTYPE is rejected")
             continue
         try:
             tree = ElementTree.fromstring(content)

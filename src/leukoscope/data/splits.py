@@ -46,7 +46,7 @@ CARVED_FRACTION = 0.1
 FEW_IMAGES = 30
 """A class with fewer test images has an interval too wide to say much; the audit warns."""
 
-Verdict = Literal["disjoint", "unproven", "leaking"]
+LeakageStatus = Literal["disjoint", "unproven", "leaking"]
 
 RoleName = TypeVar("RoleName", bound=str)
 
@@ -363,8 +363,8 @@ class SplitAudit:
     """What a reader must know before believing a number measured on a split.
 
     `counts` are images by role and class. `test_with_copy_in_training` counts test images whose
-    source or bytes also occur in `train` or `val`. `verdict`: `leaking` if any source crosses
-    roles, `unproven` if none does but the sources are not all known, else `disjoint`.
+    source or bytes also occur in `train` or `val`. `leakage_status`: `leaking` if any source
+    crosses roles, `unproven` if none does but the sources are not all known, else `disjoint`.
     """
 
     protocol: str
@@ -375,7 +375,7 @@ class SplitAudit:
     sources_known: bool
     shared: tuple[SharedSources, ...]
     test_with_copy_in_training: int
-    verdict: Verdict
+    leakage_status: LeakageStatus
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -407,7 +407,7 @@ def audit_split(split: Split) -> SplitAudit:
     copies = sum(
         role == "test" and source in seen for role, source in zip(split.roles, sources, strict=True)
     )
-    verdict: Verdict = "leaking" if shared else "disjoint" if known else "unproven"
+    leakage_status: LeakageStatus = "leaking" if shared else "disjoint" if known else "unproven"
     return SplitAudit(
         protocol=split.protocol,
         seed=split.seed,
@@ -417,7 +417,7 @@ def audit_split(split: Split) -> SplitAudit:
         sources_known=known,
         shared=tuple(shared),
         test_with_copy_in_training=copies,
-        verdict=verdict,
+        leakage_status=leakage_status,
         warnings=_list_warnings(split, counts, shared, copies, known),
     )
 

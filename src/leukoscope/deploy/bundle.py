@@ -275,7 +275,7 @@ def check_self_contained(content: bytes, name: str = "the graph") -> None:
     """Raise `BundleError` unless an ONNX file is whole in itself.
 
     A graph may name other files for its weights, with any path; a runtime would open them. Bundles
-    are small enough to do without, so every such graph is refused before a runtime sees it.
+    are small enough to do without, so every such graph is rejected before a runtime sees it.
     """
     try:
         _check_message(memoryview(content), "model", 0)

@@ -52,7 +52,7 @@ MAX_CHANGED_FRAC = 0.003
 """Of reduced precision: share of most probable names that may change, and one image at least."""
 
 MAX_OUTCOME_FRAC = 0.01
-"""Of reduced precision: share of images that may be accepted, reviewed or refused otherwise, and
+"""Of reduced precision: share of images that may be accepted, reviewed or rejected otherwise, and
 one at least. Every limit cuts through cells, and int8 moves embeddings by more than names."""
 
 CALIBRATION_IMAGES = 256
@@ -444,7 +444,7 @@ def check_parity(parity: Parity, variant: VariantName) -> None:
     """Raise `ParityError` if a variant departs further from the trained network than it may."""
     allowed = int(np.ceil(parity.max_changed_frac * parity.images))
     limit = parity.max_logit_tolerance
-    # Written so that a difference that is not a number is refused too.
+    # Written so that a difference that is not a number is rejected too.
     if limit is not None and not parity.max_logit_difference <= limit:
         raise ParityError(
             f"logits of the variant {variant} must lie within {limit:g} of the trained network",
@@ -470,7 +470,7 @@ def check_parity(parity: Parity, variant: VariantName) -> None:
         allowed = int(np.ceil((parity.max_outcome_frac or 0) * parity.images))
         if parity.outcomes_changed > allowed:
             raise ParityError(
-                f"of {parity.images:,} images the variant {variant} may accept, review or refuse"
+                f"of {parity.images:,} images the variant {variant} may accept, review or reject"
                 f" {allowed} otherwise than the trained network",
                 f"{parity.outcomes_changed}",
                 "export without it, by `--variants fp32`; nothing was written",

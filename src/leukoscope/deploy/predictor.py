@@ -67,7 +67,7 @@ class Predictor:
     `variant` is one of the bundle's (None: its default), `engine` what runs the graph, `threads`
     the number of cores to use (None: all).
 
-    Raises `BundleError` as `load_bundle` does, or if the engine refuses the graph;
+    Raises `BundleError` as `load_bundle` does, or if the engine rejects the graph;
     `MissingExtraError` if the engine is not installed.
     """
 
@@ -212,7 +212,7 @@ def start_onnxruntime(graph: bytes, threads: int) -> Run:
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
-        raise _refused("ONNX Runtime", error) from error
+        raise _rejected("ONNX Runtime", error) from error
 
     names = _list_outputs({output.name for output in session.get_outputs()})
 
@@ -241,7 +241,7 @@ def start_openvino(graph: bytes, threads: int) -> Run:
         }
         compiled = core.compile_model(core.read_model(graph), "CPU", settings)
     except RuntimeError as error:
-        raise _refused("OpenVINO", error) from error
+        raise _rejected("OpenVINO", error) from error
 
     names = _list_outputs({name for output in compiled.outputs for name in output.get_names()})
 
@@ -258,7 +258,7 @@ def _list_outputs(given: set[str]) -> list[str]:
     return ["logits", "embedding", *(["disagreement"] if "disagreement" in given else [])]
 
 
-def _refused(engine: str, error: Exception) -> BundleError:
+def _rejected(engine: str, error: Exception) -> BundleError:
     return BundleError(
         f"{engine} must accept the bundle's graph",
         str(error).splitlines()[0] if str(error) else type(error).__name__,

@@ -1,1 +1,1 @@
-"""Functions of the score table: metrics, intervals, floors, figures, report."""
+"""Functions of the score table: metrics, intervals, baselines, figures, report."""

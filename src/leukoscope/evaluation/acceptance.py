@@ -64,7 +64,7 @@ class Limits(BaseModel):
     """Share of the cells whose prediction set holds their class."""
     min_accepted: _Share | None = None
     max_review: _Share | None = None
-    max_refused: _Share | None = None
+    max_rejected: _Share | None = None
     """Share of the cells of known classes that are called unknown."""
     min_accuracy_accepted: _Share | None = None
     max_foreign_accepted: _Share | None = None
@@ -142,7 +142,7 @@ _FIGURES: dict[str, tuple[str, str, Kind]] = {
     "min_coverage": ("coverage", "Coverage of the sets", "share"),
     "min_accepted": ("accepted", "Accepted", "share"),
     "max_review": ("review", "Sent to review", "share"),
-    "max_refused": ("refused", "Refused as unknown", "share"),
+    "max_rejected": ("rejected", "Rejected as unknown", "share"),
     "min_accuracy_accepted": ("accuracy_accepted", "Accuracy among accepted", "share"),
     "max_foreign_accepted": ("foreign_accepted", "Foreign cells accepted", "share"),
     "max_accuracy_drop": ("accuracy_drop", "Loss of accuracy against home", "drop"),

@@ -1,4 +1,4 @@
-"""Honest floors: what methods reach that know nothing of cells, on the same test images.
+"""Honest baselines: what methods reach that know nothing of cells, on the same test images.
 
 Axes: N images, H height, W width, C colour channel (RGB). A network that does not beat the
 colour histogram has not been shown to look at cells. What this file does not do: it reads no
@@ -26,7 +26,7 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Floor:
+class Baseline:
     """What one simple method reaches. `predictions_N` indexes the classes of the call."""
 
     name: str
@@ -36,7 +36,7 @@ class Floor:
     description: str
 
 
-def compute_floors(
+def compute_baselines(
     train_images_NHWC: NDArray[np.uint8],
     train_labels_N: NDArray[np.int64],
     test_images_NHWC: NDArray[np.uint8],
@@ -46,11 +46,11 @@ def compute_floors(
     *,
     seed: int,
     level: float = 0.95,
-) -> dict[str, Floor]:
+) -> dict[str, Baseline]:
     """Fit three simple methods on the training images and score them on the test images.
 
     Images are uint8 RGB of one size, at least 16 pixels wide and high; labels index `classes`,
-    and images of unknown class are the caller's to drop. The floors are
+    and images of unknown class are the caller's to drop. The baselines are
 
     - `majority`: always the commonest class of the training images;
     - `colour_histogram`: 8 x 8 x 8 joint RGB histogram, 300 extremely randomised trees
@@ -85,9 +85,9 @@ def compute_floors(
             f" {THUMBNAIL_PX} pixels.",
         ),
     }
-    floors = {}
+    baselines = {}
     for name, (predictions_N, description) in predictions.items():
-        floors[name] = Floor(
+        baselines[name] = Baseline(
             name=name,
             predictions_N=np.asarray(predictions_N, dtype=np.int64),
             accuracy=compute_proportion(predictions_N == test_labels_N, test_sources, level),
@@ -102,7 +102,7 @@ def compute_floors(
             ),
             description=description,
         )
-    return floors
+    return baselines
 
 
 def compute_colour_histograms(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -146,7 +146,7 @@ def _check_images(
 ) -> None:
     if len(images_NHWC) == 0 or len(images_NHWC) != len(labels_N):
         raise DataError(
-            f"floors need {part} images, each with its label",
+            f"baselines need {part} images, each with its label",
             f"{len(images_NHWC)} images, {len(labels_N)} labels",
             "choose a split with images in both roles",
         )

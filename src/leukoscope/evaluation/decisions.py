@@ -122,23 +122,23 @@ def measure_home(
     table: ScoreTable,
     policy: Policy,
     novelty: NoveltyModel,
-    verdict: str,
+    leakage_status: str,
     leaked: Set[str],
     data: str,
 ) -> HomeFigures | None:
     """Measure a policy on the test images of its run; None where there are none of known class.
 
     Images with a copy in training or calibration (`leaked`) are left out while ten or more others
-    remain; else the verdict `leaking` says what the figures are worth.
+    remain; else the leakage_status `leaking` says what the figures are worth.
     """
     test = table.of_role("test")
     test = test.take(test.labels_N >= 0)
     unseen_N = np.array([name not in leaked for name in test.ids], dtype=np.bool_)
     if unseen_N.sum() >= 10:
         test = test.take(unseen_N)
-        verdict = "unproven" if verdict == "leaking" else verdict
+        leakage_status = "unproven" if leakage_status == "leaking" else leakage_status
     elif not unseen_N.all():
-        verdict = "leaking"
+        leakage_status = "leaking"
     if not len(test):
         return None
     decisions = decide_table(policy, novelty, test)
@@ -154,7 +154,7 @@ def measure_home(
     return HomeFigures(
         data=data,
         role="test",
-        verdict=verdict,
+        leakage_status=leakage_status,
         n_images=len(test),
         n_sources=len(set(test.sources)),
         source_known=test.source_known,

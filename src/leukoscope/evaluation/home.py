@@ -25,7 +25,7 @@ class Home:
     """
 
     data: str
-    verdict: str
+    leakage_status: str
     n_images: int
     n_sources: int
     source_known: bool

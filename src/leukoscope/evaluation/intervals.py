@@ -86,7 +86,7 @@ def clopper_pearson(successes: float, n: float, level: float = 0.95) -> Interval
     """
     if n == 0:
         return UNDEFINED
-    wilson(successes, n, level)  # the same arguments are refused
+    wilson(successes, n, level)  # the same arguments are rejected
     tail = (1 - level) / 2
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0

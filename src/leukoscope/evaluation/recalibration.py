@@ -137,7 +137,7 @@ def _measure(
         "coverage": share(covered_N),
         "accepted": share(found.mask("accepted")),
         "review": share(found.mask("review")),
-        "refused": share(found.mask("unknown")),
+        "rejected": share(found.mask("unknown")),
         "accuracy_accepted": share(hit_N, found.mask("accepted")),
     }
     if len(foreign):

@@ -38,7 +38,7 @@ class Subgroup:
     difference: Interval
     accepted: Interval
     accepted_difference: Interval
-    refused: Interval
+    rejected: Interval
 
     @property
     def stands_out(self) -> bool:
@@ -89,7 +89,7 @@ def split_column(
     # Two groups are each other's rest: one comparison.
     comparisons = (1 if len(counts) == 2 else max(1, large)) * (1 if status is None else 2)
     level = 1 - 0.05 / comparisons
-    accepted_N, refused_N = (np.array(status or ()) == one for one in ("accepted", "unknown"))
+    accepted_N, rejected_N = (np.array(status or ()) == one for one in ("accepted", "unknown"))
     groups = []
     for value, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         own_N = values_N == value
@@ -115,7 +115,7 @@ def split_column(
                 compare(hit_N),
                 measure(accepted_N),
                 compare(accepted_N),
-                measure(refused_N),
+                measure(rejected_N),
             )
         )
     across = sum(

@@ -99,7 +99,7 @@ class LocalCells:
 @dataclass(frozen=True)
 class ForeignClass:
     """Cells of a class that the network has no name for: how many, what it called them most, and
-    how many it accepted (None where it cannot refuse)."""
+    how many it accepted (None where it cannot reject)."""
 
     name: str
     n_images: int
@@ -376,7 +376,7 @@ def _measure(
         for name, status in (
             ("accepted", "accepted"),
             ("review", "review"),
-            ("refused", "unknown"),
+            ("rejected", "unknown"),
         ):
             figures[name] = compute_share(
                 status_N == status, np.ones(len(table), np.bool_), sources
@@ -646,11 +646,11 @@ def _word_missing(
         return no_home
     if figure == "foreign_accepted" and cells.answers.status is not None:
         return "no cell of a class the network does not know"
-    if figure in ("coverage", "accepted", "review", "refused", "foreign_accepted"):
-        return "the bundle was not calibrated; it cannot refuse"
+    if figure in ("coverage", "accepted", "review", "rejected", "foreign_accepted"):
+        return "the bundle was not calibrated; it cannot reject"
     if figure == "accuracy_accepted":
         return (
-            "the bundle was not calibrated; it cannot refuse"
+            "the bundle was not calibrated; it cannot reject"
             if cells.answers.status is None
             else "no cell was accepted"
         )
@@ -661,8 +661,8 @@ def _list_missing(answers: Answers, no_home: str) -> tuple[str, ...]:
     found = []
     if answers.status is None:
         found.append(
-            "The bundle was not calibrated: prediction sets, coverage and refusal cannot be judged."
-            " `leukoscope calibrate` on the run and another export add them."
+            "The bundle was not calibrated: prediction sets, coverage and rejection cannot be"
+            " judged. `leukoscope calibrate` on the run and another export add them."
         )
     if no_home:
         found.append(f"{no_home[0].upper()}{no_home[1:]}: nothing is compared with home.")

@@ -1,8 +1,8 @@
 """Does a map show what the network used? Measured, not assumed.
 
-Four questions, each with a floor: does the answer go when the marked places go (deletion), does it
-come when they come (insertion), does the map change when the weights are lost (randomisation), does
-it lie on the cell (localisation)?
+Four questions, each with a baseline: does the answer go when the marked places go (deletion), does
+it come when they come (insertion), does the map change when the weights are lost (randomisation),
+does it lie on the cell (localisation)?
 
 Axes: N images, S side, C colour, K classes, T steps of a curve. Maps are judged by their positive
 part. What this file does not do: it makes no maps and knows no networks, only a function that
@@ -31,7 +31,7 @@ STEPS = 16
 """Steps of a curve."""
 
 ENOUGH = 20
-"""Fewer images than this are no ground for a verdict on a method."""
+"""Fewer images than this are no ground for a result on a method."""
 
 MIN_LOCALISATION = 2.5
 """Mass inside the cell over the cell's share of the area."""
@@ -95,7 +95,7 @@ def compute_curve(
     sharp pixels on a plain ground look like small cells (both as in Petsiuk et al. 2018, but for
     the colour). Only the positive part of the map has an order; pixels of equal value, and all that
     speak against the class, come in that of `ties_SS`, highest first, or in one drawn pixel by
-    pixel. Against a floor of noise `ties_SS` should be that noise: single pixels drawn at random
+    pixel. Against a baseline of noise `ties_SS` should be that noise: single pixels drawn at random
     destroy more texture, which made up to 0.10 of the area on maps with few positive places.
     """
     order_P = _order_pixels(map_SS, ties_SS)
@@ -215,7 +215,7 @@ def compute_rank_correlation(
     return float(spearmanr(first_P, second_P).statistic)
 
 
-# -- means with limits, and the verdict -----------------------------------------------------------
+# -- means with limits, and the result -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,26 +254,26 @@ def compute_mean_range(values_N: Sequence[float], *, seed: int = 0) -> MeanRange
 class Measured:
     """What was measured of one method, image by image; empty where it was not.
 
-    `deletion` and `insertion` are areas; those of the floors have the same order of images.
+    `deletion` and `insertion` are areas; those of the baselines have the same order of images.
     `correlation` is keyed by what was randomised last, from the head down. `localisation` has
     images with a cell only, `ceiling` the most each of them allows.
     """
 
     deletion: Sequence[float] = ()
     insertion: Sequence[float] = ()
-    floors: Mapping[str, Mapping[CurveKind, Sequence[float]]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[CurveKind, Sequence[float]]] = field(default_factory=dict)
     correlation: Mapping[str, Sequence[float]] = field(default_factory=dict)
     localisation: Sequence[float] = ()
     ceiling: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FaithfulnessResult:
     """A method's figures with limits, and in words which tests it does not pass; no warnings where
     it holds. `notes` say what was not tested.
 
-    `against` has the paired differences to each floor, method minus floor: good deletion is below
-    0, good insertion above.
+    `against` has the paired differences to each baseline, method minus baseline: good deletion is
+    below 0, good insertion above.
     """
 
     method: str
@@ -300,8 +300,8 @@ class Verdict:
             "deletion": self.deletion.to_dict(),
             "insertion": self.insertion.to_dict(),
             "against": {
-                floor: {kind: r.to_dict() for kind, r in kinds.items()}
-                for floor, kinds in self.against.items()
+                baseline: {kind: r.to_dict() for kind, r in kinds.items()}
+                for baseline, kinds in self.against.items()
             },
             "correlation": {level: r.to_dict() for level, r in self.correlation.items()},
             "localisation": self.localisation.to_dict(),
@@ -318,22 +318,22 @@ _KIND_WORDS: dict[CurveKind, tuple[str, str, str]] = {
 _FLOOR_WORDS = {"random": "random places", "centre": "the middle of the image"}
 
 
-def judge_method(method: Method, measured: Measured) -> Verdict:
+def judge_method(method: Method, measured: Measured) -> FaithfulnessResult:
     """Return a method's figures with limits, and which tests it does not pass.
 
-    A test is passed if the 95 % limit on the bad side still holds: better than a floor by any
+    A test is passed if the 95 % limit on the bad side still holds: better than a baseline by any
     amount, rank correlation below 0.2 with every weight drawn anew, mass in the cell at least 2.5
     times its share. Words tell apart what was shown to fail from what was not shown to hold. Fewer
-    than 20 images (for the mass: with a box) give no verdict, and a note says so. Attention is not
+    than 20 images (for the mass: with a box) give no result, and a note says so. Attention is not
     judged by deletion and insertion: it knows no class.
     """
     against: dict[str, dict[CurveKind, MeanRange]] = {}
-    for floor, kinds in measured.floors.items():
-        against[floor] = {}
+    for baseline, kinds in measured.baselines.items():
+        against[baseline] = {}
         for kind, values in kinds.items():
             own = measured.deletion if kind == "deletion" else measured.insertion
             pairs = np.subtract(own, values)
-            against[floor][kind] = compute_mean_range(pairs.tolist())
+            against[baseline][kind] = compute_mean_range(pairs.tolist())
     correlation = {k: compute_mean_range(v) for k, v in measured.correlation.items()}
     localisation = compute_mean_range(measured.localisation)
     ceiling = compute_mean_range(measured.ceiling)
@@ -341,9 +341,9 @@ def judge_method(method: Method, measured: Measured) -> Verdict:
     warnings, notes = [], []
     n = len(measured.deletion)
     if n < ENOUGH:
-        notes.append(f"No verdict from {count_images(n)}: at least {ENOUGH} are needed.")
+        notes.append(f"No result from {count_images(n)}: at least {ENOUGH} are needed.")
     elif method == "attention":
-        notes.append("Attention has no verdict on deletion and insertion: it knows no class.")
+        notes.append("Attention has no result on deletion and insertion: it knows no class.")
     else:
         warnings += _word_curves(against)
     if not correlation:
@@ -354,7 +354,7 @@ def judge_method(method: Method, measured: Measured) -> Verdict:
         notes.append("Not tested for lying on the cell: no judged image has a box.")
     elif localisation.n < ENOUGH:
         notes.append(
-            f"No verdict on lying on the cell from {count_images(localisation.n)} with a box: at"
+            f"No result on lying on the cell from {count_images(localisation.n)} with a box: at"
             f" least {ENOUGH} are needed."
         )
     elif ceiling.value <= MIN_LOCALISATION:
@@ -364,7 +364,7 @@ def judge_method(method: Method, measured: Measured) -> Verdict:
         )
     else:
         warnings += _word_localisation(localisation)
-    return Verdict(
+    return FaithfulnessResult(
         method, compute_mean_range(measured.deletion), compute_mean_range(measured.insertion),
         against, correlation, localisation, ceiling, tuple(warnings), tuple(notes),
     )  # fmt: skip
@@ -380,17 +380,17 @@ def count_images(n: int) -> str:
 
 
 def _word_curves(against: Mapping[str, Mapping[CurveKind, MeanRange]]) -> list[str]:
-    """Which floors a method was shown not to beat, and which it was not shown to beat."""
+    """Which baselines a method was shown not to beat, and which it was not shown to beat."""
     told = []
     for kind, (own, worth, theirs) in _KIND_WORDS.items():
         failed: list[str] = []
         unclear: list[str] = []
-        for floor, kinds in against.items():
+        for baseline, kinds in against.items():
             r = kinds[kind]
             passes = r.high < 0 if kind == "deletion" else r.low > 0
             fails = r.low >= 0 if kind == "deletion" else r.high <= 0
             if not passes:
-                (failed if fails else unclear).append(_FLOOR_WORDS.get(floor, floor))
+                (failed if fails else unclear).append(_FLOOR_WORDS.get(baseline, baseline))
         if failed:
             text = f"{own} {worth} no more than {theirs} {' or '.join(failed)}."
             told.append(text[0].upper() + text[1:])

@@ -3,7 +3,7 @@
     catalog = scan_images("cells/")                    # folder or table -> catalog
     split = split_catalog(catalog)                     # catalog -> roles, with an audit
     run = train_run(split, load_recipe("quick"), "runs/a")
-    calibrate_run("runs/a")                            # when to refuse
+    calibrate_run("runs/a")                            # when to reject
     evaluation = evaluate_run("runs/a")
     evaluation.report                                  # the HTML file
     evaluation.intervals["accuracy"]                   # value, low, high

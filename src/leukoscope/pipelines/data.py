@@ -230,7 +230,7 @@ def _open_images(path: Path, progress: Progress) -> tuple[Catalog, Split | None]
 
 
 def _load_rejected(table: Path, catalog: Catalog) -> tuple[Rejected, ...]:
-    """What the scan of these images refused, as far as the file beside the table tells.
+    """What the scan of these images rejected, as far as the file beside the table tells.
 
     Another scan into the same folder may have written that file: what lies in other folders, or
     in the catalog as a whole image, does not count.

@@ -41,7 +41,7 @@ def export_run(
     with the network in float32 PyTorch; the figures go into the bundle. The int8 variant takes its
     ranges from other images, of the role `calib`, or of `val` where there is none. Nothing is
     written unless every variant passes. A run that was calibrated (`calibrate_run`) takes its
-    limits along; one that was not gives a bundle that names cells and never refuses. An ensemble
+    limits along; one that was not gives a bundle that names cells and never rejects. An ensemble
     becomes one graph, members and views inside; where its members (k folds) together trained on
     nearly all images, parity is measured on these, and the bundle says so.
 
@@ -151,7 +151,7 @@ class PredictedFiles:
 
     `home_accepted` is the share of test images that was accepted at home, None where it was not
     measured; `unusual` says that these images are accepted so much less often that they are hardly
-    of the same kind (`trust.decision.is_refused_unusually_often`)."""
+    of the same kind (`trust.decision.is_rejected_unusually_often`)."""
 
     out: Path
     images: int
@@ -183,7 +183,7 @@ def predict_images(
     from leukoscope.deploy.files import list_images
     from leukoscope.deploy.predictor import Predictor
     from leukoscope.deploy.tables import check_table_path, save_predictions
-    from leukoscope.trust.decision import is_refused_unusually_often
+    from leukoscope.trust.decision import is_rejected_unusually_often
 
     start = time.perf_counter()
     check_table_path(Path(out))
@@ -204,7 +204,7 @@ def predict_images(
         counts.decisions,
         home.accepted.value if home is not None else None,
         low is not None
-        and is_refused_unusually_often(
+        and is_rejected_unusually_often(
             counts.decisions.get("accepted", 0), counts.images - counts.errors, low
         ),
     )

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
     from leukoscope.data.batches import Pixels
     from leukoscope.interval import Interval
-    from leukoscope.report.evaluation_page import Comparison, Leak, ReportContent, Verdict
+    from leukoscope.report.evaluation_page import Comparison, Leak, LeakageStatus, ReportContent
     from leukoscope.report.results import Study
     from leukoscope.scores import ScoreTable
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found. `floors` are accuracies; `sentences` word the verdict.
+    """What an evaluation found. `baselines` are accuracies; `sentences` word the leakage_status.
 
-    Where the verdict is `leaking`, `intervals` and `floors` count images with a copy in training;
-    `leak` says how many these are, and what is left without them.
+    Where the leakage_status is `leaking`, `intervals` and `baselines` count images with a copy in
+    training; `leak` says how many these are, and what is left without them.
     """
 
     folder: Path
@@ -49,12 +49,12 @@ class Evaluation:
     n_sources: int
     source_known: bool
     intervals: "dict[str, Interval]"
-    floors: "dict[str, Interval]"
-    verdict: "Verdict"
+    baselines: "dict[str, Interval]"
+    leakage_status: "LeakageStatus"
     sentences: tuple[str, ...]
     leak: "Leak | None"
-    refusal: tuple[str, ...] = ()
-    """When it refuses, in words; empty for a run that was not calibrated."""
+    rejection: tuple[str, ...] = ()
+    """When it rejects, in words; empty for a run that was not calibrated."""
 
     @property
     def source_disjoint(self) -> "Interval | None":
@@ -62,7 +62,7 @@ class Evaluation:
         None where these are too few, or where it is not known at all which images are copies."""
         if self.leak is not None:
             return self.leak.accuracy
-        return self.intervals["accuracy"] if self.verdict == "disjoint" else None
+        return self.intervals["accuracy"] if self.leakage_status == "disjoint" else None
 
 
 def evaluate_run(
@@ -107,9 +107,9 @@ def evaluate_folder(
 
     from leukoscope.data.batches import shrink_pack
     from leukoscope.data.pack import build_pack
-    from leukoscope.evaluation.baselines import compute_floors
+    from leukoscope.evaluation.baselines import compute_baselines
     from leukoscope.report.results import write_evaluation
-    from leukoscope.report.trust_words import word_refusal
+    from leukoscope.report.trust_words import word_rejection
     from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
@@ -134,17 +134,17 @@ def evaluate_folder(
     )
     if study.fitted_on and role == "calib":
         note = "These images set the limits of this run; figures of them are optimistic."
-        study = replace(study, verdict_sentences=(note, *study.verdict_sentences))
+        study = replace(study, leakage_sentences=(note, *study.leakage_sentences))
     labels = {label: k for k, label in enumerate(subject.table.classes)}
     train_rows = np.flatnonzero(roles == "train")
     known = np.flatnonzero(subject.table.labels_N >= 0)
-    floor_px = min(recipe.input.image_size, FLOOR_PX)
-    progress("Fitting floors", 0, 1)
-    floors = (
-        compute_floors(
-            shrink_pack(pack, train_rows, floor_px),
+    baseline_px = min(recipe.input.image_size, BASELINE_PX)
+    progress("Fitting baselines", 0, 1)
+    baselines = (
+        compute_baselines(
+            shrink_pack(pack, train_rows, baseline_px),
             np.array([labels[records[row].label] for row in train_rows], dtype=np.int64),
-            shrink_pack(subject.pack_NHWC, subject.rows[known], floor_px),
+            shrink_pack(subject.pack_NHWC, subject.rows[known], baseline_px),
             subject.table.labels_N[known],
             subject.table.classes,
             [subject.table.sources[row] for row in known],
@@ -153,12 +153,12 @@ def evaluate_folder(
         if len(known)
         else {}
     )
-    progress("Fitting floors", 1, 1)
+    progress("Fitting baselines", 1, 1)
     progress("Writing the report", 0, 1)
     content = write_evaluation(
         subject.table,
         study,
-        floors,
+        baselines,
         subject.folder,
         ignores_sources=subject.ignores_sources,
         replicates=replicates,
@@ -173,16 +173,16 @@ def evaluate_folder(
         n_sources=content.n_sources,
         source_known=content.source_known,
         intervals=dict(content.intervals),
-        floors={floor: found.accuracy for floor, found in content.floors.items()},
-        verdict=content.verdict,
-        sentences=_word_verdict(content),
+        baselines={baseline: found.accuracy for baseline, found in content.baselines.items()},
+        leakage_status=content.leakage_status,
+        sentences=_word_leakage(content),
         leak=content.leak,
-        refusal=word_refusal(content.trust) if content.trust else (),
+        rejection=word_rejection(content.trust) if content.trust else (),
     )
 
 
-FLOOR_PX = 96
-"""Floors see images of at most this side; they use nothing finer."""
+BASELINE_PX = 96
+"""Baselines see images of at most this side; they use nothing finer."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _own_subject(
     audit = audit_split(home)
     out = folder.path if role == "test" else folder.evaluation(role)
     sentences = tuple(audit.warnings)
-    verdict, leaked = judge_own_role(home, role)
+    leakage_status, leaked = judge_own_role(home, role)
     if role == "train":
         sentences = ("These are the training images themselves.",)
     elif role == "val":
@@ -251,7 +251,7 @@ def _own_subject(
             name_data(home),
             role,
             home.protocol,
-            verdict,
+            leakage_status,
             sentences,
             out,
             leaked=leaked,
@@ -259,7 +259,7 @@ def _own_subject(
     )
 
 
-def judge_own_role(home: Split, role: str) -> "tuple[Verdict, frozenset[str]]":
+def judge_own_role(home: Split, role: str) -> "tuple[LeakageStatus, frozenset[str]]":
     """Tell how far a figure of one role of a split can be trusted, and which of its images have a
     copy among those that the network was fitted on."""
     # What chose the epoch is judged against what the network was fitted on.
@@ -301,7 +301,7 @@ def _other_subject(
         trained, pack, records, [role] * len(records), group_sources(catalog),
         sources_known(catalog), progress,
     )  # fmt: skip
-    verdict, sentences, leaked = judge_other(
+    leakage_status, sentences, leaked = judge_other(
         home, records, trained.classes, other.name, joint=other.joint
     )
     warnings = other.warnings + warn_unknown(records, trained.classes)
@@ -317,7 +317,7 @@ def _other_subject(
             other.name,
             role,
             "other data",
-            verdict,
+            leakage_status,
             sentences,
             out,
             warnings,
@@ -333,7 +333,7 @@ def judge_other(
     name: str,
     *,
     joint: bool = False,
-) -> "tuple[Verdict, tuple[str, ...], frozenset[str]]":
+) -> "tuple[LeakageStatus, tuple[str, ...], frozenset[str]]":
     """Tell how far a figure on other data can be trusted, why, and which of its images also lie in
     training or validation."""
     leaked = _list_shared(home, records, classes)
@@ -427,7 +427,7 @@ def _build_study(
     data_name: str,
     role: str,
     protocol: str,
-    verdict: "Verdict",
+    leakage_status: "LeakageStatus",
     sentences: tuple[str, ...],
     out: Path,
     warnings: tuple[str, ...] = (),
@@ -449,8 +449,8 @@ def _build_study(
         data_name=data_name,
         role=role,
         protocol=protocol,
-        verdict=verdict,
-        verdict_sentences=sentences,
+        leakage_status=leakage_status,
+        leakage_sentences=sentences,
         history=history,
         compare=_list_others(folder, out),
         warnings=warnings,
@@ -488,7 +488,7 @@ def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
             f"{metrics['data']}, {metrics['role']}",
             _read_interval(metrics["accuracy"]),
             metrics["n_images"],
-            metrics["verdict"],
+            metrics["leakage_status"],
             _read_interval(rest["accuracy"]) if rest else None,
             rest["n_images"] if rest else 0,
         )
@@ -501,18 +501,18 @@ def _read_interval(figure: dict[str, Any]) -> "Interval":
     return Interval(figure["value"], figure["low"], figure["high"])
 
 
-def _word_verdict(content: "ReportContent") -> tuple[str, ...]:
-    from leukoscope.report.evaluation_page import VERDICT_TEXTS, VERDICT_TITLES, word_leak
+def _word_leakage(content: "ReportContent") -> tuple[str, ...]:
+    from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES, word_leak
 
     leak = content.leak
     return (
-        f"{VERDICT_TITLES[content.verdict]}. {VERDICT_TEXTS[content.verdict]}",
+        f"{LEAKAGE_TITLES[content.leakage_status]}. {LEAKAGE_TEXTS[content.leakage_status]}",
         *(
             word_leak(leak, content.intervals["accuracy"], content.n_images, content.source_known)
             if leak
             else ()
         ),
-        *content.verdict_sentences,
+        *content.leakage_sentences,
     )
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.explain.attribution import CamKind
-    from leukoscope.explain.faithfulness import CurveKind, Verdict
+    from leukoscope.explain.faithfulness import CurveKind, FaithfulnessResult
     from leukoscope.explain.maps import AttentionLayer
     from leukoscope.explain.occlusion import Score
     from leukoscope.models.coatnet import CoAtNet
@@ -58,7 +58,7 @@ SHOWN_ATTENTION = 4
 class ExplainedImage:
     """One image: its prediction, and its scores where it was judged.
 
-    `areas` is keyed by method or floor, then by "deletion" and "insertion"; `localisation` by
+    `areas` is keyed by method or baseline, then by "deletion" and "insertion"; `localisation` by
     method. `row_png` is the picture: original and overlays side by side.
     """
 
@@ -79,7 +79,7 @@ class ExplainedImage:
 class Explained:
     """What `explain_images` left in its folder.
 
-    `errors` are the images that could not be read, with the reason; `verdicts` one per method, in
+    `errors` are the images that could not be read, with the reason; `results` one per method, in
     the order of the pictures; `notes` what was not done, in words.
     """
 
@@ -91,7 +91,7 @@ class Explained:
     methods: tuple[Method, ...]
     stage: str
     judged: int
-    verdicts: "tuple[Verdict, ...]"
+    results: "tuple[FaithfulnessResult, ...]"
     notes: tuple[str, ...]
     page: Path | None
 
@@ -216,14 +216,14 @@ def explain_images(
             f"none of {len(paths)}; first: {next(iter(errors.values()))}",
             "check the files",
         )
-    verdicts = _judge(opened, chosen, taken_at, gathered, seed, progress)
+    results = _judge(opened, chosen, taken_at, gathered, seed, progress)
     notes = _word_notes(opened, chosen, gathered, found, errors, framed is not None)
     page, more = _write_results(
-        folder, opened, chosen, taken_at, found, errors, gathered, verdicts, notes
+        folder, opened, chosen, taken_at, found, errors, gathered, results, notes
     )
     return Explained(
         folder, opened.path, opened.network is None, tuple(found), errors, chosen, taken_at,
-        len(gathered.kept), verdicts, (*notes, *more), page,
+        len(gathered.kept), results, (*notes, *more), page,
     )  # fmt: skip
 
 
@@ -308,7 +308,7 @@ def _build_maps(
 
 
 def _find_grid(method: Method, model: ExplainedModel, stage: str) -> int:
-    """How many independent places a map of a method has along a side, for a fair random floor."""
+    """Independent places of a method's map along a side, for a fair random baseline."""
     side = model.input.image_size
     if method == "occlusion" or model.network is None:
         return 6  # windows side by side
@@ -398,7 +398,7 @@ def _measure(
     gathered: _Gathered,
     seed: int,
 ) -> "tuple[dict[str, dict[CurveKind, float]], dict[str, float]]":
-    """Score one image's maps and the maps that know nothing, and keep what the verdicts need."""
+    """Score one image's maps and the maps that know nothing, and keep what the results need."""
     from leukoscope.explain.faithfulness import (
         build_centre_prior,
         build_random_maps,
@@ -410,18 +410,18 @@ def _measure(
     side = len(one.pixels_SSC)
     judged: dict[str, Maps] = {name: map_SS for name, map_SS in own.items()}  # noqa: C416
     judged["centre"] = build_centre_prior(side)
-    floors: dict[str, Maps] = {}
+    baselines: dict[str, Maps] = {}
     for method in own:
         grid = _find_grid(method, model, stage)
-        floors[method] = build_random_maps(1, grid, side, seed + number)[0]
-        judged[f"random_{grid}"] = floors[method]
+        baselines[method] = build_random_maps(1, grid, side, seed + number)[0]
+        judged[f"random_{grid}"] = baselines[method]
     areas: dict[str, dict[CurveKind, float]] = {}
     kinds: tuple[CurveKind, ...] = ("deletion", "insertion")
     for name, map_SS in judged.items():
         areas[name] = {}
         for kind in kinds:
             curve = compute_curve(
-                model.score, one.pixels_SSC, target, map_SS, kind, ties_SS=floors.get(name)
+                model.score, one.pixels_SSC, target, map_SS, kind, ties_SS=baselines.get(name)
             )
             gathered.curves.setdefault(name, {}).setdefault(kind, []).append(curve)
             areas[name][kind] = compute_area(curve)
@@ -437,7 +437,7 @@ def _measure(
     return areas, inside
 
 
-# -- verdicts -------------------------------------------------------------------------------------
+# -- results -------------------------------------------------------------------------------------
 
 
 def _judge(
@@ -447,7 +447,7 @@ def _judge(
     gathered: _Gathered,
     seed: int,
     progress: Progress,
-) -> "tuple[Verdict, ...]":
+) -> "tuple[FaithfulnessResult, ...]":
     from leukoscope.explain.faithfulness import Measured, compute_area, judge_method
 
     if not gathered.kept:
@@ -457,10 +457,10 @@ def _judge(
     def areas(name: str) -> "dict[CurveKind, list[float]]":
         return {k: [compute_area(c) for c in cs] for k, cs in gathered.curves[name].items()}
 
-    verdicts = []
+    results = []
     for method in methods:
         own = areas(method)
-        verdicts.append(
+        results.append(
             judge_method(
                 method,
                 Measured(
@@ -472,7 +472,7 @@ def _judge(
                 ),
             )
         )  # fmt: skip
-    return tuple(verdicts)
+    return tuple(results)
 
 
 def _correlate(
@@ -645,7 +645,7 @@ def _write_results(
     found: Sequence[ExplainedImage],
     errors: Mapping[str, str],
     gathered: _Gathered,
-    verdicts: "Sequence[Verdict]",
+    results: "Sequence[FaithfulnessResult]",
     notes: Sequence[str],
 ) -> tuple[Path | None, tuple[str, ...]]:
     """Write the JSON, figures and page; return the page, and what could not be done."""
@@ -658,7 +658,7 @@ def _write_results(
             "methods": list(methods),
             "stage": stage,
             "judged": len(gathered.kept),
-            "verdicts": [one.to_dict() for one in verdicts],
+            "results": [one.to_dict() for one in results],
             "notes": list(notes),
             "errors": dict(errors),
             "images": [
@@ -684,8 +684,8 @@ def _write_results(
         return None, ("No page and no figures: they need the extra `report`.",)
     from leukoscope.report.explain_page import draw_figures, render_explained
 
-    figures = draw_figures(folder, methods, stage, gathered.curves, verdicts, model.network)
+    figures = draw_figures(folder, methods, stage, gathered.curves, results, model.network)
     page = folder / "explain.html"
     shown = [(one.row_png, f"{one.path.name}: {display_label(one.label)}") for one in found]
-    write_text(page, render_explained(model.path, methods, stage, shown, verdicts, notes, figures))
+    write_text(page, render_explained(model.path, methods, stage, shown, results, notes, figures))
     return page, ()

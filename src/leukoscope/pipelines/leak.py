@@ -210,12 +210,12 @@ def _list_leak_rows(
             protocol=protocol,
             subject="external" if external else "test",
             data=found.data_name,
-            verdict=found.verdict,
+            leakage_status=found.leakage_status,
             n_images=found.n_images,
             n_sources=found.n_sources if found.source_known else None,
             n_with_copy=found.leak.n_with_copy if found.leak else 0,
             accuracy=found.intervals["accuracy"],
-            floors=found.floors,
+            baselines=found.baselines,
         )
     ]
     if found.leak and found.leak.accuracy:
@@ -224,12 +224,12 @@ def _list_leak_rows(
                 protocol=protocol,
                 subject="external" if external else "without_copies",
                 data=f"{found.data_name}, without copies" if external else found.data_name,
-                verdict="disjoint" if found.source_known else "unproven",
+                leakage_status="disjoint" if found.source_known else "unproven",
                 n_images=found.leak.n_images,
                 n_sources=found.leak.n_sources if found.source_known else None,
                 n_with_copy=0,
                 accuracy=found.leak.accuracy,
-                floors=found.leak.floors,
+                baselines=found.leak.baselines,
             )
         )
     return rows

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.deploy.predictor import Outputs
-    from leukoscope.report.evaluation_page import Verdict
+    from leukoscope.report.evaluation_page import LeakageStatus
     from leukoscope.report.robustness import Robustness
     from leukoscope.trust.record import Trust
 
@@ -75,7 +75,7 @@ class _Sample:
 
     name: str
     records: tuple[ImageRecord, ...]
-    verdict: "Verdict"
+    leakage_status: "LeakageStatus"
     sentences: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -179,7 +179,7 @@ def measure_robustness(
         float(np.bincount(clean.labels_N).max()) / len(records),
         tuple(levels),
         decides=subject.trust is not None,
-        verdict=sample.verdict,
+        leakage_status=sample.leakage_status,
         sentences=sample.sentences,
         warnings=sample.warnings,
     )
@@ -198,7 +198,7 @@ def measure_robustness(
             "n_images": found.n_images,
             "n_sources": found.n_sources,
             "majority": found.majority,
-            "verdict": found.verdict,
+            "leakage_status": found.leakage_status,
             "sentences": list(found.sentences),
             "warnings": list(found.warnings),
             "severities": {fault: list(amounts) for fault, amounts in AMOUNTS.items()},
@@ -286,7 +286,7 @@ def _select_images(
         name = Path(data).resolve().name
         chosen, warnings = select_other(Path(data), "test", progress)
     else:
-        assert home is not None  # a bundle without data was refused
+        assert home is not None  # a bundle without data was rejected
         name = name_data(home)
         pairs = zip(home.catalog.records, home.roles, strict=True)
         chosen = tuple(record for record, role in pairs if role == "test")
@@ -299,24 +299,24 @@ def _select_images(
             "check the labels of the data",
         )
     records = _draw_sample(known, images, seed)
-    verdict: Verdict
+    leakage_status: LeakageStatus
     sentences: tuple[str, ...]
     if home is None:
-        verdict, sentences = "unproven", (
+        leakage_status, sentences = "unproven", (
             "A bundle does not carry its training images: whether some of these are among them"
             " cannot be seen here. `leukoscope data audit CATALOG --against OTHER` looks for"
             " copies.",
         )  # fmt: skip
     elif data is not None:
-        verdict, sentences, _ = judge_other(home, records, classes, name)
+        leakage_status, sentences, _ = judge_other(home, records, classes, name)
     else:
-        verdict, leaked = judge_own_role(home, "test")
+        leakage_status, leaked = judge_own_role(home, "test")
         shared = sum(record.id in leaked for record in records)
         sentences = tuple(audit_split(home).warnings)
         if shared:
             told = f"Of these {len(records):,} images, {shared:,} have a copy in training."
             sentences = (told, *sentences)
-    return _Sample(name, records, verdict, sentences, warnings)
+    return _Sample(name, records, leakage_status, sentences, warnings)
 
 
 def _draw_sample(records: Sequence[ImageRecord], images: int, seed: int) -> tuple[ImageRecord, ...]:

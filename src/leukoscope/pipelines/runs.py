@@ -169,7 +169,7 @@ def pack_images(
 def _open_run(
     run: RunFolder, split: Split, recipe: Recipe, resume: bool, packs: Path | None
 ) -> None:
-    """Write what was asked for; refuse a folder that holds something else."""
+    """Write what was asked for; reject a folder that holds something else."""
     if not resume and (run.checkpoint.is_file() or run.model.is_file()):
         raise RunError(
             f"{run.path} must not hold a run yet",

@@ -1,4 +1,4 @@
-"""From a trained run to one that knows when to refuse: calibration, prediction sets, limits.
+"""From a trained run to one that knows when to reject: calibration, prediction sets, limits.
 
 What this file does not do: it fits nothing itself (`leukoscope.trust`) and writes no report
 (`pipelines.evaluation`).
@@ -95,11 +95,11 @@ def calibrate_run(
     return CalibratedRun(folder, info)
 
 
-def word_leak(verdict: str) -> tuple[str, ...]:
+def word_leak(leakage_status: str) -> tuple[str, ...]:
     """What the limits are worth where the network has seen copies of the calibration images."""
-    if verdict == "disjoint":
+    if leakage_status == "disjoint":
         return ()
-    if verdict == "leaking":
+    if leakage_status == "leaking":
         return (
             "Calibration images have copies in training: the network knows them too well, and all"
             " limits are too generous. Split by source and train again.",

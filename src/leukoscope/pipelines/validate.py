@@ -288,7 +288,7 @@ def _load_home(trust: "Trust | None") -> "Home | None":
     home = trust.info.home
     return Home(
         data=home.data,
-        verdict=home.verdict,
+        leakage_status=home.leakage_status,
         n_images=home.n_images,
         n_sources=home.n_sources,
         source_known=home.source_known,

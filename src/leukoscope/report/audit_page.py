@@ -1,4 +1,4 @@
-"""The page of an audit: the verdict, what was found with pairs to judge by eye, and the counts.
+"""The page of an audit: the result, what was found with pairs to judge by eye, and the counts.
 
 One HTML file without script that needs no other file and no network. What this file does not do:
 it finds nothing and decides nothing (`data.audit`); it shows what it is given.
@@ -15,8 +15,8 @@ from PIL import Image
 from leukoscope.data.audit import (
     FEW_SOURCES,
     KINSHIP_NAMES,
-    VERDICT_TITLES,
-    AuditVerdict,
+    RESULT_TITLES,
+    AuditResult,
     DataAudit,
     Example,
     ExampleImage,
@@ -35,7 +35,7 @@ THUMBNAIL_PX = 144
 
 _JPEG_QUALITY = 88
 
-_LEVELS: dict[AuditVerdict, str] = {
+_LEVELS: dict[AuditResult, str] = {
     "leaking": "bad",
     "shared": "bad",
     "conflicts": "bad",
@@ -107,8 +107,8 @@ def render_audit(audit: DataAudit) -> str:
     return render_page(
         "audit.html.j2",
         a=audit,
-        verdict_title=VERDICT_TITLES[audit.verdict],
-        level=_LEVELS[audit.verdict],
+        result_title=RESULT_TITLES[audit.result],
+        level=_LEVELS[audit.result],
         basis=_BASES[audit.sources_from],
         findings=_show_findings(audit.findings),
         kinships=_list_kinships(audit),

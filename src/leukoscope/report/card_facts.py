@@ -16,17 +16,17 @@ from leukoscope.report.card_records import (
     format_percents,
     join_names,
     read_classes,
-    read_verdict,
+    read_leakage_status,
     render_list,
     render_table,
     show_count,
 )
 from leukoscope.report.card_trust_facts import word_home_figure
 from leukoscope.report.evaluation_page import (
-    FLOOR_NAMES,
+    BASELINE_NAMES,
+    LEAKAGE_TEXTS,
+    LEAKAGE_TITLES,
     METRIC_NAMES,
-    VERDICT_TEXTS,
-    VERDICT_TITLES,
     Leak,
     format_figure,
     format_range,
@@ -76,24 +76,24 @@ def word_main_figure(reader: Reader) -> str:
 
 
 def word_figure(reader: Reader, at: tuple[str, ...] = ("metrics",)) -> str:
-    """Accuracy of one evaluation with its verdict; `at` is where its `metrics.json` lies."""
-    verdict = read_verdict(reader, *at, "verdict")
+    """Accuracy of one evaluation with its leakage_status; `at` is where its `metrics.json` lies."""
+    leakage_status = read_leakage_status(reader, *at, "leakage_status")
     accuracy = reader.read_interval(*at, "accuracy")
     n_images = reader.read_count(*at, "n_images")
     known = reader.read_flag(*at, "source_known")
-    title = f"**{VERDICT_TITLES[verdict]}.**"
-    if verdict == "leaking":
+    title = f"**{LEAKAGE_TITLES[leakage_status]}.**"
+    if leakage_status == "leaking":
         lines = word_leak(_read_leak(reader, at), accuracy, n_images, known)
-        return f"{title} {' '.join(lines)} {VERDICT_TEXTS[verdict]}"
-    # A figure that says it counts copies, under a verdict that does not: no figure.
+        return f"{title} {' '.join(lines)} {LEAKAGE_TEXTS[leakage_status]}"
+    # A figure that says it counts copies, under a leakage_status that does not: no figure.
     if reader.find_flag(*at, "accuracy", "leaked"):
-        reader.give_up(*at, "verdict")
+        reader.give_up(*at, "leakage_status")
     n_sources = reader.read_count(*at, "n_sources")
     sources = f"from {count_things(n_sources, 'source')}" if known else "from unknown sources"
     data = escape_text(reader.find_text(*at, "data") or "data without a name")
     return (
         f"Named right: {format_range(accuracy)} of {count_things(n_images, 'test image')} {sources}"
-        f" ({data}). {title} {VERDICT_TEXTS[verdict]}"
+        f" ({data}). {title} {LEAKAGE_TEXTS[leakage_status]}"
     )
 
 
@@ -113,7 +113,7 @@ def _read_leak(reader: Reader, at: tuple[str, ...]) -> Leak:
 
 
 def _is_leaking(reader: Reader) -> bool:
-    return read_verdict(reader, "metrics", "verdict") == "leaking"
+    return read_leakage_status(reader, "metrics", "leakage_status") == "leaking"
 
 
 def mark_leak(reader: Reader) -> str:
@@ -180,7 +180,7 @@ def word_classes_accuracy(reader: Reader) -> str:
     )
 
 
-def tabulate_floors(reader: Reader) -> str:
+def tabulate_baselines(reader: Reader) -> str:
     """What methods reach that know nothing of cells, beside the network."""
     leaking = _is_leaking(reader)
     rest = ("metrics", "accuracy", "source_disjoint")
@@ -190,15 +190,15 @@ def tabulate_floors(reader: Reader) -> str:
     network = [format_percents(reader.read_interval("metrics", "accuracy"))]
     network += [format_percents(reader.find_interval(*rest, "accuracy"))] * without
     rows = [["This network", *network, ""]]
-    for name in reader.read_keys("metrics", "floors"):
-        at = ("metrics", "floors", name)
+    for name in reader.read_keys("metrics", "baselines"):
+        at = ("metrics", "baselines", name)
         figures = [format_percents(reader.find_interval(*at, "accuracy"))]
-        figures += [format_percents(reader.find_interval(*rest, "floors", name))] * without
+        figures += [format_percents(reader.find_interval(*rest, "baselines", name))] * without
         told = escape_sentence(reader.find_text(*at, "description") or "")
-        rows.append([escape_text(FLOOR_NAMES.get(name, name)), *figures, told])
+        rows.append([escape_text(BASELINE_NAMES.get(name, name)), *figures, told])
     told = (
-        "A floor is what a method reaches that knows nothing of cells. A network has to be clearly"
-        " better to have shown anything."
+        "A baseline is what a method reaches that knows nothing of cells. A network has to be"
+        " clearly better to have shown anything."
     )
     return f"{told}\n\n{render_table(header, rows, words=(0, len(header) - 1))}"
 
@@ -229,7 +229,7 @@ def word_measures(reader: Reader) -> str:
         reader.give_up("metrics")
     return (
         f"Over all classes: {'; '.join(shown)}. For each class: sensitivity, PPV, specificity, F1,"
-        " areas under the ROC and the precision-recall curve. Floors: the same accuracy for"
+        " areas under the ROC and the precision-recall curve. Baselines: the same accuracy for"
         " methods that know nothing of cells."
     )
 
@@ -332,14 +332,14 @@ def word_partition(reader: Reader) -> str:
 
 def word_disjoint(reader: Reader) -> str:
     """At what level test and training are apart."""
-    verdict = read_verdict(reader, "metrics", "verdict")
-    found = [escape_sentence(x) for x in reader.find_names("metrics", "verdict_sentences")]
+    leakage_status = read_leakage_status(reader, "metrics", "leakage_status")
+    found = [escape_sentence(x) for x in reader.find_names("metrics", "leakage_sentences")]
     level = {
         "disjoint": "Sources: no source of a test image lies in training.",
         "unproven": "Images only; hidden copies cannot be excluded.",
         "suspect": "Images only, and there are signs of copies of test images in training.",
         "leaking": "Not apart: test images share sources or bytes with training.",
-    }[verdict]
+    }[leakage_status]
     return " ".join([level, *found])
 
 

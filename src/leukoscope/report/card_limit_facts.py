@@ -15,11 +15,11 @@ from leukoscope.report.card_records import (
     format_percents,
     join_names,
     read_classes,
-    read_verdict,
+    read_leakage_status,
     render_list,
 )
 from leukoscope.report.card_trust_facts import is_calibrated
-from leukoscope.report.evaluation_page import VERDICT_TEXTS, VERDICT_TITLES
+from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES
 from leukoscope.report.trust_words import NEW_KINDS
 
 LOW_SENSITIVITY = 0.9
@@ -38,9 +38,9 @@ def list_limits(reader: Reader) -> str:
         *_limit_scope(reader),
     ]
     if not is_calibrated(reader):
-        found.append("It never refuses: no calibration is on record.")
+        found.append("It never rejects: no calibration is on record.")
     else:
-        found.append(f"{NEW_KINDS} Refusing tells other stains, scanners and objects from home's.")
+        found.append(f"{NEW_KINDS} Rejecting tells other stains, scanners and objects from home's.")
     for note in reader.find_names("data", "warnings"):
         found.append(f"Audit of the split: {escape_sentence(note)}")
     for note in reader.find_names("metrics", "warnings"):
@@ -54,12 +54,12 @@ def word_limits(reader: Reader) -> str:
 
 
 def _limit_split(reader: Reader) -> list[str]:
-    if reader.find_text("metrics", "verdict") is None:
+    if reader.find_text("metrics", "leakage_status") is None:
         return []
-    verdict = read_verdict(reader, "metrics", "verdict")
-    if verdict == "disjoint":
+    leakage_status = read_leakage_status(reader, "metrics", "leakage_status")
+    if leakage_status == "disjoint":
         return []
-    return [f"{VERDICT_TITLES[verdict]}. {VERDICT_TEXTS[verdict]}"]
+    return [f"{LEAKAGE_TITLES[leakage_status]}. {LEAKAGE_TEXTS[leakage_status]}"]
 
 
 def _limit_classes(reader: Reader, names: tuple[str, ...]) -> list[str]:
@@ -95,13 +95,13 @@ def _limit_classes(reader: Reader, names: tuple[str, ...]) -> list[str]:
     if absent:
         found.append(
             "It knows no class for these critical cells, and can only call them something else or"
-            f" refuse them: {join_names(absent)}."
+            f" reject them: {join_names(absent)}."
         )
     return found
 
 
 def _limit_sensitivity(reader: Reader, names: tuple[str, ...]) -> list[str]:
-    if reader.find_text("metrics", "verdict") is None:
+    if reader.find_text("metrics", "leakage_status") is None:
         return []
     mark = mark_leak(reader)
     recalls = {

@@ -14,11 +14,11 @@ from leukoscope.report.card_records import (
     escape_text,
     format_percents,
     join_names,
-    read_verdict,
+    read_leakage_status,
     render_table,
 )
 from leukoscope.report.card_trust_facts import find_local, word_local_figure
-from leukoscope.report.evaluation_page import VERDICT_TITLES, format_number, format_range
+from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_number, format_range
 
 _NAMES: dict[str, str] = {
     **{str(fault): name for fault, name in FAULT_NAMES.items()},
@@ -38,7 +38,7 @@ def tabulate_evaluations(reader: Reader) -> str:
         at = ("evaluations", name)
         data = escape_text(reader.find_text(*at, "data") or name)
         role = escape_text(reader.find_text(*at, "role") or "")
-        notes = [escape_sentence(x) for x in reader.find_names(*at, "verdict_sentences")]
+        notes = [escape_sentence(x) for x in reader.find_names(*at, "leakage_sentences")]
         figure = " ".join([word_figure(reader, at), *notes])
         rows.append([f"{data}, {role}" if role else data, figure])
     if reader.find("validation", "data") is not None:
@@ -178,8 +178,8 @@ def word_explanation(reader: Reader) -> str:
     """How answers were explained, and which tests the maps do not pass."""
     methods = [_name(name) for name in reader.read_names("explained", "methods")]
     told = [f"Maps of what the network looked at: {join_names(methods)}."]
-    for i in _count(reader, "explained", "verdicts"):
-        at = ("explained", "verdicts", i)
+    for i in _count(reader, "explained", "results"):
+        at = ("explained", "results", i)
         words = reader.find_names(*at, "warnings") or ("No test that was made speaks against it.",)
         words += reader.find_names(*at, "notes")
         sentences = " ".join(f"{escape_sentence(word).rstrip('.')}." for word in words)
@@ -192,11 +192,12 @@ def _mark_own(reader: Reader) -> str:
     """What the split makes of figures under faults, where they are of the run's own test images."""
     data = reader.read_text("robustness", "data")
     for at in (("metrics",), ("trust", "home")):
-        if reader.find_text(*at, "verdict") and reader.find_text(*at, "data") == data:
-            verdict = read_verdict(reader, *at, "verdict")
-            if verdict == "disjoint":
+        if reader.find_text(*at, "leakage_status") and reader.find_text(*at, "data") == data:
+            leakage_status = read_leakage_status(reader, *at, "leakage_status")
+            if leakage_status == "disjoint":
                 return ""
-            return f"; {'LEAKED: ' * (verdict == 'leaking')}{VERDICT_TITLES[verdict].lower()}"
+            mark = "LEAKED: " * (leakage_status == "leaking")
+            return f"; {mark}{LEAKAGE_TITLES[leakage_status].lower()}"
     return ""
 
 
@@ -229,7 +230,7 @@ def tabulate_parity(reader: Reader) -> str:
         "A bundle holds the network in several precisions. Each was compared with the trained"
         " network on the same images: the largest difference of a class's score before it becomes a"
         " probability (a logit), how many images got another name, and how many are accepted,"
-        " reviewed or refused otherwise."
+        " reviewed or rejected otherwise."
     )
     basis = reader.find_text("bundle", "reference_set")
     told += f" Compared on {escape_text(basis)}." if basis else ""

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
-from leukoscope.report.evaluation_page import VERDICT_TITLES, Verdict, format_percent
+from leukoscope.report.evaluation_page import LEAKAGE_TITLES, LeakageStatus, format_percent
 
 BLANK = "[to be filled in:"
 """How every blank begins, so that a search finds them all."""
@@ -180,12 +180,12 @@ def read_classes(reader: Reader) -> tuple[str, ...]:
     return reader.find_names("model", "classes") or reader.read_names("bundle", "classes")
 
 
-def read_verdict(reader: Reader, *path: str | int) -> Verdict:
+def read_leakage_status(reader: Reader, *path: str | int) -> LeakageStatus:
     """Return how far a figure can be trusted, or give the sentence up."""
     found = reader.read_text(*path)
-    for verdict in VERDICT_TITLES:
-        if found == verdict:
-            return verdict
+    for leakage_status in LEAKAGE_TITLES:
+        if found == leakage_status:
+            return leakage_status
     reader.give_up(*path)
 
 

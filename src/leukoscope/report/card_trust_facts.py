@@ -1,4 +1,4 @@
-"""Sentences about how sure a network is and when it refuses, each made from its trust record.
+"""Sentences about how sure a network is and when it rejects, each made from its trust record.
 
 Every function takes a `Reader`, as in `card_facts`. What this file does not do: it says nothing of
 the network itself (`card_facts`).
@@ -13,9 +13,9 @@ from leukoscope.report.card_records import (
     format_points,
     join_names,
     read_classes,
-    read_verdict,
+    read_leakage_status,
 )
-from leukoscope.report.evaluation_page import VERDICT_TEXTS, VERDICT_TITLES, format_range
+from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES, format_range
 from leukoscope.report.trust_words import format_share
 
 _METHODS = {
@@ -70,19 +70,19 @@ def _name_judged(reader: Reader) -> str:
 
 
 def word_home_figure(reader: Reader) -> str:
-    """The accuracy that the record of trust measured at home, with its verdict."""
+    """The accuracy that the record of trust measured at home, with its leakage_status."""
     if find_local(reader) is not None:
         return word_local_figure(reader)
     home = ("trust", "home")
-    verdict = read_verdict(reader, *home, "verdict")
+    leakage_status = read_leakage_status(reader, *home, "leakage_status")
     accuracy = format_range(reader.read_interval(*home, "accuracy"))
     images = count_things(reader.read_count(*home, "n_images"), "test image")
     data = escape_text(reader.find_text(*home, "data") or "data without a name")
-    title = f"**{VERDICT_TITLES[verdict]}.**"
-    if verdict == "leaking":
+    title = f"**{LEAKAGE_TITLES[leakage_status]}.**"
+    if leakage_status == "leaking":
         return (
             f"{title} Leaked: {accuracy} of {images} ({data}), copies of training images among"
-            f" them. Without copies: no figure is on record. {VERDICT_TEXTS[verdict]}"
+            f" them. Without copies: no figure is on record. {LEAKAGE_TEXTS[leakage_status]}"
         )
     known = reader.read_flag(*home, "source_known")
     sources = (
@@ -90,9 +90,8 @@ def word_home_figure(reader: Reader) -> str:
         if known
         else "from unknown sources"
     )
-    return (
-        f"Named right: {accuracy} of {images} {sources} ({data}). {title} {VERDICT_TEXTS[verdict]}"
-    )
+    start = f"Named right: {accuracy} of {images} {sources} ({data}). {title}"
+    return f"{start} {LEAKAGE_TEXTS[leakage_status]}"
 
 
 def is_calibrated(reader: Reader) -> bool:
@@ -152,12 +151,12 @@ def word_sets(reader: Reader) -> str:
     )
 
 
-def word_refusal(reader: Reader) -> str:
+def word_rejection(reader: Reader) -> str:
     """How many cells are accepted, how often rightly, and when a person looks."""
     if not is_calibrated(reader):
         return "Never: no limits are on record, so every image gets a name."
     home = ("trust", "home")
-    told = "Each cell is accepted, sent to a person for review, or refused as unknown."
+    told = "Each cell is accepted, sent to a person for review, or rejected as unknown."
     target = reader.find_number("trust", "asked", "target_accuracy")
     told += f" Aimed at: {format_share(target)} right among accepted." if target else ""
     accepted = reader.find_interval(*home, "accepted")
@@ -183,10 +182,12 @@ def _mark_home(reader: Reader) -> str:
     """What the split makes of figures at home; nothing of those on local cells, which say it."""
     if find_local(reader) is not None:
         return ""
-    verdict = read_verdict(reader, "trust", "home", "verdict")
-    if verdict == "disjoint":
+    leakage_status = read_leakage_status(reader, "trust", "home", "leakage_status")
+    if leakage_status == "disjoint":
         return ""
-    return f" ({'LEAKED: ' * (verdict == 'leaking')}{VERDICT_TITLES[verdict].lower()})"
+    return (
+        f" ({'LEAKED: ' * (leakage_status == 'leaking')}{LEAKAGE_TITLES[leakage_status].lower()})"
+    )
 
 
 def word_policy(reader: Reader) -> str:

@@ -1,7 +1,7 @@
 """The report of one evaluation: a self-contained HTML page, a plain text, and the JSON of figures.
 
 All three say the same facts, the trust in the number before the number's details. What this
-file does not do: it computes nothing and decides no verdict; it words what it is given.
+file does not do: it computes nothing and decides no leakage_status; it words what it is given.
 """
 
 import base64
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
@@ -21,24 +21,24 @@ from leukoscope.report.trust_words import (
     TrustReport,
     format_share,
     list_trust_rows,
-    word_refusal,
+    word_rejection,
     word_sureness,
 )
 
-Verdict = Literal["disjoint", "unproven", "suspect", "leaking"]
+LeakageStatus = Literal["disjoint", "unproven", "suspect", "leaking"]
 """Can the number be trusted? `disjoint`: no source of the test set was seen in training.
 `unproven`: nobody knows. `suspect`: not known, but there are signs of copies. `leaking`: test and
 training share sources."""
 
 
-VERDICT_TITLES: dict[Verdict, str] = {
+LEAKAGE_TITLES: dict[LeakageStatus, str] = {
     "disjoint": "Measured on sources the network has never seen",
     "unproven": "Copies between training and test cannot be excluded",
     "suspect": "These numbers are probably inflated",
     "leaking": "These numbers are inflated",
 }
 
-VERDICT_TEXTS: dict[Verdict, str] = {
+LEAKAGE_TEXTS: dict[LeakageStatus, str] = {
     "disjoint": "No source of the test images occurs in training. The figures say what to expect"
     " on other images from the same kind of source.",
     "unproven": "The sources of the images are not known. If copies of"
@@ -51,19 +51,19 @@ VERDICT_TEXTS: dict[Verdict, str] = {
     " cells it has never seen: judge it by their figure alone.",
 }
 
-_LEVELS: dict[Verdict, str] = {
+_LEVELS: dict[LeakageStatus, str] = {
     "disjoint": "good",
     "unproven": "caution",
     "suspect": "bad",
     "leaking": "bad",
 }
 
-FLOOR_NAMES = {
+BASELINE_NAMES = {
     "majority": "Majority class",
     "colour_histogram": "Colour histogram",
     "nearest_neighbour": "Nearest neighbour",
 }
-"""How the floors of `baselines` are shown."""
+"""How the baselines of `baselines` are shown."""
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -122,7 +122,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 _TRUST_FIGURES = ("risk_coverage", "reliability_both", "coverage")
-"""Figures of the section on refusals."""
+"""Figures of the section on rejections."""
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Accuracy", "The share of all test images that got the right name."),
@@ -171,7 +171,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         " the right one; it is promised for cells of the same kind as those of calibration only.",
     ),
     (
-        "Floor",
+        "Baseline",
         "What a method reaches that knows nothing of cells. A network has to be clearly better"
         " to have shown anything.",
     ),
@@ -209,15 +209,15 @@ class Leak:
     """How many judged images have a copy in training, and the figures without these images.
 
     `n_images` and `n_sources` count the images without a copy. `figures` holds what
-    `compute_intervals` finds on them, `floors` the accuracy of each floor; both are empty where
-    such images are too few, and then `reason` says so.
+    `compute_intervals` finds on them, `baselines` the accuracy of each baseline; both are empty
+    where such images are too few, and then `reason` says so.
     """
 
     n_with_copy: int
     n_images: int
     n_sources: int
     figures: Mapping[str, Interval] = field(default_factory=dict)
-    floors: Mapping[str, Interval] = field(default_factory=dict)
+    baselines: Mapping[str, Interval] = field(default_factory=dict)
     reason: str = ""
 
     @property
@@ -234,14 +234,14 @@ class ReportContent:
     `confusion` are its classes in order. `figures` maps the names below to (PNG bytes or SVG
     text, alternative text); other names are shown at the end. Known names: `headline`,
     `per_class`, `confusion`, `confident_wrong`, `unsure_right`, `confident_right`, `roc`, `pr`,
-    `reliability`, `probabilities`, `training_curves`. `verdict_sentences` are the findings behind
-    the verdict, with counts. `compare` lists all evaluations of the network, this one too. `leak`
-    is there exactly where the verdict is `leaking`: no accuracy of such a split stands alone.
-    `trust` is there where the run was calibrated. `persons_unknown`: sources were found in the
-    pixels, so that each is one picture, and nobody knows whose blood it shows.
+    `reliability`, `probabilities`, `training_curves`. `leakage_sentences` are the findings behind
+    the leakage_status, with counts. `compare` lists all evaluations of the network, this one too.
+    `leak` is there exactly where the leakage_status is `leaking`: no accuracy of such a split
+    stands alone. `trust` is there where the run was calibrated. `persons_unknown`: sources were
+    found in the pixels, so that each is one picture, and nobody knows whose blood it shows.
 
     Raises `DataError` if the confusion matrix does not fit the classes, a class has no figures, or
-    verdict and `leak` disagree.
+    leakage_status and `leak` disagree.
     """
 
     title: str
@@ -251,12 +251,12 @@ class ReportContent:
     n_sources: int
     source_known: bool
     protocol: str
-    verdict: Verdict
+    leakage_status: LeakageStatus
     intervals: Mapping[str, Interval]
     per_class: tuple[ClassCount, ...]
     confusion: tuple[tuple[int, ...], ...]
-    verdict_sentences: tuple[str, ...] = ()
-    floors: Mapping[str, Floor] = field(default_factory=dict)
+    leakage_sentences: tuple[str, ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
     figures: Mapping[str, tuple[bytes | str, str]] = field(default_factory=dict)
     compare: tuple[Comparison, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -266,10 +266,10 @@ class ReportContent:
     persons_unknown: bool = False
 
     def __post_init__(self) -> None:
-        if (self.verdict == "leaking") != (self.leak is not None):
+        if (self.leakage_status == "leaking") != (self.leak is not None):
             raise DataError(
                 "a leaking split, and no other, is reported with what leaks",
-                f"verdict {self.verdict}, {'no ' * (self.leak is None)}leak",
+                f"leakage_status {self.leakage_status}, {'no ' * (self.leak is None)}leak",
                 "pass the images with a copy in training to `write_evaluation`",
             )
         k = len(self.per_class)
@@ -311,7 +311,7 @@ def render_report(content: ReportContent) -> str:
     return render_page(
         "report.html.j2",
         list_filters(),
-        floor_names=FLOOR_NAMES,
+        baseline_names=BASELINE_NAMES,
         c=content,
         headline=_word_headline(content),
         answers=list_answers(content),
@@ -326,9 +326,9 @@ def render_report(content: ReportContent) -> str:
         else (),
         without=content.leak.figures if content.leak else {},
         basis=_word_basis(content),
-        verdict_title=VERDICT_TITLES[content.verdict],
-        verdict_text=VERDICT_TEXTS[content.verdict],
-        verdict_level=_LEVELS[content.verdict],
+        leakage_title=LEAKAGE_TITLES[content.leakage_status],
+        leakage_text=LEAKAGE_TEXTS[content.leakage_status],
+        leakage_level=_LEVELS[content.leakage_status],
         added=_word_added(content),
         metric_names=METRIC_NAMES,
         class_metric_names=CLASS_METRIC_NAMES,
@@ -342,12 +342,12 @@ def render_report(content: ReportContent) -> str:
 def render_text(content: ReportContent) -> str:
     """Render the same facts as aligned plain text, for `model_evaluation_results.txt`."""
     lines = [content.title, "=" * len(content.title), DISCLAIMER, ""]
-    lines += [VERDICT_TITLES[content.verdict].upper(), VERDICT_TEXTS[content.verdict]]
-    lines += [f"- {sentence}" for sentence in content.verdict_sentences]
+    lines += [LEAKAGE_TITLES[content.leakage_status].upper(), LEAKAGE_TEXTS[content.leakage_status]]
+    lines += [f"- {sentence}" for sentence in content.leakage_sentences]
     lines += ["", _word_headline(content), *_word_leak(content), _word_basis(content)]
     for question, sentences in list_answers(content)[1:]:
         lines.append(f"{question} {' '.join(sentences)}")
-    if content.floors:
+    if content.baselines:
         lines.append(_word_added(content))
     if content.warnings:
         lines += head_lines("Warnings") + [f"- {warning}" for warning in content.warnings]
@@ -375,23 +375,27 @@ def render_text(content: ReportContent) -> str:
         [[n, *(str(x) for x in row)] for n, row in zip(names, content.confusion, strict=True)],
         ["", *names],
     )
-    if content.floors:
+    if content.baselines:
         lines += head_lines(
-            f"Floors: what methods reach that know nothing of cells{_mark(content)}"
+            f"Baselines: what methods reach that know nothing of cells{_mark(content)}"
         )
         lines += align_columns(
             [
-                [FLOOR_NAMES.get(name, name), *format_cells(floor.accuracy), floor.description]
-                for name, floor in content.floors.items()
+                [
+                    BASELINE_NAMES.get(name, name),
+                    *format_cells(baseline.accuracy),
+                    baseline.description,
+                ]
+                for name, baseline in content.baselines.items()
             ],
             ["", "accuracy", "low", "high", ""],
         )
-    if content.leak and content.leak.floors:
-        lines += head_lines("Floors on the images without a copy in training")
+    if content.leak and content.leak.baselines:
+        lines += head_lines("Baselines on the images without a copy in training")
         lines += align_columns(
             [
-                [FLOOR_NAMES.get(name, name), *format_cells(x)]
-                for name, x in content.leak.floors.items()
+                [BASELINE_NAMES.get(name, name), *format_cells(x)]
+                for name, x in content.leak.baselines.items()
             ],
             ["", "accuracy", "low", "high"],
         )
@@ -420,7 +424,7 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
     """Return what `metrics.json` holds: only numbers, strings, lists and None, never NaN.
 
     The figures of `metrics.OVERALL` stand at the top level, each as `{"value", "low", "high"}`.
-    Where copies lie in training, each figure of the network or a floor that counts them says
+    Where copies lie in training, each figure of the network or a baseline that counts them says
     `"leaked": true`, and `accuracy` holds what is left without them.
     """
     found = content.intervals
@@ -436,7 +440,9 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
                 **{name: leak.figures[name].to_dict() for name in OVERALL},
                 "n_images": leak.n_images,
                 "n_sources": leak.n_sources,
-                "floors": {name: floor.to_dict() for name, floor in leak.floors.items()},
+                "baselines": {
+                    name: baseline.to_dict() for name, baseline in leak.baselines.items()
+                },
             }
             if leak.figures
             else None,
@@ -461,19 +467,19 @@ def metrics_to_json(content: ReportContent) -> dict[str, object]:
         "n_images": content.n_images,
         "n_sources": content.n_sources,
         "source_known": content.source_known,
-        "verdict": content.verdict,
-        "verdict_sentences": list(content.verdict_sentences),
+        "leakage_status": content.leakage_status,
+        "leakage_sentences": list(content.leakage_sentences),
         "persons_unknown": content.persons_unknown,
         "warnings": list(content.warnings),
-        "floors": {
+        "baselines": {
             name: {
-                "accuracy": {**floor.accuracy.to_dict(), **leaked},
+                "accuracy": {**baseline.accuracy.to_dict(), **leaked},
                 "balanced_accuracy": None
-                if math.isnan(floor.balanced_accuracy)
-                else floor.balanced_accuracy,
-                "description": floor.description,
+                if math.isnan(baseline.balanced_accuracy)
+                else baseline.balanced_accuracy,
+                "description": baseline.description,
             }
-            for name, floor in content.floors.items()
+            for name, baseline in content.baselines.items()
         },
         "compare": [
             {
@@ -686,37 +692,37 @@ def list_answers(content: ReportContent) -> tuple[tuple[str, tuple[str, ...]], .
     blood = (
         _word_basis(content),
         f"Kinds of cell: {kinds}.",
-        f"{VERDICT_TITLES[content.verdict]}.",
+        f"{LEAKAGE_TITLES[content.leakage_status]}.",
     )
     if trust is None:
         sure: tuple[str, ...] = (
             "Not calibrated: stated confidence may be far from real success.",
             "`leukoscope calibrate` sets that right.",
         )
-        refuses: tuple[str, ...] = (
+        rejects: tuple[str, ...] = (
             "Never: every cell gets a name, however strange it is.",
             "`leukoscope calibrate` sets limits.",
         )
     else:
-        sure, refuses = word_sureness(trust), word_refusal(trust)
-    return (("On whose blood?", blood), ("How sure?", sure), ("When does it refuse?", refuses))
+        sure, rejects = word_sureness(trust), word_rejection(trust)
+    return (("On whose blood?", blood), ("How sure?", sure), ("When does it reject?", rejects))
 
 
 def _word_added(content: ReportContent) -> str:
-    """Say what the network adds over the best floor, and whether the intervals keep apart."""
-    if not content.floors:
+    """Say what the network adds over the best baseline, and whether the intervals keep apart."""
+    if not content.baselines:
         return ""
     network = content.intervals["accuracy"]
-    floors = {name: floor.accuracy for name, floor in content.floors.items()}
+    baselines = {name: baseline.accuracy for name, baseline in content.baselines.items()}
     where = "The"
     if content.leak:
         where = "On all images, those with a copy in training among them, the"
-        if content.leak.accuracy is not None and content.leak.floors:
-            network, floors = content.leak.accuracy, dict(content.leak.floors)
+        if content.leak.accuracy is not None and content.leak.baselines:
+            network, baselines = content.leak.accuracy, dict(content.leak.baselines)
             where = "On the images without a copy in training, the"
-    name, best = max(floors.items(), key=lambda item: item[1].value)
+    name, best = max(baselines.items(), key=lambda item: item[1].value)
     points = 100 * (network.value - best.value)
-    shown = f"the best floor ({FLOOR_NAMES.get(name, name)}, {format_percent(best.value)})"
+    shown = f"the best baseline ({BASELINE_NAMES.get(name, name)}, {format_percent(best.value)})"
     if network.low > best.high:
         return f"{where} network is {points:.1f} points better than {shown}."
     if network.high < best.low:

@@ -25,12 +25,12 @@ _Kind = Literal["deletion", "insertion"]
 @styled
 def draw_curves(
     methods: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
-    floors: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
+    baselines: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
 ) -> Figure:
     """Draw the mean probability of the explained class as pixels go (left) and come (right).
 
     Both arguments: name, then "deletion" and "insertion", then one curve per image, `(T+1,)`.
-    Floors are grey and broken.
+    Baselines are grey and broken.
     """
     figure = Figure(figsize=(9.2, 4.1), layout="constrained")
     pair = figure.subplots(1, 2, sharey=True)
@@ -39,14 +39,14 @@ def draw_curves(
         "insertion": ("Insertion: higher is better", "share of pixels put in, marked first"),
     }
     for axes, (kind, (title, words)) in zip(pair, told.items(), strict=True):
-        for place, (name, kinds) in enumerate({**floors, **methods}.items()):
+        for place, (name, kinds) in enumerate({**baselines, **methods}.items()):
             mean_T = np.mean(kinds[kind], axis=0)
             share_T = np.linspace(0, 1, len(mean_T))
-            is_floor = place < len(floors)
+            is_baseline = place < len(baselines)
             axes.plot(
-                share_T, mean_T, label=name, lw=1.6 if is_floor else 2.2,
-                color=GREY if is_floor else _COLOURS[(place - len(floors)) % len(_COLOURS)],
-                ls=("--", ":", "-.")[place % 3] if is_floor else "-",
+                share_T, mean_T, label=name, lw=1.6 if is_baseline else 2.2,
+                color=GREY if is_baseline else _COLOURS[(place - len(baselines)) % len(_COLOURS)],
+                ls=("--", ":", "-.")[place % 3] if is_baseline else "-",
             )  # fmt: skip
         axes.set_title(title)
         axes.set_xlabel(words)

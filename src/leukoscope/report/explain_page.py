@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.explain.faithfulness import CurveKind, MeanRange, Verdict
+    from leukoscope.explain.faithfulness import CurveKind, FaithfulnessResult, MeanRange
     from leukoscope.models.coatnet import CoAtNet
 
     Curves = Mapping[str, Mapping[CurveKind, Sequence[NDArray[np.float64]]]]
@@ -49,7 +49,7 @@ def draw_figures(
     methods: Sequence[Method],
     stage: str,
     curves: "Curves",
-    verdicts: "Sequence[Verdict]",
+    results: "Sequence[FaithfulnessResult]",
     network: "CoAtNet | None",
 ) -> dict[str, str]:
     """Write the figures of a call and return them by name as data URIs."""
@@ -57,7 +57,7 @@ def draw_figures(
     from leukoscope.report.figures import render_png
 
     figures = {}
-    if verdicts:
+    if results:
         grids = sorted(int(n.removeprefix("random_")) for n in curves if n.startswith("random_"))
         figures["curves"] = draw_curves(
             {name_method(method, stage): curves[method] for method in methods},
@@ -103,22 +103,22 @@ def format_range(found: "MeanRange", *, signed: bool = False, digits: int = 2) -
     return value, f"{found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f}"
 
 
-def word_headline(verdicts: "Sequence[Verdict]", stage: str) -> tuple[str, str]:
+def word_headline(results: "Sequence[FaithfulnessResult]", stage: str) -> tuple[str, str]:
     """Return the level of the banner and one sentence: which maps hold."""
-    if not verdicts:
+    if not results:
         return "caution", "Nobody has measured whether these maps are faithful."
-    held = [name_method(v.method, stage) for v in verdicts if v.holds]
-    failed = [name_method(v.method, stage) for v in verdicts if v.warnings]
+    held = [name_method(v.method, stage) for v in results if v.holds]
+    failed = [name_method(v.method, stage) for v in results if v.warnings]
     if failed:
         rest = f" {_join(held)} passed." if held else ""
         if len(failed) == 1:
             who = f"{failed[0]} does not pass"
-        elif len(failed) == len(verdicts) > 2:
-            who = f"None of {len(verdicts)} methods passes"
+        elif len(failed) == len(results) > 2:
+            who = f"None of {len(results)} methods passes"
         else:
             who = f"{_join(failed)} do not pass"
         return "bad", f"{who} every test: read the reason before relying on such a map.{rest}"
-    if len(held) < len(verdicts):
+    if len(held) < len(results):
         return "caution", "Too few images to say whether these maps are faithful."
     return "good", f"{_join(held)} passed every test that was made."
 
@@ -127,10 +127,10 @@ def _join(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def group_warnings(verdicts: "Sequence[Verdict]", stage: str) -> list[tuple[str, str]]:
+def group_warnings(results: "Sequence[FaithfulnessResult]", stage: str) -> list[tuple[str, str]]:
     """Return what is not passed, a pair of names and words for all methods of equal words."""
     groups: dict[str, list[str]] = {}
-    for v in verdicts:
+    for v in results:
         if v.warnings:
             groups.setdefault(" ".join(v.warnings), []).append(name_method(v.method, stage))
     return [(_join(names), text) for text, names in groups.items()]
@@ -141,7 +141,7 @@ def render_explained(
     methods: Sequence[Method],
     stage: str,
     images: Sequence[tuple[Path, str]],
-    verdicts: "Sequence[Verdict]",
+    results: "Sequence[FaithfulnessResult]",
     notes: Sequence[str],
     figures: Mapping[str, str],
 ) -> str:
@@ -149,10 +149,10 @@ def render_explained(
     they show in words."""
     from leukoscope.report.pages import render_page
 
-    level, headline = word_headline(verdicts, stage)
-    judged = verdicts[0].deletion.n if verdicts else 0
+    level, headline = word_headline(results, stage)
+    judged = results[0].deletion.n if results else 0
     rows = []
-    for v in verdicts:
+    for v in results:
         levels = list(v.correlation.values())
         rows.append(
             {
@@ -170,7 +170,7 @@ def render_explained(
         )
     cascade = {
         name_method(v.method, stage): {k: format_range(r)[0] for k, r in v.correlation.items()}
-        for v in verdicts
+        for v in results
         if len(v.correlation) > 1
     }
     return render_page(
@@ -181,12 +181,12 @@ def render_explained(
         judged=judged,
         n_images=len(images),
         rows=rows,
-        floors=[FLOORS[name].lower() for name in (verdicts[0].against if verdicts else ())],
-        ceiling=f"{verdicts[0].ceiling.value:.1f}" if verdicts and verdicts[0].ceiling.n else "",
+        baselines=[FLOORS[name].lower() for name in (results[0].against if results else ())],
+        ceiling=f"{results[0].ceiling.value:.1f}" if results and results[0].ceiling.n else "",
         cascade=cascade,
         levels=list(next(iter(cascade.values()))) if cascade else [],
-        warnings=group_warnings(verdicts, stage),
-        notes=[*notes, *dict.fromkeys(text for v in verdicts for text in v.notes)],
+        warnings=group_warnings(results, stage),
+        notes=[*notes, *dict.fromkeys(text for v in results for text in v.notes)],
         figures=figures,
         pictures=[(_embed(path.read_bytes()), told) for path, told in images[:SHOWN]],
         hidden=len(images[SHOWN:]),

@@ -97,33 +97,34 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 @styled
 def draw_headline(
-    network: Interval, floors: Mapping[str, Interval], name: str = "Network"
+    network: Interval, baselines: Mapping[str, Interval], name: str = "Network"
 ) -> Figure:
-    """Draw accuracy of the network and of the floors (keyed by the name to show), with intervals.
+    """Draw accuracy of the network and of the baselines (keyed by the name to show), with
+    intervals.
 
-    The band between the best floor and the network is what the network adds.
+    The band between the best baseline and the network is what the network adds.
     """
-    rows = [(name, network), *sorted(floors.items(), key=lambda item: -item[1].value)]
+    rows = [(name, network), *sorted(baselines.items(), key=lambda item: -item[1].value)]
     figure = Figure(figsize=(8, 1.5 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     left = min(interval.low for _, interval in rows)
     axes.set_xlim(max(0.0, math.floor((left - 0.02) * 10) / 10), 1.0)
-    _draw_ranges(axes, rows, [BLUE] + [GREY] * len(floors))
-    if floors:
+    _draw_ranges(axes, rows, [BLUE] + [GREY] * len(baselines))
+    if baselines:
         best = rows[1][1].value
         gap = round(100 * (network.value - best), 1)
         axes.plot([best, network.value], [0, 0], color=BLUE, alpha=0.22, lw=11, zorder=1,
                   solid_capstyle="butt")  # fmt: skip
         axes.vlines(best, 0, 1, color=GREY, lw=1, ls=":")
         sign = "+" if gap > 0 else "−" if gap < 0 else "±"
-        axes.set_title(f"{sign}{abs(gap):.1f} points over the best floor", pad=10)
+        axes.set_title(f"{sign}{abs(gap):.1f} points over the best baseline", pad=10)
     axes.set_xlabel("accuracy, with 95 % interval")
     return figure
 
 
 @dataclass(frozen=True)
 class AccuracyBlock:
-    """Accuracies measured on the same images: the network first, then floors, by the names to
+    """Accuracies measured on the same images: the network first, then baselines, by the names to
     show. `leaked` says that some of these images have a copy in training."""
 
     title: str

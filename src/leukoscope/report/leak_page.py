@@ -13,8 +13,8 @@ from typing import Literal
 from leukoscope.interval import Interval
 from leukoscope.records import write_json
 from leukoscope.report.evaluation_page import (
-    FLOOR_NAMES,
-    Verdict,
+    BASELINE_NAMES,
+    LeakageStatus,
     align_columns,
     embed_image,
     format_percent,
@@ -44,7 +44,7 @@ ROLES_NOTE = (
     " test images are about the same, at the cost of validation."
 )
 
-_VERDICT_WORDS: dict[Verdict, str] = {
+_LEAKAGE_WORDS: dict[LeakageStatus, str] = {
     "disjoint": "no copy in training",
     "unproven": "copies in training cannot be excluded",
     "suspect": "signs of copies in training",
@@ -57,23 +57,23 @@ class LeakRow:
     """One measurement: the network trained under `protocol`, on images of `data`.
 
     `n_sources` is None where sources are not known; `n_with_copy` counts images with a copy in
-    training. `floors` are accuracies by name, fitted on the same training images.
+    training. `baselines` are accuracies by name, fitted on the same training images.
     """
 
     protocol: LeakProtocol
     subject: Subject
     data: str
-    verdict: Verdict
+    leakage_status: LeakageStatus
     n_images: int
     n_sources: int | None
     n_with_copy: int
     accuracy: Interval
-    floors: Mapping[str, Interval]
+    baselines: Mapping[str, Interval]
 
     @property
     def leaked(self) -> bool:
         """Whether the figures count images with a copy in training."""
-        return self.verdict == "leaking"
+        return self.leakage_status == "leaking"
 
     @property
     def name(self) -> str:
@@ -92,12 +92,12 @@ class LeakRow:
             "protocol": self.protocol,
             "subject": self.subject,
             "data": self.data,
-            "verdict": self.verdict,
+            "leakage_status": self.leakage_status,
             "n_images": self.n_images,
             "n_sources": self.n_sources,
             "n_with_copy_in_training": self.n_with_copy,
             "accuracy": {**self.accuracy.to_dict(), **leaked},
-            "floors": {name: {**x.to_dict(), **leaked} for name, x in self.floors.items()},
+            "baselines": {name: {**x.to_dict(), **leaked} for name, x in self.baselines.items()},
         }
 
 
@@ -220,7 +220,7 @@ def render_leak_text(report: LeakReport) -> str:
     lines += ["", _word_data(report)]
     if report.warnings:
         lines += head_lines("Warnings") + [f"- {warning}" for warning in report.warnings]
-    names = _list_floors(report)
+    names = _list_baselines(report)
     lines += head_lines("Accuracy, in per cent with 95 % interval")
     lines += align_columns(
         [
@@ -230,11 +230,18 @@ def render_leak_text(report: LeakReport) -> str:
                 f"{row.n_with_copy:,}",
                 _count_sources(row),
                 _short(row.accuracy),
-                *(_short(row.floors[name]) if name in row.floors else "–" for name in names),
+                *(_short(row.baselines[name]) if name in row.baselines else "–" for name in names),
             ]
             for row in report.rows
         ],
-        ["", "images", "with copy", "sources", "network", *(FLOOR_NAMES[name] for name in names)],
+        [
+            "",
+            "images",
+            "with copy",
+            "sources",
+            "network",
+            *(BASELINE_NAMES[name] for name in names),
+        ],
     )
     lines += head_lines("Images by role")
     roles = _list_roles(report)
@@ -264,7 +271,7 @@ def render_leak_page(report: LeakReport) -> str:
     return render_page(
         "leak_report.html.j2",
         list_filters(),
-        floor_names=FLOOR_NAMES,
+        baseline_names=BASELINE_NAMES,
         r=report,
         title=f"Leak report on {report.data_name}",
         headline=headline,
@@ -273,11 +280,11 @@ def render_leak_page(report: LeakReport) -> str:
         explanation=EXPLANATION,
         data=_word_data(report),
         chart=embed_image(render_svg(chart)),
-        chart_text=f"Accuracy of network and floors with intervals. Network: {told}.",
-        floors=_list_floors(report),
+        chart_text=f"Accuracy of network and baselines with intervals. Network: {told}.",
+        baselines=_list_baselines(report),
         roles=_list_roles(report),
         roles_note=ROLES_NOTE,
-        verdict_words=_VERDICT_WORDS,
+        leakage_words=_LEAKAGE_WORDS,
         count_sources=_count_sources,
     )
 
@@ -286,7 +293,7 @@ def _build_block(row: LeakRow) -> AccuracyBlock:
     copies = f", {row.n_with_copy:,} with a copy in training" if row.leaked else ""
     return AccuracyBlock(
         f"{row.name} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.n_images:,}{copies})",
-        {"Network": row.accuracy} | {FLOOR_NAMES[k]: x for k, x in row.floors.items()},
+        {"Network": row.accuracy} | {BASELINE_NAMES[k]: x for k, x in row.baselines.items()},
         leaked=row.leaked,
     )
 
@@ -298,8 +305,10 @@ def _word_data(report: LeakReport) -> str:
     )
 
 
-def _list_floors(report: LeakReport) -> tuple[str, ...]:
-    return tuple(name for name in FLOOR_NAMES if any(name in row.floors for row in report.rows))
+def _list_baselines(report: LeakReport) -> tuple[str, ...]:
+    return tuple(
+        name for name in BASELINE_NAMES if any(name in row.baselines for row in report.rows)
+    )
 
 
 def _list_roles(report: LeakReport) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ SECTIONS: tuple[tuple[str, tuple[Question, ...]], ...] = (
         "How good is it?",
         (
             Question("figure", "Main figure", facts.word_main_figure),
-            Question("refusal_short", "When does it refuse?", trust_facts.word_refusal),
+            Question("rejection_short", "When does it reject?", trust_facts.word_rejection),
         ),
     ),
     (
@@ -118,12 +118,12 @@ SECTIONS: tuple[tuple[str, tuple[Question, ...]], ...] = (
             Question("per_class", "Each kind of cell", facts.tabulate_classes, is_block=True),
             Question("mistakes", "Mistakes", facts.word_failures),
             Question("overall", "Over all kinds", facts.word_overall),
-            Question("floors", "Floors", facts.tabulate_floors, is_block=True),
+            Question("baselines", "Baselines", facts.tabulate_baselines, is_block=True),
             Question("intervals", "Intervals", facts.word_uncertainty),
         ),
     ),
     (
-        "How sure, and when it refuses",
+        "How sure, and when it rejects",
         (
             Question("calibration", "Stated confidence", trust_facts.word_calibration),
             Question("sets", "Sets of names", trust_facts.word_sets),

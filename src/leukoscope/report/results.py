@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leukoscope.data.groups import found_in_pixels
 from leukoscope.data.images import load_pixels
 from leukoscope.errors import DataError, ImageError
-from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_intervals, compute_proportion
 from leukoscope.evaluation.metrics import compute_confusion
@@ -27,12 +27,12 @@ from leukoscope.interval import Interval
 from leukoscope.records import write_json
 from leukoscope.report import figures
 from leukoscope.report.evaluation_page import (
-    FLOOR_NAMES,
+    BASELINE_NAMES,
     ClassCount,
     Comparison,
     Leak,
+    LeakageStatus,
     ReportContent,
-    Verdict,
     format_percent,
     metrics_to_json,
     render_report,
@@ -55,7 +55,7 @@ SAMPLE_PX = 160
 
 
 SUSPICIOUS_GAP = 0.01
-"""A floor this close to the network, in accuracy, is a sign of copies."""
+"""A baseline this close to the network, in accuracy, is a sign of copies."""
 
 FEW_DISJOINT = 10
 """Fewer images without a copy in training than this say nothing."""
@@ -65,17 +65,17 @@ FEW_DISJOINT = 10
 class Study:
     """What an evaluation is about, apart from the scores themselves.
 
-    `verdict` and `verdict_sentences` come from the audit of the split; `boxes` cut cells out of
-    fields for the sample sheets, by image id. `leaked` are the ids of images with a copy in
-    training: some where the verdict is `leaking`, none elsewhere.
+    `leakage_status` and `leakage_sentences` come from the audit of the split; `boxes` cut cells out
+    of fields for the sample sheets, by image id. `leaked` are the ids of images with a copy in
+    training: some where the leakage_status is `leaking`, none elsewhere.
     """
 
     title: str
     data_name: str
     role: str
     protocol: str
-    verdict: Verdict
-    verdict_sentences: tuple[str, ...]
+    leakage_status: LeakageStatus
+    leakage_sentences: tuple[str, ...]
     history: Sequence[Mapping[str, float]]
     compare: tuple[Comparison, ...]
     warnings: tuple[str, ...]
@@ -90,33 +90,36 @@ class Study:
 
 
 def judge_split(
-    verdict: Verdict, ignores_sources: bool, network: Interval, floors: Mapping[str, Floor]
-) -> tuple[Verdict, tuple[str, ...]]:
+    leakage_status: LeakageStatus,
+    ignores_sources: bool,
+    network: Interval,
+    baselines: Mapping[str, Baseline],
+) -> tuple[LeakageStatus, tuple[str, ...]]:
     """Turn `unproven` into `suspect` where the figures themselves speak of copies.
 
-    That is so when the split drew single images of unknown source, and a floor that clearly beats
-    the majority class comes within a point of the network: without copies in training, neither
-    colours alone nor a thumbnail's nearest neighbour come that far.
+    That is so when the split drew single images of unknown source, and a baseline that clearly
+    beats the majority class comes within a point of the network: without copies in training,
+    neither colours alone nor a thumbnail's nearest neighbour come that far.
     """
-    if verdict != "unproven" or not ignores_sources or "majority" not in floors:
-        return verdict, ()
-    best = max(floors.values(), key=lambda floor: floor.accuracy.value)
-    learned = best.accuracy.low > floors["majority"].accuracy.high
+    if leakage_status != "unproven" or not ignores_sources or "majority" not in baselines:
+        return leakage_status, ()
+    best = max(baselines.values(), key=lambda baseline: baseline.accuracy.value)
+    learned = best.accuracy.low > baselines["majority"].accuracy.high
     if not learned or best.accuracy.value < network.value - SUSPICIOUS_GAP:
-        return verdict, ()
+        return leakage_status, ()
     return "suspect", (
-        f"The floor “{FLOOR_NAMES[best.name]}” reaches {format_percent(best.accuracy.value)};"
+        f"The baseline “{BASELINE_NAMES[best.name]}” reaches {format_percent(best.accuracy.value)};"
         f" the network reaches {format_percent(network.value)}. `leukoscope data sources` finds"
         " copies in the pixels; a split made from its table keeps them together.",
     )
 
 
 def measure_leak(
-    known: ScoreTable, study: Study, floors: Mapping[str, Floor], replicates: int
+    known: ScoreTable, study: Study, baselines: Mapping[str, Baseline], replicates: int
 ) -> Leak:
-    """Count the images with a copy in training, and measure network and floors without them.
+    """Count the images with a copy in training, and measure network and baselines without them.
 
-    `known` holds the rows of known class, in the order of the floors' predictions.
+    `known` holds the rows of known class, in the order of the baselines' predictions.
     """
     unseen_N = np.array([name not in study.leaked for name in known.ids], dtype=np.bool_)
     rest = known.take(unseen_N)
@@ -136,9 +139,11 @@ def measure_leak(
     return replace(
         leak,
         figures=compute_intervals(rest, replicates=replicates),
-        floors={
-            name: compute_proportion(floor.predictions_N[unseen_N] == rest.labels_N, rest.sources)
-            for name, floor in floors.items()
+        baselines={
+            name: compute_proportion(
+                baseline.predictions_N[unseen_N] == rest.labels_N, rest.sources
+            )
+            for name, baseline in baselines.items()
         },
     )
 
@@ -146,7 +151,7 @@ def measure_leak(
 def write_evaluation(
     table: ScoreTable,
     study: Study,
-    floors: Mapping[str, Floor],
+    baselines: Mapping[str, Baseline],
     folder: Path,
     *,
     ignores_sources: bool,
@@ -172,20 +177,24 @@ def write_evaluation(
             "check the labels of the data, or train on these classes",
         )
     intervals = compute_intervals(known, replicates=replicates)
-    verdict, found = judge_split(study.verdict, ignores_sources, intervals["accuracy"], floors)
+    leakage_status, found = judge_split(
+        study.leakage_status, ignores_sources, intervals["accuracy"], baselines
+    )
     probabilities_NK = known.probabilities_NK
     predictions_N = probabilities_NK.argmax(axis=1)
     confusion_KK = compute_confusion(known.labels_N, predictions_N, len(known.classes))
-    leak = measure_leak(known, study, floors, replicates) if verdict == "leaking" else None
+    leak = (
+        measure_leak(known, study, baselines, replicates) if leakage_status == "leaking" else None
+    )
     here = list_comparisons(
         f"{study.data_name}, {study.role} (this report)",
         intervals["accuracy"],
         len(known),
-        verdict,
+        leakage_status,
         leak.accuracy if leak else None,
         leak.n_images if leak else 0,
     )
-    drawn = _draw_all(known, study, floors, intervals, confusion_KK, leak)
+    drawn = _draw_all(known, study, baselines, intervals, confusion_KK, leak)
     trust = None
     if study.trust is not None:
         judged, cautions = choose_judged(raw, study)
@@ -204,12 +213,12 @@ def write_evaluation(
         n_sources=len(set(known.sources)),
         source_known=known.source_known,
         protocol=study.protocol,
-        verdict=verdict,
-        verdict_sentences=study.verdict_sentences + found,
+        leakage_status=leakage_status,
+        leakage_sentences=study.leakage_sentences + found,
         intervals=intervals,
         per_class=_count_classes(known),
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
-        floors=floors,
+        baselines=baselines,
         figures={
             name: (_save_figure(figure, folder / "figures", name), alt)
             for name, (figure, alt) in drawn.items()
@@ -350,27 +359,27 @@ def _draw_trust(
     }
 
 
-VERDICT_NOTES: dict[Verdict, str] = {
+LEAKAGE_NOTES: dict[LeakageStatus, str] = {
     "disjoint": "means something: no source was seen in training",
     "unproven": "means something only if no copies are hidden in the data",
     "suspect": "says little about new blood: signs of copies in training",
     "leaking": "says little about new blood: copies lie in training",
 }
-"""What a figure of each verdict means, in one line."""
+"""What a figure of each leakage_status means, in one line."""
 
 
 def list_comparisons(
     name: str,
     accuracy: Interval,
     n_images: int,
-    verdict: Verdict,
+    leakage_status: LeakageStatus,
     disjoint: Interval | None,
     n_disjoint: int,
 ) -> tuple[Comparison, ...]:
     """Return the lines that one evaluation takes up beside others: a leaking one has a second
     line for its images without a copy in training, where there are enough."""
-    leaked = verdict == "leaking"
-    lines = (Comparison(name, accuracy, n_images, VERDICT_NOTES[verdict], leaked),)
+    leaked = leakage_status == "leaking"
+    lines = (Comparison(name, accuracy, n_images, LEAKAGE_NOTES[leakage_status], leaked),)
     if disjoint is None:
         return lines
     note = "means more: only images without a known copy in training"
@@ -395,18 +404,20 @@ def _count_classes(table: ScoreTable) -> tuple[ClassCount, ...]:
 def _draw_all(
     table: ScoreTable,
     study: Study,
-    floors: Mapping[str, Floor],
+    baselines: Mapping[str, Baseline],
     intervals: Mapping[str, Interval],
     confusion_KK: NDArray[np.float64],
     leak: Leak | None,
 ) -> dict[str, tuple[Figure, str]]:
     classes, labels_N = table.classes, table.labels_N
     p_NK = table.probabilities_NK
-    shown_floors = {FLOOR_NAMES[name]: floor.accuracy for name, floor in floors.items()}
+    shown_baselines = {
+        BASELINE_NAMES[name]: baseline.accuracy for name, baseline in baselines.items()
+    }
     recalls = {name: intervals[f"recall/{name}"] for name in classes}
     counts = {count.name: count.n_images for count in _count_classes(table)}
     drawn = {
-        "headline": _draw_headline(intervals["accuracy"], shown_floors, len(table), leak),
+        "headline": _draw_headline(intervals["accuracy"], shown_baselines, len(table), leak),
         "per_class": (
             figures.draw_per_class(recalls, counts),
             "Sensitivity of each class with its interval",
@@ -435,24 +446,24 @@ def _draw_all(
 
 
 def _draw_headline(
-    accuracy: Interval, floors: Mapping[str, Interval], n_images: int, leak: Leak | None
+    accuracy: Interval, baselines: Mapping[str, Interval], n_images: int, leak: Leak | None
 ) -> tuple[Figure, str]:
     if leak is None:
         return (
-            figures.draw_headline(accuracy, floors),
-            f"Accuracy of the network, {accuracy.value:.1%}, beside the floors, with intervals",
+            figures.draw_headline(accuracy, baselines),
+            f"Accuracy of the network, {accuracy.value:.1%}, beside the baselines, with intervals",
         )
     blocks = [
         figures.AccuracyBlock(
             f"All {n_images:,} images, {leak.n_with_copy:,} of them with a copy in training",
-            {"Network": accuracy, **floors},
+            {"Network": accuracy, **baselines},
             leaked=True,
         )
     ]
-    text = f"Leaked accuracy of the network, {accuracy.value:.1%}, beside the floors"
+    text = f"Leaked accuracy of the network, {accuracy.value:.1%}, beside the baselines"
     if leak.accuracy is not None:
         rest = {"Network": leak.accuracy}
-        rest |= {FLOOR_NAMES[name]: floor for name, floor in leak.floors.items()}
+        rest |= {BASELINE_NAMES[name]: baseline for name, baseline in leak.baselines.items()}
         title = f"The {leak.n_images:,} images without a copy"
         blocks.insert(0, figures.AccuracyBlock(title, rest))
         text += f"; without copies, {leak.accuracy.value:.1%}"

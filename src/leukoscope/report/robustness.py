@@ -19,9 +19,9 @@ from leukoscope.evaluation.intervals import compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report.evaluation_page import (
-    VERDICT_TEXTS,
-    VERDICT_TITLES,
-    Verdict,
+    LEAKAGE_TEXTS,
+    LEAKAGE_TITLES,
+    LeakageStatus,
     embed_image,
     format_percent,
 )
@@ -29,7 +29,7 @@ from leukoscope.report.figures import BLUE, GREY, VERMILLION, styled
 from leukoscope.report.pages import render_page
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
-from leukoscope.trust.decision import decide_table, is_refused_unusually_often
+from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
 from leukoscope.trust.record import Trust
 
 LOST = 0.05
@@ -85,8 +85,8 @@ class Level:
 @dataclass(frozen=True)
 class Robustness:
     """All levels of one network on the same N images. `majority` is the share of the most frequent
-    class; `verdict` says how far figures on these images can be trusted, `sentences` why, and
-    `warnings` what was left out."""
+    class; `leakage_status` says how far figures on these images can be trusted, `sentences` why,
+    and `warnings` what was left out."""
 
     name: str
     data_name: str
@@ -95,7 +95,7 @@ class Robustness:
     majority: float
     levels: tuple[Level, ...]
     decides: bool
-    verdict: Verdict
+    leakage_status: LeakageStatus
     sentences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -158,7 +158,7 @@ def measure_level(
         p_NK = decisions.probabilities_NK
         low = trust.info.home.accepted.low if trust.info.home is not None else None
         n_accepted = decisions.status.count("accepted")
-        noticed = low is not None and is_refused_unusually_often(n_accepted, len(table), low)
+        noticed = low is not None and is_rejected_unusually_often(n_accepted, len(table), low)
     hit_N = p_NK.argmax(axis=1) == table.labels_N
     confidence_N = p_NK.max(axis=1)
     return Level(
@@ -212,7 +212,7 @@ def word_headline(found: Robustness) -> str:
 
 def word_basis(found: Robustness) -> tuple[str, ...]:
     """Say how far figures on these images can be trusted, why, and what was left out."""
-    title = f"{VERDICT_TITLES[found.verdict]}. {VERDICT_TEXTS[found.verdict]}"
+    title = f"{LEAKAGE_TITLES[found.leakage_status]}. {LEAKAGE_TEXTS[found.leakage_status]}"
     return (title, *found.sentences, *found.warnings)
 
 
@@ -228,18 +228,18 @@ def word_safety(found: Robustness) -> str:
         return "The network was not calibrated: it names every cell, however poor the image."
     if found.clean.accepted.value == 0:
         return (
-            "It accepts none of the clean images: whether refusing protects against faults cannot"
+            "It accepts none of the clean images: whether rejecting protects against faults cannot"
             " be seen."
         )
     worst = max((level for level in found.levels if level.severity), key=lambda x: x.accepted_wrong)
     clean = format_percent(found.clean.accepted_wrong)
     if worst.accepted_wrong <= found.clean.accepted_wrong + _ROUNDING:
         return (
-            "Refusing protects against every fault: never are more cells accepted under a wrong"
+            "Rejecting protects against every fault: never are more cells accepted under a wrong"
             f" name than on clean images ({clean})."
         )
     text = (
-        f"Where refusing protects least: {_name(worst.fault)}, severity {worst.severity}:"
+        f"Where rejecting protects least: {_name(worst.fault)}, severity {worst.severity}:"
         f" {format_percent(worst.accepted_wrong)} of all cells are accepted under a wrong name"
         f" ({clean} on clean images)."
     )
@@ -263,7 +263,7 @@ def word_safety(found: Robustness) -> str:
 @styled
 def draw_robustness(found: Robustness) -> Figure:
     """Draw accuracy against severity, one panel per fault, with intervals; where cells can be
-    refused also the accuracy among accepted ones and the share accepted."""
+    rejected also the accuracy among accepted ones and the share accepted."""
     columns = 5
     rows = -(-len(found.faults) // columns)
     figure = Figure(figsize=(11.5, 0.7 + 2.3 * rows), layout="constrained")
@@ -315,16 +315,16 @@ def draw_faults(examples: Mapping[Fault, Sequence[NDArray[np.uint8]]]) -> Figure
 
 
 def render_robustness(found: Robustness, figures: Mapping[str, tuple[bytes | str, str]]) -> str:
-    """Render the page: what breaks first, what refusing saves, then every figure."""
+    """Render the page: what breaks first, what rejecting saves, then every figure."""
     return render_page(
         "robustness.html.j2",
         {"percent": format_percent},
         found=found,
         headline=word_headline(found),
         safety=word_safety(found),
-        title=VERDICT_TITLES[found.verdict],
-        text=VERDICT_TEXTS[found.verdict],
-        level={"disjoint": "good", "leaking": "bad"}.get(found.verdict, "caution"),
+        title=LEAKAGE_TITLES[found.leakage_status],
+        text=LEAKAGE_TEXTS[found.leakage_status],
+        level={"disjoint": "good", "leaking": "bad"}.get(found.leakage_status, "caution"),
         names=FAULT_NAMES,
         severities=SEVERITIES,
         images={name: (embed_image(image), alt) for name, (image, alt) in figures.items()},

@@ -1,6 +1,6 @@
 """The page beside the table of sources: groups as contact sheets, for a person to judge.
 
-What is worth judging comes first: one cell under two names, refused links, groups that hang on
+What is worth judging comes first: one cell under two names, rejected links, groups that hang on
 thin evidence. Each member is shown twice, as stored and moved onto the reference by the estimated
 map; if the two places look the same, the pictures are copies. What this file does not do: it finds
 nothing and decides nothing (`data.sources`), it draws no picture itself (`pairs`), and it needs
@@ -72,7 +72,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         " had ended there. Copies of one picture have none.",
     ),
     (
-        "Refused link",
+        "Rejected link",
         "Two pictures that look like copies while the rest of their groups does not support it."
         " Such a link joins nothing.",
     ),
@@ -392,7 +392,7 @@ def _build_sections(
         key=lambda pair: pair[0],
         reverse=True,
     )
-    refused = _pair_up(
+    rejected = _pair_up(
         [
             link
             for link in findings.links
@@ -403,11 +403,11 @@ def _build_sections(
     overlaps = _pair_up(
         [link for link in findings.links if link.accepted and link.kind == "overlap"], pictures
     )
-    # Strong links that were refused may be true; weak overlaps that were accepted may be false.
+    # Strong links that were rejected may be true; weak overlaps that were accepted may be false.
     overlaps.reverse()
     weak = min(len(linked), math.ceil(len(rest) / 2))
-    n_conflicts, n_refused, n_weak, n_overlaps, n_large = _share(
-        max_groups, [len(conflicts), len(refused), weak, len(overlaps), len(rest) - weak]
+    n_conflicts, n_rejected, n_weak, n_overlaps, n_large = _share(
+        max_groups, [len(conflicts), len(rejected), weak, len(overlaps), len(rest) - weak]
     )
     weakest = [group for _, group in linked[:n_weak]]
     largest = [group for group in rest if group not in weakest]
@@ -428,12 +428,12 @@ def _build_sections(
             len(conflicts),
         ),
         _Section(
-            "refused",
-            "Links that were refused",
+            "rejected",
+            "Links that were rejected",
             "Two pictures that look like copies, while the rest of their groups does not support"
             " it. The strongest stand first. If they are copies, two sources should be one.",
-            build_pairs(refused[:n_refused]),
-            len(refused),
+            build_pairs(rejected[:n_rejected]),
+            len(rejected),
             pairs=True,
         ),
         _Section(

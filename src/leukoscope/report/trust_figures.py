@@ -1,4 +1,4 @@
-"""Figures of calibration, prediction sets and refusals.
+"""Figures of calibration, prediction sets and rejections.
 
 Axes: N images, K classes. What this file does not do: it computes no figure of merit but the curves
 it draws.
@@ -88,10 +88,10 @@ def draw_reliability_both(
     figure = Figure(figsize=(8.6, 5.4), layout="constrained")
     rows = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.4, 1))
     pair, counts = rows
-    floor = 1e-4
-    edges = np.geomspace(floor, 1, 33)
+    baseline = 1e-4
+    edges = np.geomspace(baseline, 1, 33)
     for axes, p_NK in zip(counts, (before_NK, after_NK), strict=True):
-        axes.hist(np.clip(1 - p_NK.max(axis=1), floor, 1), bins=edges.tolist(), color=BLUE)
+        axes.hist(np.clip(1 - p_NK.max(axis=1), baseline, 1), bins=edges.tolist(), color=BLUE)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.set_xlabel("stated chance of being wrong")
     counts[0].set_ylabel("images")
@@ -100,23 +100,26 @@ def draw_reliability_both(
         hit_N = p_NK.argmax(axis=1) == labels_N
         bin_N = compute_equal_mass_bins(confidence_N)
         bins = [np.flatnonzero(bin_N == m) for m in np.unique(bin_N)]
-        axes.plot([floor, 1], [floor, 1], color=GREY, lw=1, ls=":")
+        axes.plot([baseline, 1], [baseline, 1], color=GREY, lw=1, ls=":")
         for rows in bins:
             bound = compute_proportion(hit_N[rows], [sources[i] for i in rows.tolist()])
-            x = max(1 - float(confidence_N[rows].mean()), floor)
+            x = max(1 - float(confidence_N[rows].mean()), baseline)
             axes.plot(
-                [x, x], [max(1 - bound.high, floor), max(1 - bound.low, floor)], color=BLUE, lw=1.5
+                [x, x],
+                [max(1 - bound.high, baseline), max(1 - bound.low, baseline)],
+                color=BLUE,
+                lw=1.5,
             )
-            # An empty mark at the floor: no mistake in this bin.
+            # An empty mark at the baseline: no mistake in this bin.
             axes.plot(
-                x, max(1 - bound.value, floor), "o", color=BLUE,
+                x, max(1 - bound.value, baseline), "o", color=BLUE,
                 mfc=BLUE if bound.value < 1 else "white",
                 ms=4 + 6 * np.sqrt(len(rows) / max(map(len, bins))), clip_on=False,
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlim(floor, 1)
-        axes.set_ylim(floor, 1)
+        axes.set_xlim(baseline, 1)
+        axes.set_ylim(baseline, 1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(_format_chance)
         error = compute_debiased_ece(confidence_N, hit_N, sources)

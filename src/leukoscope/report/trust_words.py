@@ -1,4 +1,4 @@
-"""What a report says of calibration, prediction sets and refusals: words and tables.
+"""What a report says of calibration, prediction sets and rejections: words and tables.
 
 What this file does not do: it computes nothing (`decisions`, `trust_measures`) and lays out no
 page (`report`).
@@ -69,7 +69,7 @@ def word_sureness(trust: TrustReport) -> tuple[str, ...]:
     return (*trust.cautions, *trust.foreign, *sentences)
 
 
-def word_refusal(trust: TrustReport) -> tuple[str, ...]:
+def word_rejection(trust: TrustReport) -> tuple[str, ...]:
     """Say how many cells are accepted, how often rightly, and what becomes of the others."""
     shares = trust.decisions.shares
     right = trust.decisions.accepted_accuracy
@@ -83,7 +83,7 @@ def word_refusal(trust: TrustReport) -> tuple[str, ...]:
         *trust.cautions,
         f"{accepted}.",
         f"{format_share(shares['review'].value)} go to a person for review;"
-        f" {format_share(shares['unknown'].value)} are refused as unknown.",
+        f" {format_share(shares['unknown'].value)} are rejected as unknown.",
         NEW_KINDS,
     )
 

@@ -56,7 +56,7 @@ def validation_to_json(v: Validation) -> dict[str, object]:
         if home is None
         else {
             "data": home.data,
-            "verdict": home.verdict,
+            "leakage_status": home.leakage_status,
             "n_images": home.n_images,
             "n_sources": home.n_sources,
             "accuracy": home.accuracy.to_dict(),
@@ -134,7 +134,7 @@ def validation_to_json(v: Validation) -> dict[str, object]:
                         "accepted": one.accepted.to_dict(),
                         "accepted_difference_to_rest": one.accepted_difference.to_dict(),
                         "accepted_stands_out": one.accepted_stands_out,
-                        "refused": one.refused.to_dict(),
+                        "rejected": one.rejected.to_dict(),
                     }
                     for one in table.groups
                 ],

@@ -80,7 +80,7 @@ WORDS: tuple[tuple[str, str], ...] = (
         " The promise holds for cells like those at home; coverage tells whether it holds here.",
     ),
     (
-        "Accepted, review, refused",
+        "Accepted, review, rejected",
         "What the bundle decides on each cell: it stands by the name, a person should look, or"
         " the cell is unlike those it knows.",
     ),

@@ -42,7 +42,7 @@ FIGURE_NAMES = {
     "coverage": "Coverage of the prediction sets",
     "accepted": "Accepted",
     "review": "Sent to review",
-    "refused": "Refused as unknown",
+    "rejected": "Rejected as unknown",
     "accuracy_accepted": "Accuracy among accepted",
     "foreign_accepted": "Foreign cells accepted",
 }
@@ -110,7 +110,7 @@ def word_home(v: Validation) -> str:
         " inflated.",
         "local": " They are of the laboratory that its levels were last fitted to; whether training"
         " has seen them, nobody can tell.",
-    }.get(home.verdict, " Copies between training and test could not be excluded there.")
+    }.get(home.leakage_status, " Copies between training and test could not be excluded there.")
     return f"{home.n_images:,} test cells from {sources} ({home.data}).{trust}"
 
 
@@ -174,15 +174,15 @@ def word_calibration(v: Validation) -> str:
 
 
 def word_decisions(v: Validation) -> str:
-    """Say how many cells it accepts, and how often rightly; or that it never refuses."""
+    """Say how many cells it accepts, and how often rightly; or that it never rejects."""
     if "accepted" not in v.figures:
-        return "It never refuses: the bundle was not calibrated, and every cell gets a name."
+        return "It never rejects: the bundle was not calibrated, and every cell gets a name."
     right = v.figures["accuracy_accepted"]
     rightly = "" if math.isnan(right.value) else f", of these {format_range(right)} rightly"
     return (
         f"It accepts {format_range(v.figures['accepted'])} of these cells{rightly};"
         f" {format_percent(v.figures['review'].value)} go to a person,"
-        f" {format_percent(v.figures['refused'].value)} it refuses as unknown."
+        f" {format_percent(v.figures['rejected'].value)} it rejects as unknown."
     )
 
 
@@ -281,18 +281,18 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"Calling every cell {display_label(name)} would be right for"
             f" {format_percent(most / v.n_images)} of them, more often than the network is."
         )
-    refused = v.figures.get("refused")
+    rejected = v.figures.get("rejected")
     drop = v.figures.get("accuracy_drop")
-    shifted = refused is not None and refused.value > 0.5
-    if refused is not None and shifted:
+    shifted = rejected is not None and rejected.value > 0.5
+    if rejected is not None and shifted:
         start = (
-            f"It refuses {format_percent(refused.value)} of these cells, as unlike those it knows"
+            f"It rejects {format_percent(rejected.value)} of these cells, as unlike those it knows"
         )
         if drop is not None and not drop.low > 0:
             if v.recalibration is None:
                 advice.append(
                     f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE`"
-                    " fits the limits of refusal to half of these cells and measures the rest."
+                    " fits the limits of rejection to half of these cells and measures the rest."
                 )
         else:
             advice.append(
@@ -314,14 +314,14 @@ def list_advice(v: Validation) -> tuple[str, ...]:
             f"; {sum(count):,} of them {'was' if sum(count) == 1 else 'were'} accepted under"
             " another name"
             if count
-            else "; it gives each another name and cannot refuse"
+            else "; it gives each another name and cannot reject"
         )
         advice.append(
             f"{n:,} cell{'s' * (n != 1)} of {_join_labels(names)}: the network has no such"
             f" name{what}. If a name means a class it has, say so under `[labels]` in the limits."
         )
     # A bundle that was never calibrated cannot be calibrated again.
-    again = refused is not None and not shifted and v.recalibration is None
+    again = rejected is not None and not shifted and v.recalibration is None
     if again and v.overconfidence.low > 0.02:
         advice.append(
             "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"

@@ -303,7 +303,7 @@ def build_groups(judge: _Judge) -> list[int]:
         if found is not None and found.kind != "overlap"
     )
     copies = [pair for _, _, pair in order]
-    # A refused merger may find support once its sides have grown.
+    # A rejected merger may find support once its sides have grown.
     while sum([groups.merge(i, j, rows_needed=2) for i, j in copies]):
         pass
     for i, j in copies:

@@ -65,7 +65,7 @@ class SourceFindings:
             "images_with_copies": grouped,
             "images_alone": len(self.catalog) - grouped,
             "byte_identical_images": count_identical(self.catalog),
-            "links": kinds | {"refused": sum(not link.accepted for link in self.links)},
+            "links": kinds | {"rejected": sum(not link.accepted for link in self.links)},
             "featureless": list(self.featureless),
             "settings": dict(self.settings),
         }

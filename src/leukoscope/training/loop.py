@@ -142,7 +142,7 @@ def train_network(
     of `recipe.distill`: the teacher is asked about each augmented, mixed image that the student
     sees, in every epoch anew (Beyer et al. 2022: a good teacher is consistent).
 
-    `identity` names recipe and data; a checkpoint of another identity is refused. With `resume`
+    `identity` names recipe and data; a checkpoint of another identity is rejected. With `resume`
     the run goes on from `run.checkpoint` if there is one. On SIGINT or SIGTERM the step is
     finished, a checkpoint written, and KeyboardInterrupt raised.
 

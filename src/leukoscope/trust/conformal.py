@@ -29,7 +29,7 @@ from leukoscope.errors import DataError
 from leukoscope.trust.calibration import number_sources
 
 SetMethod = Literal["lac", "aps", "raps"]
-CoverageVerdict = Literal["holds", "below", "above", "no images"]
+CoverageCheck = Literal["holds", "below", "above", "no images"]
 
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.01, 2
 
@@ -277,8 +277,9 @@ def fit_sets(
     exchangeable with these, neither network nor calibration was fitted on new images, and `sources`
     (None: each image is its own) are independent draws.
 
-    `alpha_by_class` asks for another level for some classes, 1 less a floor of sensitivity; these
-    always have a threshold of their own. With `uniform_N` APS and RAPS are fitted for random draws.
+    `alpha_by_class` asks for another level for some classes, 1 less a baseline of sensitivity;
+    these always have a threshold of their own. With `uniform_N` APS and RAPS are fitted for random
+    draws.
 
     A class with too few sources for its level raises `DataError` (`on_few="error"`) or takes the
     larger of two thresholds ("pool"): that of all classes together, and the highest score among its
@@ -352,7 +353,7 @@ def _raise_few(
         + f" need {count_needed(alpha)} calibration sources",
         f"{found}"
         + (f", and {together} of all classes together" if name and even_together else ""),
-        "ask for less (trust.alpha, trust.sensitivity_floor), or set more images aside for"
+        "ask for less (trust.alpha, trust.min_sensitivity), or set more images aside for"
         " calibration",
     )
 
@@ -431,7 +432,7 @@ class Share:
     promised: bool = True
 
     @property
-    def verdict(self) -> CoverageVerdict:
+    def check(self) -> CoverageCheck:
         """Say on which side of the limits the coverage lies. Above them breaks no promise."""
         if not self.n_images:
             return "no images"
@@ -443,15 +444,15 @@ class Share:
     @property
     def holds(self) -> bool:
         """False where coverage is lower than chance explains."""
-        return self.verdict != "below"
+        return self.check != "below"
 
     def to_dict(self) -> dict[str, float | int | str | bool | None]:
-        """Return figures and verdict for JSON, None for NaN."""
+        """Return figures and check for JSON, None for NaN."""
         figures = {
             k: None if isinstance(v, float) and math.isnan(v) else v
             for k, v in asdict(self).items()
         }
-        return {**figures, "verdict": self.verdict}
+        return {**figures, "check": self.check}
 
 
 @dataclass(frozen=True)

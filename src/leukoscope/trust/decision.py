@@ -148,7 +148,7 @@ def decide(
                 f"unlike any cell in training (distance {distance_N[i]:.3g}, limit"
                 f" {policy.max_distance:.3g})"
             )
-        if faults[i].refused:
+        if faults[i].rejected:
             (unknown if faults[i].strong else review).extend(faults[i].reasons)
         review += _list_doubts(policy, sets_NK[i], int(labels_N[i]), float(confidence_N[i]))
         limit = policy.max_disagreement
@@ -184,7 +184,7 @@ def decide_table(policy: Policy, novelty: NoveltyModel, table: ScoreTable) -> De
     )
 
 
-def is_refused_unusually_often(n_accepted: int, n_images: int, home_frac: float) -> bool:
+def is_rejected_unusually_often(n_accepted: int, n_images: int, home_frac: float) -> bool:
     """Tell whether fewer of a batch's images are accepted than chance explains at home.
 
     Faults that spoil a whole slide, pale stain above all, leave many cells looking like sound ones
@@ -194,7 +194,7 @@ def is_refused_unusually_often(n_accepted: int, n_images: int, home_frac: float)
     (1952): one of 1,000 batches of home's kind alarms in vain, or fewer. Copies of one cell are not
     independent and alarm sooner.
 
-    >>> [is_refused_unusually_often(k, 100, 0.94) for k in (94, 86, 80)]
+    >>> [is_rejected_unusually_often(k, 100, 0.94) for k in (94, 86, 80)]
     [False, False, True]
     """
     if n_images == 0 or n_accepted / n_images >= home_frac:

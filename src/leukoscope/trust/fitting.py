@@ -64,16 +64,16 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     calibration, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
     p_NK = compute_probabilities(calibration.apply(calib.logits_NK))
     sets = fit_asked_sets(p_NK, calib, config)
-    # Half of what may be refused goes to each of the two ways to be strange; n sources cannot tell
+    # Half of what may be rejected goes to each of the two ways to be strange; n sources cannot tell
     # apart less than one in n + 1.
     n_sources = len(set(calib.sources))
-    refuse_frac = max(config.refuse_frac / 2, 1 / (n_sources + 1))
+    reject_frac = max(config.reject_frac / 2, 1 / (n_sources + 1))
     novelty = fit_novelty(train.embeddings_ND, train.labels_N)
     distances_N = novelty.compute_distance(calib.embeddings_ND)
     max_distance = step_off(
-        fit_distance_threshold(distances_N, refuse_frac, calib.sources), distances_N
+        fit_distance_threshold(distances_N, reject_frac, calib.sources), distances_N
     )
-    quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, refuse_frac, calib.sources)
+    quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, reject_frac, calib.sources)
     cost, review_cost = _lay_out_costs(table.classes, config.cost)
     policy = Policy(
         classes=table.classes,
@@ -82,7 +82,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         quality=quality,
         max_distance=max_distance,
         min_confidence=0.0,
-        max_disagreement=_fit_disagreement(calib, p_NK, refuse_frac),
+        max_disagreement=_fit_disagreement(calib, p_NK, reject_frac),
         always_review=config.always_review,
         cost=cost,
         review_cost=review_cost,
@@ -103,7 +103,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         len(train),
         len(calib),
         n_sources,
-        _word_notes(sets, limit, config, choice, refuse_frac, table.classes),
+        _word_notes(sets, limit, config, choice, reject_frac, table.classes),
     )
 
 
@@ -119,9 +119,10 @@ def fit_asked_sets(
         method=config.set_method,
         alpha=config.alpha,
         class_conditional=config.class_conditional,
-        # A floor may ask for more than all classes are promised, never for less.
+        # A baseline may ask for more than all classes are promised, never for less.
         alpha_by_class={
-            name: min(config.alpha, 1 - floor) for name, floor in config.sensitivity_floor.items()
+            name: min(config.alpha, 1 - baseline)
+            for name, baseline in config.min_sensitivity.items()
         },
         sources=table.sources,
     ).step_off(p_NK)
@@ -176,7 +177,7 @@ def fit_min_confidence(
 
 
 def _fit_disagreement(
-    calib: ScoreTable, p_NK: NDArray[np.float64], refuse_frac: float
+    calib: ScoreTable, p_NK: NDArray[np.float64], reject_frac: float
 ) -> float | None:
     """The disagreement that all but a few rightly named cells stay below."""
     if not len(calib.disagreement_N):
@@ -190,9 +191,9 @@ def _fit_disagreement(
             "check the labels, or train better networks first",
         )
     # Fewer than `calib`, so they cannot tell apart shares quite as small.
-    refuse_frac = max(refuse_frac, 1 / (len(set(sources)) + 1))
+    reject_frac = max(reject_frac, 1 / (len(set(sources)) + 1))
     return step_off(
-        fit_distance_threshold(right, refuse_frac, sources), calib.disagreement_N.astype(np.float64)
+        fit_distance_threshold(right, reject_frac, sources), calib.disagreement_N.astype(np.float64)
     )
 
 
@@ -209,14 +210,14 @@ def _take_labelled(table: ScoreTable, role: str) -> ScoreTable:
 
 
 def _check_names(classes: tuple[str, ...], config: TrustConfig) -> None:
-    named = {*config.always_review, *config.sensitivity_floor, *config.cost}
+    named = {*config.always_review, *config.min_sensitivity, *config.cost}
     named |= {called for row in config.cost.values() for called in row} - {"review"}
     unknown = sorted(named - set(classes))
     if unknown:
         raise ConfigError(
             f"the recipe's section trust must name classes of the network: {', '.join(classes)}",
             ", ".join(unknown),
-            "correct trust.always_review, trust.sensitivity_floor or trust.cost",
+            "correct trust.always_review, trust.min_sensitivity or trust.cost",
         )
 
 
@@ -242,7 +243,7 @@ def _word_notes(
     limit: ConfidenceLimit,
     config: TrustConfig,
     choice: CalibrationChoice,
-    refuse_frac: float,
+    reject_frac: float,
     classes: tuple[str, ...],
 ) -> tuple[str, ...]:
     notes = [*sets.fallbacks]
@@ -252,11 +253,11 @@ def _word_notes(
             f"{names}: fewer than {FOLDS} calibration sources, so confidence was not corrected by"
             " class."
         )
-    if refuse_frac > config.refuse_frac / 2:
+    if reject_frac > config.reject_frac / 2:
         notes.append(
-            f"{round(1 / refuse_frac) - 1:,} calibration sources are too few to refuse"
-            f" {100 * config.refuse_frac:g} % of known cells only: novelty and quality may each"
-            f" refuse {100 * refuse_frac:.1f} %."
+            f"{round(1 / reject_frac) - 1:,} calibration sources are too few to reject"
+            f" {100 * config.reject_frac:g} % of known cells only: novelty and quality may each"
+            f" reject {100 * reject_frac:.1f} %."
         )
     n_calib = choice.n_images
     if set(config.always_review) == set(classes):

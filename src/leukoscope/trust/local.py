@@ -1,7 +1,7 @@
 """A policy fitted anew to the cells of another laboratory: levels and thresholds, not statistics.
 
 What is fitted: one temperature, thresholds of the prediction sets, the distance and the quality
-beyond which a cell is refused, and the least confidence that is accepted. What stays: the network,
+beyond which a cell is rejected, and the least confidence that is accepted. What stays: the network,
 what its embeddings and pictures usually look like, costs, and classes that a person always sees.
 So a kind of cell that the laboratory did not give stays known. Axes: N images, K classes. What this
 file does not do: it measures no gain (`evaluation.recalibration`) and fits nothing at home
@@ -45,7 +45,7 @@ def fit_local_policy(
     """Fit the levels of `policy` to labelled local cells, for the same aims (`asked`).
 
     A part for which there are too few cells stays as it was at home, and a note says so: the
-    thresholds of the sets, those of refusal, the least confidence. Levels of classes without
+    thresholds of the sets, those of rejection, the least confidence. Levels of classes without
     enough cells are pooled, as in `fit_sets`.
 
     Raises `DataError` for fewer than `LEAST_SOURCES` sources of known class, or without quality.
@@ -69,19 +69,19 @@ def fit_local_policy(
     except DataError as error:
         notes.append(
             "The prediction sets keep home's thresholds, under a new temperature, so nothing"
-            " promises their coverage or a sensitivity floor here:"
+            " promises their coverage or a sensitivity baseline here:"
             f" {error.expected}; {error.found}."
         )
-    refuse_frac = max(asked.refuse_frac / 2, 1 / (sources + 1))
+    reject_frac = max(asked.reject_frac / 2, 1 / (sources + 1))
     distances_N = novelty.compute_distance(table.embeddings_ND)
     changes["max_distance"] = step_off(
-        fit_distance_threshold(distances_N, refuse_frac, table.sources), distances_N
+        fit_distance_threshold(distances_N, reject_frac, table.sources), distances_N
     )
-    changes["quality"] = policy.quality.fit_limit(table.quality_NQ, refuse_frac, table.sources)
-    if refuse_frac > asked.refuse_frac / 2:
+    changes["quality"] = policy.quality.fit_limit(table.quality_NQ, reject_frac, table.sources)
+    if reject_frac > asked.reject_frac / 2:
         notes.append(
-            f"{sources:,} sources are too few to refuse only {asked.refuse_frac:.2%} of cells;"
-            f" up to {2 * refuse_frac:.2%} may be refused."
+            f"{sources:,} sources are too few to reject only {asked.reject_frac:.2%} of cells;"
+            f" up to {2 * reject_frac:.2%} may be rejected."
         )
     fitted = policy.model_copy(update={**changes, "min_confidence": 0.0})
     decisions = decide_table(fitted, novelty, table)

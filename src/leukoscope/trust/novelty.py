@@ -31,7 +31,7 @@ NEIGHBOUR = 5
 
 # Deviations below a tenth of a typical one do not count. Well trained embeddings hardly vary within
 # a class but along some twenty directions, and int8 moves them by 2 % of a typical deviation in
-# all: with a hundredth as the floor it made nine in ten cells strangers (LAB_NOTES 28).
+# all: with a hundredth as the baseline it made nine in ten cells strangers (LAB_NOTES 28).
 _LEAST_VARIANCE = 1e-2
 _MAX_NUMBERS = 480_000
 _LEAN_ROWS = 20
@@ -48,7 +48,7 @@ class NoveltyModel:
 
     - `mahalanobis`: squared Mahalanobis distance to a class mean, one covariance for all classes
       (Lee et al. 2018), over the mean of that distance among the class's own training rows, so
-      that a varied class is not refused more than a uniform one; of the nearest class. 1 is
+      that a varied class is not rejected more than a uniform one; of the nearest class. 1 is
       ordinary. The covariance keeps its `MAX_AXES` largest directions and the others share their
       mean variance (probabilistic PCA, Tipping and Bishop 1999): that is the shrinkage, and it
       holds where D exceeds N.
@@ -131,9 +131,9 @@ def fit_novelty(
         references_MD = np.stack([_scale_to_one(row_D) for row_D in rows_ND[kept]])
         return _build_model(method, [references_MD])
     means_KD = np.stack([rows_ND[index_N == k].mean(axis=0) for k in range(len(present))])
-    floor = _LEAST_VARIANCE * float(rows_ND.var(axis=0).mean())
+    baseline = _LEAST_VARIANCE * float(rows_ND.var(axis=0).mean())
     away_ND = rows_ND - means_KD[index_N]
-    covariance = _fit_covariance(away_ND, len(present), floor)
+    covariance = _fit_covariance(away_ND, len(present), baseline)
     own_N = _compute_squared(away_ND, *covariance)
     # A class of few rows says little of its spread: it leans on that of all.
     counts_K = np.bincount(index_N)
@@ -143,23 +143,23 @@ def fit_novelty(
 
 
 def fit_distance_threshold(
-    distances_N: NDArray[np.floating], refuse_frac: float, sources: Sequence[str] | None = None
+    distances_N: NDArray[np.floating], reject_frac: float, sources: Sequence[str] | None = None
 ) -> float:
-    """Return the distance above which an image is refused, from calib rows: distances `(N,)`.
+    """Return the distance above which an image is rejected, from calib rows: distances `(N,)`.
 
-    The threshold is the calib distance of rank ceil((N + 1)(1 - refuse_frac)): an image that is
-    exchangeable with the calib rows lies above it with a probability of at most `refuse_frac`
+    The threshold is the calib distance of rank ceil((N + 1)(1 - reject_frac)): an image that is
+    exchangeable with the calib rows lies above it with a probability of at most `reject_frac`
     (split conformal prediction, Vovk et al. 2005). Where images share `sources`, each source counts
     once, as in `conformal`. Raises `DataError` where the sources are too few for such a rank, which
-    takes 1 / refuse_frac - 1 of them, and for distances that are not finite.
+    takes 1 / reject_frac - 1 of them, and for distances that are not finite.
 
     >>> fit_distance_threshold(np.arange(1.0, 100.0), 0.02)
     98.0
     """
     n = len(distances_N)
-    if not 0 < refuse_frac < 1:
+    if not 0 < reject_frac < 1:
         raise DataError(
-            "the share to refuse must lie between 0 and 1", f"it is {refuse_frac}", "change it"
+            "the share to reject must lie between 0 and 1", f"it is {reject_frac}", "change it"
         )
     if not np.isfinite(distances_N).all():
         raise DataError(
@@ -167,12 +167,12 @@ def fit_distance_threshold(
             f"{int((~np.isfinite(distances_N)).sum())} of {n} are not",
             "look for embeddings that are not finite in the score table",
         )
-    threshold = compute_threshold(np.asarray(distances_N, np.float64), refuse_frac, sources)
+    threshold = compute_threshold(np.asarray(distances_N, np.float64), reject_frac, sources)
     if math.isinf(threshold):
         raise DataError(
-            f"refusing {refuse_frac:.2%} takes at least {count_needed(refuse_frac)} calib sources",
+            f"rejecting {reject_frac:.2%} takes at least {count_needed(reject_frac)} calib sources",
             f"{n if sources is None else len(set(sources))} sources of {n} images",
-            "give the role calib more images, or refuse a larger share",
+            "give the role calib more images, or reject a larger share",
         )
     return threshold
 
@@ -208,7 +208,7 @@ def _scale_to_one(row_D: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _fit_covariance(
-    away_ND: NDArray[np.float64], n_means: int, floor: float
+    away_ND: NDArray[np.float64], n_means: int, baseline: float
 ) -> list[NDArray[np.float64]]:
     """Return the directions of largest variance, one over their deviations, and the same for all
     the rest."""
@@ -217,9 +217,9 @@ def _fit_covariance(
     variances_D, directions_DD = np.linalg.eigh(covariance_DD)
     variances_D, directions_DD = variances_D[::-1], directions_DD[:, ::-1]
     n_axes = min(MAX_AXES, width, n - n_means)
-    rest = float(variances_D[n_axes:].mean()) if n_axes < width else floor
-    scales_R = 1 / np.sqrt(np.maximum(variances_D[:n_axes], floor))
-    return [directions_DD[:, :n_axes].T, scales_R, np.array([1 / math.sqrt(max(rest, floor))])]
+    rest = float(variances_D[n_axes:].mean()) if n_axes < width else baseline
+    scales_R = 1 / np.sqrt(np.maximum(variances_D[:n_axes], baseline))
+    return [directions_DD[:, :n_axes].T, scales_R, np.array([1 / math.sqrt(max(rest, baseline))])]
 
 
 def _draw_balanced(index_N: NDArray[np.intp], n_classes: int, width: int, seed: int) -> list[int]:

@@ -32,7 +32,7 @@ class _Feature:
     `low` and `high` say in words what it means to lie below or above the training images. `offset`
     is added before the logarithm is taken (None: judged as it is); `least` is the smallest spread
     that training images are credited with, on the scale that is judged: a feature that never
-    varied at home must not refuse the first image that differs by a rounding. What is named
+    varied at home must not reject the first image that differs by a rounding. What is named
     `_frac` is spoken of in per cent (lengths: of the side of the image).
     """
 
@@ -295,12 +295,12 @@ class QualityFinding:
     """What is to be said of one image.
 
     `distance` is its joint distance as a share of the limit. `features` lie outside of the usual
-    range of training, the most unusual first; that alone refuses nothing, as one image in five has
-    such a feature. `reasons`, in words, are there where `refused` is true.
+    range of training, the most unusual first; that alone rejects nothing, as one image in five has
+    such a feature. `reasons`, in words, are there where `rejected` is true.
     """
 
     distance: float
-    refused: bool
+    rejected: bool
     strong: bool
     features: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -329,7 +329,7 @@ class QualityLimits(BaseModel):
     """0.5 % quantile in training, in the feature's own unit."""
     usual_high: tuple[_Finite, ...]
     limit: _Positive
-    refuse_frac: float = Field(gt=0, lt=1)
+    reject_frac: float = Field(gt=0, lt=1)
     n_train: int = Field(ge=1)
     n_calib: int = Field(ge=1)
 
@@ -346,25 +346,25 @@ class QualityLimits(BaseModel):
 
     def compute_distance(self, quality_NQ: NDArray[np.floating]) -> Array:
         """Return the joint distance of each image as a share of the limit: float64 `(N,)`. Above 1
-        it is refused. The same bit for bit in any batch. Raises `DataError` as `check` does."""
+        it is rejected. The same bit for bit in any batch. Raises `DataError` as `check` does."""
         return self._measure(self._scale(quality_NQ))
 
     def fit_limit(
         self,
         quality_NQ: NDArray[np.floating],
-        refuse_frac: float,
+        reject_frac: float,
         sources: Sequence[str] | None = None,
     ) -> "QualityLimits":
         """Return the same limits with `limit` fitted to other calib images `(N, Q)`: of images
-        exchangeable with these, at most `refuse_frac` are refused in expectation. Errors as in
+        exchangeable with these, at most `reject_frac` are rejected in expectation. Errors as in
         `novelty.fit_distance_threshold`."""
         open_ = self.model_copy(update={"limit": 1.0})
         distances_N = open_.compute_distance(quality_NQ)
-        limit = step_off(fit_distance_threshold(distances_N, refuse_frac, sources), distances_N)
+        limit = step_off(fit_distance_threshold(distances_N, reject_frac, sources), distances_N)
         return self.model_copy(
             update={
                 "limit": max(limit, _LEAST_LIMIT),
-                "refuse_frac": refuse_frac,
+                "reject_frac": reject_frac,
                 "n_calib": len(quality_NQ),
             }
         )
@@ -425,18 +425,18 @@ class QualityLimits(BaseModel):
 def fit_quality_limits(
     quality_train_NQ: NDArray[np.floating],
     quality_calib_NQ: NDArray[np.floating],
-    refuse_frac: float,
+    reject_frac: float,
     sources: Sequence[str] | None = None,
 ) -> QualityLimits:
     """Fit limits: what is usual from train images, how far is too far from calib images.
 
     Both arrays are `(N, Q)` as `measure_quality` gives them; `sources` are those of the calib
-    images. Of images exchangeable with these, at most `refuse_frac` are refused in expectation
+    images. Of images exchangeable with these, at most `reject_frac` are rejected in expectation
     (`novelty.fit_distance_threshold`).
     Medians and quantiles scale the features, and what lies beyond three spreads counts as three in
     the covariance, so that a few spoilt training images do not stretch the limits; the covariance
     is shrunk by Q / (Q + N) towards its diagonal. Raises `DataError` for other arrays, fewer than
-    `LEAST_TRAIN` train images, or too few calib images for `refuse_frac`.
+    `LEAST_TRAIN` train images, or too few calib images for `reject_frac`.
     """
     _check_quality(quality_train_NQ)
     _check_quality(quality_calib_NQ)
@@ -471,10 +471,10 @@ def fit_quality_limits(
         usual_low=tuple(usual_2Q[0].tolist()),
         usual_high=tuple(usual_2Q[1].tolist()),
         limit=1.0,
-        refuse_frac=refuse_frac,
+        reject_frac=reject_frac,
         n_train=n,
         n_calib=max(1, len(quality_calib_NQ)),
-    ).fit_limit(quality_calib_NQ, refuse_frac, sources)
+    ).fit_limit(quality_calib_NQ, reject_frac, sources)
 
 
 def _judge(quality_NQ: NDArray[np.floating]) -> Array:

@@ -56,9 +56,9 @@ class HomeFigures(_Part):
 
     data: str
     role: str
-    verdict: str
-    """How far the split lets the figures be trusted: a verdict of the evaluation, or `local` for
-    cells of a laboratory, of which nobody knows whether training has seen them."""
+    leakage_status: str
+    """How far the split lets the figures be trusted: a leakage_status of the evaluation, or `local`
+    for cells of a laboratory, of which nobody knows whether training has seen them."""
     n_images: int = Field(ge=1)
     n_sources: int = Field(ge=1)
     source_known: bool

@@ -57,7 +57,7 @@ def test_the_whole_road(invoke, disc_folder, tmp_path, monkeypatch):
     assert "48 images in 4 classes" in scanned.stdout and "No file was rejected" in scanned.stdout
     made = invoke("data", "split", "catalog.csv", "--out", "split.csv")
     assert made.exit_code == 0 and "UNPROVEN" in made.stdout
-    assert json.loads((tmp_path / "split.audit.json").read_text())["verdict"] == "unproven"
+    assert json.loads((tmp_path / "split.audit.json").read_text())["leakage_status"] == "unproven"
     packed = invoke("data", "pack", "split.csv", "--out", "packs", *SETTINGS[:2])
     assert packed.exit_code == 0, packed.output
     assert "48 images at 32 px in 0.1 MB" in packed.output and "--packs packs" in packed.output
@@ -68,7 +68,7 @@ def test_the_whole_road(invoke, disc_folder, tmp_path, monkeypatch):
     found = invoke("evaluate", "run")
     assert found.exit_code == 0, found.output
     assert "Research use only" in found.stdout and "Report: run/report.html" in found.stdout
-    assert "Floor: colour histogram" in found.stdout
+    assert "Baseline: colour histogram" in found.stdout
     assert "It names every cell: `leukoscope calibrate` sets limits." in found.stdout
 
 
@@ -121,7 +121,7 @@ def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path, 
     leaking = invoke("data", "audit", "random.csv")
     assert leaking.exit_code == 3 and "LEAKING" in leaking.stdout
     found = json.loads(invoke("data", "audit", "random.csv", "--json").stdout)
-    assert found["verdict"] == found["split"]["verdict"] == "leaking"
+    assert found["leakage_status"] == found["split"]["leakage_status"] == "leaking"
     assert found["split"]["test_with_copy_in_training"] == found["leak"]["same_bytes"] > 0
     joined = invoke("data", "audit", "catalog.csv", "--split", "random.csv", "--html", "a.html")
     assert joined.exit_code == 3 and joined.stdout.endswith("Page: a.html\n")
@@ -186,7 +186,7 @@ def test_sources_are_found_and_a_split_keeps_them_together(invoke, tmp_path, dra
     assert invoke("data", "audit", "split.csv").exit_code == 3
 
 
-def test_a_search_tells_of_overlaps_smooth_images_and_refused_links(invoke, capsys, searched):
+def test_a_search_tells_of_overlaps_smooth_images_and_rejected_links(invoke, capsys, searched):
     first = ImageRecord("a", Path("/x/a"), "blast", 9, 9, 9, "a" * 64, source="px-1")
     second = ImageRecord("b", Path("/x/b"), "blast", 9, 9, 9, "b" * 64, source="px-2")
     field = {FIELD_COLUMN: "field-1"}

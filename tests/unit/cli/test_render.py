@@ -35,15 +35,15 @@ def make_evaluation(**changes):
         "n_sources": 276,
         "source_known": True,
         "intervals": dict.fromkeys(SHOWN, HIGH),
-        "floors": {"colour_histogram": Interval(0.999, 0.996, 1.0)},
-        "verdict": "leaking",
+        "baselines": {"colour_histogram": Interval(0.999, 0.996, 1.0)},
+        "leakage_status": "leaking",
         "sentences": ("These numbers are inflated.",),
         "leak": Leak(
             n_with_copy=1400,
             n_images=94,
             n_sources=60,
             figures={**dict.fromkeys(SHOWN, LOW), "roc_auc": Interval(*[math.nan] * 3)},
-            floors={"colour_histogram": Interval(0.601, 0.5, 0.7)},
+            baselines={"colour_histogram": Interval(0.601, 0.5, 0.7)},
         ),
     }
     return Evaluation(**(given | changes))
@@ -66,7 +66,7 @@ def test_a_leaked_figure_is_shown_beside_the_one_without_copies(capsys):
     assert rows["Figure"] == ["LEAKED: all 1,494", "Without copies: 94"]
     assert rows["Accuracy"] == ["0.994 (0.989–0.997)", "0.811 (0.702–0.903)"]
     assert rows["ROC-AUC"] == ["0.994 (0.989–0.997)", "–"]
-    assert rows["Floor: colour histogram"] == ["0.999 (0.996–1.000)", "0.601 (0.500–0.700)"]
+    assert rows["Baseline: colour histogram"] == ["0.999 (0.996–1.000)", "0.601 (0.500–0.700)"]
 
 
 def test_where_there_is_no_figure_without_copies_the_table_says_so(capsys):
@@ -74,11 +74,11 @@ def test_where_there_is_no_figure_without_copies_the_table_says_so(capsys):
     rows = read_rows(capsys.readouterr().out)
     assert rows["Figure"] == ["LEAKED: all 1,494", "Without copies: 4"]
     assert rows["Accuracy"] == ["0.994 (0.989–0.997)", "no figure"]
-    assert rows["Floor: colour histogram"][1] == "no figure"
+    assert rows["Baseline: colour histogram"][1] == "no figure"
 
 
 def test_other_figures_stand_alone(capsys):
-    found = make_evaluation(verdict="disjoint", leak=None)
+    found = make_evaluation(leakage_status="disjoint", leak=None)
     assert found.source_disjoint == HIGH
     render.print_evaluation(found)
     shown = capsys.readouterr().out
@@ -88,16 +88,18 @@ def test_other_figures_stand_alone(capsys):
 
 def test_the_trusted_accuracy_is_the_one_without_copies():
     assert make_evaluation().source_disjoint == LOW
-    assert make_evaluation(verdict="unproven", leak=None).source_disjoint is None
+    assert make_evaluation(leakage_status="unproven", leak=None).source_disjoint is None
 
 
 @pytest.mark.parametrize("leaks", [True, False])
 def test_a_leak_report_begins_with_the_answer(capsys, leaks):
-    floors = {"majority": wilson(25, 100), "colour_histogram": wilson(83, 100)}
-    verdicts = {"random": "leaking" if leaks else "disjoint", "grouped": "disjoint"}
+    baselines = {"majority": wilson(25, 100), "colour_histogram": wilson(83, 100)}
+    results = {"random": "leaking" if leaks else "disjoint", "grouped": "disjoint"}
     rows = tuple(
-        LeakRow(protocol, "test", "[red]cells", verdict, 100, 20, 99 * leaks, share, floors)
-        for (protocol, verdict), share in zip(verdicts.items(), (HIGH, LOW), strict=True)
+        LeakRow(
+            protocol, "test", "[red]cells", leakage_status, 100, 20, 99 * leaks, share, baselines
+        )
+        for (protocol, leakage_status), share in zip(results.items(), (HIGH, LOW), strict=True)
     )
     report = LeakReport(
         folder=Path("leak"),
@@ -157,11 +159,11 @@ def test_nouns_and_verbs_agree_with_their_number(capsys):
     render.print_catalog(make_catalog(1), out)
     assert "1 image in 1 class " in read()
 
-    refused = Link("0", "1", "near", 9, 1.0, 1.0, 0.0, (1, 0, 0, 0, 1, 0), accepted=False)
+    rejected = Link("0", "1", "near", 9, 1.0, 1.0, 0.0, (1, 0, 0, 0, 1, 0), accepted=False)
     for catalog, links, smooth, sentences in (
         (
             make_catalog(1),
-            (refused,),
+            (rejected,),
             ("0",),
             (
                 "1 image shows 1 source. 0 images have a copy; 1 stands alone;",
@@ -172,7 +174,7 @@ def test_nouns_and_verbs_agree_with_their_number(capsys):
         ),
         (
             make_catalog(3, n_copies=1),
-            (refused,) * 2,
+            (rejected,) * 2,
             ("0", "1"),
             (
                 "4 images show 3 sources. 2 images have a copy; 2 stand alone;",
@@ -192,7 +194,7 @@ def test_nouns_and_verbs_agree_with_their_number(capsys):
         assert f"Fold 0: {n} test image{'s' * (n > 1)} " in read()
         render.print_data_audit(audit_catalog(catalog, name="x"), as_json=False)
         assert f"{images}, {sources}" in read()
-        render.print_evaluation(make_evaluation(n_images=n, leak=None, verdict="disjoint"))
+        render.print_evaluation(make_evaluation(n_images=n, leak=None, leakage_status="disjoint"))
         assert f"{images} of cells, role test" in read()
         render.print_pack(Packed(Path("p/x.npy"), n, 32, 1000))
         assert f"{images} at 32 px" in read()

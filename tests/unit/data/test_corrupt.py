@@ -111,7 +111,7 @@ def test_noise_is_drawn_by_its_seed(cell):
     assert (one == same).all() and (one != other).any()
 
 
-def test_every_fault_has_a_name_and_other_severities_are_refused(cell):
+def test_every_fault_has_a_name_and_other_severities_are_rejected(cell):
     assert set(FAULT_NAMES) == set(AMOUNTS)
     with pytest.raises(ConfigError, match="severities are 0 to 5"):
         corrupt_image(cell, "blur", 6)

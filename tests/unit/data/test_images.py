@@ -98,11 +98,11 @@ def test_content_decides_not_the_name():
         (encode(paint(7, H)), "too_small"),
     ],
 )
-def test_what_is_no_cell_image_is_refused(read, content, reason):
+def test_what_is_no_cell_image_is_rejected(read, content, reason):
     assert reason_of(read, content) == reason
 
 
-def test_formats_that_pillow_knows_but_we_do_not_are_refused():
+def test_formats_that_pillow_knows_but_we_do_not_are_rejected():
     assert reason_of(probe_image, encode(paint(), "PPM")) == "not_an_image"
     assert reason_of(probe_image, encode(paint(), "PDF")) == "not_an_image"
 
@@ -191,7 +191,7 @@ def write_png_header(width, height):
 
 @pytest.mark.parametrize("side", [(10_001, 10_000), (12_000, 12_000), (50_000, 50_000)])
 @pytest.mark.parametrize("read", [probe_image, decode_image])
-def test_a_small_file_that_claims_to_be_huge_is_refused_unread(read, side):
+def test_a_small_file_that_claims_to_be_huge_is_rejected_unread(read, side):
     content = write_png_header(*side)
     assert len(content) < 200
     assert reason_of(read, content) == "too_large"
@@ -383,7 +383,7 @@ def test_a_box_is_cut_after_rotation():
         (9, 0, 5, 5),
     ],
 )
-def test_boxes_outside_or_empty_are_refused(box):
+def test_boxes_outside_or_empty_are_rejected(box):
     assert reason_of(decode_image, ENCODED["PNG"], box) == "bad_box"
     assert reason_of(check_box, box, W, H) == "bad_box"
 

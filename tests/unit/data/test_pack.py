@@ -166,7 +166,7 @@ def test_a_damaged_pack_is_built_again(tmp_path, records, damage):
 # -- images that are not as the catalog saw them ----------------------------------------------
 
 
-def test_a_file_changed_since_the_scan_is_refused(tmp_path, records):
+def test_a_file_changed_since_the_scan_is_rejected(tmp_path, records):
     Image.new("RGB", (50, 40)).save(records[1].path)
     with pytest.raises(DataError, match=r"1\.png must hold the bytes that were scanned"):
         build_pack(records, CONFIG, tmp_path / "pack")
@@ -181,7 +181,7 @@ def test_a_missing_file_is_named(tmp_path, records):
     assert list_packs(tmp_path / "pack") == []
 
 
-def test_a_box_outside_is_refused(tmp_path, records):
+def test_a_box_outside_is_rejected(tmp_path, records):
     records[3] = replace(records[3], box=(0, 0, 60, 10))
     with pytest.raises(ImageError) as caught:
         build_pack(records, CONFIG, tmp_path / "pack")
@@ -189,7 +189,7 @@ def test_a_box_outside_is_refused(tmp_path, records):
     assert list_packs(tmp_path / "pack") == []
 
 
-def test_an_image_that_does_not_decode_is_refused(tmp_path, records):
+def test_an_image_that_does_not_decode_is_rejected(tmp_path, records):
     path = records[0].path
     path.write_bytes(path.read_bytes()[:200])
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -216,12 +216,12 @@ def test_a_folder_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
     touch(tmp_path, "EOS/1.jpg", "LYM/2.jpg")
     scan = os.scandir
 
-    def refuse(path):
+    def reject(path):
         if Path(path).name == "LYM":
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", reject)
     found, passed = find(tmp_path)
     assert list(found) == ["EOS/1.jpg"]
     assert passed == {"LYM": "unreadable"}
@@ -355,7 +355,7 @@ LAUGHS = "<!DOCTYPE a [<!ENTITY a0 'ha'>" + "".join(
         "<!doctype a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>",
     ],
 )
-def test_entities_are_refused_before_they_are_read(tmp_path, head, encoding, monkeypatch):
+def test_entities_are_rejected_before_they_are_read(tmp_path, head, encoding, monkeypatch):
     touch(tmp_path, "f1.jpg")
     (tmp_path / "f1.xml").write_bytes(
         f"{head}<annotation><object>&a9;</object></annotation>".encode(encoding)
@@ -373,10 +373,10 @@ def test_entities_are_refused_before_they_are_read(tmp_path, head, encoding, mon
 def test_an_annotation_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
     touch(tmp_path, "f1.jpg", "f1.xml")
 
-    def refuse(self):
+    def reject(self):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_bytes", reject)
     assert find(tmp_path) == ({}, {"f1.xml": "unreadable", "f1.jpg": "no_label"})
 
 
@@ -505,11 +505,11 @@ def test_a_table_that_is_not_text(tmp_path, monkeypatch):
         find_candidates(write_table(tmp_path, "path,label\nz\u00fc.jpg,E\n", encoding="latin-1"))
     table = write_table(tmp_path, "path,label\n")
 
-    def refuse(self):
+    def reject(self):
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(CatalogError, match="it is empty"):
         find_candidates(table)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_bytes", reject)
     with pytest.raises(CatalogError, match="Permission denied"):
         find_candidates(table)

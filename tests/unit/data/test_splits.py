@@ -170,7 +170,7 @@ def test_one_class_is_no_classifier(protocol):
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "stratified", ""])
-def test_other_protocols_are_refused(protocol):
+def test_other_protocols_are_rejected(protocol):
     with pytest.raises(SplitError, match="random, grouped or given"):
         build_split(PLAIN, protocol)
 
@@ -285,7 +285,7 @@ def test_folds_leave_hardly_anything():
     assert join_splits([build_split(PLAIN, p) for p in ("grouped", "random")]).protocol == "random"
 
 
-def test_one_id_for_two_images_or_labels_is_refused():
+def test_one_id_for_two_images_or_labels_is_rejected():
     split = build_split(GROUPED, "grouped")
     for changes in ({"sha256": "0" * 64}, {"label": "monocyte"}, {"box": (0, 0, 5, 5)}):
         first = replace(split.catalog.records[0], **changes)
@@ -305,7 +305,7 @@ def test_every_record_is_tested_once_and_sources_stay_together(folds):
     assert tested == Counter(r.id for r in GROUPED.records)
     for split in splits:
         assert (split.protocol, split.seed) == ("kfold", 42)
-        assert audit_split(split).verdict == "disjoint"
+        assert audit_split(split).leakage_status == "disjoint"
         assert set(split.roles) == set(ROLES)
         n_test = count(split)["test"]
         assert abs(n_test - 260 / folds) <= 15
@@ -342,7 +342,7 @@ def test_a_rare_class_is_in_as_many_folds_as_it_has_sources():
     assert sum(with_rare) == 3
 
 
-def test_kfold_refuses_to_leave_validation_empty():
+def test_kfold_rejects_to_leave_validation_empty():
     with pytest.raises(SplitError, match="the role val") as caught:
         build_kfold(make_catalog({"a": [3], "b": [3]}), 2)
     assert caught.value.remedy == "use fewer folds, or add sources"
@@ -471,7 +471,7 @@ def assign(catalog, roles, protocol="given"):
 def test_known_sources_that_stay_together_are_disjoint():
     split = build_split(GROUPED, "grouped")
     audit = audit_split(split)
-    assert audit.verdict == "disjoint"
+    assert audit.leakage_status == "disjoint"
     assert audit.sources_known
     assert audit.shared == ()
     assert audit.test_with_copy_in_training == 0
@@ -483,7 +483,7 @@ def test_known_sources_that_stay_together_are_disjoint():
 
 def test_unknown_sources_prove_nothing():
     audit = audit_split(build_split(PLAIN, "random"))
-    assert audit.verdict == "unproven"
+    assert audit.leakage_status == "unproven"
     assert audit.shared == ()
     assert not audit.sources_known
     assert any("not known" in w and "drew single images" in w for w in audit.warnings)
@@ -507,12 +507,12 @@ def test_a_planted_source_across_two_roles_is_found(first, second):
     records = list(GROUPED.records)
     planted = replace(records[places[first]], source=records[places[second]].source)
     if first == second:
-        assert audit_split(clean).verdict == "disjoint"
+        assert audit_split(clean).leakage_status == "disjoint"
         return
     # The planted image alone moves to the other one's source; its role stays.
     records[places[first]] = planted
     audit = audit_split(assign(Catalog(tuple(records)), clean.roles))
-    assert audit.verdict == "leaking"
+    assert audit.leakage_status == "leaking"
     (shared,) = audit.shared
     assert set(shared.roles) == {first, second}
     assert (shared.n_sources, shared.examples) == (1, (planted.source,))
@@ -534,7 +534,7 @@ def test_a_planted_byte_identical_copy_is_found_though_sources_are_unknown():
     records[99] = replace(records[99], sha256=records[0].sha256)
     records[98] = replace(records[98], sha256=records[0].sha256)
     audit = audit_split(assign(Catalog(tuple(records)), roles))
-    assert audit.verdict == "leaking"
+    assert audit.leakage_status == "leaking"
     (shared,) = audit.shared
     assert shared.roles == ("train", "test")
     assert shared.n_identical_files == 1
@@ -556,7 +556,7 @@ def test_left_aside_images_count_nowhere():
     records[99] = replace(records[99], sha256=records[0].sha256)
     roles = ["train"] * 50 + ["val"] * 20 + ["test"] * 29 + [""]
     audit = audit_split(assign(Catalog(tuple(records)), roles, "random"))
-    assert audit.verdict == "unproven"
+    assert audit.leakage_status == "unproven"
     assert audit.n_left_aside == 1
     assert "1 images are left aside by protocol random." in audit.warnings
     assert sum(n for role in audit.counts.values() for n in role.values()) == 99
@@ -591,7 +591,7 @@ def test_sources_from_pixels_are_no_persons(prefix, told):
         for r in make_catalog({"a": [1] * 60, "b": [1] * 60}).records
     ]
     audit = audit_split(build_split(Catalog(tuple(records)), "grouped"))
-    assert audit.verdict == "disjoint"
+    assert audit.leakage_status == "disjoint"
     assert any("Whose blood it shows is not recorded" in text for text in audit.warnings) == told
 
 
@@ -608,6 +608,6 @@ def test_an_audit_is_json():
         "sources_known",
         "shared",
         "test_with_copy_in_training",
-        "verdict",
+        "leakage_status",
         "warnings",
     }

@@ -23,7 +23,7 @@ def test_a_bundle_comes_back_as_it_was_saved(mean_bundle, mean_graph):
     assert "Research use only" in (mean_bundle.path / BUNDLE_JSON).read_text()
 
 
-def test_a_changed_graph_is_refused(mean_bundle):
+def test_a_changed_graph_is_rejected(mean_bundle):
     path = mean_bundle.path / "model.fp32.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -57,14 +57,14 @@ def change_json(bundle, **changes):
         ({"variants": {}}, "variants"),
     ],
 )
-def test_json_that_is_not_as_written_is_refused(mean_bundle, changes, match):
+def test_json_that_is_not_as_written_is_rejected(mean_bundle, changes, match):
     change_json(mean_bundle, **changes)
     with pytest.raises(BundleError, match=match):
         load_bundle(mean_bundle.path)
 
 
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b.onnx", "model.onnx/..", ""])
-def test_a_graph_outside_the_folder_is_refused(mean_bundle, name):
+def test_a_graph_outside_the_folder_is_rejected(mean_bundle, name):
     content = json.loads((mean_bundle.path / BUNDLE_JSON).read_text())
     content["variants"]["fp32"]["file"] = name
     change_json(mean_bundle, **content)
@@ -73,7 +73,7 @@ def test_a_graph_outside_the_folder_is_refused(mean_bundle, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_json_object_is_refused(tmp_path, content):
+def test_what_is_no_json_object_is_rejected(tmp_path, content):
     (tmp_path / BUNDLE_JSON).write_bytes(content)
     with pytest.raises(BundleError):
         load_bundle(tmp_path)
@@ -86,7 +86,7 @@ def test_a_folder_without_json_is_no_bundle(tmp_path):
         load_bundle(tmp_path / "nowhere")
 
 
-def test_a_huge_json_is_refused_unread(tmp_path):
+def test_a_huge_json_is_rejected_unread(tmp_path):
     with (tmp_path / BUNDLE_JSON).open("wb") as file:
         file.truncate(10**9)
     with pytest.raises(BundleError, match="at most"):
@@ -146,7 +146,7 @@ def in_a_function(model):
         in_a_function,
     ],
 )
-def test_a_graph_that_names_other_files_is_refused(change):
+def test_a_graph_that_names_other_files_is_rejected(change):
     with pytest.raises(BundleError, match="must hold its own weights"):
         check_self_contained(build_mean_graph(change=change))
 

@@ -93,7 +93,7 @@ def test_logits_and_embeddings_of_arrays(mean_bundle):
         np.zeros((SIDE, SIDE, 3), np.uint8),
     ],
 )
-def test_arrays_of_another_kind_are_refused(mean_bundle, batch):
+def test_arrays_of_another_kind_are_rejected(mean_bundle, batch):
     with pytest.raises(DataError, match="uint8 of shape"):
         Predictor(mean_bundle).predict_logits(batch)
 
@@ -106,7 +106,7 @@ def test_threads_share_a_predictor(mean_bundle, images):
     assert all(found == alone for found in together)
 
 
-def test_a_graph_that_the_engine_refuses(mean_bundle, monkeypatch):
+def test_a_graph_that_the_engine_rejects(mean_bundle, monkeypatch):
     import dataclasses
     import hashlib
 

@@ -74,7 +74,7 @@ def test_names_that_are_not_unicode_do_not_stop_the_table(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p"])
-def test_another_ending_is_refused(tmp_path, name):
+def test_another_ending_is_rejected(tmp_path, name):
     with pytest.raises(ConfigError, match=r"p\.csv"):
         save_predictions(ROWS, CLASSES, tmp_path / name)
 

@@ -199,14 +199,14 @@ def test_every_limit_names_a_figure():
         ("[cost]\nblast = 3", "cost"),
     ],
 )
-def test_files_that_are_wrong_are_refused(tmp_path, text, message):
+def test_files_that_are_wrong_are_rejected(tmp_path, text, message):
     path = tmp_path / "limits.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_limits(path, CLASSES)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_file_that_is_not_there_is_rejected(tmp_path):
     with pytest.raises(ConfigError, match="readable"):
         load_limits(tmp_path / "none.toml", CLASSES)
     assert parse_limits({}, CLASSES, "nothing") == Limits()

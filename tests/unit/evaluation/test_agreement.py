@@ -126,7 +126,7 @@ def test_costs_weigh_each_confusion():
 @pytest.mark.parametrize(
     "cost", [{"x": {"a": 1}}, {"a": {"a": 1}}, {"a": {"b": -1}}, {"a": {"b": 0}, "b": {"a": 0}}]
 )
-def test_costs_that_make_no_sense_are_refused(cost):
+def test_costs_that_make_no_sense_are_rejected(cost):
     with pytest.raises(ConfigError):
         build_cost_weights(["a", "b"], cost)
 

@@ -4,8 +4,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import (
+    compute_baselines,
     compute_colour_histograms,
-    compute_floors,
     compute_thumbnails,
 )
 from leukoscope.evaluation.intervals import compute_proportion
@@ -32,7 +32,7 @@ def floors_by():
     train, test = np.arange(80) % 5 // 3, np.arange(40) % 2
     sources = [str(i // 2) for i in range(40)]
     return {
-        by: compute_floors(
+        by: compute_baselines(
             paint(train, 0, by), train, paint(test, 1, by), test, CLASSES, sources, seed=3
         )
         for by in ("colour", "shape")
@@ -40,22 +40,22 @@ def floors_by():
 
 
 def test_three_floors_with_intervals_over_sources(floors_by):
-    floors = floors_by["colour"]
-    assert list(floors) == ["majority", "colour_histogram", "nearest_neighbour"]
+    baselines = floors_by["colour"]
+    assert list(baselines) == ["majority", "colour_histogram", "nearest_neighbour"]
     test, sources = np.arange(40) % 2, [str(i // 2) for i in range(40)]
-    for name, floor in floors.items():
-        assert floor.name == name
-        assert floor.predictions_N.dtype == np.int64
-        assert floor.accuracy == compute_proportion(floor.predictions_N == test, sources)
-        assert floor.balanced_accuracy == balanced_accuracy_score(test, floor.predictions_N)
-        assert floor.description.endswith(".")
+    for name, baseline in baselines.items():
+        assert baseline.name == name
+        assert baseline.predictions_N.dtype == np.int64
+        assert baseline.accuracy == compute_proportion(baseline.predictions_N == test, sources)
+        assert baseline.balanced_accuracy == balanced_accuracy_score(test, baseline.predictions_N)
+        assert baseline.description.endswith(".")
 
 
 def test_majority_takes_the_commonest_class_of_training(floors_by):
-    floor = floors_by["colour"]["majority"]
-    assert (floor.predictions_N == 0).all()
-    assert floor.accuracy.value == 0.5 and floor.balanced_accuracy == 0.5
-    assert "Neutrophil" in floor.description
+    baseline = floors_by["colour"]["majority"]
+    assert (baseline.predictions_N == 0).all()
+    assert baseline.accuracy.value == 0.5 and baseline.balanced_accuracy == 0.5
+    assert "Neutrophil" in baseline.description
 
 
 def test_colour_histogram_finds_colour(floors_by):
@@ -64,20 +64,20 @@ def test_colour_histogram_finds_colour(floors_by):
 
 
 def test_colour_histogram_is_blind_to_shape(floors_by):
-    floors = floors_by["shape"]
-    assert floors["nearest_neighbour"].accuracy.value == 1
+    baselines = floors_by["shape"]
+    assert baselines["nearest_neighbour"].accuracy.value == 1
     # 40 images, chance 0.5: five standard errors.
-    assert abs(floors["colour_histogram"].balanced_accuracy - 0.5) < 0.4
+    assert abs(baselines["colour_histogram"].balanced_accuracy - 0.5) < 0.4
 
 
 def test_same_seed_same_floors(floors_by):
     train, test = np.arange(80) % 5 // 3, np.arange(40) % 2
-    again = compute_floors(
+    again = compute_baselines(
         paint(train, 0, "shape"), train, paint(test, 1, "shape"), test, CLASSES,
         [str(i // 2) for i in range(40)], seed=3,
     )  # fmt: skip
-    for name, floor in floors_by["shape"].items():
-        assert (again[name].predictions_N == floor.predictions_N).all()
+    for name, baseline in floors_by["shape"].items():
+        assert (again[name].predictions_N == baseline.predictions_N).all()
 
 
 def test_histogram_agrees_with_numpy_and_ignores_where_pixels_lie():
@@ -113,11 +113,11 @@ def test_thumbnails_are_block_means(size):
         ({"train_labels_N": np.array([1, 2])}, "1 to 2"),
     ],
 )
-def test_unfit_input_is_refused(change, found):
+def test_unfit_input_is_rejected(change, found):
     images, labels = np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1])
     given = {
         "train_images_NHWC": images, "train_labels_N": labels,
         "test_images_NHWC": images, "test_labels_N": labels,
     } | change  # fmt: skip
     with pytest.raises(DataError, match=found):
-        compute_floors(**given, classes=CLASSES, test_sources=["a", "b"], seed=0)
+        compute_baselines(**given, classes=CLASSES, test_sources=["a", "b"], seed=0)

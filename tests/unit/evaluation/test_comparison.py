@@ -82,7 +82,7 @@ def test_changed_decisions_are_counted_and_sorted_out():
     assert compute_agreement(table, table, "val") is None
 
 
-def test_other_images_or_classes_are_refused():
+def test_other_images_or_classes_are_rejected():
     table = draw_table()
     for other in (table.take(np.arange(100)), draw_table(classes=("a", "b", "d"))):
         with pytest.raises(DataError, match="same images and classes"):

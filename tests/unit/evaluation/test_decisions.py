@@ -1,4 +1,4 @@
-"""What a policy does at home: on which images it is measured, and what the verdict says."""
+"""What a policy does at home: on which images it is measured, and what the leakage_status says."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,10 @@ from leukoscope.evaluation.decisions import measure_home
 from leukoscope.evaluation.intervals import wilson
 
 
-def measure(table, fitted, verdict, leaked):
-    return measure_home(table, fitted.policy, fitted.novelty, verdict, frozenset(leaked), "cells")
+def measure(table, fitted, leakage_status, leaked):
+    return measure_home(
+        table, fitted.policy, fitted.novelty, leakage_status, frozenset(leaked), "cells"
+    )
 
 
 def test_images_with_a_copy_are_left_out(trust_table, fitted):
@@ -18,16 +20,16 @@ def test_images_with_a_copy_are_left_out(trust_table, fitted):
     whole = measure(trust_table, fitted, "disjoint", ())
     rest = measure(trust_table, fitted, "disjoint", copies)
     assert (whole.n_images, rest.n_images) == (400, 300)
-    assert (whole.verdict, rest.verdict) == ("disjoint", "disjoint")
-    assert measure(trust_table, fitted, "leaking", copies).verdict == "unproven"
+    assert (whole.leakage_status, rest.leakage_status) == ("disjoint", "disjoint")
+    assert measure(trust_table, fitted, "leaking", copies).leakage_status == "unproven"
     assert np.sum(rest.confusion) == 300
 
 
-@pytest.mark.parametrize("verdict", ["disjoint", "leaking"])
-def test_with_hardly_any_image_left_the_verdict_is_leaking(trust_table, fitted, verdict):
+@pytest.mark.parametrize("leakage_status", ["disjoint", "leaking"])
+def test_with_hardly_any_image_left_the_verdict_is_leaking(trust_table, fitted, leakage_status):
     test = np.flatnonzero(np.array(trust_table.roles) == "test")
-    found = measure(trust_table, fitted, verdict, [trust_table.ids[i] for i in test[9:]])
-    assert found.verdict == "leaking" and found.n_images == 400
+    found = measure(trust_table, fitted, leakage_status, [trust_table.ids[i] for i in test[9:]])
+    assert found.leakage_status == "leaking" and found.n_images == 400
 
 
 def test_the_calibration_error_counts_sources(make_trust_table, fitted):

@@ -162,7 +162,7 @@ def test_ece_of_known_gap():
         ([0], [[np.nan, 0.5]], None, "row 0"),
     ],
 )
-def test_unfit_input_is_refused(labels, p, weights, found):
+def test_unfit_input_is_rejected(labels, p, weights, found):
     weights = None if weights is None else np.array(weights)
     with pytest.raises(DataError, match=found):
         compute_metrics(np.array(labels, int), np.array(p), ("a", "b"), weights)

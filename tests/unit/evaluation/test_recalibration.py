@@ -11,7 +11,7 @@ from leukoscope.evaluation.recalibration import measure_recalibration, split_hal
 from leukoscope.trust.decision import decide_table
 from leukoscope.trust.record import Trust, TrustInfo
 
-ASKED = TrustConfig(target_accuracy=0.9, refuse_frac=0.04)
+ASKED = TrustConfig(target_accuracy=0.9, reject_frac=0.04)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_figures_are_of_the_half_that_nothing_was_fitted_to(local, trust):
         assert figures["accuracy"].value == pytest.approx(hit_N.mean())
         assert figures["accepted"].value == pytest.approx(accepted_N.mean())
         assert figures["accuracy_accepted"].value == pytest.approx(hit_N[accepted_N].mean())
-        assert figures["refused"].value == pytest.approx(decisions.mask("unknown").mean())
+        assert figures["rejected"].value == pytest.approx(decisions.mask("unknown").mean())
         in_set_N = policy.sets.predict(decisions.probabilities_NK)[
             np.arange(len(held)), held.labels_N
         ]

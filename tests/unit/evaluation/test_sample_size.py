@@ -36,7 +36,7 @@ def test_cells_of_a_source_count_for_less():
 
 
 @pytest.mark.parametrize("values", [(1.2, 0.05, 1), (0.9, 0.0, 1), (0.9, 0.6, 1), (0.9, 0.05, 0.5)])
-def test_numbers_out_of_range_are_refused(values):
+def test_numbers_out_of_range_are_rejected(values):
     with pytest.raises(ConfigError, match="sample size"):
         compute_sample_size(values[0], values[1], design_effect=values[2])
 

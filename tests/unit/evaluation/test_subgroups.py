@@ -52,7 +52,7 @@ def test_a_scanner_whose_cells_are_not_accepted_stands_out_though_its_names_are_
     accepted = np.r_[np.arange(96) >= 1, np.arange(96) >= 51]
     found = measure_groups(np.full(192, True), ["A"] * 96 + ["B"] * 96, accepted)
     b = found["B"]
-    assert b.accepted.value == pytest.approx(45 / 96) and b.refused.value == pytest.approx(51 / 96)
+    assert b.accepted.value == pytest.approx(45 / 96) and b.rejected.value == pytest.approx(51 / 96)
     assert b.accepted_difference.value == pytest.approx(45 / 96 - 95 / 96)
     assert b.accepted_stands_out and not b.stands_out
     bare = measure_groups(np.full(192, True), ["A"] * 96 + ["B"] * 96)["B"]

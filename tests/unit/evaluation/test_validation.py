@@ -158,13 +158,13 @@ def test_a_loss_that_home_alone_leaves_open_asks_for_no_cells():
 
 def test_decisions_coverage_and_their_limits():
     limits = Limits(
-        max_refused=0.6, min_accepted=0.9, min_coverage=0.99, min_accuracy_accepted=0.4,
+        max_rejected=0.6, min_accepted=0.9, min_coverage=0.99, min_accuracy_accepted=0.4,
         max_foreign_accepted=0.9,
     )  # fmt: skip
     found = validate(with_decisions(build_cells(foreign=30)), limits)
     outcomes = {one.limit.key: one.outcome for one in found.judged}
     assert outcomes == {
-        "max_refused": "pass", "min_accepted": "fail", "min_coverage": "fail",
+        "max_rejected": "pass", "min_accepted": "fail", "min_coverage": "fail",
         "min_accuracy_accepted": "pass", "max_foreign_accepted": "pass",
     }  # fmt: skip
     assert found.figures["accepted"].value == pytest.approx(1 / 3)

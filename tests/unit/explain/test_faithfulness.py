@@ -55,11 +55,11 @@ def test_deletion_and_insertion_by_hand(field):
 
 
 def test_a_true_map_beats_every_floor_and_a_false_one_none(field):
-    floors = [build_centre_prior(SIDE), *build_random_maps(5, 8, SIDE)]
-    for floor in floors:
-        assert area(field, CELL, "deletion") < area(field, floor, "deletion") - 0.1
-        assert area(field, CELL, "insertion") > area(field, floor, "insertion") + 0.02
-        assert area(field, 0.01 - CELL, "deletion") > area(field, floor, "deletion")
+    baselines = [build_centre_prior(SIDE), *build_random_maps(5, 8, SIDE)]
+    for baseline in baselines:
+        assert area(field, CELL, "deletion") < area(field, baseline, "deletion") - 0.1
+        assert area(field, CELL, "insertion") > area(field, baseline, "insertion") + 0.02
+        assert area(field, 0.01 - CELL, "deletion") > area(field, baseline, "deletion")
 
 
 def test_only_what_speaks_for_the_class_has_an_order(field):
@@ -72,9 +72,9 @@ def test_only_what_speaks_for_the_class_has_an_order(field):
     # A map without a positive part is worth what its order of ties is worth, to the last digit.
     (noise,) = build_random_maps(1, 8, SIDE)
     for kind in ("deletion", "insertion"):
-        floor = compute_curve(score_cell, field, 0, noise, kind)
+        baseline = compute_curve(score_cell, field, 0, noise, kind)
         nothing = compute_curve(score_cell, field, 0, -CELL, kind, ties_SS=noise)
-        np.testing.assert_array_equal(nothing, floor)
+        np.testing.assert_array_equal(nothing, baseline)
 
 
 def test_equal_values_go_in_no_order(field):
@@ -150,16 +150,16 @@ def test_rank_correlation():
 
 
 def measure(field, maps, rho):
-    floors = {"random": build_random_maps(len(maps), 8, SIDE),
+    baselines = {"random": build_random_maps(len(maps), 8, SIDE),
               "centre": np.stack([build_centre_prior(SIDE)] * len(maps))}  # fmt: skip
     areas = {
         name: {k: [area(field, m, k) for m in group] for k in ("deletion", "insertion")}
-        for name, group in {"own": maps, **floors}.items()
+        for name, group in {"own": maps, **baselines}.items()
     }
     local = [compute_localisation(m, CELL) for m in maps]
     return Measured(
         areas["own"]["deletion"], areas["own"]["insertion"],
-        {name: areas[name] for name in floors}, {"head": [0.9] * len(maps), "stem": rho},
+        {name: areas[name] for name in baselines}, {"head": [0.9] * len(maps), "stem": rho},
         [one for one, _ in local], [most for _, most in local],
     )  # fmt: skip
 
@@ -184,17 +184,17 @@ def test_a_faithful_method_passes_and_noise_fails_everything(field):
         assert words in told
     attention = judge_method("attention", measure(field, list(build_random_maps(n, 8, SIDE)), rho))
     assert len(attention.warnings) == 1 and "mass of its area" in attention.warnings[0]
-    assert "no verdict on deletion" in attention.notes[0]
+    assert "no result on deletion" in attention.notes[0]
 
 
 def invent(n=30, **changed):
     """Measured figures of a method that holds, some of them changed."""
     area = np.linspace(0.1, 0.2, n)
     bad = np.full(n, 0.9)
-    floors = {"random": {"deletion": bad, "insertion": 1 - bad},
+    baselines = {"random": {"deletion": bad, "insertion": 1 - bad},
               "centre": {"deletion": bad, "insertion": 1 - bad}}  # fmt: skip
     content = {
-        "deletion": area, "insertion": 1 - area, "floors": floors,
+        "deletion": area, "insertion": 1 - area, "baselines": baselines,
         "correlation": {"stem": np.linspace(-0.1, 0.1, n)},
         "localisation": [4.0] * n, "ceiling": [10.0] * n,
     }  # fmt: skip
@@ -217,8 +217,8 @@ def test_words_say_no_more_than_the_limits():
     assert text.startswith("It looks much the same")
 
     same = np.linspace(0.1, 0.2, 30)
-    floor = {"deletion": same + np.tile([-0.3, 0.4], 15), "insertion": 1 - same + 0.05}
-    unclear, failed = invent(floors={"random": floor, "centre": floor}).warnings
+    baseline = {"deletion": same + np.tile([-0.3, 0.4], 15), "insertion": 1 - same + 0.05}
+    unclear, failed = invent(baselines={"random": baseline, "centre": baseline}).warnings
     assert unclear == (
         "It is not shown that taking away what it marks costs the network more than taking away"
         " random places or the middle of the image: too few images to say."
@@ -241,7 +241,7 @@ def test_localisation_is_judged_where_it_can_be():
 def test_no_verdict_from_few_images(field):
     few = judge_method("occlusion", measure(field, [CELL] * 5, [0.9] * 5))
     assert few.warnings == () and not few.holds
-    assert "No verdict from 5 images" in few.notes[0]
+    assert "No result from 5 images" in few.notes[0]
     one = judge_method("occlusion", Measured([0.1], [0.9]))
     assert "from 1 image:" in one.notes[0]
     bare = judge_method("occlusion", Measured([0.1] * 30, [0.9] * 30))

@@ -100,12 +100,12 @@ def test_every_parameter_gets_a_gradient():
 
 
 @pytest.mark.parametrize("size", [0, 31, 100])
-def test_impossible_sizes_are_refused(size):
+def test_impossible_sizes_are_rejected(size):
     with pytest.raises(ConfigError, match="multiple of 32"):
         build_spec("coatnet-pico", 4, size)
 
 
-def test_one_class_is_refused():
+def test_one_class_is_rejected():
     with pytest.raises(ConfigError, match="at least 2 classes"):
         build_spec("coatnet-pico", 1, 64)
 

@@ -124,7 +124,7 @@ def test_extremes_stay_finite():
     assert torch.equal(mean, answers[0]) and information.item() == 0
 
 
-def test_members_that_do_not_fit_are_refused(members):
+def test_members_that_do_not_fit_are_rejected(members):
     for others in (
         [],
         [members[0], build_member(1, n_classes=3)],

@@ -193,7 +193,7 @@ def test_the_nearest_image_by_colour_is_mostly_a_copy(many: list[PaintedImage]) 
 @pytest.mark.parametrize(
     ("name", "value"), [("n_sources", 0), ("copies", 0), ("size_px", 31), ("seed", -1)]
 )
-def test_wrong_arguments_are_refused_at_once(name: str, value: int, tmp_path: Path) -> None:
+def test_wrong_arguments_are_rejected_at_once(name: str, value: int, tmp_path: Path) -> None:
     arguments = {"n_sources": 4, "copies": 1, "size_px": 32, "seed": 0} | {name: value}
     n_sources = arguments.pop("n_sources")
     with pytest.raises(ConfigError, match=f"{name} must be at least"):
@@ -262,7 +262,7 @@ def test_an_unfinished_set_is_finished(tmp_path: Path, lost: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "no json", "null", '{"seed": 0}'])
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_of_somebody_else_is_rejected(tmp_path: Path, content: str | None) -> None:
     name = "letter.txt" if content is None else "painted.json"
     (tmp_path / name).write_text(content or "dear reader")
     with pytest.raises(StorageError, match="choose another folder"):
@@ -270,14 +270,14 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, content: str | Non
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_set_of_other_arguments_is_refused(tmp_path: Path) -> None:
+def test_a_set_of_other_arguments_is_rejected(tmp_path: Path) -> None:
     save_painted(tmp_path, 4, **SET)
     with pytest.raises(StorageError, match="a set painted with"):
         save_painted(tmp_path, 4, **(SET | {"seed": 4}))
     assert json.loads((tmp_path / "painted.json").read_text())["seed"] == 3
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "set").write_text("a file")
     with pytest.raises(StorageError, match="set must be new, empty"):
         save_painted(tmp_path / "set", 4, **SET)

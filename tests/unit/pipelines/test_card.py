@@ -24,8 +24,8 @@ def metrics():
         "n_images": 8,
         "n_sources": 8,
         "source_known": False,
-        "verdict": "unproven",
-        "verdict_sentences": [],
+        "leakage_status": "unproven",
+        "leakage_sentences": [],
     }
 
 
@@ -108,7 +108,7 @@ def test_the_split_is_described(run):
     assert found["columns"] == []
 
 
-def test_what_does_not_fit_is_refused(run, tmp_path):
+def test_what_does_not_fit_is_rejected(run, tmp_path):
     with pytest.raises(MissingStepError):
         pipelines.write_card(tmp_path / "nothing")
     with pytest.raises(BundleError, match="must be a bundle"):
@@ -166,7 +166,7 @@ def test_a_bundle_gets_its_card_and_lends_its_parity(run, bundle, tmp_path):
     pipelines.write_card(bundle)
     text = (bundle / "MODEL_CARD.md").read_text()
     assert "| fp32 (default) | 1.2 MB | 0.00031 | 0 of 7 |" in text
-    assert "[to be filled in: main figure; no record metrics/verdict" in text
+    assert "[to be filled in: main figure; no record metrics/leakage_status" in text
     assert "Recipe “quick”" in text and str(tmp_path) not in text
     pipelines.write_card(run, tmp_path / "both", bundle=bundle)
     text = (tmp_path / "both" / "MODEL_CARD.md").read_text()

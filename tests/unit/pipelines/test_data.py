@@ -103,7 +103,7 @@ def test_an_audit_finds_sources_first_and_carries_the_roles_over(doubled, search
     told = []
     options = {"cache": tmp_path / "c.sqlite", "progress": lambda *what: told.append(what)}
     found = pipelines.audit_data(tmp_path / "random.csv", **options)
-    assert found.verdict == "leaking" and found.failed and found.sources_from == "pixels"
+    assert found.leakage_status == "leaking" and found.failed and found.sources_from == "pixels"
     assert found.leak.same_bytes == found.split.test_with_copy_in_training > 0
     assert found.name == str(tmp_path / "random.csv")
     assert [cache for _, cache in searched] == [tmp_path / "c.sqlite"]
@@ -137,7 +137,7 @@ def test_an_audit_against_a_split_or_folder_tells_what_is_shared(doubled, search
     pipelines.split_catalog(catalog, "random", tmp_path / "random.csv")
     for other in (tmp_path / "random.csv", tmp_path / "cells"):
         found = pipelines.audit_data(table, against=other)
-        assert found.verdict == "shared" and found.shared.theirs.same_bytes == 32
+        assert found.leakage_status == "shared" and found.shared.theirs.same_bytes == 32
 
 
 def test_an_audit_writes_a_page(doubled, searched, tmp_path):
@@ -145,20 +145,20 @@ def test_an_audit_writes_a_page(doubled, searched, tmp_path):
     assert "<title>Audit of" in (tmp_path / "audit.html").read_text()
 
 
-def test_roles_of_other_images_are_refused_before_the_search(doubled, searched, tmp_path, split):
+def test_roles_of_other_images_are_rejected_before_the_search(doubled, searched, tmp_path, split):
     save_split(split, tmp_path / "other.csv")
     with pytest.raises(SplitError, match="ids only in the catalog"):
         pipelines.audit_data(doubled[0], split=tmp_path / "other.csv")
     assert searched == []
 
 
-def test_an_audit_reads_what_the_scan_refused(doubled, searched, tmp_path):
+def test_an_audit_reads_what_the_scan_rejected(doubled, searched, tmp_path):
     folder = tmp_path / "cells"
     shutil.copy(folder / "MONOCYTE" / "000.png", folder / "EOSINOPHIL" / "wrong.png")
     pipelines.scan_images(folder, tmp_path / "catalog.csv")
     for data in (tmp_path / "catalog.csv", folder):
         found = pipelines.audit_data(data)
-        assert found.verdict == "conflicts" and found.n_conflicts == 1
+        assert found.leakage_status == "conflicts" and found.n_conflicts == 1
         (example,) = found.findings[0].examples
         assert {example.first.label, example.second.label} == {"eosinophil", "monocyte"}
     # The same file beside a table of other images does not count.
@@ -174,13 +174,13 @@ def test_an_audit_reads_what_the_scan_refused(doubled, searched, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["path,reason\n/cells/a,empty\n", 'path,reason,detail\n"a'])
-def test_a_damaged_list_of_refused_files_is_an_error(doubled, tmp_path, text):
+def test_a_damaged_list_of_rejected_files_is_an_error(doubled, tmp_path, text):
     (tmp_path / "rejected.csv").write_text(text)
     with pytest.raises(CatalogError, match=r"rejected\.csv must be a table"):
         pipelines.audit_data(doubled[0])
 
 
-def test_a_page_without_its_extra_is_refused_before_the_work(monkeypatch, tmp_path):
+def test_a_page_without_its_extra_is_rejected_before_the_work(monkeypatch, tmp_path):
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "jinja2" else real(name)

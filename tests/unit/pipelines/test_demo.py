@@ -16,7 +16,7 @@ def test_demo_calibrates_or_says_why_not(disc_folder, tmp_path, monkeypatch):
     place = tmp_path / "demo"
     found = pipelines.run_demo(disc_folder, place, overrides=SETTINGS)
     assert not (place / "run" / "trust.json").exists()
-    assert "never refuses a cell: " in found.sentences[-1]
+    assert "never rejects a cell: " in found.sentences[-1]
     assert "calibration" in found.sentences[-1]
     assert "Never: every cell gets a name" in found.report.read_text()
 
@@ -27,4 +27,4 @@ def test_demo_calibrates_or_says_why_not(disc_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "calibrate_run", calibrate)
     again = pipelines.run_demo(disc_folder, place, overrides=SETTINGS)
     assert (place / "run" / "trust.json").is_file()
-    assert not any("never refuses" in sentence for sentence in again.sentences)
+    assert not any("never rejects" in sentence for sentence in again.sentences)

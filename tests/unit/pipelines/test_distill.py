@@ -1,4 +1,4 @@
-"""A student from a run folder: what is written, what is compared, and what is refused."""
+"""A student from a run folder: what is written, what is compared, and what is rejected."""
 
 import json
 from dataclasses import replace
@@ -66,7 +66,7 @@ def test_a_student_is_a_run_that_names_its_teacher(teacher, tmp_path):
         pipelines.train_run(load_split(run.split), alone, tmp_path / "x")
 
 
-def test_what_a_student_cannot_learn_is_refused(teacher, split, tmp_path):
+def test_what_a_student_cannot_learn_is_rejected(teacher, split, tmp_path):
     other_size = load_recipe("quick", [*SHORT, "input.resize=pad"])
     with pytest.raises(ConfigError, match="classes and the input") as caught:
         distill_run(teacher, other_size, tmp_path / "x")

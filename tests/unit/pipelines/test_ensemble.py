@@ -1,4 +1,4 @@
-"""Runs that are joined: roles, figures, files, and what is refused."""
+"""Runs that are joined: roles, figures, files, and what is rejected."""
 
 import json
 from dataclasses import replace
@@ -127,7 +127,7 @@ def test_two_seeds_of_a_split_leave_what_neither_touched(split, place):
     assert found.roles["train"] > sum(role == "train" for role in split.roles)
 
 
-def test_what_does_not_fit_is_refused(runs, joint, split, place):
+def test_what_does_not_fit_is_rejected(runs, joint, split, place):
     three = [r for r in split.catalog.records if r.label != "monocyte"]
     others = {
         "classes": (pipelines.split_catalog(replace(split.catalog, records=tuple(three))), RECIPE),
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_refused(runs, joint, split, place):
         build_ensemble(runs, joint.folder.path)
 
 
-def test_damaged_weights_of_an_ensemble_are_refused(runs, place):
+def test_damaged_weights_of_an_ensemble_are_rejected(runs, place):
     folder = build_ensemble(runs, place / "damaged").folder
     content = bytearray(folder.weights.read_bytes())
     content[-1] ^= 1

@@ -37,7 +37,7 @@ def test_evaluate_writes_every_file(run):
     table = load_scores(run / "scores.parquet").of_role("test")
     right = (table.logits_NK.argmax(1) == table.labels_N).mean()
     assert accuracy["value"] == pytest.approx(right) == found.intervals["accuracy"].value
-    assert set(found.floors) == {"majority", "colour_histogram", "nearest_neighbour"}
+    assert set(found.baselines) == {"majority", "colour_histogram", "nearest_neighbour"}
     html = found.report.read_text()
     assert "Research use only" in html and "http://" not in html.replace("http://www.w3.org", "")
 
@@ -47,7 +47,7 @@ def test_other_roles_have_their_own_folder(run):
     assert found.folder == run / "evaluations" / "val"
     assert any("optimistic" in sentence for sentence in found.sentences)
     found = pipelines.evaluate_run(run, role="train", replicates=50)
-    assert found.verdict == "leaking" and found.source_disjoint is None
+    assert found.leakage_status == "leaking" and found.source_disjoint is None
     assert found.leak.reason.startswith("these are the training images")
     with pytest.raises(DataError, match="must have images in the role nobody"):
         pipelines.evaluate_run(run, role="nobody")
@@ -55,7 +55,7 @@ def test_other_roles_have_their_own_folder(run):
 
 def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path):
     own = pipelines.evaluate_run(run, data=disc_folder, name="again", replicates=50)
-    assert own.verdict == "leaking"
+    assert own.leakage_status == "leaking"
     assert any("also lie in training" in sentence for sentence in own.sentences)
     fresh = save_discs(tmp_path / "other lab", 3)
     (fresh / "MARTIAN").mkdir()
@@ -63,7 +63,9 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
     (fresh / "MARTIAN" / "notes.txt").write_text("x")
     found = pipelines.evaluate_run(run, data=fresh, replicates=50)
     assert found.folder == run / "evaluations" / "other_lab"
-    assert found.verdict == "leaking" and found.n_images == 12  # the same discs as in training
+    assert (
+        found.leakage_status == "leaking" and found.n_images == 12
+    )  # the same discs as in training
     report = json.loads((found.folder / "metrics.json").read_text())
     assert any("martian" in warning for warning in report["warnings"])
     assert any("1 files were rejected" in warning for warning in report["warnings"])
@@ -97,7 +99,7 @@ def test_other_data_with_parts_count_by_role(run, tmp_path):
     save_discs(tmp_path / "set" / "TRAIN", 2)
     save_fresh(tmp_path / "set" / "TEST")
     found = pipelines.evaluate_run(run, data=tmp_path / "set", replicates=50)
-    assert found.n_images == 4 and found.verdict == "unproven"
+    assert found.n_images == 4 and found.leakage_status == "unproven"
     assert found.source_disjoint is None and found.leak is None
     with pytest.raises(DataError, match="role calib"):
         pipelines.evaluate_run(run, data=tmp_path / "set", role="calib")
@@ -122,16 +124,16 @@ def test_disjoint_needs_known_sources_on_both_sides(disc_folder, tmp_path):
     home = pipelines.load_split_or_images(with_sources(disc_folder, "home"))
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     out = tmp_path / "run"
-    assert pipelines.train_run(home, recipe, out).audit.verdict == "disjoint"
+    assert pipelines.train_run(home, recipe, out).audit.leakage_status == "disjoint"
     found = pipelines.evaluate_run(out, replicates=50)
-    assert found.verdict == "disjoint"
+    assert found.leakage_status == "disjoint"
     assert found.source_disjoint == found.intervals["accuracy"]
     other = with_sources(save_fresh(tmp_path / "other"), "other")
-    assert pipelines.evaluate_run(out, data=other, replicates=50).verdict == "disjoint"
+    assert pipelines.evaluate_run(out, data=other, replicates=50).leakage_status == "disjoint"
     # A name from the pixels of one data set says nothing of another.
     pixels = with_sources(tmp_path / "other", SOURCE_PREFIX)
     found = pipelines.evaluate_run(out, data=pixels, replicates=50)
-    assert found.verdict == "unproven" and "audit --against" in " ".join(found.sentences)
+    assert found.leakage_status == "unproven" and "audit --against" in " ".join(found.sentences)
 
 
 def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
@@ -143,7 +145,7 @@ def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
     out = tmp_path / "run"
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
     found = pipelines.evaluate_run(out, replicates=50)
-    assert found.verdict == "leaking"
+    assert found.leakage_status == "leaking"
     assert any("with a copy in training" in sentence for sentence in found.sentences)
     assert "These numbers are inflated" in found.report.read_text()
     # Witness: bytes, role by role.
@@ -171,9 +173,9 @@ def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp
     split = Split(Catalog(tuple(records)), split.roles, "given", 1)
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
-    assert audit.verdict == "leaking"
+    assert audit.leakage_status == "leaking"
     found = pipelines.evaluate_run(tmp_path / "run", replicates=20)
-    assert found.verdict == "disjoint" and found.leak is None
+    assert found.leakage_status == "disjoint" and found.leak is None
     assert any("lie in train and in val" in sentence for sentence in found.sentences)
 
 
@@ -222,7 +224,7 @@ def test_steps_in_the_wrong_order_name_the_missing_one(tmp_path, split, run):
         pipelines.train_run(split, load_recipe("quick", SETTINGS), run)
 
 
-def test_corrupted_weights_are_refused(run, disc_folder):
+def test_corrupted_weights_are_rejected(run, disc_folder):
     content = bytearray((run / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (run / "model.safetensors").write_bytes(content)
@@ -234,7 +236,7 @@ def test_the_pack_may_be_deleted(run):
     first = pipelines.evaluate_run(run, replicates=20)
     shutil.rmtree(run / "pack")
     again = pipelines.evaluate_run(run, replicates=20)
-    assert first.intervals == again.intervals and first.floors == again.floors
+    assert first.intervals == again.intervals and first.baselines == again.baselines
 
 
 @pytest.mark.draws

@@ -75,11 +75,11 @@ def test_a_run_is_explained_in_full(done, trained):
         assert all(0 <= area <= 1 for kinds in one.areas.values() for area in kinds.values())
     assert [one.ceiling is None for one in done.images] == [False, False, False, True]
     assert [set(one.localisation) == set(ALL) for one in done.images] == [True, True, True, False]
-    for verdict in done.verdicts:
-        assert verdict.localisation.n == 3 and verdict.deletion.n == 4
-        assert "No verdict from 4 images" in " ".join(verdict.notes)
-        dear = verdict.method in ("gradients", "occlusion")
-        assert list(verdict.correlation)[-1] == "stem" and len(verdict.correlation) == 1 + 5 * (
+    for result in done.results:
+        assert result.localisation.n == 3 and result.deletion.n == 4
+        assert "No result from 4 images" in " ".join(result.notes)
+        dear = result.method in ("gradients", "occlusion")
+        assert list(result.correlation)[-1] == "stem" and len(result.correlation) == 1 + 5 * (
             not dear
         )
     told = " ".join(done.notes)
@@ -113,7 +113,7 @@ def test_the_page_and_the_record_tell_the_same(done):
     assert page.count("data:image/png") == 4 + 3
     assert "<script" not in page and 'src="http' not in page
     record = json.loads((done.out / "faithfulness.json").read_text())
-    assert [one["method"] for one in record["verdicts"]] == list(ALL)
+    assert [one["method"] for one in record["results"]] == list(ALL)
     assert record["images"][0]["areas"]["occlusion"] == done.images[0].areas["occlusion"]
     names = {path.name for path in done.out.iterdir()}
     assert {"curves.png", "relative_bias.png", "attention", "overlays", "sheets"} <= names
@@ -137,7 +137,7 @@ app(["explain", {str(bundle)!r}, {str(disc_folder / "MONOCYTE")!r}, "--out",
     for words in (
         "occlusion only",
         "No page and no figures",
-        "No verdict from 2 images",
+        "No result from 2 images",
         "Occlusion",
     ):
         assert words in told
@@ -153,7 +153,7 @@ def test_occlusion_of_a_bundle_is_what_the_graph_says(bundle, tmp_path):
     image[8:16, 8:16] = (250, 0, 0)
     Image.fromarray(image).save(tmp_path / "red.png")
     found = pipelines.explain_images(bundle, [tmp_path / "red.png"], tmp_path / "out", judge=0)
-    assert found.images[0].label == "red" and found.verdicts == ()
+    assert found.images[0].label == "red" and found.results == ()
     with np.load(next((tmp_path / "out" / "arrays").iterdir())) as arrays:
         map_SS = arrays["map_occlusion_SS"]
     lost_SS = (image[:, :, 0].astype(float) - 64) / 32**2 / 25.5  # 64: the empty field
@@ -180,7 +180,7 @@ def test_what_a_bundle_cannot_do_is_said(bundle, disc_folder, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_wrong_wishes_are_refused_before_the_work(trained, disc_folder, tmp_path):
+def test_wrong_wishes_are_rejected_before_the_work(trained, disc_folder, tmp_path):
     path = trained.folder.path
 
     def ask(**wish):
@@ -300,7 +300,7 @@ def _blank(model):
 def test_the_headline_names_what_holds_and_what_does_not(done):
     from dataclasses import replace
 
-    one = done.verdicts[0]
+    one = done.results[0]
     enough = {name: replace(getattr(one, name), n=30) for name in ("deletion", "localisation")}
     good = replace(one, **enough, warnings=())
     bad = replace(good, method="occlusion", warnings=("It looks much the same.",))
@@ -332,11 +332,11 @@ def test_every_method_s_own_noise_is_drawn(done, tmp_path, monkeypatch):
     line = {"deletion": [np.zeros(3)], "insertion": [np.zeros(3)]}
     curves = dict.fromkeys(("gradcam", "occlusion", "random_4", "random_16", "centre"), line)
     explain_page.draw_figures(
-        tmp_path, ("gradcam", "occlusion"), "stage_2", curves, done.verdicts[:1], None
+        tmp_path, ("gradcam", "occlusion"), "stage_2", curves, done.results[:1], None
     )
-    own, floors = asked[0]
+    own, baselines = asked[0]
     assert list(own) == ["Grad-CAM (stage_2)", "Occlusion"]
-    assert list(floors) == [
+    assert list(baselines) == [
         "Random places, 4 x 4", "Random places, 16 x 16", "Centre of the image",
     ]  # fmt: skip
 

@@ -1,5 +1,5 @@
 """Robustness of a run and of its bundle: the same figures on two roads, what is said of the images,
-and what is refused."""
+and what is rejected."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def test_a_run_is_measured_on_its_test_images(run, tmp_path):
     record = json.loads((tmp_path / "out" / "robustness.json").read_text())
     assert record["n_images"] == found.n_images == 6 and len(record["levels"]) == 60
     assert record["severities"] == {fault: list(amounts) for fault, amounts in AMOUNTS.items()}
-    assert record["verdict"] == "unproven" and record["warnings"] == []
+    assert record["leakage_status"] == "unproven" and record["warnings"] == []
     assert record["provenance"]["seed"] == 3 and record["provenance"]["images"] == 6
     assert record["provenance"]["weights_sha256"] == hash_file(run / "model.safetensors")
     assert {"leukoscope", "packages", "command"} <= set(record["provenance"])
@@ -76,7 +76,9 @@ def test_a_run_and_its_bundle_say_the_same(run, tmp_path):
     for mine, theirs in zip(one.levels, other.levels, strict=True):
         assert mine.accuracy == theirs.accuracy and mine.lost == theirs.lost
         assert mine.confidence == pytest.approx(theirs.confidence, abs=1e-4)
-    assert other.verdict == "unproven" and "does not carry its training" in other.sentences[0]
+    assert (
+        other.leakage_status == "unproven" and "does not carry its training" in other.sentences[0]
+    )
     record = json.loads((tmp_path / "b" / "robustness.json").read_text())
     assert record["provenance"]["weights_sha256"] == hash_file(run / "model.safetensors")
     with pytest.raises(ConfigError, match="carries no images"):
@@ -135,12 +137,12 @@ def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
     (own / "broken.png").write_bytes(b"no image")
     done = pipelines.measure_robustness(run, tmp_path / "out", data=tmp_path / "other")
     found = done.found
-    assert found.verdict == "leaking" and "also lie in training" in found.sentences[0]
+    assert found.leakage_status == "leaking" and "also lie in training" in found.sentences[0]
     told = " ".join(found.warnings)
     assert "1 files were rejected" in told and "1 images are of classes" in told
     assert "blast" in told and found.n_images == 3 * len({record.label for record in learned})
     record = json.loads((tmp_path / "out" / "robustness.json").read_text())
-    assert record["verdict"] == "leaking" and record["warnings"] == list(found.warnings)
+    assert record["leakage_status"] == "leaking" and record["warnings"] == list(found.warnings)
     assert record["sentences"] == list(found.sentences)
     render.print_robustness(done)
     for text in (capsys.readouterr().out, done.page.read_text()):
@@ -156,7 +158,7 @@ def test_copies_among_its_own_test_images_are_counted(run, tmp_path, monkeypatch
     leaked = frozenset(record.id for record in test[:2])
     monkeypatch.setattr(robustness, "judge_own_role", lambda *_: ("leaking", leaked))
     found = pipelines.measure_robustness(run, tmp_path / "out").found
-    assert found.verdict == "leaking"
+    assert found.leakage_status == "leaking"
     assert found.sentences[0] == f"Of these {len(test)} images, 2 have a copy in training."
 
 
@@ -176,7 +178,7 @@ def test_no_more_images_than_asked_for():
     assert list(map(id, again[0])) == list(map(id, again[1])) != list(map(id, again[2]))
 
 
-def test_what_cannot_be_measured_is_refused(run, tmp_path, disc_folder):
+def test_what_cannot_be_measured_is_rejected(run, tmp_path, disc_folder):
     other = tmp_path / "other" / "blast"
     other.mkdir(parents=True)
     shutil.copy(next(disc_folder.rglob("*.png")), other / "a.png")
@@ -188,7 +190,7 @@ def test_what_cannot_be_measured_is_refused(run, tmp_path, disc_folder):
 
 
 def test_nothing_of_another_call_is_overwritten(run, tmp_path, monkeypatch):
-    """Refused before the work, as is a file."""
+    """Rejected before the work, as is a file."""
     monkeypatch.setattr(robustness, "_open_run", None)
     (tmp_path / "earlier").mkdir()
     (tmp_path / "earlier" / "robustness.json").write_text("{}")

@@ -26,7 +26,7 @@ def test_a_run_folder_holds_the_whole_story(trained, split):
     provenance = json.loads(folder.provenance.read_text())
     assert provenance["recipe_hash"] == json.loads(folder.recipe.read_text())["hash"]
     assert provenance["packages"]["torch"] and provenance["seed"] == 42
-    assert len(trained.history) == 3 and trained.audit.verdict == "unproven"
+    assert len(trained.history) == 3 and trained.audit.leakage_status == "unproven"
 
 
 def test_the_score_table_has_one_row_per_image(trained, split):
@@ -85,10 +85,10 @@ def test_runs_share_a_pack(disc_folder, tmp_path, monkeypatch):
     assert (packed.images, packed.image_size) == (48, 32)
     assert packed.bytes == packed.path.stat().st_size
 
-    def refuse(*_):
+    def reject(*_):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(pack, "_read_record", refuse)
+    monkeypatch.setattr(pack, "_read_record", reject)
     for seed in (1, 2):  # another split of the same images needs the same pixels
         split = pipelines.split_catalog(catalog, "random", seed=seed)
         run = pipelines.train_run(split, recipe, tmp_path / f"run{seed}", packs=packs).folder

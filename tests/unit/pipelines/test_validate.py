@@ -225,8 +225,8 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, c
     assert trust.info.home.accuracy.value == pytest.approx(gain.after["accuracy"].value)
     assert trust.info.home.accepted.value == pytest.approx(gain.after["accepted"].value)
     assert new.info.provenance["recalibrated"][0]["data"] == "cells"
-    # It was not measured on a split, and has no verdict of one.
-    assert trust.info.home.verdict == "local"
+    # It was not measured on a split, and has no leakage_status of one.
+    assert trust.info.home.leakage_status == "local"
 
 
 def test_cells_that_a_bundle_was_fitted_to_do_not_judge_it(refitted, tmp_path):

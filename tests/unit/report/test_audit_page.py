@@ -11,7 +11,7 @@ from PIL import Image
 from tests.builders.images import draw_disc
 
 from leukoscope.data.audit import (
-    VERDICT_TITLES,
+    RESULT_TITLES,
     Example,
     ExampleImage,
     Finding,
@@ -85,7 +85,7 @@ def test_a_clean_set_says_so_and_shows_no_pairs(make_record):
     page = render_audit(audit_catalog(Catalog(records), name="cells.csv"))
     reader = read(page)
     assert "Clean: no leak and no conflict found" in reader.words
-    assert "banner verdict good" in page and reader.images == []
+    assert "banner result good" in page and reader.images == []
     assert reader.words.count("Research use only") == 2
     assert "Audit of cells.csv" in reader.words and "What was found" not in reader.words
     assert "How closely" not in reader.words and "Images by class and role" not in reader.words
@@ -106,7 +106,7 @@ def test_leaks_conflicts_and_shared_images_are_shown_as_pairs(make_record):
     shared = audit_against(join_catalogs(split.catalog, theirs), name="ours", other="theirs")
     page = render_audit(audit_catalog(split.catalog, split=split, against=shared, name="ours"))
     reader = read(page)
-    assert "banner verdict bad" in page and "Leaking:" in reader.words
+    assert "banner result bad" in page and "Leaking:" in reader.words
     assert reader.words.index("1 of 1 test image") < reader.words.index("What was found")
     assert "1 of 1 image (100.0 %) of theirs also lies in ours" in reader.words
     assert "1 cell bears two names" in reader.words
@@ -213,9 +213,9 @@ def test_code_is_what_stands_between_backticks():
 
 
 def test_every_verdict_and_basis_has_a_level_and_a_sentence(make_record):
-    assert set(audit_page._LEVELS) == set(VERDICT_TITLES)
+    assert set(audit_page._LEVELS) == set(RESULT_TITLES)
     for source, told in (("px-1", "found in the pixels"), ("a", "that the table names")):
         page = render_audit(audit_catalog(Catalog((make_record("x", source=source),))))
-        assert told in page and "banner verdict caution" in page
+        assert told in page and "banner result caution" in page
     records = (make_record("x", source="a"), make_record("y"))
     assert "where it names none" in read(render_audit(audit_catalog(Catalog(records)))).words

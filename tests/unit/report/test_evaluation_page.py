@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
 from leukoscope.interval import Interval
 from leukoscope.report import evaluation_page as room
@@ -29,17 +29,20 @@ def make_content(**changes):
         "n_sources": 33,
         "source_known": True,
         "protocol": "grouped",
-        "verdict": "disjoint",
-        "verdict_sentences": ("33 test sources, none in training.",),
+        "leakage_status": "disjoint",
+        "leakage_sentences": ("33 test sources, none in training.",),
         "intervals": {name: Interval(0.94, 0.91, 0.96) for name in OVERALL}
         | {f"{m}/{c}": Interval(0.9, 0.8, 0.95) for m in PER_CLASS for c in names},
         "per_class": tuple(room.ClassCount(c, 700 + k, 16 + k) for k, c in enumerate(names)),
         "confusion": ((690, 10), (0, 701)),
-        "floors": {
+        "baselines": {
             "majority": make_floor("majority", 0.5, 0.45, 0.55),
             "colour_histogram": make_floor("colour_histogram", 0.81, 0.77, 0.85),
         },
-        "figures": {"headline": ("<svg/>", "Accuracy and floors"), "roc": (b"png", "ROC curves")},
+        "figures": {
+            "headline": ("<svg/>", "Accuracy and baselines"),
+            "roc": (b"png", "ROC curves"),
+        },
         "compare": (
             room.Comparison("TEST_SIMPLE", Interval(0.915, 0.83, 0.96), 71, "Means something."),
         ),
@@ -51,16 +54,18 @@ def make_content(**changes):
 
 def make_leak(**changes):
     figures = {name: Interval(0.8, 0.7, 0.9) for name in OVERALL}
-    floors = {"majority": Interval(0.4, 0.3, 0.5), "colour_histogram": Interval(0.6, 0.5, 0.65)}
+    baselines = {"majority": Interval(0.4, 0.3, 0.5), "colour_histogram": Interval(0.6, 0.5, 0.65)}
     given = {"n_with_copy": 1400, "n_images": 94, "n_sources": 60}
-    return room.Leak(**(given | {"figures": figures, "floors": floors} | changes))
+    return room.Leak(**(given | {"figures": figures, "baselines": baselines} | changes))
 
 
 NO_FIGURE = room.Leak(1494, 0, 0, reason="every image has a copy; `leukoscope data leak-report`")
 
 
 def make_floor(name, value, low, high, balanced=0.5):
-    return Floor(name, np.zeros(2, np.int64), Interval(value, low, high), balanced, f"Does {name}.")
+    return Baseline(
+        name, np.zeros(2, np.int64), Interval(value, low, high), balanced, f"Does {name}."
+    )
 
 
 class Page(HTMLParser):
@@ -105,12 +110,13 @@ def test_first_screen_answers_how_good_and_on_whose_blood():
         assert phrase in start, phrase
     assert text.count(room.DISCLAIMER) == 2
     assert (
-        "The network is 13.0 points better than the best floor (Colour histogram, 81.0 %)" in text
+        "The network is 13.0 points better than the best baseline (Colour histogram, 81.0 %)"
+        in text
     )
 
 
 @pytest.mark.parametrize(
-    ("verdict", "level", "title"),
+    ("leakage_status", "level", "title"),
     [
         ("disjoint", "good", "Measured on sources"),
         ("unproven", "caution", "cannot be excluded"),
@@ -118,19 +124,19 @@ def test_first_screen_answers_how_good_and_on_whose_blood():
         ("leaking", "bad", "These numbers are inflated"),
     ],
 )
-def test_each_verdict_has_its_banner(verdict, level, title):
-    leak = make_leak() if verdict == "leaking" else None
-    content = make_content(verdict=verdict, warnings=(), leak=leak)
+def test_each_verdict_has_its_banner(leakage_status, level, title):
+    leak = make_leak() if leakage_status == "leaking" else None
+    content = make_content(leakage_status=leakage_status, warnings=(), leak=leak)
     page = read(room.render_report(content))
     banners = [a["class"] for t, a in page.tags if "banner" in a.get("class", "")]
     assert banners[0] == f"banner {level}"
-    assert banners[1:] == ["banner bad"] * (verdict == "leaking")
+    assert banners[1:] == ["banner bad"] * (leakage_status == "leaking")
     assert title in page.text
-    # A bad verdict stands before the number it takes back.
+    # A bad leakage_status stands before the number it takes back.
     before = page.text.index(title) < page.text.index("94.0 %")
     assert before == (level == "bad")
     assert title.upper() in room.render_text(content)
-    assert room.metrics_to_json(content)["verdict"] == verdict
+    assert room.metrics_to_json(content)["leakage_status"] == leakage_status
 
 
 @pytest.mark.parametrize("unknown", [True, False])
@@ -145,7 +151,7 @@ def test_a_picture_is_not_taken_for_a_person(unknown):
 
 def test_a_leaked_accuracy_never_stands_alone():
     content = make_content(
-        verdict="leaking",
+        leakage_status="leaking",
         leak=make_leak(),
         compare=(room.Comparison("TRAIN", Interval(0.99, 0.98, 1), 9, "Says little.", True),),
     )
@@ -155,22 +161,22 @@ def test_a_leaked_accuracy_never_stands_alone():
         assert "94 of 100 cells named right" not in shown
         assert "all 1,494 images, 1,400 of them with a copy in training." in shown
         assert "94 images of 60 sources." in shown
-        assert room.VERDICT_TEXTS["leaking"] in shown
+        assert room.LEAKAGE_TEXTS["leaking"] in shown
         added = "On the images without a copy in training, the network is 20.0 points better"
-        assert f"{added} than the best floor (Colour histogram, 60.0 %)" in shown
+        assert f"{added} than the best baseline (Colour histogram, 60.0 %)" in shown
     assert "Leaked: 94.0 % (95 % interval 91.0 % to 96.0 %) on all" in text
     assert "Without copies: 80.0 % (95 % interval 70.0 % to 90.0 %) on 94 images" in text
     assert "with its 95 % interval: all images, LEAKED" in text
     assert "TRAIN (leaked)" in text and "TRAIN leaked" in page
     assert text.index("0.8000") < text.index("0.9400")
-    assert "Floors on the images without a copy in training" in text
+    assert "Baselines on the images without a copy in training" in text
     # The trusted figure comes first on the page, too.
     assert page.index("80.0 %") < page.index("94.0 %")
     assert "From here on all images count" in page and "where a column says otherwise" in page
 
 
 def test_where_every_image_leaks_there_is_no_figure_to_trust():
-    content = make_content(verdict="leaking", leak=NO_FIGURE)
+    content = make_content(leakage_status="leaking", leak=NO_FIGURE)
     text, html = room.render_text(content), room.render_report(content)
     page = read(html).text
     for shown in (text, page):
@@ -180,7 +186,7 @@ def test_where_every_image_leaks_there_is_no_figure_to_trust():
         assert "On all images, those with a copy in training among them, the network" in shown
     assert "<code>leukoscope data leak-report</code>" in html
     assert "No figure" in page and "where a column says otherwise" not in page
-    assert "Floors on the images" not in text
+    assert "Baselines on the images" not in text
 
 
 def test_copies_that_nobody_looked_for_may_hide_among_the_rest():
@@ -193,7 +199,7 @@ def test_copies_that_nobody_looked_for_may_hide_among_the_rest():
 
 def test_leaked_figures_say_so_in_json():
     found = json.loads(
-        json.dumps(room.metrics_to_json(make_content(verdict="leaking", leak=make_leak())))
+        json.dumps(room.metrics_to_json(make_content(leakage_status="leaking", leak=make_leak())))
     )
     accuracy = found["accuracy"]
     assert (accuracy["value"], accuracy["leaked"]) == (0.94, True)
@@ -201,11 +207,11 @@ def test_leaked_figures_say_so_in_json():
     rest = accuracy["source_disjoint"]
     assert rest["accuracy"] == {"value": 0.8, "low": 0.7, "high": 0.9}
     assert (rest["n_images"], rest["n_sources"]) == (94, 60)
-    assert rest["floors"]["colour_histogram"]["value"] == 0.6
+    assert rest["baselines"]["colour_histogram"]["value"] == 0.6
     assert accuracy["source_disjoint_reason"] is None
     assert found["macro_f1"]["leaked"] and found["per_class"]["blast"]["recall"]["leaked"]
-    assert found["floors"]["majority"]["accuracy"]["leaked"]
-    none = room.metrics_to_json(make_content(verdict="leaking", leak=NO_FIGURE))["accuracy"]
+    assert found["baselines"]["majority"]["accuracy"]["leaked"]
+    none = room.metrics_to_json(make_content(leakage_status="leaking", leak=NO_FIGURE))["accuracy"]
     assert none["source_disjoint"] is None and "every image" in none["source_disjoint_reason"]
     entry = room.Comparison("TRAIN", Interval(0.99, 0.98, 1), 9, "Says little.", True)
     beside = room.metrics_to_json(make_content(compare=(entry,)))
@@ -213,10 +219,10 @@ def test_leaked_figures_say_so_in_json():
     assert "leaked" not in json.dumps(room.metrics_to_json(make_content()))
 
 
-@pytest.mark.parametrize(("verdict", "leak"), [("leaking", None), ("disjoint", NO_FIGURE)])
-def test_a_leak_belongs_to_its_verdict(verdict, leak):
+@pytest.mark.parametrize(("leakage_status", "leak"), [("leaking", None), ("disjoint", NO_FIGURE)])
+def test_a_leak_belongs_to_its_verdict(leakage_status, leak):
     with pytest.raises(DataError, match="leaking split, and no other"):
-        make_content(verdict=verdict, leak=leak)
+        make_content(leakage_status=leakage_status, leak=leak)
 
 
 def test_page_needs_nothing_from_outside():
@@ -234,7 +240,7 @@ def test_page_is_accessible():
     tags = dict(page.tags)
     assert tags["html"]["lang"] == "en"
     images = [a for t, a in page.tags if t == "img"]
-    assert [a["alt"] for a in images] == ["Accuracy and floors", "ROC curves"]
+    assert [a["alt"] for a in images] == ["Accuracy and baselines", "ROC curves"]
     assert all("scope" in a for t, a in page.tags if t == "th")
     assert [t for t, _ in page.tags].count("h1") == 1
 
@@ -248,7 +254,7 @@ def test_images_are_embedded_by_kind():
 def test_unknown_figures_are_not_lost():
     html = room.render_report(make_content(figures={"saliency": (b"x", "Where it looked")}))
     assert "Further figures" in html and "Where it looked" in html
-    headline = room.render_report(make_content(floors={}, figures={"headline": (b"x", "Alone")}))
+    headline = room.render_report(make_content(baselines={}, figures={"headline": (b"x", "Alone")}))
     assert "Alone" in headline and "What the network adds" not in headline
 
 
@@ -258,12 +264,12 @@ def test_everything_is_escaped():
         data_name=HOSTILE,
         role=HOSTILE,
         protocol=HOSTILE,
-        verdict_sentences=(HOSTILE,),
+        leakage_sentences=(HOSTILE,),
         warnings=(HOSTILE,),
         per_class=(room.ClassCount(HOSTILE, 1, 1), room.ClassCount("b", 1, 1)),
         intervals={name: Interval(0.9, 0.8, 1) for name in OVERALL}
         | {f"{m}/{c}": Interval(0.9, 0.8, 1) for m in PER_CLASS for c in (HOSTILE, "b")},
-        floors={HOSTILE: replace(make_floor("x", 0.5, 0.4, 0.6), description=HOSTILE)},
+        baselines={HOSTILE: replace(make_floor("x", 0.5, 0.4, 0.6), description=HOSTILE)},
         figures={HOSTILE: (b"x", '" onload="alert(1)' + HOSTILE)},
         compare=(room.Comparison(HOSTILE, NAN, 1, HOSTILE),),
         provenance={HOSTILE: HOSTILE},
@@ -279,7 +285,7 @@ def test_undefined_figures_are_dashes_and_null():
     intervals = dict(make_content().intervals)
     intervals |= {"recall/blast": NAN, "mcc": NAN, "log_loss": Interval(0.3, math.nan, math.nan)}
     content = make_content(
-        intervals=intervals, floors={"majority": make_floor("majority", 0.5, 0.4, 0.6, math.nan)}
+        intervals=intervals, baselines={"majority": make_floor("majority", 0.5, 0.4, 0.6, math.nan)}
     )
     html, text = room.render_report(content), room.render_text(content)
     assert not re.search(r"\bnan\b", read(html).text) and not re.search(r"\bnan\b", text)
@@ -287,7 +293,7 @@ def test_undefined_figures_are_dashes_and_null():
     found = json.loads(json.dumps(room.metrics_to_json(content), allow_nan=False))
     assert found["mcc"] == {"value": None, "low": None, "high": None}
     assert found["log_loss"] == {"value": 0.3, "low": None, "high": None}
-    assert found["floors"]["majority"]["balanced_accuracy"] is None
+    assert found["baselines"]["majority"]["balanced_accuracy"] is None
 
 
 def test_json_holds_the_figures():
@@ -300,7 +306,7 @@ def test_json_holds_the_figures():
     assert found["classes"] == ["blast", "neutrophil"]
     assert found["confusion"] == [[690, 10], [0, 701]]
     assert found["n_images"] == 1494 and found["n_sources"] == 33
-    assert found["floors"]["colour_histogram"]["accuracy"]["value"] == 0.81
+    assert found["baselines"]["colour_histogram"]["accuracy"]["value"] == 0.81
     assert found["compare"][0]["note"] == "Means something."
 
 
@@ -318,9 +324,9 @@ def test_text_says_the_same_facts_aligned():
 
 
 def test_bare_text_leaves_sections_out():
-    bare = make_content(floors={}, compare=(), warnings=(), provenance={}, source_known=False)
+    bare = make_content(baselines={}, compare=(), warnings=(), provenance={}, source_known=False)
     text = room.render_text(bare)
-    for heading in ("Floors", "Warnings", "evaluated in other ways", "Provenance"):
+    for heading in ("Baselines", "Warnings", "evaluated in other ways", "Provenance"):
         assert heading not in text
     assert "from unknown sources" in text
     html = room.render_report(bare)
@@ -332,8 +338,8 @@ def test_bare_text_leaves_sections_out():
     [
         (Interval(0.9, 0.86, 0.95), "9.0 points better than"),
         (Interval(0.5, 0.45, 0.6), "31.0 points worse than"),
-        (Interval(0.83, 0.78, 0.88), "2.0 points above the best floor"),
-        (Interval(0.80, 0.75, 0.85), "1.0 points below the best floor"),
+        (Interval(0.83, 0.78, 0.88), "2.0 points above the best baseline"),
+        (Interval(0.80, 0.75, 0.85), "1.0 points below the best baseline"),
     ],
 )
 def test_what_the_network_adds_in_words(network, phrase):
@@ -362,7 +368,7 @@ def test_one_image_from_one_source_is_singular():
     assert "1 cell image from 1 source (" in text
 
 
-def test_unfit_content_is_refused():
+def test_unfit_content_is_rejected():
     with pytest.raises(DataError, match="2 rows of 2"):
         make_content(confusion=((1, 2),))
     with pytest.raises(DataError, match="first is accuracy"):

@@ -7,8 +7,8 @@ from leukoscope.report.explain_figures import draw_attention, draw_biases, draw_
 def test_curves_are_means_and_floors_are_grey():
     steps = np.linspace(0, 1, 11)
     own = {"Occlusion": {"deletion": [1 - steps, np.zeros(11)], "insertion": [steps]}}
-    floors = {"Centre": {"deletion": [np.full(11, 0.7)], "insertion": [np.full(11, 0.2)]}}
-    figure = draw_curves(own, floors)
+    baselines = {"Centre": {"deletion": [np.full(11, 0.7)], "insertion": [np.full(11, 0.2)]}}
+    figure = draw_curves(own, baselines)
     left, right = figure.axes
     assert "lower is better" in left.get_title("left") and "higher" in right.get_title("left")
     lines = {line.get_label(): line for line in left.get_lines()}

@@ -43,14 +43,14 @@ def texts(figure):
 
 
 def test_headline_says_what_the_network_adds():
-    floors = {"Majority": Interval(0.2, 0.1, 0.3), "Colour": Interval(0.81, 0.7, 0.9)}
-    shown = texts(room.draw_headline(Interval(0.9, 0.85, 0.95), floors))
-    assert "+9.0 points over the best floor" in shown
+    baselines = {"Majority": Interval(0.2, 0.1, 0.3), "Colour": Interval(0.81, 0.7, 0.9)}
+    shown = texts(room.draw_headline(Interval(0.9, 0.85, 0.95), baselines))
+    assert "+9.0 points over the best baseline" in shown
     assert "90.0 %  (85.0 to 95.0)" in shown
     assert shown.index("Colour") < shown.index("Majority")
-    worse = texts(room.draw_headline(Interval(0.5, 0.4, 0.6), floors, "CoAtNet"))
+    worse = texts(room.draw_headline(Interval(0.5, 0.4, 0.6), baselines, "CoAtNet"))
     assert "−31.0 points" in worse and "CoAtNet" in worse
-    assert "±0.0 points" in texts(room.draw_headline(floors["Colour"], floors))
+    assert "±0.0 points" in texts(room.draw_headline(baselines["Colour"], baselines))
     assert "points" not in texts(room.draw_headline(Interval(0.5, 0.4, 0.6), {}))
 
 

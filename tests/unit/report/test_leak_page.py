@@ -13,18 +13,18 @@ from leukoscope.report import leak_page as room
 HOSTILE = "<script>alert('x')</script>"
 
 
-def make_row(protocol, subject, verdict, share, n, copies=0, **changes):
-    floors = {"majority": wilson(0.25 * n, n), "colour_histogram": wilson(0.6 * n, n)}
+def make_row(protocol, subject, leakage_status, share, n, copies=0, **changes):
+    baselines = {"majority": wilson(0.25 * n, n), "colour_histogram": wilson(0.6 * n, n)}
     given = {
         "data": "cells",
         "n_sources": 33,
         "accuracy": wilson(share * n, n),
-        "floors": floors,
+        "baselines": baselines,
     } | changes
     return room.LeakRow(
         protocol=protocol,
         subject=subject,
-        verdict=verdict,
+        leakage_status=leakage_status,
         n_images=n,
         n_with_copy=copies,
         **given,
@@ -47,7 +47,7 @@ def make_report(folder, random=0.99, grouped=0.9, n=1000, **changes):
             make_row("random", "without_copies", "disjoint", 0.8, 20),
             make_row("grouped", "test", "disjoint", grouped, n),
             make_row("random", "external", "unproven", 0.8, 71, data="TEST", n_sources=None),
-            make_row("grouped", "external", "disjoint", 0.85, 71, data="TEST", floors={}),
+            make_row("grouped", "external", "disjoint", 0.85, 71, data="TEST", baselines={}),
         ),
         "reproduce": {"Command": "leukoscope data leak-report", "Seed of both splits": "42"},
         "provenance": {"leukoscope": "0.1.0"},
@@ -107,8 +107,8 @@ def test_json_marks_what_leaked(tmp_path):
     leaked = [row["accuracy"].get("leaked", False) for row in found["rows"]]
     assert leaked == [True, False, False, False, False]
     first, *_, last = found["rows"]
-    assert first["floors"]["majority"]["leaked"] and first["n_with_copy_in_training"] == 980
-    assert (last["subject"], last["data"], last["floors"]) == ("external", "TEST", {})
+    assert first["baselines"]["majority"]["leaked"] and first["n_with_copy_in_training"] == 980
+    assert (last["subject"], last["data"], last["baselines"]) == ("external", "TEST", {})
     assert found["rows"][3]["n_sources"] is None
     assert found["images_by_role"]["grouped"]["calib"] == 795
     assert found["headline"] == room.word_headline(report)[0]

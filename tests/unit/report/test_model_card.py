@@ -23,7 +23,7 @@ from leukoscope.report.card_records import (
     escape_text,
     format_command,
 )
-from leukoscope.report.evaluation_page import VERDICT_TITLES
+from leukoscope.report.evaluation_page import LEAKAGE_TITLES
 from leukoscope.report.model_card import NOTICE, SECTIONS, build_model_card
 from leukoscope.report.reporting_items import (
     CHECKLISTS,
@@ -66,10 +66,10 @@ def build_records():
         "n_images": 633,
         "n_sources": 96,
         "source_known": True,
-        "verdict": "disjoint",
-        "verdict_sentences": [],
+        "leakage_status": "disjoint",
+        "leakage_sentences": [],
         "warnings": [],
-        "floors": {
+        "baselines": {
             "majority": {"accuracy": figure(0.334), "description": "Answers one name."},
             "colour_histogram": {"accuracy": figure(0.612), "description": "Sees colours."},
         },
@@ -148,7 +148,7 @@ def build_records():
             "notes": ["A note of calibration."],
             "home": {
                 "data": "smears",
-                "verdict": "disjoint",
+                "leakage_status": "disjoint",
                 "n_images": 633,
                 "n_sources": 96,
                 "source_known": True,
@@ -227,7 +227,7 @@ def build_records():
         },
         explained={
             "methods": ["gradcam", "occlusion"],
-            "verdicts": [
+            "results": [
                 {
                     "method": "gradcam",
                     "deletion": {"n": 83},
@@ -248,7 +248,7 @@ def recalibrate(records):
         "n_calib_sources": 47,
         "arrays_sha256": "c" * 64,
     }
-    trust["home"] |= {"data": "lab", "verdict": "local", "n_images": 94, "n_sources": 48}
+    trust["home"] |= {"data": "lab", "leakage_status": "local", "n_images": 94, "n_sources": 48}
     again = [{"data": "older", "n_fit": 5}, {"data": "lab", "n_fit": 96}]
     bundle = {**records.bundle, "trust": trust, "provenance": {"recalibrated": again}}
     model = {key: value for key, value in records.model.items() if key != "spec"}
@@ -261,7 +261,7 @@ def recalibrate(records):
 def leak(records, *, rest=True):
     """The same run on a leaking split."""
     metrics = copy.deepcopy(records.metrics)
-    metrics["verdict"] = "leaking"
+    metrics["leakage_status"] = "leaking"
     metrics["accuracy"] |= {
         "leaked": True,
         "n_with_copy_in_training": 500,
@@ -269,14 +269,14 @@ def leak(records, *, rest=True):
             "accuracy": figure(0.7123),
             "n_images": 133,
             "n_sources": 20,
-            "floors": {"majority": figure(0.31)},
+            "baselines": {"majority": figure(0.31)},
         }
         if rest
         else None,
         "source_disjoint_reason": None if rest else "every image has a copy in training",
     }
     trust = copy.deepcopy(records.trust)
-    trust["home"]["verdict"] = "leaking"
+    trust["home"]["leakage_status"] = "leaking"
     return replace(records, metrics=metrics, trust=trust, evaluations={"other_lab": metrics})
 
 
@@ -344,7 +344,7 @@ def test_the_card_tells_in_order():
         "What it is for, and where it ends",
         "How it was trained",
         "Evaluation",
-        "How sure, and when it refuses",
+        "How sure, and when it rejects",
         "On other data",
         "The bundle",
         "Ethics and subgroups",
@@ -355,13 +355,13 @@ def test_the_card_tells_in_order():
     assert text.index(NOTICE) < text.index("## What it is")
     assert (
         "Named right: 94.3 % (95 % interval 92.3 % to 95.3 %) of 633 test images from 96 sources"
-        f" (smears). **{VERDICT_TITLES['disjoint']}.**"
+        f" (smears). **{LEAKAGE_TITLES['disjoint']}.**"
     ) in text
     for told in (
         "fewer than 30 sources in training for Basophil 12",
         "Fewer than 90 in 100 found: Immature granulocyte 85.1 %",
         "Critical cells, whose oversight can harm a patient",
-        "no class for these critical cells, and can only call them something else or refuse them:"
+        "no class for these critical cells, and can only call them something else or reject them:"
         " Blast and Erythroblast",
         "One split and one training (seed 43)",
         "Immature granulocyte called Basophil: 17 of 211",
@@ -481,9 +481,9 @@ def test_a_removed_figure_is_gone():
     records = build_records()
     for path, shown in (
         (("metrics", "accuracy"), "94.3 %"),
-        (("metrics", "verdict"), "94.3 %"),
+        (("metrics", "leakage_status"), "94.3 %"),
         (("trust", "home", "accepted"), "77.1 %"),
-        (("trust", "home", "verdict"), "99.3 %"),
+        (("trust", "home", "leakage_status"), "99.3 %"),
         (("model", "best_epoch"), "epoch 3 of 4"),
     ):
         stripped = replace(records, evaluations={})
@@ -518,7 +518,7 @@ def test_a_leaked_figure_never_stands_alone(rest):
                 "| This network"
             ):
                 assert any(mark in line for mark in marks), line
-        assert VERDICT_TITLES["leaking"] in page
+        assert LEAKAGE_TITLES["leaking"] in page
     assert (
         "417 images (smears; LEAKED: these" in {a.id: a for a in list_answers(records)}["30"].text
     )
@@ -537,29 +537,31 @@ def test_a_leaked_figure_never_stands_alone(rest):
     assert "Leaked: 95.1 %" in figure_.text and "no figure is on record" in figure_.text
 
 
-@pytest.mark.parametrize("verdict", ["unproven", "suspect"])
-def test_an_unproven_figure_says_so(verdict):
-    records = change(build_records(), ("metrics", "verdict"), verdict)
+@pytest.mark.parametrize("leakage_status", ["unproven", "suspect"])
+def test_an_unproven_figure_says_so(leakage_status):
+    records = change(build_records(), ("metrics", "leakage_status"), leakage_status)
     answers = {a.id: a for a in build_model_card(records).answers}
-    assert VERDICT_TITLES[verdict] in answers["figure"].text
-    assert VERDICT_TITLES[verdict] in answers["limits"].text
-    # A verdict that nobody knows, or one that contradicts the figure: no figure.
+    assert LEAKAGE_TITLES[leakage_status] in answers["figure"].text
+    assert LEAKAGE_TITLES[leakage_status] in answers["limits"].text
+    # A leakage_status that nobody knows, or one that contradicts the figure: no figure.
     for broken in (
-        change(records, ("metrics", "verdict"), "splendid"),
+        change(records, ("metrics", "leakage_status"), "splendid"),
         change(records, ("metrics", "accuracy", "leaked"), True),
     ):
         assert {a.id: a for a in build_model_card(broken).answers}["figure"].status == "blank"
 
 
-@pytest.mark.parametrize("verdict", ["local", "unproven"])  # the latter in older bundles
-def test_a_recalibrated_bundle_is_not_told_as_if_it_were_at_home(verdict):
-    records = change(recalibrate(build_records()), ("trust", "home", "verdict"), verdict)
+@pytest.mark.parametrize("leakage_status", ["local", "unproven"])  # the latter in older bundles
+def test_a_recalibrated_bundle_is_not_told_as_if_it_were_at_home(leakage_status):
+    records = change(
+        recalibrate(build_records()), ("trust", "home", "leakage_status"), leakage_status
+    )
     card = build_model_card(records)
     answers = {a.id: a.text for a in card.answers}
     assert card.markdown.splitlines()[0] == "# Model card: coatnet-pico"  # on what, nobody tells
     for text in [*answers.values(), *(a.text for a in list_answers(records))]:
         assert "role calib" not in text and "test image" not in text
-        assert not any(title.lower() in text.lower() for title in VERDICT_TITLES.values())
+        assert not any(title.lower() in text.lower() for title in LEAKAGE_TITLES.values())
     assert (
         "Named right: 95.1 % (95 % interval 93.1 % to 96.1 %) of 94 local cells from 48 sources"
         " (lab). **Measured on local cells that its levels were not fitted to.**"
@@ -567,7 +569,7 @@ def test_a_recalibrated_bundle_is_not_told_as_if_it_were_at_home(verdict):
     assert answers["calibration"].startswith("Fitted again on 96 local cells of lab (47 sources):")
     assert "On the other local cells stated confidence" in answers["calibration"]
     assert "Found on the other local cells: 95.3" in answers["sets"]
-    assert "On 94 local cells from 48 sources (lab)" in answers["refusal_short"]
+    assert "On 94 local cells from 48 sources (lab)" in answers["rejection_short"]
     assert "how it does on another stain" not in answers["limits"]
     claim = {a.id: a for a in answer_items(CLAIM, records)}
     assert claim["32"].status == "blank" and "95.1 %" in claim["33"].text
@@ -579,7 +581,7 @@ def test_a_run_keeps_its_own_words_beside_a_recalibrated_bundle():
     bundle = recalibrate(records).bundle
     told = {a.id: a.text for a in build_model_card(replace(records, bundle=bundle)).answers}
     assert "777 images of the role calib" in told["calibration"]
-    assert "local" not in told["figure"] + told["refusal_short"]
+    assert "local" not in told["figure"] + told["rejection_short"]
 
 
 def test_every_map_has_a_name_on_the_card():

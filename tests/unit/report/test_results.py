@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from leukoscope.evaluation.baselines import Floor
+from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.interval import Interval
 from leukoscope.report.results import (
@@ -24,13 +24,13 @@ from leukoscope.scores import ScoreTable
 
 def make_floors(n=1000, **shares):
     return {
-        name: Floor(name, np.zeros(0, np.int64), wilson(share * n, n), share, "")
+        name: Baseline(name, np.zeros(0, np.int64), wilson(share * n, n), share, "")
         for name, share in {"majority": 0.25, **shares}.items()
     }
 
 
 @pytest.mark.parametrize(
-    ("network", "floors", "verdict"),
+    ("network", "baselines", "leakage_status"),
     [
         # The Kaggle set under the published protocol.
         (0.994, make_floors(colour_histogram=0.999, nearest_neighbour=0.655), "suspect"),
@@ -43,22 +43,22 @@ def make_floors(n=1000, **shares):
         (0.99, {}, "unproven"),
     ],
 )
-def test_suspicion_needs_a_floor_that_does_as_well(network, floors, verdict):
-    found, sentences = judge_split("unproven", True, wilson(network * 1000, 1000), floors)
-    assert found == verdict
-    assert bool(sentences) == (verdict == "suspect")
+def test_suspicion_needs_a_floor_that_does_as_well(network, baselines, leakage_status):
+    found, sentences = judge_split("unproven", True, wilson(network * 1000, 1000), baselines)
+    assert found == leakage_status
+    assert bool(sentences) == (leakage_status == "suspect")
     assert all("`leukoscope data sources`" in sentence for sentence in sentences)
 
 
-@pytest.mark.parametrize("verdict", ["disjoint", "leaking"])
-def test_what_is_known_is_not_suspected(verdict):
-    floors = make_floors(colour_histogram=0.999)
-    assert judge_split(verdict, True, wilson(99, 100), floors) == (verdict, ())
+@pytest.mark.parametrize("leakage_status", ["disjoint", "leaking"])
+def test_what_is_known_is_not_suspected(leakage_status):
+    baselines = make_floors(colour_histogram=0.999)
+    assert judge_split(leakage_status, True, wilson(99, 100), baselines) == (leakage_status, ())
 
 
 def test_a_split_that_the_data_made_is_not_suspected():
-    floors = make_floors(colour_histogram=0.999)
-    assert judge_split("unproven", False, wilson(99, 100), floors) == ("unproven", ())
+    baselines = make_floors(colour_histogram=0.999)
+    assert judge_split("unproven", False, wilson(99, 100), baselines) == ("unproven", ())
 
 
 # -- without the leak ---------------------------------------------------------------------------
@@ -89,13 +89,13 @@ def make_study(leaked, role="test"):
 def test_figures_without_copies_come_from_the_images_without_copies():
     table = make_scores()
     leaked = frozenset(table.ids[i] for i in range(40) if i >= 20 or i % 4 == 3)
-    always = Floor("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5, "")
+    always = Baseline("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5, "")
     leak = measure_leak(table, make_study(leaked), {"majority": always}, 20)
     assert (leak.n_with_copy, leak.n_images, leak.n_sources, leak.reason) == (25, 15, 10, "")
     # Of the first 20 the five that the network gets wrong are among the leaked.
     assert leak.accuracy.value == 1 and leak.accuracy.low < 0.9
     assert leak.figures["kappa"].value == 1
-    assert leak.floors["majority"].value == pytest.approx(10 / 15)
+    assert leak.baselines["majority"].value == pytest.approx(10 / 15)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_figures_without_copies_come_from_the_images_without_copies():
 def test_too_few_images_without_a_copy_give_no_figure(n_left, role, phrases):
     table = make_scores()
     leak = measure_leak(table, make_study(frozenset(table.ids[n_left:]), role), {}, 20)
-    assert leak.accuracy is None and not leak.floors
+    assert leak.accuracy is None and not leak.baselines
     assert (leak.n_with_copy, leak.n_images) == (40 - n_left, n_left)
     assert all(phrase in leak.reason for phrase in phrases)
 
@@ -135,15 +135,15 @@ def test_a_leaking_evaluation_takes_two_lines_beside_others():
 
 def test_the_headline_figure_shows_both_sets_of_images():
     table = make_scores()
-    floors = {"majority": Floor("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5, "")}
-    shown = {"Majority class": floors["majority"].accuracy}
-    leak = measure_leak(table, make_study(frozenset(table.ids[20:])), floors, 20)
+    baselines = {"majority": Baseline("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5, "")}
+    shown = {"Majority class": baselines["majority"].accuracy}
+    leak = measure_leak(table, make_study(frozenset(table.ids[20:])), baselines, 20)
     figure, text = _draw_headline(wilson(30, 40), shown, 40, leak)
     titles = [t.get_text() for t in figure.axes[0].texts if t.get_weight() == "bold"]
     assert titles[0] == "The 20 images without a copy"
     assert any(title.startswith("LEAKED: All 40 images, 20 of them") for title in titles)
     assert "Leaked accuracy of the network, 75.0%" in text and "without copies, 75.0%" in text
-    none = measure_leak(table, make_study(frozenset(table.ids)), floors, 20)
+    none = measure_leak(table, make_study(frozenset(table.ids)), baselines, 20)
     figure, text = _draw_headline(wilson(30, 40), shown, 40, none)
     assert len(figure.axes[0].lines) == 4 and "without copies" not in text
     figure, text = _draw_headline(wilson(30, 40), shown, 40, None)

@@ -44,7 +44,7 @@ def make(losses, decides=True, wrong=None, noticed=(), spread=0.02, **changes):
                     noticed=(fault, severity) in noticed,
                 )
             )  # fmt: skip
-    given = {"n_images": 200, "n_sources": 200, "majority": 0.3, "verdict": "disjoint"}
+    given = {"n_images": 200, "n_sources": 200, "majority": 0.3, "leakage_status": "disjoint"}
     return Robustness("run <a>", "cells", levels=tuple(levels), decides=decides, **given | changes)
 
 
@@ -105,15 +105,15 @@ def test_losses_are_paired_by_image():
     assert swapped.value == 0 and swapped.low < -0.1 and swapped.high > 0.1
 
 
-def test_where_refusing_protects_least():
+def test_where_rejecting_protects_least():
     found = make({"blur": 0.05, "stain_weaker": 0.1}, wrong={"stain_weaker": 0.1})
     text = word_safety(found)
     assert "weaker stain, severity 5: 25.0 % of all cells" in text and "(0.0 % on clean" in text
-    assert word_safety(make({"blur": 0.05})).startswith("Refusing protects against every fault")
+    assert word_safety(make({"blur": 0.05})).startswith("Rejecting protects against every fault")
     assert "was not calibrated" in word_safety(make({"blur": 0.05}, decides=False))
 
 
-def test_refusing_everything_protects_from_nothing():
+def test_rejecting_everything_protects_from_nothing():
     found = make({"blur": 0.05})
     levels = tuple(
         replace(level, accepted=Interval(0.0, 0.0, 0.1), accepted_accuracy=NOTHING)
@@ -133,7 +133,7 @@ def render(found):
 
 def test_a_copy_in_training_and_what_was_left_out_are_said_first():
     told = {"sentences": ("40 have a copy.",), "warnings": ("3 files were rejected; see `x`.",)}
-    found = make({"blur": 0.05}, verdict="leaking", **told)
+    found = make({"blur": 0.05}, leakage_status="leaking", **told)
     assert word_basis(found)[0].startswith("These numbers are inflated.")
     assert word_basis(found)[1:] == ("40 have a copy.", "3 files were rejected; see `x`.")
     head = render(found).split("Accuracy against severity")[0]

@@ -153,13 +153,13 @@ def test_sections_stand_in_the_order_of_what_is_worth_judging(album):
     page = album.render()
     assert [a["id"] for t, a in page.tags if t == "h2" and "id" in a] == [
         "conflicts",
-        "refused",
+        "rejected",
         "weakest",
         "overlaps",
         "largest",
     ]
     links = [a["href"] for t, a in page.tags if t == "a"]
-    assert links == ["#conflicts", "#refused", "#weakest", "#overlaps", "#largest"]
+    assert links == ["#conflicts", "#rejected", "#weakest", "#overlaps", "#largest"]
     banners = [a["class"] for _, a in page.tags if "banner" in a.get("class", "")]
     assert banners == ["banner caution"]
 
@@ -330,21 +330,21 @@ def test_many_twins_and_many_labels_are_cut_short(album):
 # -- pairs ----------------------------------------------------------------------------------------
 
 
-def test_refused_links_are_pairs_of_groups_the_strongest_first(album):
+def test_rejected_links_are_pairs_of_groups_the_strongest_first(album):
     a, b, c = (add_chain(album, f"px-{name}", 2)[0] for name in "abc")
     album.link(a, b, accepted=False, agreement=0.7, inliers=9)
     album.link(b, c, accepted=False, agreement=0.8)
     for record in album.records[2:4]:
         album.link(album.records[1], record, accepted=False, agreement=0.65)
     page = album.render()
-    text = page.section("Links that were refused", "Groups that hang").replace(pairs.NBSP, " ")
+    text = page.section("Links that were rejected", "Groups that hang").replace(pairs.NBSP, " ")
     strong, weak = text.index("agreement 80 %"), text.index("9 inliers, overlap 80 %, agreement 70")
     assert strong < weak and "agreement 65" not in text
     assert "The strongest of 3 such links between these two sources." in text
     assert text.count("turned") == 2 and "contradiction" not in text
 
 
-def test_refused_link_within_one_group_is_no_question(album):
+def test_rejected_link_within_one_group_is_no_question(album):
     one, _, other = add_chain(album, "px-a", 3)
     album.link(one, other, accepted=False)
     assert "Both are in the group px-a all the same, by other links." in album.render().text
@@ -354,7 +354,7 @@ def test_copies_under_two_sources_are_shown_as_joining_nothing(album):
     one, other = album.add("one", "patient 1"), album.add("other", "patient 2")
     album.link(one, other)
     page = album.render()
-    text = page.section("Links that were refused", "The words")
+    text = page.section("Links that were rejected", "The words")
     assert "Copies by their pixels, but the table names two sources." in text
     assert "2 images are 2 sources." in page.text and len(page.images) == 3
 
@@ -599,13 +599,13 @@ def test_page_of_large_groups_stays_small(album, monkeypatch):
 
 
 @pytest.mark.parametrize("limits", [{"max_groups": 0}, {"max_tiles": 1}, {"thumbnail_px": 15}])
-def test_limits_that_show_nothing_are_refused(album, limits):
+def test_limits_that_show_nothing_are_rejected(album, limits):
     album.add("one", "px-a")
     with pytest.raises(ConfigError, match=f"{next(iter(limits))} {next(iter(limits.values()))}"):
         album.render(**limits)
 
 
-def test_links_that_fit_nothing_are_refused(album):
+def test_links_that_fit_nothing_are_rejected(album):
     one, other = add_chain(album, "px-a", 2)
     good = album.links[0]
     album.links = [replace(good, second="f" * 64)]

@@ -42,7 +42,7 @@ def test_reliability_shows_both_errors_and_counts():
     assert "Before: error" in shown and "After: error" in shown
     assert "each about 60 images" in shown
     heights = [p.get_height() for p in figure.axes[2].patches]
-    assert sum(heights) == 900  # every image is counted, also those below the floor
+    assert sum(heights) == 900  # every image is counted, also those below the baseline
 
 
 def test_errors_of_the_figure_count_sources_as_the_table_does():

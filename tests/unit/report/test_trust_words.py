@@ -1,4 +1,4 @@
-"""The words of a report on how sure a network is and when it refuses."""
+"""The words of a report on how sure a network is and when it rejects."""
 
 import math
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from leukoscope.interval import Interval
-from leukoscope.report.trust_words import TrustReport, word_refusal, word_sureness
+from leukoscope.report.trust_words import TrustReport, word_rejection, word_sureness
 
 
 def report(method="temperature", high=0.02, right=0.99, cautions=()):
@@ -39,9 +39,9 @@ def test_cautions_come_first_and_one_source_has_no_interval():
 
 
 def test_of_nothing_accepted_no_share_is_right():
-    assert "are named right" in word_refusal(report())[0]
-    assert word_refusal(report(right=math.nan))[0] == "90.0 % of cells are accepted."
+    assert "are named right" in word_rejection(report())[0]
+    assert word_rejection(report(right=math.nan))[0] == "90.0 % of cells are accepted."
 
 
-def test_every_report_says_what_refusing_does_not_tell():
-    assert word_refusal(report())[-1].startswith("A kind of cell that it never learned may be")
+def test_every_report_says_what_rejecting_does_not_tell():
+    assert word_rejection(report())[-1].startswith("A kind of cell that it never learned may be")

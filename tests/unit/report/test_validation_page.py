@@ -41,4 +41,4 @@ def test_a_bundle_without_trust_says_what_is_missing():
     text = page.render_validation_text(bare)
     assert "not calibrated" in text and "no figures of home" in text
     assert "Not compared" in text
-    assert "refuse" in page.render_validation(bare)
+    assert "reject" in page.render_validation(bare)

@@ -75,8 +75,8 @@ def test_confidence_is_worded_by_its_interval(found):
         (Interval(-0.1, -0.2, 0.1), "no worse than at home"),
     ],
 )
-def test_refusal_of_most_cells_is_worded_by_what_the_names_are_worth(found, drop, told):
-    figures = {**found.figures, "refused": Interval(0.9, 0.8, 0.95), "accuracy_drop": drop}
+def test_rejection_of_most_cells_is_worded_by_what_the_names_are_worth(found, drop, told):
+    figures = {**found.figures, "rejected": Interval(0.9, 0.8, 0.95), "accuracy_drop": drop}
     before = replace(found, figures=figures, recalibration=None)
     assert told in " ".join(words.list_advice(before))
     # Done already: not advised again.
@@ -106,7 +106,7 @@ def test_a_group_that_stands_out_is_a_line_of_advice(found):
     worse, better = Interval(-0.521, -0.7, -0.3), Interval(0.521, 0.3, 0.7)
     share = Interval(0.469, 0.36, 0.58)
     build = partial(Subgroup, n_images=96, n_sources=48, accuracy=share, expected=0.9,
-                    accepted=share, refused=share)  # fmt: skip
+                    accepted=share, rejected=share)  # fmt: skip
     a = build("A", difference=even, accepted_difference=better)
     b = build("B", difference=even, accepted_difference=worse)
     told = words.word_groups(SubgroupTable("scanner", (a, b)))
@@ -193,12 +193,12 @@ def test_a_network_at_chance_is_warned_of(found, kappa, warned):
         assert "kappa 0.000 (−0.196 to 0.196)" in advice[0]
 
 
-def test_how_sure_and_when_it_refuses_is_said_without_limits():
+def test_how_sure_and_when_it_rejects_is_said_without_limits():
     told = cells_of.validate(cells_of.with_decisions(cells_of.build_cells()))
     bare = cells_of.validate(cells_of.build_cells())
     assert words.word_decisions(told).startswith("It accepts 33.3 % (95 % interval")
-    assert "33.3 % go to a person, 33.3 % it refuses as unknown." in words.word_decisions(told)
-    assert "never refuses" in words.word_decisions(bare)
+    assert "33.3 % go to a person, 33.3 % it rejects as unknown." in words.word_decisions(told)
+    assert "never rejects" in words.word_decisions(bare)
     none = {**told.figures, "accuracy_accepted": UNDEFINED}
     assert "rightly" not in words.word_decisions(replace(told, figures=none))
     for v in (told, bare):
@@ -208,7 +208,7 @@ def test_how_sure_and_when_it_refuses_is_said_without_limits():
             assert sentence in head and sentence in start
 
 
-def test_only_a_bundle_that_can_refuse_is_advised_to_be_fitted_again():
+def test_only_a_bundle_that_can_reject_is_advised_to_be_fitted_again():
     sure = Interval(0.2, 0.15, 0.25)
     told = cells_of.validate(cells_of.with_decisions(cells_of.build_cells()))
     bare = cells_of.validate(cells_of.build_cells())
@@ -237,7 +237,7 @@ def test_nothing_is_said_of_home_and_sets_that_are_not_there():
 
 
 @pytest.mark.parametrize(
-    ("verdict", "told"),
+    ("leakage_status", "told"),
     [
         ("disjoint", "(pbc)."),
         ("unproven", "Copies between training and test could not be excluded there."),
@@ -245,7 +245,7 @@ def test_nothing_is_said_of_home_and_sets_that_are_not_there():
         ("local", "that its levels were last fitted to; whether training has seen them, nobody"),
     ],
 )
-def test_home_says_what_its_figures_are_worth(found, verdict, told):
-    text = words.word_home(replace(found, home=replace(found.home, verdict=verdict)))
+def test_home_says_what_its_figures_are_worth(found, leakage_status, told):
+    text = words.word_home(replace(found, home=replace(found.home, leakage_status=leakage_status)))
     assert told in text
-    assert ("Copies between" in text) == (verdict == "unproven")
+    assert ("Copies between" in text) == (leakage_status == "unproven")

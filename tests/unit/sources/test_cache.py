@@ -53,7 +53,7 @@ def test_without_a_file_it_lives_in_memory(fingerprint):
         assert np.array_equal(store.load_fingerprint("aa").points_K4, fingerprint.points_K4)
 
 
-def test_another_kind_of_file_is_refused_and_kept(tmp_path):
+def test_another_kind_of_file_is_rejected_and_kept(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("these are my notes, not a database " * 40)
     with pytest.raises(StorageError, match="cache"):
@@ -61,7 +61,7 @@ def test_another_kind_of_file_is_refused_and_kept(tmp_path):
     assert path.read_text().startswith("these are my notes")
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_written_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         FingerprintCache(tmp_path / "file" / "cache.sqlite", "1", "1.1")
@@ -130,6 +130,6 @@ def test_the_versions_of_images_and_pairs_are_apart(tmp_path, fingerprint):
         assert store.load_judgements([("aa", "bb")]) == {}
 
 
-def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
+def test_a_folder_in_place_of_the_file_is_rejected(tmp_path):
     with pytest.raises(StorageError, match="cache"):
         FingerprintCache(tmp_path, "1", "1.1")

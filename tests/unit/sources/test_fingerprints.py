@@ -63,7 +63,7 @@ def test_bytes_come_back_as_they_were(field):
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", "cut", "version"])
-def test_damaged_bytes_are_refused(field, damage, monkeypatch):
+def test_damaged_bytes_are_rejected(field, damage, monkeypatch):
     content = build_fingerprint(field).to_bytes()
     if damage == "version":
         monkeypatch.setattr("leukoscope.sources.fingerprints.FORMAT", 99)

@@ -182,7 +182,7 @@ def test_the_summary_counts_what_was_found(found):
     assert summary["byte_identical_images"] == 2
     assert summary["links"]["overlap"] == 1
     assert summary["links"]["geometric"] == 3
-    assert summary["links"]["refused"] == 0
+    assert summary["links"]["rejected"] == 0
     json.dumps(summary)
 
 
@@ -223,7 +223,7 @@ def test_sources_and_links_come_back_from_their_files(found, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["absent", "not a table", "first,second,kind\na,b,sideways\n"])
-def test_links_that_are_not_as_written_are_refused(tmp_path, damage):
+def test_links_that_are_not_as_written_are_rejected(tmp_path, damage):
     if damage != "absent":
         (tmp_path / "sources.links.csv").write_text(damage + "\nx\n")
     with pytest.raises(CatalogError, match="leukoscope data sources"):
@@ -273,7 +273,7 @@ def partition(catalog, names):
     return {frozenset(group) for group in groups.values()}
 
 
-def test_accepted_copies_share_a_source_and_refused_ones_do_not(monkeypatch):
+def test_accepted_copies_share_a_source_and_rejected_ones_do_not(monkeypatch):
     tell(
         monkeypatch,
         ("a", "b", "geometric", True),
@@ -292,7 +292,7 @@ def test_accepted_copies_share_a_source_and_refused_ones_do_not(monkeypatch):
     assert sources[0] == f"px-{min(map(hash_of, 'abc'))[:12]}"
     assert found.featureless == ("004",)
     summary = found.to_dict()
-    assert summary["links"] == {"near": 1, "geometric": 2, "overlap": 0, "refused": 1}
+    assert summary["links"] == {"near": 1, "geometric": 2, "overlap": 0, "rejected": 1}
     assert summary["settings"] == {"rules": 1}
     assert summary["featureless"] == ["004"]
 
@@ -357,7 +357,7 @@ def test_other_columns_and_rejected_images_stay(monkeypatch):
     assert [record.extra["stain"] for record in found.records] == ["giemsa"] * 3
 
 
-def test_a_column_of_that_name_and_another_meaning_is_refused(monkeypatch):
+def test_a_column_of_that_name_and_another_meaning_is_rejected(monkeypatch):
     tell(monkeypatch)
     (record,) = make_catalog(("a", "")).records
     own = replace(record, extra={FIELD_COLUMN: "slide 7"})
@@ -379,7 +379,7 @@ def test_a_field_of_an_earlier_search_stays_known(monkeypatch):
     assert FIELD_COLUMN not in alone.extra
 
 
-def test_a_refused_link_joins_no_field(monkeypatch):
+def test_a_rejected_link_joins_no_field(monkeypatch):
     tell(
         monkeypatch,
         ("a", "b", "geometric", True),
@@ -441,13 +441,13 @@ def test_no_links_are_told_from_lost_links(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "x,y\n"], ids=["empty", "another table"])
-def test_a_file_without_the_columns_is_refused(tmp_path, content):
+def test_a_file_without_the_columns_is_rejected(tmp_path, content):
     (tmp_path / "t.links.csv").write_text(content)
     with pytest.raises(CatalogError):
         load_links(tmp_path / "t.csv")
 
 
-def test_a_share_that_is_no_number_is_refused(monkeypatch, tmp_path):
+def test_a_share_that_is_no_number_is_rejected(monkeypatch, tmp_path):
     save_sources(build_findings(monkeypatch), tmp_path / "t.csv")
     place = tmp_path / "t.links.csv"
     place.write_text(place.read_text().replace("0.950000", "nan"))
@@ -455,7 +455,7 @@ def test_a_share_that_is_no_number_is_refused(monkeypatch, tmp_path):
         load_links(tmp_path / "t.csv")
 
 
-def test_a_file_that_csv_refuses_is_refused(monkeypatch, tmp_path):
+def test_a_file_that_csv_rejects_is_rejected(monkeypatch, tmp_path):
     save_sources(build_findings(monkeypatch), tmp_path / "t.csv")
     with (tmp_path / "t.links.csv").open("a") as file:
         file.write("a" * 200_000 + "\n")
@@ -464,7 +464,7 @@ def test_a_file_that_csv_refuses_is_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"first,second,kind\na\n"])
-def test_bytes_and_rows_that_are_no_links_are_refused(tmp_path, content):
+def test_bytes_and_rows_that_are_no_links_are_rejected(tmp_path, content):
     (tmp_path / "t.links.csv").write_bytes(content)
     with pytest.raises(CatalogError, match="must hold the links"):
         load_links(tmp_path / "t.csv")

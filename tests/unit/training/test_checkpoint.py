@@ -33,7 +33,7 @@ def test_tensors_and_state_come_back_bitwise(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "missing", "foreign"])
-def test_damaged_files_are_refused(tmp_path, damage):
+def test_damaged_files_are_rejected(tmp_path, damage):
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.zeros(100)}, {})
     if damage == "truncated":
@@ -48,7 +48,7 @@ def test_damaged_files_are_refused(tmp_path, damage):
         load_tensors(path)
 
 
-def test_a_flipped_bit_is_refused(tmp_path):
+def test_a_flipped_bit_is_rejected(tmp_path):
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.zeros(100)}, {})
     recorded = hash_file(path)
@@ -81,7 +81,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkey
     assert state == {"step": 1} and tensors["x"].tolist() == [1, 1] and len(calls) == 2
 
 
-def test_a_file_too_short_for_its_header_is_refused(tmp_path, monkeypatch):
+def test_a_file_too_short_for_its_header_is_rejected(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     save_tensors(path, {"x": torch.zeros(2)}, {"step": 0})
 
@@ -133,7 +133,7 @@ def test_other_write_errors_are_translated(tmp_path, monkeypatch):
 
 
 def test_no_pickle_is_ever_read(tmp_path):
-    """A pickle that would run code is refused before it can."""
+    """A pickle that would run code is rejected before it can."""
 
     class Bomb:
         def __reduce__(self):

@@ -122,7 +122,7 @@ def test_nothing_is_saved_without_best_weights(tmp_path):
     assert not run.model.exists() and not run.weights.exists()
 
 
-def test_a_flipped_bit_in_the_weights_is_refused(run):
+def test_a_flipped_bit_in_the_weights_is_rejected(run):
     content = bytearray(run.weights.read_bytes())
     content[-1] ^= 1
     run.weights.write_bytes(content)
@@ -130,7 +130,7 @@ def test_a_flipped_bit_in_the_weights_is_refused(run):
         load_trained(run, CPU)
 
 
-def test_weights_of_another_network_are_refused(run):
+def test_weights_of_another_network_are_rejected(run):
     change_record(run, spec=asdict(SPEC) | {"n_classes": 4})
     with pytest.raises(WeightsError, match="must fit the network"):
         load_trained(run, CPU)
@@ -154,13 +154,13 @@ def test_weights_of_another_network_are_refused(run):
         {"input": None},
     ],
 )
-def test_a_record_of_something_else_is_refused(run, changes):
+def test_a_record_of_something_else_is_rejected(run, changes):
     change_record(run, **changes)
     with pytest.raises(WeightsError, match="must describe a trained network"):
         load_trained(run, CPU)
 
 
-def test_a_record_without_its_parts_is_refused(run):
+def test_a_record_without_its_parts_is_rejected(run):
     for key in ("spec", "input", "classes", "sha256"):
         record = json.loads(run.model.read_text())
         run.model.write_text(json.dumps({k: v for k, v in record.items() if k != key}))

@@ -164,7 +164,7 @@ def test_hard_cases_end_within_limits(fit):
         (np.zeros((1, 3), np.float32), [-1]),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(logits, labels):
+def test_what_cannot_be_fitted_is_rejected(logits, labels):
     with pytest.raises(DataError):
         fit_temperature(logits, np.array(labels, dtype=np.int64))
 

@@ -229,7 +229,7 @@ def test_the_limits_of_all_classes_follow_from_those_of_each():
     low, high = found.marginal.low, found.marginal.high
     assert (hits < 100 * low - 0.5).mean() < 0.0056 and (hits > 100 * high + 0.5).mean() < 0.0056
     assert ((hits < 100 * low + 0.5).mean()) > 0.0044 and (hits > 100 * high - 1.5).mean() > 0.0044
-    assert found.marginal.verdict == "above" and found.marginal.holds
+    assert found.marginal.check == "above" and found.marginal.holds
 
 
 def test_what_a_small_class_promises_is_less_and_the_limits_know():
@@ -246,7 +246,7 @@ def test_what_a_small_class_promises_is_less_and_the_limits_know():
     assert (found.per_class["b"].low, found.per_class["b"].high) == (low, 1.0)
     assert found.per_class["b"].promised and found.per_class["b"].value == 0.8
     c = found.per_class["c"]
-    assert not c.promised and (c.low, c.high, c.verdict) == (0.0, 1.0, "holds")
+    assert not c.promised and (c.low, c.high, c.check) == (0.0, 1.0, "holds")
     assert found.size_by_class["b"] == pytest.approx(1.8) and found.many_frac == 40 / 150
 
 
@@ -263,7 +263,7 @@ def test_copies_widen_the_limits_and_a_bare_level_has_binomial_ones():
         measure_coverage(sets_NK, labels_N - 1, ("a", "b"), 0.1)
 
 
-def test_nothing_to_fit_on_is_refused():
+def test_nothing_to_fit_on_is_rejected():
     with pytest.raises(DataError, match="labelled images"):
         fit_sets(np.zeros((0, 3)), np.zeros(0, np.int64), CLASSES)
     with pytest.raises(DataError, match="labelled images"):

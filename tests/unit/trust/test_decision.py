@@ -11,7 +11,7 @@ from leukoscope.trust.decision import (
     Policy,
     decide,
     decide_table,
-    is_refused_unusually_often,
+    is_rejected_unusually_often,
 )
 
 
@@ -153,7 +153,7 @@ def test_nothing_in_nothing_out(fitted, trust_table):
     assert none.status == () and none.sets_NK.shape == (0, 3)
 
 
-def test_other_shapes_and_classes_are_refused(fitted, trust_table):
+def test_other_shapes_and_classes_are_rejected(fitted, trust_table):
     with pytest.raises(DataError, match="a decision on 3 images needs"):
         decide(
             fitted.policy, fitted.novelty, trust_table.logits_NK[:3],
@@ -184,7 +184,7 @@ def test_a_policy_is_consistent(fitted, change):
 def test_batches_of_homes_kind_hardly_ever_alarm(n, home):
     """The exact binomial is the witness: few false alarms, and none is missed by much."""
     accepted = np.unique(np.linspace(0, n, 200).astype(int))
-    found = np.array([is_refused_unusually_often(int(k), n, home) for k in accepted])
+    found = np.array([is_rejected_unusually_often(int(k), n, home) for k in accepted])
     chance = binom.cdf(accepted, n, home)
     assert (chance[found] <= 1e-3).all()
     low = accepted <= n * home
@@ -193,7 +193,7 @@ def test_batches_of_homes_kind_hardly_ever_alarm(n, home):
 
 
 def test_batches_at_the_edges():
-    assert not is_refused_unusually_often(0, 0, 0.9)
-    assert not is_refused_unusually_often(0, 50, 0.0)
-    assert is_refused_unusually_often(49, 50, 1.0)
-    assert not is_refused_unusually_often(50, 50, 1.0)
+    assert not is_rejected_unusually_often(0, 0, 0.9)
+    assert not is_rejected_unusually_often(0, 50, 0.0)
+    assert is_rejected_unusually_often(49, 50, 1.0)
+    assert not is_rejected_unusually_often(50, 50, 1.0)

@@ -82,7 +82,7 @@ def test_tables_are_combined_by_id():
     assert joint.quality_names == ("blur",) and joint.quality_NQ[2, 0] == 2
 
 
-def test_tables_of_other_images_or_classes_are_refused():
+def test_tables_of_other_images_or_classes_are_rejected():
     table = make_table(draw_logits(1, 3)[0], ["a", "b", "c"])
     others = (
         make_table(draw_logits(1, 3)[0], ["a", "b", "d"]),

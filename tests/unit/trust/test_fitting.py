@@ -17,16 +17,16 @@ def name_sources(n):
 
 def test_the_policy_keeps_its_target_on_other_images(fitted, make_trust_table):
     """The mean over other images of the same kind, so that chance does not decide."""
-    right, accepted, refused = [], [], []
+    right, accepted, rejected = [], [], []
     for seed in range(1, 6):
         table = make_trust_table(seed=seed)
         found = decide_table(fitted.policy, fitted.novelty, table)
         kept = found.mask("accepted")
         right.append((found.labels_N == table.labels_N)[kept].mean())
         accepted.append(kept.mean())
-        refused.append(found.mask("unknown").mean())
+        rejected.append(found.mask("unknown").mean())
     assert np.mean(right) > 0.975 and 0.6 < np.mean(accepted) < 1
-    assert np.mean(refused) < 0.06
+    assert np.mean(rejected) < 0.06
 
 
 def spoil(table, role):
@@ -71,7 +71,7 @@ def list_fitted(found):
 )
 def test_each_role_decides_its_own_part(fitted, trust_table, role, moved):
     """Statistics come from train, levels from calib, nothing from test."""
-    asked = TrustConfig(target_accuracy=0.98, refuse_frac=0.04)
+    asked = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
     before, after = list_fitted(fitted), list_fitted(fit_policy(spoil(trust_table, role), asked))
     assert {name for name in before if before[name] != after[name]} == moved
 
@@ -82,7 +82,7 @@ def test_limits_count_sources_not_copies(make_trust_table):
     calib = np.flatnonzero(np.array(table.roles) == "calib")
     others = np.flatnonzero(np.array(table.roles) != "calib")
     copied = table.take(np.concatenate([others, np.repeat(calib, 10)]))
-    asked = TrustConfig(target_accuracy=0.98, refuse_frac=0.04)
+    asked = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
     one, ten = (list_fitted(fit_policy(t, asked)) for t in (table, copied))
     assert one["max_distance"] == ten["max_distance"]
     assert one["quality limit"] == ten["quality limit"]
@@ -92,7 +92,7 @@ def test_limits_count_sources_not_copies(make_trust_table):
     few = table.take(np.concatenate([others, np.repeat(calib[:30], 20)]))
     asked = TrustConfig(alpha=0.3, target_accuracy=0.8)
     notes = fit_policy(few, asked).notes
-    assert any("30 calibration sources are too few to refuse 2 %" in note for note in notes)
+    assert any("30 calibration sources are too few to reject 2 %" in note for note in notes)
 
 
 def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
@@ -112,7 +112,7 @@ def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
 
 
 def test_a_floor_never_promises_less_than_all_classes_get(trust_table):
-    asked = TrustConfig(alpha=0.05, sensitivity_floor={"neutrophil": 0.5}, target_accuracy=0.9)
+    asked = TrustConfig(alpha=0.05, min_sensitivity={"neutrophil": 0.5}, target_accuracy=0.9)
     assert fit_policy(trust_table, asked).policy.sets.alphas == (0.05, 0.05, 0.05)
 
 
@@ -145,7 +145,7 @@ def test_what_is_asked_for_reaches_the_policy(trust_table):
     asked = TrustConfig(
         alpha=0.1,
         always_review=("eosinophil",),
-        sensitivity_floor={"immature_granulocyte": 0.98},
+        min_sensitivity={"immature_granulocyte": 0.98},
         cost={"immature_granulocyte": {"neutrophil": 5.0, "review": 0.5}},
         target_accuracy=0.9,
     )
@@ -161,7 +161,7 @@ def test_what_is_asked_for_reaches_the_policy(trust_table):
 
 def test_a_floor_of_sensitivity_is_kept(trust_table, make_trust_table):
     """Cells of the kind that are accepted under another name, on other images."""
-    asked = TrustConfig(sensitivity_floor={"immature_granulocyte": 0.99}, target_accuracy=0.9)
+    asked = TrustConfig(min_sensitivity={"immature_granulocyte": 0.99}, target_accuracy=0.9)
     found = fit_policy(trust_table, asked)
     missed = []
     for seed in range(1, 6):
@@ -205,10 +205,10 @@ def test_an_unreachable_target_accepts_nothing_and_says_so(trust_table):
     assert not decisions.mask("accepted").any()
 
 
-def test_few_calibration_images_refuse_more_and_say_so(make_trust_table):
+def test_few_calibration_images_reject_more_and_say_so(make_trust_table):
     table = make_trust_table(180)
     found = fit_policy(table, TrustConfig(alpha=0.2, target_accuracy=0.8))
-    assert any("too few to refuse 2 %" in note for note in found.notes)
+    assert any("too few to reject 2 %" in note for note in found.notes)
     with pytest.raises(DataError, match="need 199 calibration sources"):
         fit_policy(table, TrustConfig(alpha=0.005))
 
@@ -227,12 +227,12 @@ def test_missing_parts_are_named(trust_table):
     "asked",
     [
         {"always_review": ("blast",)},
-        {"sensitivity_floor": {"blast": 0.9}},
+        {"min_sensitivity": {"blast": 0.9}},
         {"cost": {"blast": {"neutrophil": 2.0}}},
         {"cost": {"neutrophil": {"blast": 2.0}}},
     ],
 )
-def test_classes_that_the_network_does_not_know_are_refused(trust_table, asked):
+def test_classes_that_the_network_does_not_know_are_rejected(trust_table, asked):
     with pytest.raises(ConfigError, match=r"must name classes of the network.*Found: blast"):
         fit_policy(trust_table, TrustConfig(**asked))
 

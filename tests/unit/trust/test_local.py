@@ -72,12 +72,12 @@ def local(make_trust_table):
 
 def fit(fitted, table, target, **changes):
     policy = fitted.policy.model_copy(update=changes)
-    asked = TrustConfig(target_accuracy=target, refuse_frac=0.04)
+    asked = TrustConfig(target_accuracy=target, reject_frac=0.04)
     return fit_local_policy(policy, fitted.novelty, asked, table)
 
 
-def test_what_is_usual_here_is_not_refused(local, fitted):
-    """Home's limits refuse nearly all of it, the new ones one in fifty by each."""
+def test_what_is_usual_here_is_not_rejected(local, fitted):
+    """Home's limits reject nearly all of it, the new ones one in fifty by each."""
     found = fit(fitted, local, 0.8).policy
     distances_N = fitted.novelty.compute_distance(local.embeddings_ND)
     assert np.mean(distances_N > fitted.policy.max_distance) > 0.9

@@ -106,7 +106,7 @@ def test_what_is_foreign_lies_farther(method):
     assert (model.compute_distance(foreign) > limit).mean() > 0.7
 
 
-def test_a_varied_class_is_not_refused_more_than_a_uniform_one():
+def test_a_varied_class_is_not_rejected_more_than_a_uniform_one():
     rng = np.random.default_rng(0)
 
     def draw(n):
@@ -192,7 +192,7 @@ def spoil(arrays, name, change):
     return arrays | {name: change(arrays[name])}
 
 
-def test_damaged_arrays_are_refused():
+def test_damaged_arrays_are_rejected():
     good = fit_novelty(*draw_rows()).to_arrays()
     name = "mahalanobis.means_KD"
     for bad in (
@@ -210,7 +210,7 @@ def test_damaged_arrays_are_refused():
             NoveltyModel.from_arrays(bad)
 
 
-def test_what_cannot_be_fitted_is_refused():
+def test_what_cannot_be_fitted_is_rejected():
     rows, labels = draw_rows(20)
     spoilt = rows.copy()
     spoilt[3, 2] = np.nan

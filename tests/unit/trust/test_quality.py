@@ -1,5 +1,5 @@
 """Image quality: what each change of an image does to its features, against scikit-image and SciPy;
-what limits refuse and say."""
+what limits reject and say."""
 
 import numpy as np
 import pytest
@@ -146,7 +146,7 @@ def test_one_colour_is_measured_without_a_warning(side, colour):
     assert found["black_frac"] == (max(colour) == 0)
 
 
-def test_other_arrays_are_refused(cells):
+def test_other_arrays_are_rejected(cells):
     for bad in (cells.astype(np.float32), cells[0], cells[..., :1]):
         with pytest.raises(DataError, match=r"\(N, S, S, 3\)"):
             measure_quality(bad)
@@ -244,13 +244,13 @@ def limits():
     return fit_quality_limits(draw_quality(800, 0), draw_quality(499, 1), 0.02)
 
 
-def test_limits_refuse_what_they_were_asked_to(limits):
+def test_limits_reject_what_they_were_asked_to(limits):
     calib = draw_quality(499, 1)
     # Rank 490 of 499: nine lie above it.
     assert (limits.compute_distance(calib) > 1).sum() == 9
     assert limits.compute_distance(calib).max() > 1 >= np.sort(limits.compute_distance(calib))[489]
     assert (limits.compute_distance(draw_quality(3000, 2)) > 1).mean() < 0.035
-    assert (limits.refuse_frac, limits.n_train, limits.n_calib) == (0.02, 800, 499)
+    assert (limits.reject_frac, limits.n_train, limits.n_calib) == (0.02, 800, 499)
 
 
 def test_the_distance_is_mahalanobis_in_scaled_features(limits):
@@ -271,22 +271,22 @@ FAR = [(name, 5.0) for name in QUALITY_NAMES] + [(name, 0.1) for name in OFFSETS
 
 
 @pytest.mark.parametrize(("name", "factor"), FAR)
-def test_one_feature_far_off_is_refused_and_named(limits, name, factor):
+def test_one_feature_far_off_is_rejected_and_named(limits, name, factor):
     row = np.median(draw_quality(800, 0), axis=0)[None]
     row[0, QUALITY_NAMES.index(name)] *= factor
     (finding,) = limits.check(row)
-    assert finding.refused and finding.features[0] == name
+    assert finding.rejected and finding.features[0] == name
     assert "where training images have" in finding.reasons[0]
 
 
-def test_a_combination_is_refused_though_each_feature_is_usual(limits):
+def test_a_combination_is_rejected_though_each_feature_is_usual(limits):
     home = draw_quality(800, 0)
     row = np.median(home, axis=0)[None]
     # All features rise and fall together at home; here they take turns.
     row[0, ::2] = np.quantile(home[:, ::2], 0.02, axis=0)
     row[0, 1::2] = np.quantile(home[:, 1::2], 0.98, axis=0)
     (finding,) = limits.check(row)
-    assert finding.refused and finding.features == ()
+    assert finding.rejected and finding.features == ()
     (reason,) = finding.reasons
     assert reason.startswith("unusual together: ") and reason.count("training images") == 2
     # Reasons are joined by semicolons; one of two halves stays one.
@@ -295,7 +295,7 @@ def test_a_combination_is_refused_though_each_feature_is_usual(limits):
 
 def test_what_is_accepted_gives_no_reasons(limits):
     findings = limits.check(draw_quality(200, 4))
-    accepted = [f for f in findings if not f.refused]
+    accepted = [f for f in findings if not f.rejected]
     assert len(accepted) > 180
     assert all(f.reasons == () and not f.strong and f.distance <= 1 for f in accepted)
     # Some feature of an accepted image may well be unusual.
@@ -308,7 +308,7 @@ def test_reasons_are_in_words(cells):
     blurred = apply(cells, lambda x: x.filter(ImageFilter.GaussianBlur(1)))
     dark = (cells // 4).astype(np.uint8)
     for finding in limits.check(measure_quality(blurred)):
-        assert finding.refused and "out of focus: sharpness" in " ".join(finding.reasons)
+        assert finding.rejected and "out of focus: sharpness" in " ".join(finding.reasons)
     for finding in limits.check(measure_quality(dark)):
         assert finding.reasons[0].startswith("too dark: brightness of the ground")
         assert finding.strong and finding.distance > STRONG_RATIO
@@ -347,12 +347,12 @@ def test_limits_survive_json_bit_for_bit(limits):
             QualityLimits.model_validate(limits.model_dump() | change)
 
 
-def test_a_feature_that_never_varied_does_not_refuse_a_rounding(cells):
+def test_a_feature_that_never_varied_does_not_reject_a_rounding(cells):
     train = np.repeat(measure_quality(cells[:1]), 60, axis=0)
     limits = fit_quality_limits(train, train, 0.02)
     assert limits.compute_distance(train).max() == 0
-    assert not limits.check(train[:1] * np.float32(1.001))[0].refused
-    assert limits.check(measure_quality(cells[:1] // 3))[0].refused
+    assert not limits.check(train[:1] * np.float32(1.001))[0].rejected
+    assert limits.check(measure_quality(cells[:1] // 3))[0].rejected
 
 
 def test_a_few_spoilt_training_images_do_not_stretch_the_limits(limits):
@@ -365,7 +365,7 @@ def test_a_few_spoilt_training_images_do_not_stretch_the_limits(limits):
     assert (other.compute_distance(rows) > 1).mean() > 0.9
 
 
-def test_what_cannot_be_fitted_is_refused():
+def test_what_cannot_be_fitted_is_rejected():
     train, calib = draw_quality(100, 0), draw_quality(60, 1)
     with pytest.raises(DataError, match=f"at least {LEAST_TRAIN} training"):
         fit_quality_limits(train[: LEAST_TRAIN - 1], calib, 0.02)

@@ -1,4 +1,4 @@
-"""The trust record: written and read back, and refused when anything in it is not as written."""
+"""The trust record: written and read back, and rejected when anything in it is not as written."""
 
 import hashlib
 import io
@@ -60,13 +60,13 @@ def test_the_same_arrays_give_the_same_bytes(fitted, trust_table):
     assert pack_arrays(fitted.novelty, *arrays) == pack_arrays(fitted.novelty, *arrays)
 
 
-def test_a_record_of_other_weights_is_refused(run):
+def test_a_record_of_other_weights_is_rejected(run):
     run.weights.write_bytes(b"other")
     with pytest.raises(RunError, match="calibrated with other weights"):
         load_trust(run)
 
 
-def test_missing_and_changed_arrays_are_refused(run, record):
+def test_missing_and_changed_arrays_are_rejected(run, record):
     content = bytearray(record[1])
     content[len(content) // 2] ^= 1
     run.trust_arrays.write_bytes(content)
@@ -93,7 +93,7 @@ def make_archive(**arrays):
         make_archive(evil=np.array([{"a": 1}], dtype=object)),
     ],
 )
-def test_hostile_arrays_are_refused(record, content):
+def test_hostile_arrays_are_rejected(record, content):
     """Pickles among them: nothing is ever unpickled."""
     info = record[0].model_copy(update={"arrays_sha256": hashlib.sha256(content).hexdigest()})
     with pytest.raises((BundleError,)) as caught:
@@ -101,7 +101,7 @@ def test_hostile_arrays_are_refused(record, content):
     assert "trust.npz must be" in str(caught.value)
 
 
-def test_records_of_another_form_are_refused(record):
+def test_records_of_another_form_are_rejected(record):
     content = json.loads(record[0].model_dump_json())
     assert parse_trust(content, "x") == record[0]
     with pytest.raises(BundleError, match="format 1 or older"):

@@ -1,4 +1,4 @@
-"""How many images of home are refused, by simulation: never more than was allowed."""
+"""How many images of home are rejected, by simulation: never more than was allowed."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from leukoscope.trust.novelty import fit_distance_threshold, fit_novelty
 
 
 @pytest.mark.parametrize(("n", "share"), [(99, 0.05), (120, 0.05), (199, 0.02)])
-def test_a_new_image_is_refused_as_often_as_allowed(n, share):
+def test_a_new_image_is_rejected_as_often_as_allowed(n, share):
     rng = np.random.default_rng(0)
     runs = 20_000
     drawn = rng.gamma(2, size=(runs, n + 1))
@@ -19,7 +19,7 @@ def test_a_new_image_is_refused_as_often_as_allowed(n, share):
     assert high <= runs * share + 4 * np.sqrt(runs * share)
 
 
-def test_calib_rows_that_were_fitted_on_would_refuse_too_many():
+def test_calib_rows_that_were_fitted_on_would_reject_too_many():
     """The negative control: a threshold from train rows breaks the promise."""
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2

@@ -1,10 +1,10 @@
 """What does a bundle do with images that are foreign to it? (LAB_NOTES, "Novelty")
 
-    python benchmarks/foreign_refusal.py BUNDLE RUN [--data ../shared/data]
+    python benchmarks/foreign_rejection.py BUNDLE RUN [--data ../shared/data]
 
 BUNDLE is exported from the calibrated RUN, which was trained on PBC. What is foreign to it is made
 by `foreign_material.py`; every image goes the light road, and what counts is the decision that a
-user gets. The test images of RUN's split come first: what is refused there is the price.
+user gets. The test images of RUN's split come first: what is rejected there is the price.
 """
 
 import argparse

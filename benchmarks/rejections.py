@@ -1,6 +1,6 @@
-"""What is accepted, and how often rightly, on repeated splits (LAB_NOTES, "When it refuses").
+"""What is accepted, and how often rightly, on repeated splits (LAB_NOTES, "When it rejects").
 
-    python benchmarks/refusals.py RUN [SPLITS] [trust.refuse_frac=0.02 ...]
+    python benchmarks/rejections.py RUN [SPLITS] [trust.reject_frac=0.02 ...]
 
 RUN holds scores.parquet with quality (`leukoscope calibrate RUN`). The rows of the roles `calib`
 and `test`, which the network has not seen, are pooled and split again by source, in the old
