@@ -7,6 +7,7 @@ knows nothing of metrics.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 from leukoscope.errors import DataError, RunError
 
 SCHEMA_VERSION = "1"
+
+LeakageStatus = Literal["disjoint", "unproven", "suspect", "leaking"]
+"""Can the number be trusted? `disjoint`: no source of the test set was seen in training.
+`unproven`: nobody knows. `suspect`: not known, but there are signs of copies. `leaking`: test and
+training share sources."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
         WrittenCard,
     )
     from leukoscope.report.leak_page import LeakReport
+    from leukoscope.report.page import Block, Cell, Level, Page
+    from leukoscope.report.page import Table as PageTable
     from leukoscope.sources.search import SourceFindings
     from leukoscope.training.loop import EpochResult
     from leukoscope.trust.record import Range
@@ -166,6 +168,76 @@ def progress() -> Iterator[TerminalProgress]:
     shown = TerminalProgress(_console(stderr=True))
     with shown.bars:
         yield shown
+
+
+# -- pages ----------------------------------------------------------------------------------------
+
+_COLOURS: "dict[Level, str]" = {"good": "green", "caution": "yellow", "bad": "red"}
+
+
+def print_page(page: "Page") -> None:
+    """Show a page on the terminal: its first screen, the sections marked as brief, the disclaimer,
+    and where to go on."""
+    from leukoscope.report.page import DISCLAIMER
+
+    console = _console()
+    _print_blocks(console, page.lead)
+    for section in page.sections:
+        if section.brief:
+            console.print(f"\n[bold]{_plain(section.title)}[/]")
+            _print_blocks(console, section.blocks)
+    console.print(DISCLAIMER)
+    for line in page.trailer:
+        console.print(_plain(line))
+
+
+def _print_blocks(console: Console, blocks: "Iterable[Block]", style: str = "") -> None:
+    from leukoscope.report import page as kinds
+
+    for block in blocks:
+        match block:
+            case kinds.Text(text, muted):
+                console.print(_plain(text), style="dim" if muted else style)
+            case kinds.Statement(text):
+                console.print(_plain(text), style=f"bold {style}".strip())
+            case kinds.Big(value, caption):
+                console.print(f"[bold]{_plain(value)}[/] {_plain(caption)}")
+            case kinds.Bullets(items, numbered):
+                for k, item in enumerate(items, 1):
+                    console.print(f"{k}." if numbered else "-", _plain(item))
+            case kinds.Table():
+                console.print(_build_table(block))
+            case kinds.Banner(level, title, inside):
+                if title:
+                    console.print(_plain(title), style=f"bold {_COLOURS[level]}")
+                _print_blocks(console, inside, _COLOURS[level])
+            case kinds.Box(inside, title, tag):
+                if title:
+                    console.print(f"[bold]{_plain(title)}{_plain(f' ({tag})' if tag else '')}[/]")
+                _print_blocks(console, inside)
+            case kinds.Row(boxes):
+                _print_blocks(console, boxes)
+            case _:
+                pass  # pictures, and what is explained at length, are for the page
+
+
+def _build_table(block: "PageTable") -> Table:
+    table = Table(
+        title=_plain(block.caption) or None,
+        title_justify="left",
+        show_header=any(column.name for column in block.columns),
+    )
+    for k, column in enumerate(block.columns):
+        name = f"{column.name}{f' ({column.tag})' if column.tag else ''}"
+        table.add_column(_plain(name), justify="right" if k and not column.is_text else "left")
+    for row in block.rows:
+        table.add_row(*(_plain(_join_cell(cell)) for cell in row))
+    return table
+
+
+def _join_cell(cell: "Cell") -> str:
+    text = f"{cell.text}{f' [{cell.tag}]' if cell.tag else ''}"
+    return f"{text}\n{cell.note}" if cell.note else text
 
 
 # -- results --------------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from leukoscope.data.batches import Pixels
     from leukoscope.interval import Interval
-    from leukoscope.report.evaluation_page import Comparison, Leak, LeakageStatus, ReportContent
+    from leukoscope.report.evaluation_page import Comparison, Leak, ReportContent
     from leukoscope.report.results import Study
-    from leukoscope.scores import ScoreTable
+    from leukoscope.scores import LeakageStatus, ScoreTable
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.deploy.predictor import Outputs
-    from leukoscope.report.evaluation_page import LeakageStatus
     from leukoscope.report.robustness import Robustness
+    from leukoscope.scores import LeakageStatus
     from leukoscope.trust.record import Trust
 
 Score = Callable[["NDArray[np.uint8]"], "Outputs"]

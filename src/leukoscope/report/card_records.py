@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
-from leukoscope.report.evaluation_page import LEAKAGE_TITLES, LeakageStatus, format_percent
+from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_percent
+from leukoscope.scores import LeakageStatus
 
 BLANK = "[to be filled in:"
 """How every blank begins, so that a search finds them all."""

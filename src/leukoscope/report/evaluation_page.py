@@ -8,7 +8,6 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import Baseline
@@ -24,12 +23,7 @@ from leukoscope.report.trust_words import (
     word_rejection,
     word_sureness,
 )
-
-LeakageStatus = Literal["disjoint", "unproven", "suspect", "leaking"]
-"""Can the number be trusted? `disjoint`: no source of the test set was seen in training.
-`unproven`: nobody knows. `suspect`: not known, but there are signs of copies. `leaking`: test and
-training share sources."""
-
+from leukoscope.scores import LeakageStatus
 
 LEAKAGE_TITLES: dict[LeakageStatus, str] = {
     "disjoint": "Measured on sources the network has never seen",

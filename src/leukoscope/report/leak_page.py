@@ -14,7 +14,6 @@ from leukoscope.interval import Interval
 from leukoscope.records import write_json
 from leukoscope.report.evaluation_page import (
     BASELINE_NAMES,
-    LeakageStatus,
     align_columns,
     embed_image,
     format_percent,
@@ -23,6 +22,7 @@ from leukoscope.report.evaluation_page import (
 )
 from leukoscope.report.figures import AccuracyBlock, draw_accuracies, render_svg
 from leukoscope.report.pages import DISCLAIMER, render_page
+from leukoscope.scores import LeakageStatus
 from leukoscope.storage import write_text
 
 LeakProtocol = Literal["random", "grouped"]

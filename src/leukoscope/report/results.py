@@ -31,7 +31,6 @@ from leukoscope.report.evaluation_page import (
     ClassCount,
     Comparison,
     Leak,
-    LeakageStatus,
     ReportContent,
     format_percent,
     metrics_to_json,
@@ -44,7 +43,7 @@ from leukoscope.report.trust_figures import (
     draw_risk_coverage,
 )
 from leukoscope.report.trust_words import TrustReport
-from leukoscope.scores import ScoreTable
+from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.storage import create_folder, write_text
 from leukoscope.trust.conformal import compare_exchangeability, measure_coverage
 from leukoscope.trust.decision import Decisions, decide_table

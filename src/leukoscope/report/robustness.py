@@ -21,13 +21,12 @@ from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report.evaluation_page import (
     LEAKAGE_TEXTS,
     LEAKAGE_TITLES,
-    LeakageStatus,
     embed_image,
     format_percent,
 )
 from leukoscope.report.figures import BLUE, GREY, VERMILLION, styled
 from leukoscope.report.pages import render_page
-from leukoscope.scores import ScoreTable
+from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
 from leukoscope.trust.record import Trust
