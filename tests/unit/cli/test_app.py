@@ -121,7 +121,7 @@ def test_audit_tells_a_pipeline_by_its_exit_code(invoke, disc_folder, tmp_path, 
     leaking = invoke("data", "audit", "random.csv")
     assert leaking.exit_code == 3 and "LEAKING" in leaking.stdout
     found = json.loads(invoke("data", "audit", "random.csv", "--json").stdout)
-    assert found["leakage_status"] == found["split"]["leakage_status"] == "leaking"
+    assert found["result"] == found["split"]["leakage_status"] == "leaking"
     assert found["split"]["test_with_copy_in_training"] == found["leak"]["same_bytes"] > 0
     joined = invoke("data", "audit", "catalog.csv", "--split", "random.csv", "--html", "a.html")
     assert joined.exit_code == 3 and joined.stdout.endswith("Page: a.html\n")

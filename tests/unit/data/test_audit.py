@@ -80,7 +80,7 @@ def titles(found, severity):
 
 def test_a_clean_set_is_called_clean():
     found = audit(make_clean(), name="cells.csv")
-    assert found.leakage_status == "clean" and not found.failed and found.findings == ()
+    assert found.result == "clean" and not found.failed and found.findings == ()
     assert found.summary == "No source crosses roles and no cell bears two names."
     assert found.leak == KinCounts(70)
     assert (found.n_images, found.n_sources, found.sources_from) == (280, 280, "pixels")
@@ -105,7 +105,7 @@ def test_copies_across_roles_are_told_by_kind():
         at_1={"extra": {FIELD_COLUMN: "field-x"}},
     )
     found = audit(leaking)
-    assert found.leakage_status == "leaking" and found.failed
+    assert found.result == "leaking" and found.failed
     assert found.leak == KinCounts(70, same_bytes=1, same_source=1, same_field=1)
     assert found.leak.n_kin == found.split.test_with_copy_in_training == 3
     assert found.summary == "2 of 70 test images (2.9 %) have a copy in training."
@@ -132,7 +132,7 @@ def test_overlap_alone_is_a_leak_but_no_copy(rows, told):
         make_clean(), at_0={"extra": extra}, **{f"at_{r}": {"extra": extra} for r in rows}
     )
     found = audit(split)
-    assert found.leakage_status == "leaking" and found.leak.same_field == len(rows)
+    assert found.result == "leaking" and found.leak.same_field == len(rows)
     assert found.leak.n_copies == 0 and found.summary.startswith(told)
     assert "part of a field that training shows too" in found.summary
     assert found.n_conflicts == 0
@@ -156,7 +156,7 @@ def test_sources_that_cross_other_roles_are_an_error_too():
     split = make_clean()
     split = change(split, at_2={"source": split.catalog.records[0].source})
     found = audit(split)
-    assert found.leak.n_kin == 0 and found.leakage_status == "leaking"
+    assert found.leak.n_kin == 0 and found.result == "leaking"
     assert found.summary == "Sources lie in two roles: train and calib."
     assert "related to training" not in found.findings[0].text
 
@@ -200,7 +200,7 @@ def test_empty_roles_are_a_warning(empty):
     split = make_clean()
     split = replace(split, roles=tuple("" if r == empty else r for r in split.roles))
     found = audit(split)
-    assert found.leakage_status == "warnings" and not found.failed
+    assert found.result == "warnings" and not found.failed
     assert f"No image has the role {empty}" in titles(found, "warning")
     assert "70 images without a role" in titles(found, "note")
     assert found.summary == (
@@ -213,7 +213,7 @@ def test_an_empty_calib_is_a_note_and_all_empty_is_one_warning():
     split = make_clean()
     calibless = replace(split, roles=tuple("train" if r == "calib" else r for r in split.roles))
     found = audit(calibless)
-    assert found.leakage_status == "clean" and titles(found, "note") == [
+    assert found.result == "clean" and titles(found, "note") == [
         "No image has the role calib"
     ]
     nobody = audit(replace(split, roles=("",) * 280))
@@ -273,7 +273,7 @@ def test_one_cell_under_two_names_is_an_error():
     source = split.catalog.records[0].source
     split = change(split, at_140={"source": source}, at_4={"source": source})
     found = audit_catalog(split.catalog)
-    assert found.leakage_status == "conflicts" and found.failed and found.n_conflicts == 1
+    assert found.result == "conflicts" and found.failed and found.n_conflicts == 1
     assert found.summary == "1 cell bears two names."
     (error,) = [f for f in found.findings if f.severity == "error"]
     assert "Eosinophil and Monocyte (1)" in error.text
@@ -288,7 +288,7 @@ def test_identical_bytes_under_two_names_conflict_whoever_named_the_source():
             make_record("b", "monocyte", source, content="x"),
         )
         found = audit_catalog(Catalog(records))
-        assert found.leakage_status == "conflicts" and found.n_conflicts == 1
+        assert found.result == "conflicts" and found.n_conflicts == 1
         assert found.findings[0].examples[0].kind == "bytes"
 
 
@@ -322,7 +322,7 @@ def test_what_the_scan_rejected_counts_once():
     found = audit_catalog(
         catalog, rejected=[*rejected, Rejected("/cells/z", "truncated", "early end")]
     )
-    assert found.leakage_status == "conflicts" and found.n_conflicts == 1
+    assert found.result == "conflicts" and found.n_conflicts == 1
     (finding,) = found.findings
     assert finding.title == "1 file bears two names" and finding.text.startswith("3 image files")
     (example,) = finding.examples
@@ -346,7 +346,7 @@ def test_many_images_of_few_sources_are_a_warning():
         make_record(f"e{i}", "eosinophil", f"px-e{i}") for i in range(FEW_SOURCES - 1)
     ]
     found = audit_catalog(Catalog(tuple(records)))
-    assert found.leakage_status == "warnings" and not found.failed
+    assert found.result == "warnings" and not found.failed
     assert titles(found, "warning") == ["2 classes have fewer than 30 sources"]
     text = found.findings[0].text
     assert text.startswith("Monocyte: 2,478 images but only 16 sources; Eosinophil: only 29")
@@ -393,7 +393,7 @@ def test_repetition_is_counted_by_kind():
         ["004005", "007008"],
         ["007009"],
     ]
-    assert found.leakage_status == "clean"
+    assert found.result == "clean"
 
 
 def test_at_most_four_groups_are_shown():
@@ -427,7 +427,7 @@ def test_unknown_sources_are_a_warning_and_claims_are_careful():
     split = make_clean()
     blank = Catalog(tuple(replace(r, source="") for r in split.catalog.records))
     found = audit_catalog(blank, split=split)
-    assert found.leakage_status == "warnings" and found.split.leakage_status == "unproven"
+    assert found.result == "warnings" and found.split.leakage_status == "unproven"
     assert found.summary == (
         "No known source crosses roles and no cell is known to bear two names, but mind:"
         " the sources of 280 images are not known."
@@ -501,7 +501,7 @@ def test_shared_images_are_told_from_both_sides():
         ("field", "monocyte/003.png", "r"),
     ]
     found = audit(split, against=shared)
-    assert found.leakage_status == "shared" and found.failed
+    assert found.result == "shared" and found.failed
     assert found.summary == "2 of 4 images (50.0 %) of theirs.csv also lie in ours.csv."
     assert "4 of 8 images (50.0 %); both sides have 3 sources" in found.findings[0].text
     assert [e.first.role for e in found.findings[0].examples] == ["train", "val", "test"]
@@ -516,7 +516,7 @@ def test_fields_alone_are_shared_too():
         fields = {f"b_{n}": "field" for n in names}
         union = with_sources(join_catalogs(ours, theirs), a_x="field", **fields)
         found = audit_catalog(ours, against=audit_against(union))
-        assert found.summary.startswith(told) and found.leakage_status == "shared"
+        assert found.summary.startswith(told) and found.result == "shared"
 
 
 def test_the_same_set_is_shared_whole():
@@ -551,7 +551,7 @@ def test_the_gravest_comes_first_in_findings_verdict_and_summary():
     found = everything()
     order = [SEVERITIES.index(f.severity) for f in found.findings]
     assert order == sorted(order) and set(order) == {0, 1, 2}
-    assert found.leakage_status == "leaking"
+    assert found.result == "leaking"
     assert found.summary.count(";") == 3 and "have" not in found.summary.split(";")[2]
 
 
@@ -572,7 +572,7 @@ def test_every_choice_has_a_word():
 
 def test_an_empty_catalog_is_audited():
     found = audit_catalog(Catalog(()))
-    assert found.n_images == 0 and found.classes == () and found.leakage_status == "clean"
+    assert found.n_images == 0 and found.classes == () and found.result == "clean"
 
 
 def test_shares_are_whole_only_where_exact():
@@ -616,8 +616,8 @@ def test_audits_agree_with_the_split_audit_and_ignore_row_order(rows, chance):
     found = audit(split)
     plain = audit_split(split)
     assert found.leak.n_kin == plain.test_with_copy_in_training
-    assert (found.leakage_status == "leaking") == (plain.result == "leaking")
-    assert found.failed == (plain.result == "leaking" or found.n_conflicts > 0)
+    assert (found.result == "leaking") == (plain.leakage_status == "leaking")
+    assert found.failed == (plain.leakage_status == "leaking" or found.n_conflicts > 0)
     assert found.split == plain
     for finding in found.findings:
         for example in finding.examples:

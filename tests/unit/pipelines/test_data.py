@@ -103,7 +103,7 @@ def test_an_audit_finds_sources_first_and_carries_the_roles_over(doubled, search
     told = []
     options = {"cache": tmp_path / "c.sqlite", "progress": lambda *what: told.append(what)}
     found = pipelines.audit_data(tmp_path / "random.csv", **options)
-    assert found.leakage_status == "leaking" and found.failed and found.sources_from == "pixels"
+    assert found.result == "leaking" and found.failed and found.sources_from == "pixels"
     assert found.leak.same_bytes == found.split.test_with_copy_in_training > 0
     assert found.name == str(tmp_path / "random.csv")
     assert [cache for _, cache in searched] == [tmp_path / "c.sqlite"]
@@ -137,7 +137,7 @@ def test_an_audit_against_a_split_or_folder_tells_what_is_shared(doubled, search
     pipelines.split_catalog(catalog, "random", tmp_path / "random.csv")
     for other in (tmp_path / "random.csv", tmp_path / "cells"):
         found = pipelines.audit_data(table, against=other)
-        assert found.leakage_status == "shared" and found.shared.theirs.same_bytes == 32
+        assert found.result == "shared" and found.shared.theirs.same_bytes == 32
 
 
 def test_an_audit_writes_a_page(doubled, searched, tmp_path):
@@ -158,7 +158,7 @@ def test_an_audit_reads_what_the_scan_rejected(doubled, searched, tmp_path):
     pipelines.scan_images(folder, tmp_path / "catalog.csv")
     for data in (tmp_path / "catalog.csv", folder):
         found = pipelines.audit_data(data)
-        assert found.leakage_status == "conflicts" and found.n_conflicts == 1
+        assert found.result == "conflicts" and found.n_conflicts == 1
         (example,) = found.findings[0].examples
         assert {example.first.label, example.second.label} == {"eosinophil", "monocyte"}
     # The same file beside a table of other images does not count.
