@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from leukoscope.evaluation.acceptance import Limits
-from leukoscope.evaluation.home import Home
+from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.validation import Answers, LocalCells, compute_validation
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
+from leukoscope.trust.record import Reference
 
 CLASSES = ("basophil", "blast", "monocyte")
 
@@ -52,12 +53,20 @@ def with_decisions(cells):
 
 
 def build_home(**changes):
+    confusion = np.array([[95, 5, 0], [0, 90, 10], [0, 0, 100]])
+    true_K, said_K, hit_K = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
+    rest_K = confusion.sum() - true_K
     content = {
-        "data": "pbc", "leakage_status": "disjoint", "n_images": 300, "n_sources": 300,
-        "source_known": True, "confusion_KK": np.array([[95.0, 5, 0], [0, 90, 10], [0, 0, 100]]),
+        "data": "pbc", "role": "test", "leakage_status": "disjoint", "n_images": 300,
+        "n_sources": 300, "source_known": True, "confusion": confusion.tolist(),
         "accuracy": Interval(0.95, 0.92, 0.97),
+        "recall": tuple(map(wilson, hit_K.tolist(), true_K.tolist())),
+        "specificity": tuple(map(wilson, (rest_K - said_K + hit_K).tolist(), rest_K.tolist())),
+        "ece": 0.02, "ece_raw": 0.05, "coverage": 0.96, "mean_set_size": 1.1,
+        "accepted": Interval(0.8, 0.75, 0.85), "accepted_accuracy": Interval(0.99, 0.97, 1.0),
+        "review_frac": 0.15, "unknown_frac": 0.05,
     }  # fmt: skip
-    return Home(**(content | changes))
+    return Reference(**(content | changes))
 
 
 def validate(cells, limits=None, **options):

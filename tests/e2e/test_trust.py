@@ -112,7 +112,7 @@ def test_images_that_set_the_limits_are_said_to_have_done_so(run):
 
 def test_the_figures_at_home_are_those_of_the_report(run):
     """Two roads to one number: calibrate's record, and the evaluation's report."""
-    home = load_trust(RunFolder(run)).info.home
+    home = load_trust(RunFolder(run)).info.reference
     metrics = json.loads((run / "metrics.json").read_text())
     assert home.accepted.value == metrics["trust"]["shares"]["accepted"]["value"]
     assert home.accuracy.value == metrics["accuracy"]["value"]
@@ -123,7 +123,7 @@ def test_the_figures_at_home_are_those_of_the_report(run):
 
 def test_home_lends_one_calibration_image_of_each_source(run):
     calib = load_scores(run / "scores.parquet").of_role("calib")
-    lent = load_trust(RunFolder(run)).home_embeddings_MD
+    lent = load_trust(RunFolder(run)).reference_embeddings_MD
     assert len(lent) == len(set(calib.sources))
     known = {row.tobytes() for row in calib.embeddings_ND}
     assert all(row.tobytes() in known for row in lent)

@@ -5,6 +5,7 @@ Under several processes only the main one speaks.
 """
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from leukoscope.report.page import Table as PageTable
     from leukoscope.sources.search import SourceFindings
     from leukoscope.training.loop import EpochResult
-    from leukoscope.trust.record import Range
 
 ADVICE = "Research use only. Not a medical device."
 
@@ -628,7 +628,7 @@ def print_calibrated(found: "CalibratedRun") -> None:
     from leukoscope.report.evaluation_page import LEAKAGE_TITLES
 
     info, console = found.info, _console()
-    home = info.home
+    home = info.reference
     if home is not None:
         table = Table(
             title=f"On {_count(home.n_images, 'test image')} of {escape(home.data)}",
@@ -637,9 +637,11 @@ def print_calibrated(found: "CalibratedRun") -> None:
         for name in ("Figure", "Value", "95 % interval"):
             table.add_column(name, justify="left" if name == "Figure" else "right")
 
-        def tell(name: str, figure: "Range") -> None:
-            low, high = (f"{x:.3f}" if x is not None else "–" for x in (figure.low, figure.high))
-            value = f"{figure.value:.3f}" if figure.value is not None else "–"
+        def tell(name: str, figure: "Interval") -> None:
+            value, low, high = (
+                "–" if math.isnan(x) else f"{x:.3f}"
+                for x in (figure.value, figure.low, figure.high)
+            )
             table.add_row(name, value, f"{low} to {high}")
 
         tell("Accepted, share of all", home.accepted)

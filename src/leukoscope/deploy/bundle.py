@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import InputConfig
 from leukoscope.errors import BundleError, ConfigError
-from leukoscope.records import write_json
+from leukoscope.records import parse_record, save_record
 from leukoscope.storage import create_folder, replacing
-from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust, parse_record
+from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
 
 FORMAT: Literal[1] = 1
 BUNDLE_JSON = "bundle.json"
@@ -185,7 +185,7 @@ def load_bundle(path: Path) -> Bundle:
         ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{place} must be JSON", str(error), _AGAIN) from error
-    info = parse_record(BundleInfo, content, str(place), FORMAT, "leukoscope export", _AGAIN)
+    info = parse_record(BundleInfo, content, str(place), "leukoscope export", BundleError)
     return Bundle(path, info)
 
 
@@ -244,7 +244,7 @@ def save_bundle(
     for file, content in files.items():
         with replacing(path / file) as temporary:
             temporary.write_bytes(content)
-    write_json(path / BUNDLE_JSON, info.model_dump(mode="json"))
+    save_record(info, path / BUNDLE_JSON)
 
 
 # -- graphs that stand alone ----------------------------------------------------------------------

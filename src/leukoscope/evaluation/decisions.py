@@ -6,6 +6,7 @@ Axes: N images, K classes. What this file does not do: it fits nothing and draws
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,12 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import Interval
-from leukoscope.scores import ScoreTable
+from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.conformal import measure_coverage
 from leukoscope.trust.decision import STATUSES, Decisions, Policy, Status, decide_table
 from leukoscope.trust.novelty import NoveltyModel
-from leukoscope.trust.record import HomeFigures, Range
+from leukoscope.trust.record import Reference
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,18 @@ def count_reasons(reasons: list[str]) -> tuple[tuple[str, int], ...]:
     return tuple(counts.most_common())
 
 
-def measure_home(
+def compute_reference(
     table: ScoreTable,
     policy: Policy,
     novelty: NoveltyModel,
-    leakage_status: str,
+    leakage_status: LeakageStatus | Literal["local"],
     leaked: Set[str],
     data: str,
-) -> HomeFigures | None:
-    """Measure a policy on the test images of its run; None where there are none of known class.
+) -> Reference | None:
+    """Measure a policy on the rows of the role `test`; None where none is of known class.
 
-    Images with a copy in training or calibration (`leaked`) are left out while ten or more others
-    remain; else the leakage_status `leaking` says what the figures are worth.
+    Images with a duplicate in training or calibration (`leaked`, ids) are left out while ten or
+    more others remain; else the leakage status is `leaking`.
     """
     test = table.of_role("test")
     test = test.take(test.labels_N >= 0)
@@ -151,7 +152,7 @@ def measure_home(
         sources=test.sources,
     )
     confusion_KK = compute_confusion(test.labels_N, decisions.labels_N, len(test.classes))
-    return HomeFigures(
+    return Reference(
         data=data,
         role="test",
         leakage_status=leakage_status,
@@ -159,22 +160,22 @@ def measure_home(
         n_sources=len(set(test.sources)),
         source_known=test.source_known,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
-        accuracy=to_range(found.accuracy),
+        accuracy=found.accuracy,
         # Of the most probable name before and after, whatever a policy with costs calls the cell.
         ece=_measure_ece(decisions.probabilities_NK, test),
         ece_raw=_measure_ece(test.probabilities_NK, test),
         coverage=coverage.marginal.value,
         mean_set_size=coverage.mean_size,
-        accepted=to_range(found.shares["accepted"]),
-        accepted_accuracy=to_range(found.accepted_accuracy),
+        accepted=found.shares["accepted"],
+        accepted_accuracy=found.accepted_accuracy,
         review_frac=found.shares["review"].value,
         unknown_frac=found.shares["unknown"].value,
         recall=tuple(
-            to_range(compute_share(decisions.labels_N == k, test.labels_N == k, test.sources))
+            compute_share(decisions.labels_N == k, test.labels_N == k, test.sources)
             for k in range(len(test.classes))
         ),
         specificity=tuple(
-            to_range(compute_share(decisions.labels_N != k, test.labels_N != k, test.sources))
+            compute_share(decisions.labels_N != k, test.labels_N != k, test.sources)
             for k in range(len(test.classes))
         ),
     )
@@ -183,8 +184,3 @@ def measure_home(
 def _measure_ece(p_NK: NDArray[np.float64], table: ScoreTable) -> float:
     hit_N = p_NK.argmax(axis=1) == table.labels_N
     return compute_debiased_ece(p_NK.max(axis=1), hit_N, table.sources)
-
-
-def to_range(interval: Interval) -> Range:
-    """Return an interval as a record keeps it."""
-    return Range(**interval.to_dict())

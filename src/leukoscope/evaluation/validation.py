@@ -36,7 +36,6 @@ from leukoscope.evaluation.agreement import (
     find_order,
 )
 from leukoscope.evaluation.decisions import count_reasons
-from leukoscope.evaluation.home import Home, compute_home_shares
 from leukoscope.evaluation.intervals import (
     compute_from_confusion,
     compute_intervals,
@@ -53,6 +52,7 @@ from leukoscope.evaluation.trust_measures import compute_ece_interval
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
+from leukoscope.trust.record import Reference
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Validation:
     confusion: tuple[tuple[int, ...], ...]
     foreign: tuple[ForeignClass, ...]
     kappa_note: str
-    home: Home | None
+    home: Reference | None
     no_home: str
     accuracy_against_home: UnpairedTest | None
     expected_accuracy: Interval | None
@@ -214,8 +214,10 @@ def compute_validation(
     *,
     data_name: str,
     bundle_name: str,
-    home: Home | None = None,
+    home: Reference | None = None,
     no_home: str = "",
+    reference_embeddings_MD: NDArray[np.float32] | None = None,
+    reference_quality_MQ: NDArray[np.float32] | None = None,
     unreadable: Sequence[tuple[str, str, str]] = (),
     warnings: Sequence[str] = (),
     recalibration: Recalibration | None = None,
@@ -264,7 +266,7 @@ def compute_validation(
     if home is not None:
         recalls_home = [one.sensitivity.there for one in per_class]
         expected = compute_expected_accuracy(counts_K, recalls_home)
-        mixture = compute_mixture_effect(counts_K, home.confusion_KK.sum(axis=1), recalls_home)
+        mixture = compute_mixture_effect(counts_K, _count_classes(home), recalls_home)
     if expected is not None:
         recognition = compare_shares(
             figures["accuracy"], 0, expected, 0, independent=False
@@ -302,7 +304,7 @@ def compute_validation(
         mixture=mixture,
         recognition=recognition,
         readers=_compare_readers(cells, replicates, seed),
-        shift=_find_shift(everything, home, no_home, seed),
+        shift=_find_shift(everything, no_home, reference_embeddings_MD, reference_quality_MQ, seed),
         overconfidence=measured.overconfidence,
         set_size=math.nan if answers.sets_NK is None else float(answers.sets_NK.sum(1).mean()),
         promised_coverage=answers.promised_coverage,
@@ -461,15 +463,15 @@ def _word_kappa(classes: tuple[str, ...], labels_N: NDArray[np.int64], limits: L
 
 
 def _compare_classes(
-    table: ScoreTable, figures: Mapping[str, Interval], home: Home | None
+    table: ScoreTable, figures: Mapping[str, Interval], home: Reference | None
 ) -> tuple[ClassHere, ...]:
     independent = _is_independent(table) and (home is None or home.n_images == home.n_sources)
     n, k_classes = len(table), len(table.classes)
     recalls = specificities = (UNDEFINED,) * k_classes
     there_K = np.zeros(k_classes, dtype=np.int64)
     if home is not None:
-        recalls, specificities = compute_home_shares(home)
-        there_K = home.confusion_KK.sum(axis=1).astype(np.int64)
+        recalls, specificities = home.recall, home.specificity
+        there_K = _count_classes(home).astype(np.int64)
     found = []
     for k, name in enumerate(table.classes):
         rows = np.flatnonzero(table.labels_N == k)
@@ -504,18 +506,28 @@ def _is_independent(table: ScoreTable) -> bool:
     return len(set(table.sources)) == len(table)
 
 
-def _find_shift(table: ScoreTable, home: Home | None, no_home: str, seed: int) -> ShiftFindings:
-    if home is None:
+def _count_classes(home: Reference) -> NDArray[np.float64]:
+    return np.array([sum(row) for row in home.confusion], dtype=np.float64)
+
+
+def _find_shift(
+    table: ScoreTable,
+    no_home: str,
+    embeddings_MD: NDArray[np.float32] | None,
+    quality_MQ: NDArray[np.float32] | None,
+    seed: int,
+) -> ShiftFindings:
+    if no_home:
         return ShiftFindings(reason=no_home)
-    if home.embeddings_MD is None:
+    if embeddings_MD is None:
         return ShiftFindings(reason="the bundle carries no images of home to compare with")
-    if home.embeddings_MD.shape[1] != table.embeddings_ND.shape[1]:
+    if embeddings_MD.shape[1] != table.embeddings_ND.shape[1]:
         return ShiftFindings(reason="the embeddings of home have another width")
     return compute_shift(
-        home.embeddings_MD,
+        embeddings_MD,
         table.embeddings_ND,
         table.sources,
-        home_MQ=home.quality_MQ,
+        home_MQ=quality_MQ,
         here_NQ=table.quality_NQ if table.quality_names else None,
         names=table.quality_names,
         seed=seed,

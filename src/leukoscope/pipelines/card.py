@@ -16,7 +16,7 @@ from leukoscope.deploy.bundle import BUNDLE_JSON, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.records import read_json, write_json
+from leukoscope.records import parse_record, read_json, write_json
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import write_text
 
@@ -103,12 +103,15 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     `write_card` does, and `RunError` if one of them is of other weights.
     """
     from leukoscope.report.card_records import CardRecords
-    from leukoscope.trust.record import parse_trust
+    from leukoscope.trust.record import TrustInfo
 
     folder = RunFolder(run)
     model = read_json(folder.require(folder.model, "leukoscope train"))
     trust = _read(folder.trust)
-    if trust and parse_trust(trust, str(folder.trust)).weights_sha256 != model.get("sha256"):
+    info = (
+        parse_record(TrustInfo, trust, str(folder.trust), "leukoscope calibrate") if trust else None
+    )
+    if info is not None and info.weights_sha256 != model.get("sha256"):
         raise RunError(
             f"{folder.trust} must be of the trained network beside it",
             "it was calibrated with other weights",

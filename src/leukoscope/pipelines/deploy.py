@@ -193,7 +193,7 @@ def predict_images(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
     counts = save_predictions(rows, predictor.classes, Path(out))
-    home = predictor.trust.info.home if predictor.trust is not None else None
+    home = predictor.trust.info.reference if predictor.trust is not None else None
     # The interval's lower end: what home's share may as well be.
     low = home.accepted.low if home is not None else None
     return PredictedFiles(

@@ -41,9 +41,9 @@ def recalibrate_bundle(
     `records` are the rows of `table`. Raises `BundleError` for a bundle that was never calibrated.
     """
     from leukoscope.deploy.bundle import save_bundle
-    from leukoscope.evaluation.decisions import measure_home
+    from leukoscope.evaluation.decisions import compute_reference
     from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
-    from leukoscope.trust.record import HOME_IMAGES, pack_arrays
+    from leukoscope.trust.record import REFERENCE_IMAGES, pack_arrays
 
     if trust is None:
         raise BundleError(
@@ -56,7 +56,7 @@ def recalibrate_bundle(
         return found
     fit, judge = split_halves(table, seed)
     held = replace(table.take(judge), roles=("test",) * len(judge))
-    lent = fit[table.take(fit).draw_sources(HOME_IMAGES, seed)]
+    lent = fit[table.take(fit).draw_sources(REFERENCE_IMAGES, seed)]
     arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
     note = (
         f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"
@@ -70,7 +70,7 @@ def recalibrate_bundle(
             "choice": {**trust.info.choice, "again": "temperature on local cells"},
             "notes": (note, *local.notes),
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
-            "home": measure_home(
+            "reference": compute_reference(
                 # Whether training has seen these cells, nobody can tell.
                 held, local.policy, trust.novelty, "local", frozenset(), data_name
             ),

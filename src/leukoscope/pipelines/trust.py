@@ -17,7 +17,7 @@ from leukoscope.pipelines.evaluation import judge_own_role, list_copies, without
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_scores
 from leukoscope.progress import Progress, silent
-from leukoscope.records import read_json, write_json
+from leukoscope.records import read_json, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import hash_file, replacing
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CalibratedRun:
-    """What calibration left in a run folder; `info.home` says what it does on the test images."""
+    """A calibrated run; `info.reference` says what its policy does on the internal test set."""
 
     folder: RunFolder
     info: "TrustInfo"
@@ -50,9 +50,9 @@ def calibrate_run(
     small, `ConfigError` for an unknown key.
     """
     require_extra("train")
-    from leukoscope.evaluation.decisions import measure_home
+    from leukoscope.evaluation.decisions import compute_reference
     from leukoscope.trust.fitting import fit_policy
-    from leukoscope.trust.record import HOME_IMAGES, TrustInfo, pack_arrays
+    from leukoscope.trust.record import REFERENCE_IMAGES, TrustInfo, pack_arrays
 
     folder = RunFolder(Path(run))
     folder.require(folder.model, "leukoscope train")
@@ -67,7 +67,7 @@ def calibrate_run(
         progress("Fitting", 1, 1)
         home = load_split(folder.require(folder.split, "leukoscope train"))
         calib = table.of_role("calib")
-        lent = calib.draw_sources(HOME_IMAGES, recipe.train.seed)
+        lent = calib.draw_sources(REFERENCE_IMAGES, recipe.train.seed)
         arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[lent], calib.quality_NQ[lent])
         info = TrustInfo(
             asked=asked,
@@ -79,7 +79,7 @@ def calibrate_run(
             notes=(*fitted.notes, *word_leak(judge_own_role(home, "calib")[0])),
             weights_sha256=hash_file(folder.weights),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
-            home=measure_home(
+            reference=compute_reference(
                 table,
                 fitted.policy,
                 fitted.novelty,
@@ -91,7 +91,7 @@ def calibrate_run(
         folder.trust.unlink(missing_ok=True)  # a killed process leaves no record of other arrays
         with replacing(folder.trust_arrays) as temporary:
             temporary.write_bytes(arrays)
-        write_json(folder.trust, info.model_dump(mode="json"))
+        save_record(info, folder.trust)
     return CalibratedRun(folder, info)
 
 

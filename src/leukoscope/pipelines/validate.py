@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from leukoscope.deploy.bundle import VariantName
     from leukoscope.deploy.predictor import Outputs, Predictor
     from leukoscope.evaluation.acceptance import Limits
-    from leukoscope.evaluation.home import Home
     from leukoscope.evaluation.validation import Answers, LocalCells, Validation
-    from leukoscope.interval import Interval
     from leukoscope.scores import ScoreTable
-    from leukoscope.trust.record import Range, Trust
+    from leukoscope.trust.record import Trust
 
 READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
 """Columns of labels by others that are known by their name."""
@@ -120,13 +118,16 @@ def validate_bundle(
         progress("Fitting to local cells", 1, 1)
     cells = LocalCells(scored.table, scored.names, scored.answers, columns, read)
     progress("Computing figures", 0, 1)
+    trust = predictor.trust
     found = compute_validation(
         cells,
         asked,
         data_name=_name_path(Path(data)),
         bundle_name=_name_path(Path(bundle)),
-        home=None if spent.n_judged else _load_home(predictor.trust),
+        home=trust.info.reference if trust and not spent.n_judged else None,
         no_home=f"{spent.n_judged:,} of these very cells are its home" if spent.n_judged else "",
+        reference_embeddings_MD=trust.reference_embeddings_MD if trust else None,
+        reference_quality_MQ=trust.reference_quality_MQ if trust else None,
         unreadable=[(r.path, r.reason, r.detail) for r in rejected],
         warnings=(*warnings, *_list_warnings()),
         recalibration=recalibration,
@@ -276,43 +277,6 @@ def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
         found.reasons,
         promised_coverage=1 - trust.info.asked.alpha,
     )
-
-
-def _load_home(trust: "Trust | None") -> "Home | None":
-    import numpy as np
-
-    from leukoscope.evaluation.home import Home
-
-    if trust is None or trust.info.home is None:
-        return None
-    home = trust.info.home
-    return Home(
-        data=home.data,
-        leakage_status=home.leakage_status,
-        n_images=home.n_images,
-        n_sources=home.n_sources,
-        source_known=home.source_known,
-        confusion_KK=np.array(home.confusion, dtype=np.float64),
-        accuracy=_read_range(home.accuracy),
-        recalls=tuple(map(_read_range, home.recall or ())),
-        specificities=tuple(map(_read_range, home.specificity or ())),
-        ece=home.ece,
-        coverage=home.coverage,
-        accepted=_read_range(home.accepted),
-        accepted_accuracy=_read_range(home.accepted_accuracy),
-        review_frac=home.review_frac,
-        unknown_frac=home.unknown_frac,
-        embeddings_MD=trust.home_embeddings_MD,
-        quality_MQ=trust.home_quality_MQ,
-    )
-
-
-def _read_range(found: "Range") -> "Interval":
-    import math
-
-    from leukoscope.interval import Interval
-
-    return Interval(*(math.nan if x is None else x for x in (found.value, found.low, found.high)))
 
 
 # -- columns --------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def word_main_figure(reader: Reader) -> str:
     Of a leaking split both figures are told, as everywhere (`report.word_leak`). A bundle without
     an evaluation tells what its own record of trust measured at home.
     """
-    if reader.find("metrics", "accuracy") is None and reader.find("trust", "home") is not None:
+    if reader.find("metrics", "accuracy") is None and reader.find("trust", "reference") is not None:
         return word_home_figure(reader)
     return word_figure(reader)
 

@@ -191,7 +191,7 @@ def word_explanation(reader: Reader) -> str:
 def _mark_own(reader: Reader) -> str:
     """What the split makes of figures under faults, where they are of the run's own test images."""
     data = reader.read_text("robustness", "data")
-    for at in (("metrics",), ("trust", "home")):
+    for at in (("metrics",), ("trust", "reference")):
         if reader.find_text(*at, "leakage_status") and reader.find_text(*at, "data") == data:
             leakage_status = read_leakage_status(reader, *at, "leakage_status")
             if leakage_status == "disjoint":

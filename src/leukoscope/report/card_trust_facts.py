@@ -43,7 +43,7 @@ def find_local(reader: Reader) -> tuple[str | int, ...] | None:
 
 def word_local_figure(reader: Reader) -> str:
     """The accuracy on those local cells that levels were not fitted to."""
-    home = ("trust", "home")
+    home = ("trust", "reference")
     if find_local(reader) is None:
         reader.give_up("bundle", "provenance", "recalibrated")
     accuracy = format_range(reader.read_interval(*home, "accuracy"))
@@ -57,7 +57,7 @@ _LOCAL = "Measured on local cells that its levels were not fitted to"
 
 
 def _count_local(reader: Reader) -> str:
-    home = ("trust", "home")
+    home = ("trust", "reference")
     cells = count_things(reader.read_count(*home, "n_images"), "local cell")
     data = escape_text(reader.find_text(*home, "data") or "data without a name")
     if not reader.read_flag(*home, "source_known"):
@@ -73,7 +73,7 @@ def word_home_figure(reader: Reader) -> str:
     """The accuracy that the record of trust measured at home, with its leakage_status."""
     if find_local(reader) is not None:
         return word_local_figure(reader)
-    home = ("trust", "home")
+    home = ("trust", "reference")
     leakage_status = read_leakage_status(reader, *home, "leakage_status")
     accuracy = format_range(reader.read_interval(*home, "accuracy"))
     images = count_things(reader.read_count(*home, "n_images"), "test image")
@@ -105,10 +105,10 @@ def word_calibration(reader: Reader) -> str:
         return NOT_CALIBRATED
     method = reader.read_text("trust", "policy", "calibration", "method")
     told = f"{_word_fitted(reader)}: {_METHODS.get(method, escape_text(method))}."
-    before, after = (reader.find_number("trust", "home", name) for name in ("ece_raw", "ece"))
+    before, after = (reader.find_number("trust", "reference", name) for name in ("ece_raw", "ece"))
     if before is None or after is None:
         return f"{told} No figure on {_name_judged(reader)} is on record."
-    right = reader.find_interval("trust", "home", "accuracy")
+    right = reader.find_interval("trust", "reference", "accuracy")
     mark = _mark_home(reader)
     named = f" Names given after calibration: {format_range(right)} right{mark}." if right else ""
     return (
@@ -140,8 +140,8 @@ def word_sets(reader: Reader) -> str:
         f" name is among them for {format_share(1 - alpha)} of cells"
         f"{' of each kind' if each else ''}."
     )
-    coverage = reader.find_number("trust", "home", "coverage")
-    size = reader.find_number("trust", "home", "mean_set_size")
+    coverage = reader.find_number("trust", "reference", "coverage")
+    size = reader.find_number("trust", "reference", "mean_set_size")
     if coverage is None or size is None:
         return f"{told} No figure on {_name_judged(reader)} is on record."
     told += f" Found on {_name_judged(reader)}: {format_share(coverage)}, with {size:.2f} names on"
@@ -155,7 +155,7 @@ def word_rejection(reader: Reader) -> str:
     """How many cells are accepted, how often rightly, and when a person looks."""
     if not is_calibrated(reader):
         return "Never: no limits are on record, so every image gets a name."
-    home = ("trust", "home")
+    home = ("trust", "reference")
     told = "Each cell is accepted, sent to a person for review, or rejected as unknown."
     target = reader.find_number("trust", "asked", "target_accuracy")
     told += f" Aimed at: {format_share(target)} right among accepted." if target else ""
@@ -182,7 +182,7 @@ def _mark_home(reader: Reader) -> str:
     """What the split makes of figures at home; nothing of those on local cells, which say it."""
     if find_local(reader) is not None:
         return ""
-    leakage_status = read_leakage_status(reader, "trust", "home", "leakage_status")
+    leakage_status = read_leakage_status(reader, "trust", "reference", "leakage_status")
     if leakage_status == "disjoint":
         return ""
     return (

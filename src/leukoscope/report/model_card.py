@@ -234,7 +234,7 @@ def _write_title(reader: Reader) -> str:
     network = reader.find_text("model", "spec", "name") or reader.find_text("bundle", "network")
     data = reader.find_text("data", "name")
     if data is None and trust_facts.find_local(reader) is None:
-        data = reader.find_text("trust", "home", "data")
+        data = reader.find_text("trust", "reference", "data")
     title = f"Model card: {escape_text(network or 'a network without a name')}"
     return f"{title}, trained on “{escape_text(data)}”" if data else title
 

@@ -320,7 +320,7 @@ def word_foreign(
 ) -> tuple[str, ...]:
     """Say so where the images of a table, by their distance to training, are not of the kind of
     calibration's. One image of each source counts: copies would look like a difference."""
-    home_M = trust.novelty.compute_distance(trust.home_embeddings_MD)
+    home_M = trust.novelty.compute_distance(trust.reference_embeddings_MD)
     # Images without a finite answer lie further off than any other.
     new_N = np.minimum(distance_N, np.finfo(np.float64).max)
     found = compare_exchangeability(home_M, new_N[table.draw_sources(len(table), seed=0)])

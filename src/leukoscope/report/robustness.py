@@ -155,7 +155,7 @@ def measure_level(
         found = measure_decisions(table, decisions)
         accepted, accepted_accuracy = found.shares["accepted"], found.accepted_accuracy
         p_NK = decisions.probabilities_NK
-        low = trust.info.home.accepted.low if trust.info.home is not None else None
+        low = trust.info.reference.accepted.low if trust.info.reference is not None else None
         n_accepted = decisions.status.count("accepted")
         noticed = low is not None and is_rejected_unusually_often(n_accepted, len(table), low)
     hit_N = p_NK.argmax(axis=1) == table.labels_N

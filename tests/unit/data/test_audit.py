@@ -213,9 +213,7 @@ def test_an_empty_calib_is_a_note_and_all_empty_is_one_warning():
     split = make_clean()
     calibless = replace(split, roles=tuple("train" if r == "calib" else r for r in split.roles))
     found = audit(calibless)
-    assert found.result == "clean" and titles(found, "note") == [
-        "No image has the role calib"
-    ]
+    assert found.result == "clean" and titles(found, "note") == ["No image has the role calib"]
     nobody = audit(replace(split, roles=("",) * 280))
     assert titles(nobody, "warning") == ["No image has the role train or val or test"]
     assert nobody.leak == KinCounts(0)

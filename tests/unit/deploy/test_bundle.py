@@ -49,7 +49,7 @@ def change_json(bundle, **changes):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"format": 2}, "newer leukoscope"),
+        ({"format": 2}, "format"),
         ({"format": "x"}, "format"),
         ({"classes": ["one"]}, "classes"),
         ({"default": "int8"}, "int8 is not among"),

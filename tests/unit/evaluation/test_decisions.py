@@ -1,14 +1,14 @@
-"""What a policy does at home: on which images it is measured, and what the leakage_status says."""
+"""The reference figures: on which images they are measured, and with which leakage status."""
 
 import numpy as np
 import pytest
 
-from leukoscope.evaluation.decisions import measure_home
+from leukoscope.evaluation.decisions import compute_reference
 from leukoscope.evaluation.intervals import wilson
 
 
 def measure(table, fitted, leakage_status, leaked):
-    return measure_home(
+    return compute_reference(
         table, fitted.policy, fitted.novelty, leakage_status, frozenset(leaked), "cells"
     )
 

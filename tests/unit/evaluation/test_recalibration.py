@@ -20,7 +20,8 @@ def trust(fitted):
         asked=ASKED, policy=fitted.policy, n_train=400, n_calib=400, n_calib_sources=400, choice={},
         notes=(), weights_sha256="0" * 64, arrays_sha256="0" * 64,
     )  # fmt: skip
-    return Trust(info, fitted.novelty, {})
+    nothing = np.zeros((0, 1), np.float32)
+    return Trust(info, fitted.novelty, nothing, nothing)
 
 
 @pytest.fixture(scope="module")

@@ -138,7 +138,7 @@ def test_against_home():
     assert found.per_class[1].specificity.there.value == pytest.approx(195 / 200)
     vague = tuple(Interval(x, x - 0.3, 1.0) for x in (0.95, 0.9, 1.0))
     recorded = validate(
-        build_cells(n=400, per_source=1), home=build_home(recalls=vague, specificities=vague)
+        build_cells(n=400, per_source=1), home=build_home(recall=vague, specificity=vague)
     )
     wide, narrow = recorded.expected_accuracy, found.expected_accuracy
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
@@ -224,19 +224,22 @@ def test_the_plan_says_with_what_it_reckons():
 
 def test_shift_is_found_where_it_is():
     generator = np.random.default_rng(3)
-    home = build_home(embeddings_MD=generator.normal(0, 1, (200, 5)).astype(np.float32))
+    home = {
+        "home": build_home(),
+        "reference_embeddings_MD": generator.normal(0, 1, (200, 5)).astype(np.float32),
+    }
     cells = build_cells(n=200, per_source=1)
-    same = validate(cells, home=home).shift
+    same = validate(cells, **home).shift
     moved = validate(
         replace(cells, table=replace(cells.table, embeddings_ND=cells.table.embeddings_ND + 2)),
-        home=home,
+        **home,
     ).shift
     assert same.separation.low < 0.55 and moved.separation.low > 0.9
     assert moved.energy.p_value < 0.01 < same.energy.p_value
     assert "no figures of home" in validate(cells).shift.reason
     assert "no images of home" in validate(cells, home=build_home()).shift.reason
-    other = build_home(embeddings_MD=np.zeros((200, 9), np.float32))
-    assert "another width" in validate(cells, home=other).shift.reason
+    other = home | {"reference_embeddings_MD": np.zeros((200, 9), np.float32)}
+    assert "another width" in validate(cells, **other).shift.reason
 
 
 def test_overconfidence_has_its_sign():

@@ -221,18 +221,18 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, c
     trust = new.read_trust()
     assert trust.info.policy.calibration.temperature > 0.5
     # Home is the half that nothing was fitted to.
-    assert trust.info.home.n_images == gain.n_judged and trust.info.n_calib == gain.n_fit
-    assert trust.info.home.accuracy.value == pytest.approx(gain.after["accuracy"].value)
-    assert trust.info.home.accepted.value == pytest.approx(gain.after["accepted"].value)
+    assert trust.info.reference.n_images == gain.n_judged and trust.info.n_calib == gain.n_fit
+    assert trust.info.reference.accuracy.value == pytest.approx(gain.after["accuracy"].value)
+    assert trust.info.reference.accepted.value == pytest.approx(gain.after["accepted"].value)
     assert new.info.provenance["recalibrated"][0]["data"] == "cells"
     # It was not measured on a split, and has no leakage_status of one.
-    assert trust.info.home.leakage_status == "local"
+    assert trust.info.reference.leakage_status == "local"
 
 
 def test_cells_that_a_bundle_was_fitted_to_do_not_judge_it(refitted, tmp_path):
     """And those that are its home are compared with no home."""
     done, table, path = refitted
-    gain, home = done.found.recalibration, load_bundle(path).read_trust().info.home
+    gain, home = done.found.recalibration, load_bundle(path).read_trust().info.reference
     again = validate(path, table, tmp_path / "out").found
     assert again.n_images == gain.n_judged and again.n_sources == gain.n_judged_sources
     assert again.confusion == home.confusion  # the very cells: so much for a comparison
@@ -247,12 +247,12 @@ def test_cells_that_a_bundle_was_fitted_to_do_not_judge_it(refitted, tmp_path):
 def test_other_cells_are_compared_with_the_home_of_a_refitted_bundle(refitted, tmp_path):
     other = save_table(tmp_path / "cells", 14, seed=500)
     found = validate(refitted[2], other, tmp_path / "out").found
-    home = load_bundle(refitted[2]).read_trust().info.home
+    home = load_bundle(refitted[2]).read_trust().info.reference
     assert found.n_images == 42 and not found.no_home
     assert found.home.data == "cells" and found.shift.separation is not None
-    assert [one.value for one in found.home.recalls] == [one.value for one in home.recall]
-    assert [one.low for one in found.home.specificities] == [one.low for one in home.specificity]
-    assert found.per_class[0].sensitivity.there == found.home.recalls[0]
+    assert [one.value for one in found.home.recall] == [one.value for one in home.recall]
+    assert [one.low for one in found.home.specificity] == [one.low for one in home.specificity]
+    assert found.per_class[0].sensitivity.there == found.home.recall[0]
 
 
 def test_the_command_says_by_its_exit_code(bare, tmp_path):

@@ -146,7 +146,7 @@ def build_records():
             "n_calib": 777,
             "weights_sha256": "a" * 64,
             "notes": ["A note of calibration."],
-            "home": {
+            "reference": {
                 "data": "smears",
                 "leakage_status": "disjoint",
                 "n_images": 633,
@@ -248,7 +248,12 @@ def recalibrate(records):
         "n_calib_sources": 47,
         "arrays_sha256": "c" * 64,
     }
-    trust["home"] |= {"data": "lab", "leakage_status": "local", "n_images": 94, "n_sources": 48}
+    trust["reference"] |= {
+        "data": "lab",
+        "leakage_status": "local",
+        "n_images": 94,
+        "n_sources": 48,
+    }
     again = [{"data": "older", "n_fit": 5}, {"data": "lab", "n_fit": 96}]
     bundle = {**records.bundle, "trust": trust, "provenance": {"recalibrated": again}}
     model = {key: value for key, value in records.model.items() if key != "spec"}
@@ -276,7 +281,7 @@ def leak(records, *, rest=True):
         "source_disjoint_reason": None if rest else "every image has a copy in training",
     }
     trust = copy.deepcopy(records.trust)
-    trust["home"]["leakage_status"] = "leaking"
+    trust["reference"]["leakage_status"] = "leaking"
     return replace(records, metrics=metrics, trust=trust, evaluations={"other_lab": metrics})
 
 
@@ -460,7 +465,7 @@ def test_a_changed_record_changes_the_text_and_a_missing_one_leaves_no_figure():
         ("recipe", "augment", "mixup"),
         ("recipe", "train", "seed"),
         ("data", "n_boxed"),
-        ("trust", "home", "n_sources"),
+        ("trust", "reference", "n_sources"),
     }
     leaves = dict(list_leaves(take_apart(records)))
     for i, path in enumerate(number_leaves()):
@@ -482,8 +487,8 @@ def test_a_removed_figure_is_gone():
     for path, shown in (
         (("metrics", "accuracy"), "94.3 %"),
         (("metrics", "leakage_status"), "94.3 %"),
-        (("trust", "home", "accepted"), "77.1 %"),
-        (("trust", "home", "leakage_status"), "99.3 %"),
+        (("trust", "reference", "accepted"), "77.1 %"),
+        (("trust", "reference", "leakage_status"), "99.3 %"),
         (("model", "best_epoch"), "epoch 3 of 4"),
     ):
         stripped = replace(records, evaluations={})
@@ -554,7 +559,7 @@ def test_an_unproven_figure_says_so(leakage_status):
 @pytest.mark.parametrize("leakage_status", ["local", "unproven"])  # the latter in older bundles
 def test_a_recalibrated_bundle_is_not_told_as_if_it_were_at_home(leakage_status):
     records = change(
-        recalibrate(build_records()), ("trust", "home", "leakage_status"), leakage_status
+        recalibrate(build_records()), ("trust", "reference", "leakage_status"), leakage_status
     )
     card = build_model_card(records)
     answers = {a.id: a.text for a in card.answers}

@@ -198,7 +198,7 @@ def make_trust(n_home, rng):
     """A trust record whose distance is the first embedding number itself."""
     novelty = SimpleNamespace(compute_distance=lambda e: e[:, 0].astype(float))
     home = rng.normal(0, 1, (n_home, 1)).astype(np.float32)
-    return SimpleNamespace(novelty=novelty, home_embeddings_MD=home)
+    return SimpleNamespace(novelty=novelty, reference_embeddings_MD=home)
 
 
 @pytest.mark.parametrize(("copies", "shift", "alarm"), [(1, 0, 0), (36, 0, 0), (36, 2.5, 1)])

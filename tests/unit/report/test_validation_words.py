@@ -246,6 +246,7 @@ def test_nothing_is_said_of_home_and_sets_that_are_not_there():
     ],
 )
 def test_home_says_what_its_figures_are_worth(found, leakage_status, told):
-    text = words.word_home(replace(found, home=replace(found.home, leakage_status=leakage_status)))
+    home = found.home.model_copy(update={"leakage_status": leakage_status})
+    text = words.word_home(replace(found, home=home))
     assert told in text
     assert ("Copies between" in text) == (leakage_status == "unproven")

@@ -2,16 +2,19 @@
 
 import hashlib
 import io
-import json
+import math
 
 import numpy as np
 import pytest
+from tests.builders.validation import build_home
 
 from leukoscope.config import TrustConfig
 from leukoscope.errors import BundleError, RunError
+from leukoscope.interval import UNDEFINED
+from leukoscope.records import dump_record, save_record, write_json
 from leukoscope.runfolder import RunFolder
 from leukoscope.trust.decision import decide_table
-from leukoscope.trust.record import TrustInfo, load_trust, open_trust, pack_arrays, parse_trust
+from leukoscope.trust.record import TrustInfo, load_trust, open_trust, pack_arrays
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_what_is_read_decides_as_what_was_written(run, record, fitted, trust_tab
     other = decide_table(found.info.policy, found.novelty, trust_table)
     assert one.status == other.status and one.reasons == other.reasons
     assert (one.distance_N == other.distance_N).all()
-    assert found.home_embeddings_MD.shape == (9, 6) and len(found.home_quality_MQ) == 9
+    assert found.reference_embeddings_MD.shape == (9, 6) and len(found.reference_quality_MQ) == 9
 
 
 def test_a_run_that_was_not_calibrated_has_none(tmp_path):
@@ -89,7 +92,7 @@ def make_archive(**arrays):
         b"",
         b"PK\x03\x04 no archive",
         make_archive(x=np.zeros(3)),
-        make_archive(home_embeddings=np.zeros((1, 2)), home_quality=np.zeros((1, 2))),
+        make_archive(reference_embeddings=np.zeros((1, 2)), reference_quality=np.zeros((1, 2))),
         make_archive(evil=np.array([{"a": 1}], dtype=object)),
     ],
 )
@@ -101,12 +104,29 @@ def test_hostile_arrays_are_rejected(record, content):
     assert "trust.npz must be" in str(caught.value)
 
 
-def test_records_of_another_form_are_rejected(record):
-    content = json.loads(record[0].model_dump_json())
-    assert parse_trust(content, "x") == record[0]
-    with pytest.raises(BundleError, match="format 1 or older"):
-        parse_trust({**content, "format": 2}, "x")
-    with pytest.raises(BundleError, match=r"policy\.max_distance"):
-        parse_trust({**content, "policy": {**content["policy"], "max_distance": "far"}}, "x")
-    with pytest.raises(BundleError, match="surprise"):
-        parse_trust({**content, "surprise": 1}, "x")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format"),
+        ({"policy": {"max_distance": "far"}}, r"policy\.max_distance"),
+        ({"surprise": 1}, "surprise"),
+        ({"reference": {"ece": None}}, r"reference\.ece"),
+        ({"reference": {"ece": -1}}, r"reference\.ece"),
+    ],
+)
+def test_records_of_another_form_are_rejected(run, record, change, message):
+    content = dump_record(record[0].model_copy(update={"reference": build_home()}))
+    for key, value in change.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    write_json(run.trust, content)
+    with pytest.raises(BundleError, match=message):
+        load_trust(run)
+
+
+def test_what_is_undefined_is_null_and_comes_back(run, record):
+    """A class without images: its recall is not-a-number."""
+    recall = (UNDEFINED, *build_home().recall[1:])
+    save_record(record[0].model_copy(update={"reference": build_home(recall=recall)}), run.trust)
+    assert "NaN" not in run.trust.read_text()
+    found = load_trust(run).info.reference
+    assert math.isnan(found.recall[0].value) and found.recall[1:] == recall[1:]
