@@ -36,7 +36,6 @@ ORDER = (
     "evaluation",
     "report",
     "pipelines",
-    "bench",
     "cli",
 )
 """From bottom to top: a room imports only from rooms that stand before it, and from itself."""
@@ -59,7 +58,6 @@ HEAVY = {
     "torch",
 }
 TORCH_ROOMS = (
-    "bench/",
     "models/",
     "training/",
     "data/augment.py",

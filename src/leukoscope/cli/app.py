@@ -614,66 +614,6 @@ def robustness(
     render.print_robustness(found)
 
 
-@app.command("bench")
-def bench(
-    out: Annotated[
-        Path, typer.Option(help="Page to write; numbers and figure lie beside it.")
-    ] = Path("benchmarks/RESULTS.md"),
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only this part (feeding, training, prediction, command, scaling); may be given"
-            " again.",
-            metavar="PART",
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of images; painted cells if not given.")
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Trained run for the whole command `predict`.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of every candidate.", min=1)] = 3,
-    batch: Annotated[int, typer.Option(help="Images in a training step.", min=2)] = 32,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option(help="Of training steps.")
-    ] = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: does it work?")] = False,
-) -> None:
-    """Measure ours against what people would use, on this machine, in one run.
-
-    Peers are measured where they are installed (pip install 'leukoscope[bench]'). Most of an hour
-    on two cores; parts by --only.
-    """
-    from leukoscope.cli import render
-    from leukoscope.pipelines.extras import require_extra
-
-    require_extra("export")
-    from leukoscope.bench.run import run_benchmarks
-
-    words = [f"--only {part}" for part in only or ()]
-    words += ["--images FOLDER"] if images else []
-    words += ["--run RUN"] if run else []
-    words += [f"--precision {precision}"] if precision != "auto" else []
-    words += ["--quick"] if quick else []
-    with render.progress() as progress:
-        results = run_benchmarks(
-            out,
-            only=only or (),
-            images=images,
-            run=run,
-            rounds=rounds,
-            batch=batch,
-            precision=precision,
-            quick=quick,
-            command=" ".join(
-                ["leukoscope bench", f"--rounds {rounds}", f"--batch {batch}", *words]
-            ),
-            progress=progress,
-        )
-    render.print_benchmarks(results, out)
-
-
 @app.command("demo")
 def demo(
     data: Annotated[

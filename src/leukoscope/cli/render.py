@@ -7,7 +7,6 @@ Under several processes only the main one speaks.
 import json
 import math
 import os
-import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,6 @@ from rich.table import Table
 from leukoscope.labels import display_label
 
 if TYPE_CHECKING:
-    from leukoscope.bench.results import Results
     from leukoscope.config import Recipe
     from leukoscope.data.audit import DataAudit, Example
     from leukoscope.data.catalog import Catalog
@@ -841,37 +839,3 @@ def print_explained(found: "Explained") -> None:
         console.print(f"- {_plain(path)}: {_plain(why)}")
     console.print(ADVICE)
     console.print(f"Pictures: {escape(str(found.page or found.out))}")
-
-
-# -- benchmarks -----------------------------------------------------------------------------------
-
-
-def print_benchmarks(results: "Results", out: Path) -> None:
-    """Show every comparison, and what came of what was asked."""
-    console = _console()
-    for part in results.comparisons:
-        head = "Ours is faster by" if part.base_is_ours else "Against the first"
-        table = Table(title=escape(part.title), title_justify="left")
-        table.add_column("Candidate")
-        table.add_column("Images/s", justify="right")
-        table.add_column(head, justify="right")
-        for name in part.seconds:
-            ratios = part.ratios(name)
-            table.add_row(
-                escape(name),
-                f"{part.rate(name):,.1f}",
-                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-            )
-        console.print(table)
-        for name, why in part.left_out.items():
-            console.print(f"Left out: {escape(name)} ({escape(why)})")
-    for what, found in results.commands.items():
-        console.print(f"predict, {what}: {statistics.median(found):,.2f}")
-    for goal in results.goals:
-        console.print(
-            f"{escape(goal.work)}: {goal.value:.3g} {goal.unit}, asked {goal.asked}:"
-            f" {'met' if goal.met else 'below target'}"
-        )
-    for what, why in results.failed.items():
-        console.print(f"Not measured: {escape(what)} ({escape(why)})")
-    console.print(f"Results: {out}")

@@ -24,7 +24,7 @@ _NEEDS = {
     ),
     "sources": ("finding copies and simulating faults need", ("cv2", "faiss", "threadpoolctl")),
     "train": ("training and evaluation need", _TRAIN),
-    "export": ("exporting and benchmarks need", (*_TRAIN, "onnx", "onnxscript")),
+    "export": ("exporting needs", (*_TRAIN, "onnx", "onnxscript")),
     "explain": ("explaining a trained network needs", (*_TRAIN, "captum")),
 }
 

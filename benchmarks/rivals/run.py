@@ -1,4 +1,5 @@
-"""The orchestra of a benchmark: prepares images, asks one process after another, gathers records.
+"""A benchmark: prepares images, starts one process after another, gathers records. The targets that
+the project has set itself stand here, each where it is measured.
 
 What this file does not do: it measures nothing in its own process, and prints nothing.
 """
@@ -15,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from benchmarks.rivals import feeding, prediction, training
+from benchmarks.rivals.results import Comparison, Results, Target, compare_to_target, save_results
+from benchmarks.rivals.setting import Part, Setting, parse_parts
 from PIL import Image
 
 from leukoscope import pipelines
-from leukoscope.bench import feeding, prediction, training
-from leukoscope.bench.results import Comparison, Goal, Results, compare_to_goal, save_results
-from leukoscope.bench.setting import Part, Setting, parse_parts
 from leukoscope.config import load_recipe
 from leukoscope.deploy.files import list_images
 from leukoscope.errors import LeukoscopeError, RunError
@@ -28,10 +29,13 @@ from leukoscope.painted.cells import save_painted
 
 Progress = Callable[[str, int, int], None]
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `benchmarks.rivals` can be imported from."""
+
 N_FILES = 1024
 """JPEG files that feeding and the whole command work on."""
 
-PEERS = "pip install 'leukoscope[bench]'"
+INSTALL = "pip install 'leukoscope[bench]'"
 
 
 def run_benchmarks(
@@ -44,7 +48,7 @@ def run_benchmarks(
     batch: int = 32,
     precision: str = "auto",
     quick: bool = False,
-    command: str = "leukoscope bench",
+    command: str = "python -m benchmarks.rivals",
     progress: Progress = lambda _what, _done, _total: None,
 ) -> Results:
     """Measure ours against what is installed of its peers, and write page, numbers and figure.
@@ -76,7 +80,7 @@ def run_benchmarks(
                 command=command,
                 quick=quick,
                 comparisons=tuple(bench.comparisons),
-                goals=tuple(bench.goals),
+                targets=tuple(bench.targets),
                 commands=bench.commands,
                 curves=bench.curves,
                 seconds=time.monotonic() - started,
@@ -109,7 +113,7 @@ class _Bench:
         self.progress = progress
         self.files = place / "files"
         self.comparisons: list[Comparison] = []
-        self.goals: list[Goal] = []
+        self.targets: list[Target] = []
         self.commands: dict[str, list[float]] = {}
         self.failed: dict[str, str] = {}
         self.curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -146,27 +150,27 @@ class _Bench:
             self._measure_command(run)
         else:
             self._note("scaling", 0, 1)
-            self.curves = self._ask("scaling", "quick" if self.quick else "whole", whole)  # type: ignore[assignment]
+            self.curves = self._run_alone("scaling", "quick" if self.quick else "whole", whole)  # type: ignore[assignment]
             self._note("scaling", 1, 1)
 
     def _measure_feeding(self, whole: Setting) -> None:
         setting = whole if self.quick else replace(whole, batch=32, warm_up=8, repeats=24)
         title = f"Feeding training: batches of {setting.batch}, {setting.size_px} px, augmented"
         done = self._take_turns("feeding", title, list(feeding.CANDIDATES), feeding.OURS, setting)
-        for name, asked, work in (
+        for name, target, work in (
             (feeding.KERAS, 20, "feeding, against Keras' `flow_from_dataframe`"),
             (feeding.WORKERS, 5, "feeding, against two worker processes"),
         ):
-            self._judge(work, asked, done, name)
+            self._add_target(work, target, done, name)
         steps = [
-            self._ask("hematology", training.OURS, replace(setting, warm_up=1, repeats=1))
+            self._run_alone("hematology", training.OURS, replace(setting, warm_up=1, repeats=1))
             for _ in range(min(2, self.rounds))
         ]
         shares = [100 * x / min(steps) for x in done.seconds.get(feeding.OURS, ())]  # type: ignore[type-var, operator]
         if shares:
             value = float(np.median(shares))
-            self.goals.append(
-                Goal(
+            self.targets.append(
+                Target(
                     "feeding, share of a training step of `coatnet-hematology`",
                     "below 5 %",
                     value,
@@ -185,7 +189,7 @@ class _Bench:
         ):
             setting = replace(whole, preset=preset)
             title = f"A training step: {preset}, {sizes}"
-            flops = float(self._ask(group, "flops", setting))  # type: ignore[arg-type]
+            flops = float(self._run_alone(group, "flops", setting))  # type: ignore[arg-type]
             done = self._take_turns(group, title, list(names), training.OURS, setting)
             if training.OURS in done.seconds:
                 best = flops / min(done.seconds[training.OURS]) / 1e9
@@ -195,13 +199,15 @@ class _Bench:
                     f" done at {best:,.0f} GFLOP/s at best."
                 )
                 self.comparisons[-1] = done = replace(done, note=note)
-            for name, asked in (
+            for name, target in (
                 ("reference network in Keras (TensorFlow)", 1.5),
                 ("plain PyTorch, channels last", 1.25),
                 ("timm coatnet_0_224", 1.25),
             ):
                 if name in names:
-                    self._judge(f"training step of `{preset}`, against {name}", asked, done, name)
+                    self._add_target(
+                        f"training step of `{preset}`, against {name}", target, done, name
+                    )
 
     def _measure_prediction(self, whole: Setting) -> None:
         for preset, size_px, names, base in (
@@ -212,7 +218,7 @@ class _Bench:
             if self.quick:
                 setting = replace(setting, size_px=64, repeats=1)
             self._note("graphs", 0, 1)
-            self._ask("prediction", "graphs", setting)
+            self._run_alone("prediction", "graphs", setting)
             title = f"Prediction: {preset}, {setting.size_px} px, batches of {setting.batch}"
             done = self._take_turns(
                 "prediction", title, list(names), base, setting, base_is_ours=False
@@ -220,7 +226,7 @@ class _Bench:
             ours = [name for name in done.seconds if name.startswith("ours")]
             if base == prediction.PLAIN and base in done.seconds and ours:
                 best = max(ours, key=lambda name: float(np.median(done.ratios(name))))
-                self._judge(
+                self._add_target(
                     f"prediction of `{preset}`, best variant against the plain rewrite in ONNX"
                     " Runtime fp32",
                     3,
@@ -245,7 +251,7 @@ class _Bench:
                         rate = len(files) / seconds
                         self.commands.setdefault(f"{kind}, {variant}: images/s", []).append(rate)
             self._note("whole command", turn + 1, self.rounds)
-        for work, key, asked, bound, unit, below in (
+        for work, key, target, bound, unit, below in (
             ("`predict` of one image, start to exit", "one image, fp32: s", "1.0 s", 1, "s", True),
             ("its peak memory", "one image, fp32: peak MB", "300 MB", 300, "MB", True),
             (
@@ -260,8 +266,8 @@ class _Bench:
             found = self.commands[key]
             value = float(np.median(found))
             met = value <= bound if below else value >= bound
-            asked = f"{'at most' if below else 'at least'} {asked}"
-            self.goals.append(Goal(work, asked, value, min(found), max(found), met, unit))
+            target = f"{'at most' if below else 'at least'} {target}"
+            self.targets.append(Target(work, target, value, min(found), max(found), met, unit))
 
     def _train_small_run(self) -> Path:
         self._note("training a small network", 0, 1)
@@ -293,7 +299,7 @@ class _Bench:
         for turn in range(self.rounds):
             for place, name in enumerate(list(waiting)):
                 try:
-                    seconds[name].append(float(self._ask(part, name, setting)))  # type: ignore[arg-type]
+                    seconds[name].append(float(self._run_alone(part, name, setting)))  # type: ignore[arg-type]
                 except RunError as error:
                     left_out[name] = hide_folders(error.found)
                     waiting.remove(name)
@@ -307,22 +313,29 @@ class _Bench:
         self.comparisons.append(done)
         return done
 
-    def _judge(self, work: str, asked: float, done: Comparison, name: str) -> None:
+    def _add_target(self, work: str, target: float, done: Comparison, name: str) -> None:
         if name in done.seconds and not self.quick:
-            self.goals.append(compare_to_goal(work, asked, done.ratios(name)))
+            self.targets.append(compare_to_target(work, target, done.ratios(name)))
 
     def _note(self, what: str, done: int, total: int) -> None:
         self.progress(what, done, total)
 
-    def _ask(self, part: str, candidate: str, setting: Setting) -> object:
+    def _run_alone(self, part: str, candidate: str, setting: Setting) -> object:
         """Measure in a new process. Raises `RunError` with the reason where that fails."""
-        command = [sys.executable, "-m", "leukoscope.bench", part, candidate, setting.to_json()]
-        answer = subprocess.run(command, capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.rivals.measure",
+            part,
+            candidate,
+            setting.to_json(),
+        ]
+        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if answer.returncode:
             lines = [line for line in answer.stderr.splitlines() if line.strip()]
             reason = lines[-1] if lines else f"exit code {answer.returncode}"
             if reason.startswith(("ModuleNotFoundError", "leukoscope.errors.MissingExtraError")):
-                reason += f"; {PEERS}"
+                reason += f"; {INSTALL}"
             raise RunError(
                 f"{candidate} must be measurable",
                 reason,

@@ -1,13 +1,13 @@
 import json
 
 import pytest
+from benchmarks.rivals import feeding
+from benchmarks.rivals import run as run_module
+from benchmarks.rivals.__main__ import main
+from benchmarks.rivals.run import run_benchmarks
+from benchmarks.rivals.setting import Setting, read_setting
 from PIL import Image
-from typer.testing import CliRunner
 
-from leukoscope.bench import run as bench_run
-from leukoscope.bench.run import run_benchmarks
-from leukoscope.bench.setting import Setting, read_setting
-from leukoscope.cli.app import app
 from leukoscope.errors import ConfigError, DataError
 
 
@@ -34,10 +34,10 @@ class Answers:
 
 
 def test_turns_are_taken_and_who_fails_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_run, "N_FILES", 4)
+    monkeypatch.setattr(run_module, "N_FILES", 4)
     missing = "ModuleNotFoundError: No module named 'tensorflow'"
     answers = Answers(reference=missing, plain=3.0, timm=6.0, ours=2.0, flops=4e9)
-    monkeypatch.setattr(bench_run.subprocess, "run", answers)
+    monkeypatch.setattr(run_module.subprocess, "run", answers)
     results = run_benchmarks(
         tmp_path / "R.md", only=("training",), rounds=2, batch=5, precision="bf16"
     )
@@ -51,8 +51,8 @@ def test_turns_are_taken_and_who_fails_is_named(tmp_path, monkeypatch):
     assert why.startswith(missing) and "pip install" in why
     assert "2 GFLOP/s" in first.note
     assert second.ratios("timm coatnet_0_224") == [3.0, 3.0]
-    goals = {goal.work: (goal.value, goal.met) for goal in results.goals}
-    assert goals == {
+    targets = {target.work: (target.value, target.met) for target in results.targets}
+    assert targets == {
         "training step of `coatnet-hematology`, against plain PyTorch, channels last": (1.5, True),
         "training step of `coatnet-0`, against timm coatnet_0_224": (3.0, True),
     }
@@ -67,15 +67,15 @@ def test_turns_are_taken_and_who_fails_is_named(tmp_path, monkeypatch):
 
 
 def test_without_ours_there_is_nothing_to_compare(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_run, "N_FILES", 4)
-    monkeypatch.setattr(bench_run.subprocess, "run", Answers(ours="MemoryError", flops=1.0))
+    monkeypatch.setattr(run_module, "N_FILES", 4)
+    monkeypatch.setattr(run_module.subprocess, "run", Answers(ours="MemoryError", flops=1.0))
     results = run_benchmarks(tmp_path / "R.md", only=("training",), rounds=1, precision="fp32")
     assert [part.seconds for part in results.comparisons] == [{}, {}]
-    assert results.goals == () and "MemoryError" in (tmp_path / "R.md").read_text()
+    assert results.targets == () and "MemoryError" in (tmp_path / "R.md").read_text()
 
 
 def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_run, "N_FILES", 4)
+    monkeypatch.setattr(run_module, "N_FILES", 4)
     answers = Answers(flops=1.0)
 
     def interrupted(command, **options):
@@ -83,12 +83,12 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return answers(command, **options)
 
-    monkeypatch.setattr(bench_run.subprocess, "run", interrupted)
+    monkeypatch.setattr(run_module.subprocess, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_benchmarks(tmp_path / "R.md", only=("training",), rounds=1, precision="fp32")
     assert "coatnet-hematology" in (tmp_path / "R.md").read_text()
 
-    monkeypatch.setattr(bench_run.subprocess, "run", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(run_module.subprocess, "run", lambda *_, **__: 1 / 0)
     (tmp_path / "R.md").write_text("of another day")
     with pytest.raises(ZeroDivisionError):
         run_benchmarks(tmp_path / "R.md", only=("training",), rounds=1, precision="fp32")
@@ -96,9 +96,9 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
 
 
 def test_a_part_that_fails_does_not_take_the_others_along(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_run, "N_FILES", 4)
+    monkeypatch.setattr(run_module, "N_FILES", 4)
     answers = Answers(flops="OSError: /home/somebody/secret/model.onnx is gone")
-    monkeypatch.setattr(bench_run.subprocess, "run", answers)
+    monkeypatch.setattr(run_module.subprocess, "run", answers)
     results = run_benchmarks(
         tmp_path / "R.md", only=("training", "prediction"), rounds=1, precision="fp32"
     )
@@ -119,7 +119,7 @@ def test_a_part_that_fails_does_not_take_the_others_along(tmp_path, monkeypatch)
     ],
 )
 def test_folders_are_not_published(text, shown):
-    assert bench_run.hide_folders(text) == shown
+    assert run_module.hide_folders(text) == shown
 
 
 def test_another_part_is_an_error(tmp_path):
@@ -133,20 +133,27 @@ def test_a_folder_without_images_is_an_error(tmp_path):
     assert not (tmp_path / "R.md").exists()
 
 
-def test_a_quick_run_for_real(tmp_path):
-    """Ours is measured; peers are where they are installed, and named where not."""
+def test_a_quick_run_for_real(tmp_path, capsys, monkeypatch):
+    """Ours is measured; a rival is where it is installed, and named where not."""
+    rivals = (feeding.KERAS, feeding.OURS)  # all four take a quarter of a minute more
+    monkeypatch.setattr(feeding, "CANDIDATES", {name: feeding.CANDIDATES[name] for name in rivals})
     for label in "ab":
         (tmp_path / "cells" / label).mkdir(parents=True)
         for i in range(4):
             image = Image.effect_noise((70, 60), 40 + i).convert("RGB")
             image.save(tmp_path / "cells" / label / f"{i}.jpeg")
-    command = ["bench", "--quick", "--only", "feeding", "--rounds", "1", "--precision", "fp32"]
+    command = ["--quick", "--only", "feeding", "--rounds", "1", "--precision", "fp32"]
     options = ["--images", str(tmp_path / "cells"), "--out", str(tmp_path / "R.md")]
-    done = CliRunner().invoke(app, [*command, *options])
-    assert done.exit_code == 0, done.output
-    assert "ours, from a pack" in done.output and "share of a training step" in done.output
+    assert main([*command, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "ours, from a pack" in printed and "share of a training step" in printed
     content = json.loads((tmp_path / "R.json").read_text())
-    (feeding,) = content["comparisons"]
-    assert feeding["seconds"]["ours, from a pack"][0] > 0
+    (comparison,) = content["comparisons"]
+    assert comparison["seconds"]["ours, from a pack"][0] > 0
     assert content["command"].endswith("--only feeding --images FOLDER --precision fp32 --quick")
     assert str(tmp_path) not in (tmp_path / "R.md").read_text()
+
+
+def test_an_error_of_the_package_is_an_exit_code(tmp_path, capsys):
+    assert main(["--images", str(tmp_path), "--out", str(tmp_path / "R.md")]) == DataError.exit_code
+    assert "image" in capsys.readouterr().err

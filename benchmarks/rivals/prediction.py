@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.rivals.peers import build_plain
+from benchmarks.rivals.setting import Setting, Work
 from numpy.typing import NDArray
 
-from leukoscope.bench.peers import build_plain
-from leukoscope.bench.setting import Setting, Work
 from leukoscope.data.batches import normalise, prepare_input
 from leukoscope.deploy import export
 from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime, start_openvino

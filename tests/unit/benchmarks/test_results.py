@@ -1,12 +1,11 @@
 import json
 
 import pytest
-
-from leukoscope.bench.results import (
+from benchmarks.rivals.results import (
     Comparison,
-    Goal,
     Results,
-    compare_to_goal,
+    Target,
+    compare_to_target,
     describe_machine,
     render_markdown,
     save_results,
@@ -24,10 +23,10 @@ CURVES = {"batch size": {"training step": [(1, 8.0), (64, 2.0)], "prediction": [
 
 def make_results(**changes):
     fields = {
-        "command": "leukoscope bench --rounds 3",
+        "command": "python -m benchmarks.rivals --rounds 3",
         "quick": False,
         "comparisons": (DONE,),
-        "goals": (compare_to_goal("step", 2.5, DONE.ratios("theirs")),),
+        "targets": (compare_to_target("step", 2.5, DONE.ratios("theirs")),),
         "commands": {"one image, fp32: s": [0.5, 0.7, 0.6]},
         "curves": CURVES,
         "seconds": 120.0,
@@ -43,20 +42,22 @@ def test_ratios_are_taken_within_rounds():
     assert turned.ratios("ours") == [2.0, 1.5, 4.0]
 
 
-def test_a_goal_is_judged_by_the_median():
-    goal = compare_to_goal("step", 2.0, [1.5, 4.0, 2.0])
-    assert goal == Goal("step", "at least 2 x", 2.0, 1.5, 4.0, met=True)
-    assert not compare_to_goal("step", 2.1, [1.5, 4.0, 2.0]).met
+def test_a_target_is_met_by_the_median():
+    target = compare_to_target("step", 2.0, [1.5, 4.0, 2.0])
+    assert target == Target("step", "at least 2 x", 2.0, 1.5, 4.0, met=True)
+    assert not compare_to_target("step", 2.1, [1.5, 4.0, 2.0]).met
 
 
-def test_the_page_says_what_was_asked_and_what_came():
+def test_the_page_shows_targets_and_what_was_measured():
     page = render_markdown(make_results(), "RESULTS")
     assert "| step | at least 2.5 x | **2 x** (1.5 to 4) | below target |" in page
     assert "| theirs | 2 | 2.00 (1.50 to 4.00) |" in page
     assert "Left out: another (ModuleNotFoundError: No module named 'timm')." in page
     assert "| one image, fp32: s | 0.6 | 0.5 | 0.7 |" in page
     assert "![Milliseconds per image](RESULTS.svg)" in page
-    assert "Quick run" not in page and "`leukoscope bench --rounds 3` in 2 minutes" in page
+    assert (
+        "Quick run" not in page and "`python -m benchmarks.rivals --rounds 3` in 2 minutes" in page
+    )
     assert "Quick run" in render_markdown(make_results(quick=True), "RESULTS")
 
 
@@ -66,6 +67,7 @@ def test_page_numbers_and_figure_are_written(tmp_path):
     assert all(f.stat().st_size > 100 for f in files)
     content = json.loads((tmp_path / "new" / "RESULTS.json").read_text())
     assert content["comparisons"][0]["seconds"]["theirs"] == [4.0, 3.0, 8.0]
+    assert content["machine"] == describe_machine()
     assert content["curves"]["batch size"]["training step"] == [[1, 8.0], [64, 2.0]]
     svg = (tmp_path / "new" / "RESULTS.svg").read_text()
     assert "batch size" in svg and "training step" in svg
@@ -81,8 +83,9 @@ def test_the_machine_is_described_without_its_name():
 
 
 def test_costs_need_a_panel():
+    from benchmarks.rivals.figure import draw_costs
+
     from leukoscope.errors import DataError
-    from leukoscope.report.figures import draw_costs
 
     with pytest.raises(DataError, match="panel"):
         draw_costs({}, "x")

@@ -8,10 +8,10 @@ import importlib.metadata
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from leukoscope.records import write_json
+from leukoscope.records import save_record
 from leukoscope.storage import create_folder, write_text
 
 PACKAGES = (
@@ -60,11 +60,11 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """A figure that was asked for, and what came: `low` and `high` over rounds."""
+class Target:
+    """A figure that the project aims at, and what was measured: `low` and `high` over rounds."""
 
     work: str
-    asked: str
+    target: str
     value: float
     low: float
     high: float
@@ -79,19 +79,20 @@ class Results:
     command: str
     quick: bool
     comparisons: tuple[Comparison, ...]
-    goals: tuple[Goal, ...]
+    targets: tuple[Target, ...]
     commands: Mapping[str, Sequence[float]]
     """Of `leukoscope predict`: seconds or megabytes by what was measured."""
     curves: Curves
     seconds: float
+    machine: Sequence[str] = field(default_factory=lambda: describe_machine())
     failed: Mapping[str, str] = field(default_factory=dict)
     """Parts that could not be measured, and why."""
 
 
-def compare_to_goal(work: str, asked: float, ratios: Sequence[float]) -> Goal:
-    """Return the goal that a ratio be at least `asked`."""
+def compare_to_target(work: str, target: float, ratios: Sequence[float]) -> Target:
+    """Return the target of a ratio, to be at least `target`."""
     value = statistics.median(ratios)
-    return Goal(work, f"at least {asked:g} x", value, min(ratios), max(ratios), value >= asked)
+    return Target(work, f"at least {target:g} x", value, min(ratios), max(ratios), value >= target)
 
 
 def describe_machine() -> list[str]:
@@ -130,9 +131,14 @@ def save_results(results: Results, path: Path) -> list[Path]:
     create_folder(path.parent)
     files = [path, path.with_suffix(".json")]
     write_text(path, render_markdown(results, path.stem))
-    write_json(files[1], {"machine": describe_machine(), **asdict(results)})
+    save_record(results, files[1])
     if results.curves:
-        files += _save_curves(results.curves, path)
+        from benchmarks.rivals.figure import draw_costs
+
+        from leukoscope.report.figures import save_figure
+
+        figure = draw_costs(results.curves, "Milliseconds per image, coatnet-pico")
+        files += save_figure(figure, path.parent, path.stem)
     return files
 
 
@@ -147,15 +153,15 @@ def render_markdown(results: Results, name: str) -> str:
         " is the median over rounds, in brackets the smallest and the largest; every candidate"
         " runs alone, in a process of its own, and all take turns.",
         "",
-        *(f"- {sentence}" for sentence in describe_machine()),
+        *(f"- {sentence}" for sentence in results.machine),
     ]
-    if results.goals:
-        lines += ["", "| work | asked | measured | |", "|---|---|---|---|"]
+    if results.targets:
+        lines += ["", "| work | target | measured | |", "|---|---|---|---|"]
         lines += [
-            f"| {goal.work} | {goal.asked} | **{_figure(goal.value)} {goal.unit}**"
-            f" ({_figure(goal.low)} to {_figure(goal.high)})"
-            f" | {'met' if goal.met else 'below target'} |"
-            for goal in results.goals
+            f"| {target.work} | {target.target} | **{_figure(target.value)} {target.unit}**"
+            f" ({_figure(target.low)} to {_figure(target.high)})"
+            f" | {'met' if target.met else 'below target'} |"
+            for target in results.targets
         ]
     for part in results.comparisons:
         head = "ours is faster by" if part.base_is_ours else "faster than the first by"
@@ -186,18 +192,11 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _save_curves(curves: Curves, path: Path) -> list[Path]:
-    from leukoscope.report.figures import draw_costs, save_figure
-
-    figure = draw_costs(curves, "Milliseconds per image, coatnet-pico")
-    return list(save_figure(figure, path.parent, path.stem))
-
-
 __all__ = [
     "Comparison",
-    "Goal",
     "Results",
-    "compare_to_goal",
+    "Target",
+    "compare_to_target",
     "describe_machine",
     "render_markdown",
     "save_results",

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
-from leukoscope.bench import prediction, training
-from leukoscope.bench.setting import Setting, Work
+from benchmarks.rivals import prediction, training
+from benchmarks.rivals.setting import Setting, Work
 
 PRESET = "coatnet-pico"
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

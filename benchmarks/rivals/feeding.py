@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.rivals.peers import load_torchvision
+from benchmarks.rivals.setting import Setting, Work
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-
-from leukoscope.bench.peers import load_torchvision
-from leukoscope.bench.setting import Setting, Work
 
 OURS = "ours, from a pack"
 KERAS = "Keras, flow_from_dataframe"

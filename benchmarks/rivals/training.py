@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.rivals.peers import build_keras, build_plain, load_torchvision
+from benchmarks.rivals.setting import Setting, Work
 from torch import nn
 from torch.nn import functional as F
 
-from leukoscope.bench.peers import build_keras, build_plain, load_torchvision
-from leukoscope.bench.setting import Setting, Work
 from leukoscope.errors import MissingExtraError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec

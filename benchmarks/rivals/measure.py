@@ -1,34 +1,35 @@
-"""One measurement in a process of its own: `python -m leukoscope.bench PART CANDIDATE SETTING`.
+"""One measurement in a process of its own.
 
-Prints its answer as JSON in the last line; other libraries may print before.
+`python -m benchmarks.rivals.measure PART CANDIDATE SETTING` prints its answer as
+JSON in the last line; other libraries may print before.
 """
 
 import json
 import sys
 import time
 
-from leukoscope.bench.setting import Setting, read_setting
+from benchmarks.rivals.setting import Setting, read_setting
 
 
 def measure(part: str, candidate: str, setting: Setting) -> object:
     """Seconds per batch; for `flops`, `graphs` and `scaling` what these return."""
     if part == "feeding":
-        from leukoscope.bench import feeding
+        from benchmarks.rivals import feeding
 
         work = feeding.CANDIDATES[candidate](setting)
     elif part in ("hematology", "paper"):
-        from leukoscope.bench import training
+        from benchmarks.rivals import training
 
         if candidate == "flops":
             return training.count_step_flops(setting)
         group = training.HEMATOLOGY if part == "hematology" else training.PAPER
         work = group[candidate](setting)
     elif part == "scaling":
-        from leukoscope.bench import scaling
+        from benchmarks.rivals import scaling
 
         return scaling.measure_scaling(setting, quick=candidate == "quick")
     else:
-        from leukoscope.bench import prediction
+        from benchmarks.rivals import prediction
 
         if candidate == "graphs":
             prediction.write_graphs(setting)
@@ -43,4 +44,4 @@ def measure(part: str, candidate: str, setting: Setting) -> object:
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(measure(sys.argv[1], sys.argv[2], read_setting(sys.argv[3]))))  # noqa: T201
+    print("\n" + json.dumps(measure(sys.argv[1], sys.argv[2], read_setting(sys.argv[3]))))

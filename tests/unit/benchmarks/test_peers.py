@@ -3,10 +3,10 @@ import gc
 
 import pytest
 import torch
+from benchmarks.rivals import training
+from benchmarks.rivals.peers import build_plain
+from benchmarks.rivals.setting import Setting
 
-from leukoscope.bench import training
-from leukoscope.bench.peers import build_plain
-from leukoscope.bench.setting import Setting
 from leukoscope.models.attention import RelativeAttention
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec

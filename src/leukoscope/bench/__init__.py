@@ -1,1 +1,0 @@
-"""Ours against what people would use, measured in one run on one machine."""
