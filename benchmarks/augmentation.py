@@ -1,4 +1,4 @@
-"""What augmentation and regularisation add where stains differ (LAB_NOTES, "The robust recipe").
+"""What augmentation and regularisation add where stains differ (docs/experiments/009).
 
 Painted cells, split by slide: test slides have stains that training never saw. Run
 `python benchmarks/augmentation.py FOLDER`; writes runs into FOLDER and prints a table. About a

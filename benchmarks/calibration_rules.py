@@ -1,4 +1,4 @@
-"""When is fitting a calibration worth it? (LAB_NOTES, "Calibration only where it is needed")
+"""When is fitting a calibration worth it? (docs/experiments/029)
 
     python benchmarks/calibration_rules.py RUN ... [--splits 60]
 

@@ -1,4 +1,4 @@
-"""Training-step rates of candidates for `coatnet-pico` (LAB_NOTES, "A compact network for CPUs").
+"""Training-step rates of candidates for `coatnet-pico` (docs/experiments/004).
 
 Run `python benchmarks/compact_networks.py`: all candidates in one process, in turn, several rounds;
 the best step of each counts, and ratios to the preset are what to read.

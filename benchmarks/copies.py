@@ -1,4 +1,4 @@
-"""How well copies are found in the pixels, against perceptual hashes (LAB_NOTES, "Copies").
+"""How well copies are found in the pixels, against perceptual hashes (docs/experiments/010).
 
 Run `python benchmarks/copies.py [made train pbc] --work FOLDER`; needs the extra `bench` and the
 images of `../shared/data`. One table per truth:

@@ -1,4 +1,4 @@
-"""What finding copies costs as a set grows (LAB_NOTES, "Copies").
+"""What finding copies costs as a set grows (docs/experiments/010).
 
 Run `python benchmarks/copies_scaling.py --work FOLDER [SIZE ...]`; needs the extra `bench` and the
 images of `../shared/data`. Every size is measured in a fresh process with a fresh cache: wall time

@@ -1,4 +1,4 @@
-"""Prediction sets and calibration on repeated splits of a run's own cells (LAB_NOTES, "Coverage").
+"""Prediction sets and calibration on repeated splits of a run's own cells (docs/experiments/017).
 
 Run `python benchmarks/coverage.py RUN [SPLITS]`, where RUN holds scores.parquet; about half a
 minute for 100 splits. The rows of the roles `calib` and `test`, which the network has not seen, are

@@ -1,4 +1,4 @@
-"""Decoding JPEG files: is there a faster way that gives the same pixels? (LAB_NOTES, section 14)
+"""Decoding JPEG files: is there a faster way that gives the same pixels? (docs/experiments/014)
 
 Run `python benchmarks/decoding.py --images FOLDER [--n 300]`. Milliseconds per image for decoding
 and resizing, and the difference of its pixels from Pillow's whole decoding, in grey levels.

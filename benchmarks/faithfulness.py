@@ -1,4 +1,4 @@
-"""Are class activation maps faithful, and where should they be taken? (LAB_NOTES, "Explanations")
+"""Are class activation maps faithful, and where should they be taken? (docs/experiments/021)
 
 Run `python benchmarks/faithfulness.py RUN FIELDS --out FOLDER [--unseen FOLDER] [--stages]`. FIELDS
 is a Pascal-VOC folder of smear fields with boxes of white cells (BCCD). With --unseen, only those

@@ -1,4 +1,4 @@
-"""What does a bundle do with images that are foreign to it? (LAB_NOTES, "Novelty")
+"""What does a bundle do with images that are foreign to it? (docs/experiments/030)
 
     python benchmarks/foreign_rejection.py BUNDLE RUN [--data ../shared/data]
 

@@ -1,4 +1,4 @@
-"""How often three kinds of 95 % interval hold a known accuracy (LAB_NOTES, "Intervals").
+"""How often three kinds of 95 % interval hold a known accuracy (docs/experiments/005).
 
 Run `python benchmarks/interval_coverage.py`; ten seconds. Images of a source are right together
 (beta-binomial), as copies are.

@@ -1,4 +1,4 @@
-"""Is a kind that the network never saw rejected, on its own home's slides? (LAB_NOTES, "Novelty")
+"""Is a kind that the network never saw rejected, on its own home's slides? (docs/experiments/030)
 
     python benchmarks/left_out.py SPLIT OUT [--recipe RECIPE] [--set KEY=VALUE ...] [--classes ...]
 

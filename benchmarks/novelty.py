@@ -1,4 +1,4 @@
-"""Which distance keeps foreign images out, and at what cost at home? (LAB_NOTES, "Novelty")
+"""Which distance keeps foreign images out, and at what cost at home? (docs/experiments/019)
 
 Run `python benchmarks/novelty.py RUN [--data ../shared/data] [--reject 0.02]`; needs the extra
 `bench`. RUN is trained on PBC; what is foreign to it is made by `foreign_material.py`. Distances

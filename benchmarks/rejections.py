@@ -1,4 +1,4 @@
-"""What is accepted, and how often rightly, on repeated splits (LAB_NOTES, "When it rejects").
+"""What is accepted, and how often rightly, on repeated splits (docs/experiments/018 and 030).
 
     python benchmarks/rejections.py RUN [SPLITS] [trust.reject_frac=0.02 ...]
 

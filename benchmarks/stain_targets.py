@@ -1,4 +1,4 @@
-"""Where the references of `input.stain` come from, and what they do (LAB_NOTES, "Colours").
+"""Where the references of `input.stain` come from, and what they do (docs/experiments/031).
 
 Run `python benchmarks/stain_targets.py FOLDER [--images 2000]` on cells as a CellaVision takes them
 (PBC). It prints the reference of each method in the order of `config.STAIN_TARGETS`: medians over

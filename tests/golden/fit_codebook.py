@@ -3,7 +3,7 @@
     python tests/golden/fit_codebook.py
 
 Painted cells need no permission and no download, and the words do as well on real images as words
-fitted to real smears (LAB_NOTES.md). A new codebook changes every fingerprint: raise
+fitted to real smears (docs/experiments/010). A new codebook changes every fingerprint: raise
 `fingerprints.FORMAT` with it.
 """
 

@@ -249,9 +249,9 @@ def quantise(graph: bytes, images_NSSC: NDArray[np.uint8], folder: Path) -> byte
 
     The linear layers of the transformer blocks are quantised (QDQ): they hold nearly all weights.
     Convolutions and the head stay in fp32, as norms, softmax and products of activations do: they
-    change nearly all decisions that int8 changes (28 of 2,000 images instead of 1, LAB_NOTES 13)
-    and gained no time. Weights keep 7 of 8 bits: processors without VNNI add pairs of products in
-    16 bits, which 8 bits overflow. `folder` takes temporary files.
+    change nearly all decisions that int8 changes (28 of 2,000 images instead of 1:
+    docs/experiments/013) and gained no time. Weights keep 7 of 8 bits: processors without VNNI add
+    pairs of products in 16 bits, which 8 bits overflow. `folder` takes temporary files.
     """
     _require("onnx", "onnxruntime")
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

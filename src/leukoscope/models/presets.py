@@ -60,7 +60,7 @@ _HEMATOLOGY = CoAtNetSpec(
 )
 
 # Ours, for CPUs: the paper's layout, thin where the map is large and wide where it is small, with
-# SiLU for GELU and, in pico, no squeeze-excite. Rates: LAB_NOTES, "A compact network for CPUs".
+# SiLU for GELU and, in pico, no squeeze-excite. Rates: docs/experiments/004.
 _PICO = CoAtNetSpec(
     name="coatnet-pico",
     family="paper",

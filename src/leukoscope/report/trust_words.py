@@ -35,8 +35,8 @@ class TrustReport:
 
 
 NEW_KINDS = "A kind of cell that it never learned may be accepted under another name."
-"""Of five kinds left out of training 8 to 51 % were (LAB_NOTES 30), and no figure of known kinds
-shows it."""
+"""Of five kinds left out of training 8 to 51 % were (docs/experiments/030), and no figure of known
+kinds shows it."""
 
 CALIBRATION_WORDS: Mapping[CalibrationMethod, str] = {
     "none": "nothing had to be corrected",

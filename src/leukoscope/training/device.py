@@ -44,7 +44,7 @@ def choose_precision(device: torch.device) -> Precision:
     arithmetic and the others emulate it up to a hundred times slower: a linear layer tells these,
     and a training step of a small network tells whether bf16 gains; about half a second in all.
     Single layers do not: on a CPU with bf16 arithmetic they gained 0.8 to 1.4, and whole steps 1.3
-    to 1.5 (LAB_NOTES 27).
+    to 1.5 (docs/experiments/027).
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -100,9 +100,9 @@ def keeping_freed_memory(device: torch.device) -> Iterator[bool]:
 
     By default glibc maps memory for every large tensor and unmaps it at once when it is freed, so
     that each step asks the kernel for millions of fresh, zeroed pages: a third of the time of a
-    step (LAB_NOTES 15). Numbers do not change. The process keeps some 15 % more memory meanwhile;
-    at the end it is given back. Yields whether it took effect: other devices, and systems without
-    glibc, are left alone.
+    step (docs/experiments/015). Numbers do not change. The process keeps some 15 % more memory
+    meanwhile; at the end it is given back. Yields whether it took effect: other devices, and
+    systems without glibc, are left alone.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
         yield False

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 IMAGES, BATCH = 1024, 64
 """How many training images the statistics are taken from, and how many of them at a time: 512
-move the log loss of a trained network by 3 % from draw to draw, 1,024 by 1 % (LAB_NOTES 26)."""
+move the log loss of a trained network by 3 % from draw to draw, 1,024 by 1 %
+(docs/experiments/026)."""
 
 
 @torch.no_grad()

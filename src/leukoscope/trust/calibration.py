@@ -82,7 +82,7 @@ class Calibration(BaseModel):
 NEEDED_ERRORS: Mapping[CalibrationMethod, float] = {"temperature": 1.0, "bias_corrected": 2.0}
 """A method is taken if it is better than the simpler one by more than so many standard errors. To
 fit is to add noise: of a network that needs nothing even one temperature, from 1,120 images with
-12 named wrongly, raised the calibration error from 0.1 to 0.4 points (LAB_NOTES 29)."""
+12 named wrongly, raised the calibration error from 0.1 to 0.4 points (docs/experiments/029)."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from leukoscope.errors import DataError
 from leukoscope.trust.conformal import compute_threshold, count_needed
 
 NoveltyMethod = Literal["mahalanobis", "knn"]
-"""Which distance; LAB_NOTES says how they compare."""
+"""Which distance; docs/experiments/019 and 028 say how they compare."""
 
 MAX_AXES = 64
 """Directions of the embedding that are given a variance of their own."""
@@ -31,7 +31,7 @@ NEIGHBOUR = 5
 
 # Deviations below a tenth of a typical one do not count. Well trained embeddings hardly vary within
 # a class but along some twenty directions, and int8 moves them by 2 % of a typical deviation in
-# all: with a hundredth as the baseline it made nine in ten cells strangers (LAB_NOTES 28).
+# all: with a hundredth as the baseline it made nine in ten cells strangers (docs/experiments/028).
 _LEAST_VARIANCE = 1e-2
 _MAX_NUMBERS = 480_000
 _LEAN_ROWS = 20
