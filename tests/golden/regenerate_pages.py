@@ -1,13 +1,16 @@
 """Write the text of every golden page; then read the diff."""
 
 import sys
+import types
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+# Some packages install a `tests` of their own, which would be found first.
+sys.modules["tests"] = types.ModuleType("tests")
+sys.modules["tests"].__path__ = [str(Path(__file__).resolve().parents[1])]
 
-from tests.golden.test_pages import NAMES, PLACE, build_page
+from tests.golden.test_pages import NAMES, PLACE, build_page  # noqa: E402
 
-from leukoscope.report.page import render_text
+from leukoscope.report.page import render_text  # noqa: E402
 
 if __name__ == "__main__":
     for name in NAMES:

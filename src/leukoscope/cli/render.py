@@ -711,34 +711,10 @@ def print_bundle(bundle: "Bundle") -> None:
 
 
 def print_robustness(done: "RobustnessRun") -> None:
-    """Say what breaks the network first, and show accuracy by fault and severity."""
-    from leukoscope.data.corrupt import FAULT_NAMES, SEVERITIES
-    from leukoscope.report.evaluation_page import format_percent
-    from leukoscope.report.robustness import word_basis, word_headline, word_safety
+    """Show what the network is sensitive to first, and accuracy by corruption and severity."""
+    from leukoscope.report.robustness_page import describe_robustness
 
-    found, console = done.found, _console()
-    console.print(f"[bold]{escape(word_headline(found))}[/]")
-    console.print(escape(word_safety(found)))
-    basis, *more = word_basis(found)
-    console.print(
-        escape(basis) if found.leakage_status == "disjoint" else f"[yellow]{escape(basis)}[/]"
-    )
-    for sentence in more:
-        console.print(f"[yellow]{escape(sentence)}[/]")
-    table = Table(
-        title=f"Accuracy on {_count(found.n_images, 'image')};"
-        f" {format_percent(found.clean.accuracy.value)} without a fault",
-        title_justify="left",
-    )
-    table.add_column("Fault")
-    for severity in SEVERITIES:
-        table.add_column(f"Severity {severity}", justify="right")
-    for fault in found.faults:
-        values = [format_percent(x.accuracy.value) for x in found.of(fault) if x.severity]
-        table.add_row(FAULT_NAMES[fault], *values)
-    console.print(table)
-    console.print(ADVICE)
-    console.print(f"Page: {escape(str(done.page))}")
+    print_page(describe_robustness(done.found, trailer=(f"Page: {done.page}",)))
 
 
 def print_predictions(done: "PredictedFiles") -> None:

@@ -1,9 +1,9 @@
-"""Controlled faults of images, each at five severities: what a microscope or scanner may do.
+"""Controlled corruptions of images, each at five severities: what a microscope or scanner may do.
 
 In the manner of ImageNet-C (Hendrycks and Dietterich 2019) and MedMNIST-C (Di Salvo et al. 2024).
-Faults are put onto the uint8 image after resizing, so that a severity means the same for every
-source of images, and before colours are standardised, as in use; lengths are shares of its side.
-Severity 0 is the image itself. What this file does not do: it measures nothing.
+Corruptions are applied to the uint8 image after resizing, so that a severity means the same for
+every source of images, and before colours are standardised, as in use; lengths are shares of its
+side. Severity 0 is the image itself. What this file does not do: it measures nothing.
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image
 
 from leukoscope.errors import ConfigError
 
-Fault = Literal[
+Corruption = Literal[
     "blur",
     "defocus",
     "jpeg",
@@ -31,7 +31,7 @@ Fault = Literal[
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
-AMOUNTS: dict[Fault, tuple[float, float, float, float, float]] = {
+AMOUNTS: dict[Corruption, tuple[float, float, float, float, float]] = {
     "blur": (0.004, 0.007, 0.011, 0.017, 0.026),
     "defocus": (0.008, 0.014, 0.022, 0.033, 0.048),
     "jpeg": (50, 30, 18, 10, 6),
@@ -48,24 +48,11 @@ side (below 128 px more, so that each still changes something); quality of a JPE
 deviation in grey levels; factor of the light; how much of the blue (and half as much of the green)
 is taken; factor of the optical density; factor of the size."""
 
-FAULT_NAMES: dict[Fault, str] = {
-    "blur": "Blur",
-    "defocus": "Defocus",
-    "jpeg": "JPEG compression",
-    "noise": "Sensor noise",
-    "darker": "Less light",
-    "white_balance": "Yellower light",
-    "stain_weaker": "Weaker stain",
-    "stain_stronger": "Stronger stain",
-    "larger": "Larger magnification",
-    "smaller": "Smaller magnification",
-}
-
 
 def corrupt_image(
-    pixels_SSC: NDArray[np.uint8], fault: Fault, severity: int, seed: int = 0
+    pixels_SSC: NDArray[np.uint8], corruption: Corruption, severity: int, seed: int = 0
 ) -> NDArray[np.uint8]:
-    """Return the image with a fault: uint8 `(S, S, 3)`, as it came. `seed` draws the noise.
+    """Return the corrupted image: uint8 `(S, S, 3)`, as it came. `seed` draws the noise.
 
     Raises `ConfigError` for a severity other than 0 to 5.
     """
@@ -73,11 +60,11 @@ def corrupt_image(
         raise ConfigError("severities are 0 to 5", f"{severity}", "choose one of them")
     if severity == 0:
         return pixels_SSC
-    amount = AMOUNTS[fault][severity - 1]
-    if fault == "noise":
+    amount = AMOUNTS[corruption][severity - 1]
+    if corruption == "noise":
         drawn = np.random.default_rng(seed).normal(0, amount, pixels_SSC.shape)
         return _round(pixels_SSC + drawn)
-    return _FAULTS[fault](pixels_SSC, amount)
+    return _FUNCTIONS[corruption](pixels_SSC, amount)
 
 
 def _measure_px(amount: float, side: int, least_px: float) -> float:
@@ -86,7 +73,7 @@ def _measure_px(amount: float, side: int, least_px: float) -> float:
     return max(amount * side, least_px + 8 * amount)
 
 
-def _find_ground(pixels_SSC: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _find_background(pixels_SSC: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The colour of the empty field."""
     return np.asarray(np.quantile(pixels_SSC.reshape(-1, 3), 0.9, axis=0), dtype=np.float64)
 
@@ -131,11 +118,11 @@ def _yellow(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
 
 
 def _restain(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
-    """Optical density against the image's own ground, scaled."""
-    ground_C = np.maximum(_find_ground(pixels_SSC), 1)
-    light_SSC = np.maximum(pixels_SSC, 1) / ground_C
-    # Brighter than the ground is no stain.
-    return _round(np.where(light_SSC < 1, ground_C * light_SSC**amount, pixels_SSC))
+    """Optical density against the image's own background, scaled."""
+    background_C = np.maximum(_find_background(pixels_SSC), 1)
+    light_SSC = np.maximum(pixels_SSC, 1) / background_C
+    # Brighter than the background is no stain.
+    return _round(np.where(light_SSC < 1, background_C * light_SSC**amount, pixels_SSC))
 
 
 def _zoom(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
@@ -153,12 +140,12 @@ def _zoom(pixels_SSC: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
         (side, side),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=_find_ground(pixels_SSC).tolist(),
+        borderValue=_find_background(pixels_SSC).tolist(),
     )
     return np.asarray(found, dtype=np.uint8)
 
 
-_FAULTS: dict[Fault, Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]] = {
+_FUNCTIONS: dict[Corruption, Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]] = {
     "blur": _blur,
     "defocus": _defocus,
     "jpeg": _compress,

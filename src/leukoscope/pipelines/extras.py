@@ -22,7 +22,10 @@ _NEEDS = {
         "reports, cards and validation need",
         ("jinja2", "matplotlib", "pyarrow", "scipy", "sklearn", "seaborn"),
     ),
-    "sources": ("finding copies and simulating faults need", ("cv2", "faiss", "threadpoolctl")),
+    "sources": (
+        "finding copies and simulating corruptions need",
+        ("cv2", "faiss", "threadpoolctl"),
+    ),
     "train": ("training and evaluation need", _TRAIN),
     "export": ("exporting needs", (*_TRAIN, "onnx", "onnxscript")),
     "explain": ("explaining a trained network needs", (*_TRAIN, "captum")),

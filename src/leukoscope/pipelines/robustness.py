@@ -1,12 +1,13 @@
-"""How a run or a bundle holds up under controlled faults of its images.
+"""How a run or a bundle holds up under controlled corruptions of its images.
 
-What this file does not do: it makes no fault (`data.corrupt`) and computes no figure
+What this file does not do: it corrupts no image (`data.corrupt`) and computes no figure
 (`evaluation.robustness`).
 """
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from leukoscope.pipelines.evaluation import (
 )
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.progress import Progress, silent
-from leukoscope.records import write_json
+from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
 from leukoscope.storage import check_new_folder, create_folder, write_text
 
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from leukoscope.data.corrupt import Corruption
     from leukoscope.deploy.predictor import Outputs
-    from leukoscope.report.robustness import Robustness
+    from leukoscope.evaluation.robustness import Robustness
+    from leukoscope.report.page import Drawings
     from leukoscope.scores import LeakageStatus
     from leukoscope.trust.record import Trust
 
@@ -70,7 +73,7 @@ class _Subject:
 
 @dataclass(frozen=True)
 class _Sample:
-    """The images to be judged on, how far figures on them can be trusted and why, and what was left
+    """The images to evaluate on, how far figures on them can be trusted and why, and what was left
     out."""
 
     name: str
@@ -89,12 +92,13 @@ def measure_robustness(
     seed: int = 0,
     progress: Progress = silent,
 ) -> RobustnessRun:
-    """Measure a run or a bundle on images with controlled faults, and write a page about it.
+    """Measure a run or a bundle on images with controlled corruptions, and write a page about it.
 
-    A run is judged on the test images of its own split, or on `data`; a bundle, which carries no
+    A run is evaluated on the test images of its own split, or on `data`; a bundle, which carries no
     images, on `data`. At most `images` of them count, drawn by `seed` with all classes alike in
-    share (0: all). A fault is put onto the resized image, before its colours are standardised, as
-    in use. Writes `robustness.html`, `robustness.json`, `robustness.csv` and `figures/`.
+    share (0: all). Corruptions are applied to the resized image, before its colours are
+    standardised, as in use. Writes `robustness.html`, `robustness.json`, `robustness.csv` and
+    `figures/`.
 
     The record says whether images have a copy in training, and how many were left out and why.
 
@@ -106,17 +110,17 @@ def measure_robustness(
 
     require_extra("report")
     require_extra("sources")
-    from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, Fault, corrupt_image
+    from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, Corruption, corrupt_image
     from leukoscope.data.images import load_pixels
     from leukoscope.data.stain import standardise_stain
-    from leukoscope.report.figures import save_figure
-    from leukoscope.report.robustness import (
+    from leukoscope.evaluation.robustness import (
         Robustness,
-        find_hits,
-        list_figures,
+        compute_mean_losses,
+        find_correct,
         measure_level,
-        render_robustness,
     )
+    from leukoscope.report.frame import render_html
+    from leukoscope.report.robustness_page import describe_robustness
     from leukoscope.scores import ScoreTable
     from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
 
@@ -137,14 +141,14 @@ def measure_robustness(
     catalog = Catalog(records)
     sources = group_sources(catalog)
     index = {name: k for k, name in enumerate(subject.classes)}
-    levels = []
     total = 1 + len(AMOUNTS) * len(SEVERITIES)
 
-    def spoil(i: int, fault: Fault, severity: int) -> "NDArray[np.uint8]":
-        return standardise_stain(corrupt_image(resized[i], fault, severity, seed + i), config)
+    def corrupt(i: int, corruption: Corruption, severity: int) -> "NDArray[np.uint8]":
+        pixels_SSC = corrupt_image(resized[i], corruption, severity, seed + i)
+        return standardise_stain(pixels_SSC, config)
 
-    def measure(fault: Fault, severity: int) -> ScoreTable:
-        images_NSSC = np.stack([spoil(i, fault, severity) for i in range(len(records))])
+    def score(corruption: Corruption, severity: int) -> ScoreTable:
+        images_NSSC = np.stack([corrupt(i, corruption, severity) for i in range(len(records))])
         logits_NK, embeddings_ND, disagreement_N = subject.score(images_NSSC)
         return ScoreTable(
             classes=subject.classes,
@@ -161,59 +165,61 @@ def measure_robustness(
             disagreement_N=np.zeros(0, np.float32) if disagreement_N is None else disagreement_N,
         )
 
-    clean = measure("blur", 0)
-    hits_N = find_hits(clean, subject.trust)
-    progress("Measuring under faults", 1, total)
-    for fault in AMOUNTS:
-        levels.append(measure_level(clean, fault, 0, subject.trust, hits_N))
+    clean = score("blur", 0)
+    correct_N = find_correct(clean, subject.trust)
+    levels = []
+    for name in AMOUNTS:
+        levels.append(measure_level(clean, name, 0, subject.trust, correct_N))
         for severity in SEVERITIES:
-            table = measure(fault, severity)
-            levels.append(measure_level(table, fault, severity, subject.trust, hits_N))
-            progress("Measuring under faults", 1 + len(levels) - len(levels) // 6, total)
-    progress("Measuring under faults", total, total)
+            progress("Measuring under corruptions", len(levels) - len(levels) // 6, total)
+            table = score(name, severity)
+            levels.append(measure_level(table, name, severity, subject.trust, correct_N))
+    progress("Measuring under corruptions", total, total)
     found = Robustness(
-        subject.name,
-        sample.name,
-        len(records),
-        len(set(sources)),
-        float(np.bincount(clean.labels_N).max()) / len(records),
-        tuple(levels),
+        model=subject.name,
+        data=sample.name,
+        n_images=len(records),
+        n_sources=len(set(sources)),
+        majority=float(np.bincount(clean.labels_N).max()) / len(records),
         decides=subject.trust is not None,
         leakage_status=sample.leakage_status,
         sentences=sample.sentences,
         warnings=sample.warnings,
-    )
-    examples = {fault: [spoil(0, fault, s) for s in (0, *SEVERITIES)] for fault in AMOUNTS}
-    create_folder(folder / "figures")
-    drawn = {}
-    for name, (figure, alt) in list_figures(found, examples).items():
-        png, svg = save_figure(figure, folder / "figures", name)
-        drawn[name] = (png.read_bytes() if name == "faults" else svg.read_text("utf-8"), alt)
-    write_text(folder / "robustness.html", render_robustness(found, drawn))
-    write_json(
-        folder / "robustness.json",
-        {
-            "model": found.name,
-            "data": found.data_name,
-            "n_images": found.n_images,
-            "n_sources": found.n_sources,
-            "majority": found.majority,
-            "leakage_status": found.leakage_status,
-            "sentences": list(found.sentences),
-            "warnings": list(found.warnings),
-            "severities": {fault: list(amounts) for fault, amounts in AMOUNTS.items()},
-            "levels": [level.to_dict() for level in found.levels],
-            "mean_loss": {fault: found.compute_loss(fault) for fault in found.faults},
-            "provenance": {
-                "weights_sha256": subject.sha256,
-                "seed": seed,
-                "images": images,
-                **collect_provenance(),
-            },
+        amounts=AMOUNTS,
+        levels=tuple(levels),
+        mean_loss=compute_mean_losses(levels),
+        provenance={
+            "weights_sha256": subject.sha256,
+            "seed": seed,
+            "images": images,
+            **collect_provenance(),
         },
     )
+    examples = {name: [corrupt(0, name, s) for s in (0, *SEVERITIES)] for name in AMOUNTS}
+    drawn = _draw(found, examples, create_folder(folder / "figures"))
+    save_record(found, folder / "robustness.json")
     write_text(folder / "robustness.csv", _write_table(found))
+    write_text(folder / "robustness.html", render_html(describe_robustness(found, drawn)))
     return RobustnessRun(found, folder)
+
+
+def _draw(
+    found: "Robustness",
+    examples: "Mapping[Corruption, Sequence[NDArray[np.uint8]]]",
+    folder: Path,
+) -> "Drawings":
+    from leukoscope.report.figures import save_figure
+    from leukoscope.report.page import Picture
+    from leukoscope.report.robustness_figures import draw_corruptions, draw_robustness
+
+    _, svg = save_figure(draw_robustness(found), folder, "robustness")
+    png, _ = save_figure(draw_corruptions(examples), folder, "corruptions")
+    return {
+        "robustness": Picture(
+            svg.read_text("utf-8"), "Accuracy against severity, a panel for each corruption"
+        ),
+        "corruptions": Picture(png.read_bytes(), "One cell under each corruption, by severity"),
+    }
 
 
 def _open_run(path: Path) -> _Subject:
@@ -252,7 +258,7 @@ def _open_bundle(path: Path, data: str | Path | None) -> _Subject:
     predictor = Predictor(path)
     if data is None:
         raise ConfigError(
-            "a bundle carries no images to be judged on",
+            "a bundle carries no images to be evaluated on",
             "no --data",
             "give labelled images by --data, or the run folder instead of the bundle",
         )
@@ -340,20 +346,18 @@ def _draw_sample(records: Sequence[ImageRecord], images: int, seed: int) -> tupl
 def _write_table(found: "Robustness") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = (
-        *("accuracy", "accuracy_low", "accuracy_high", "lost", "lost_low", "lost_high"),
-        *("balanced_accuracy", "confidence"),
-    )
     writer.writerow(
-        ["fault", "severity", *columns, "ece", "accepted", "accepted_accuracy", "noticed"]
-    )
+        ["corruption", "severity", "accuracy", "accuracy_low", "accuracy_high", "loss", "loss_low",
+         "loss_high", "balanced_accuracy", "confidence", "ece", "accepted", "accepted_accuracy",
+         "detected"]
+    )  # fmt: skip
     for level in found.levels:
         figures = (
             *(level.accuracy.value, level.accuracy.low, level.accuracy.high),
-            *(level.lost.value, level.lost.low, level.lost.high),
+            *(level.loss.value, level.loss.low, level.loss.high),
             *(level.balanced_accuracy, level.confidence, level.ece),
             *(level.accepted.value, level.accepted_accuracy.value),
         )
-        cells = ["" if x != x else f"{x:.6f}" for x in figures]
-        writer.writerow([level.fault, level.severity, *cells, int(level.noticed)])
+        cells = ["" if math.isnan(x) else f"{x:.6f}" for x in figures]
+        writer.writerow([level.corruption, level.severity, *cells, int(level.detected)])
     return out.getvalue()

@@ -1,10 +1,9 @@
-"""Sentences about a network on other data, under faults and explained, each made from its records.
+"""Sentences about a network on other data, on corrupted images and explained, made from records.
 
 Every function takes a `Reader`, as in `card_facts`. What this file does not do: it says nothing of
 the network on its own test images (`card_facts`).
 """
 
-from leukoscope.data.corrupt import FAULT_NAMES
 from leukoscope.data.splits import ROLES
 from leukoscope.report.card_facts import word_figure
 from leukoscope.report.card_records import (
@@ -19,9 +18,10 @@ from leukoscope.report.card_records import (
 )
 from leukoscope.report.card_trust_facts import find_local, word_local_figure
 from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_number, format_range
+from leukoscope.report.robustness_page import CORRUPTION_NAMES
 
 _NAMES: dict[str, str] = {
-    **{str(fault): name for fault, name in FAULT_NAMES.items()},
+    **{str(key): name for key, name in CORRUPTION_NAMES.items()},
     "gradcam": "Grad-CAM",
     "hirescam": "HiResCAM",
     "gradients": "Integrated gradients",
@@ -137,27 +137,27 @@ def _word_group(reader: Reader, at: tuple[str | int, ...]) -> str:
 
 
 def word_robustness(reader: Reader) -> str:
-    """Accuracy on images as they are, and what each fault costs."""
+    """Accuracy on images as they are, and what each corruption costs."""
     levels = [("robustness", "levels", i) for i in _count(reader, "robustness", "levels")]
-    faulty = [at for at in levels if reader.read_count(*at, "severity")]
+    corrupted = [at for at in levels if reader.read_count(*at, "severity")]
     clean = [at for at in levels if not reader.read_count(*at, "severity")]
-    if not faulty or not clean:
+    if not corrupted or not clean:
         reader.give_up("robustness")
-    worst = min(faulty, key=lambda at: reader.read_interval(*at, "accuracy").value)
-    faults = list(dict.fromkeys(reader.read_text(*at, "fault") for at in faulty))
-    lost = {name: reader.read_number("robustness", "mean_loss", name) for name in faults}
+    worst = min(corrupted, key=lambda at: reader.read_interval(*at, "accuracy").value)
+    names = list(dict.fromkeys(reader.read_text(*at, "corruption") for at in corrupted))
+    lost = {name: reader.read_number("robustness", "mean_loss", name) for name in names}
     losses = [f"{_name(name)} {format_number(100 * x, 1)}" for name, x in lost.items()]
     told = (
         f"{count_things(reader.read_count('robustness', 'n_images'), 'image')}"
         f" ({escape_text(reader.read_text('robustness', 'data'))}{_mark_own(reader)}) under"
-        f" {count_things(len(faults), 'controlled fault')}. Named right as they are:"
+        f" {count_things(len(names), 'controlled corruption')}. Named right as they are:"
         f" {format_range(reader.read_interval(*clean[0], 'accuracy'))}. Points lost on average over"
         f" severities: {', '.join(losses)}. Worst: {_name_level(reader, worst)},"
         f" {format_range(reader.read_interval(*worst, 'accuracy'))} named right."
     )
     wrong = {
         at: share
-        for at in faulty
+        for at in corrupted
         if (share := reader.find_number(*at, "accepted_wrong")) is not None
     }
     if wrong:
@@ -170,8 +170,8 @@ def word_robustness(reader: Reader) -> str:
 
 
 def _name_level(reader: Reader, at: tuple[str | int, ...]) -> str:
-    fault = _name(reader.read_text(*at, "fault"))
-    return f"{fault} at severity {reader.read_count(*at, 'severity')}"
+    name = _name(reader.read_text(*at, "corruption"))
+    return f"{name} at severity {reader.read_count(*at, 'severity')}"
 
 
 def word_explanation(reader: Reader) -> str:
@@ -189,7 +189,7 @@ def word_explanation(reader: Reader) -> str:
 
 
 def _mark_own(reader: Reader) -> str:
-    """What the split makes of figures under faults, where they are of the run's own test images."""
+    """What the split makes of figures under corruptions, where of the run's own test images."""
     data = reader.read_text("robustness", "data")
     for at in (("metrics",), ("trust", "reference")):
         if reader.find_text(*at, "leakage_status") and reader.find_text(*at, "data") == data:
@@ -202,7 +202,7 @@ def _mark_own(reader: Reader) -> str:
 
 
 def _name(key: str) -> str:
-    """A fault or a method of explanation as a reader knows it."""
+    """A corruption or a method of explanation as a reader knows it."""
     return escape_text(_NAMES.get(key, key))
 
 

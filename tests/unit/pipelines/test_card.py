@@ -69,7 +69,11 @@ def test_a_run_gets_its_card(run, metrics, tmp_path):
 def test_what_later_commands_left_inside_of_the_run_is_read(run):
     sha = json.loads((run / "model.json").read_text())["sha256"]
     levels = [
-        {"fault": "blur", "severity": k, "accuracy": {"value": 0.9 - k / 10, "low": 0, "high": 1}}
+        {
+            "corruption": "blur",
+            "severity": k,
+            "accuracy": {"value": 0.9 - k / 10, "low": 0, "high": 1},
+        }
         for k in (0, 1)
     ]
     content = {

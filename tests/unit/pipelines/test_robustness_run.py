@@ -18,7 +18,9 @@ from leukoscope.data.corrupt import AMOUNTS
 from leukoscope.data.splits import load_split
 from leukoscope.deploy.predictor import Outputs
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError
+from leukoscope.evaluation.robustness import Robustness
 from leukoscope.pipelines import robustness
+from leukoscope.records import load_record
 from leukoscope.storage import hash_file
 from leukoscope.trust.quality import QUALITY_NAMES
 
@@ -32,32 +34,32 @@ DISCS = (
 
 
 @pytest.fixture
-def one_fault(monkeypatch):
-    """Most of the time goes into faults; most tests need one."""
+def one_corruption(monkeypatch):
+    """Most of the time goes into corruptions; most tests need one."""
     monkeypatch.setattr("leukoscope.data.corrupt.AMOUNTS", {"darker": AMOUNTS["darker"]})
 
 
 def test_a_run_is_measured_on_its_test_images(run, tmp_path):
     done = pipelines.measure_robustness(run, tmp_path / "out", images=6, seed=3)
     found = done.found
-    assert done.page.is_file() and len(found.faults) == 10 and len(found.levels) == 60
-    record = json.loads((tmp_path / "out" / "robustness.json").read_text())
-    assert record["n_images"] == found.n_images == 6 and len(record["levels"]) == 60
-    assert record["severities"] == {fault: list(amounts) for fault, amounts in AMOUNTS.items()}
-    assert record["leakage_status"] == "unproven" and record["warnings"] == []
-    assert record["provenance"]["seed"] == 3 and record["provenance"]["images"] == 6
-    assert record["provenance"]["weights_sha256"] == hash_file(run / "model.safetensors")
-    assert {"leukoscope", "packages", "command"} <= set(record["provenance"])
+    assert done.page.is_file() and len(found.mean_loss) == 10 and len(found.levels) == 60
+    record = load_record(Robustness, tmp_path / "out" / "robustness.json", "")
+    assert record == found and found.n_images == 6
+    assert record.amounts == AMOUNTS
+    assert record.leakage_status == "unproven" and record.warnings == ()
+    assert record.provenance["seed"] == 3 and record.provenance["images"] == 6
+    assert record.provenance["weights_sha256"] == hash_file(run / "model.safetensors")
+    assert {"leukoscope", "packages", "command"} <= set(record.provenance)
     with (tmp_path / "out" / "robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[0]["accuracy"]) == pytest.approx(found.clean.accuracy.value, abs=1e-6)
     clean = found.clean.accuracy.value
     for row in rows:
-        assert float(row["lost"]) == pytest.approx(clean - float(row["accuracy"]), abs=2e-6)
+        assert float(row["loss"]) == pytest.approx(clean - float(row["accuracy"]), abs=2e-6)
     assert {path.suffix for path in (tmp_path / "out" / "figures").iterdir()} == {".png", ".svg"}
 
 
-@pytest.mark.usefixtures("one_fault")
+@pytest.mark.usefixtures("one_corruption")
 def test_the_clean_level_is_the_evaluation(run, tmp_path):
     done = pipelines.measure_robustness(run, tmp_path / "out", images=0)
     evaluation = pipelines.evaluate_run(run, replicates=20)
@@ -65,7 +67,7 @@ def test_the_clean_level_is_the_evaluation(run, tmp_path):
     assert done.found.clean.accuracy == evaluation.intervals["accuracy"]
 
 
-@pytest.mark.usefixtures("one_fault")
+@pytest.mark.usefixtures("one_corruption")
 def test_a_run_and_its_bundle_say_the_same(run, tmp_path):
     pytest.importorskip("onnxscript")
     bundle = pipelines.export_run(run, tmp_path / "bundle", variants=("fp32",)).path
@@ -74,21 +76,21 @@ def test_a_run_and_its_bundle_say_the_same(run, tmp_path):
         bundle, tmp_path / "b", images=8, data=run / "split.csv"
     ).found
     for mine, theirs in zip(one.levels, other.levels, strict=True):
-        assert mine.accuracy == theirs.accuracy and mine.lost == theirs.lost
+        assert mine.accuracy == theirs.accuracy and mine.loss == theirs.loss
         assert mine.confidence == pytest.approx(theirs.confidence, abs=1e-4)
     assert (
         other.leakage_status == "unproven" and "does not carry its training" in other.sentences[0]
     )
-    record = json.loads((tmp_path / "b" / "robustness.json").read_text())
-    assert record["provenance"]["weights_sha256"] == hash_file(run / "model.safetensors")
+    record = load_record(Robustness, tmp_path / "b" / "robustness.json", "")
+    assert record.provenance["weights_sha256"] == hash_file(run / "model.safetensors")
     with pytest.raises(ConfigError, match="carries no images"):
         pipelines.measure_robustness(bundle, tmp_path / "c")
 
 
-@pytest.mark.usefixtures("one_fault")
-def test_faults_come_before_the_colours_are_standardised(run, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("one_corruption")
+def test_corruptions_come_before_the_colours_are_standardised(run, tmp_path, monkeypatch):
     """As in use: with the ground made white again, less light costs nothing, and the network and
-    the quality checks see the same pixels. What names the discs here goes by their colour alone."""
+    the quality checks see the same pixels. The discs here are classified by their colour alone."""
     target = np.array(STAIN_TARGETS["background"])
     model = json.loads((run / "model.json").read_text())
     model["input"] |= {"stain": "background", "stain_target": target.tolist()}
@@ -116,7 +118,7 @@ def test_faults_come_before_the_colours_are_standardised(run, tmp_path, monkeypa
         assert np.abs(images.astype(int) - seen[0]).mean() < 2  # rounding
 
 
-@pytest.mark.usefixtures("one_fault")
+@pytest.mark.usefixtures("one_corruption")
 def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
     """Copies in training, classes that the network does not know, files that cannot be read."""
     split = load_split(run / "split.csv")
@@ -141,9 +143,6 @@ def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
     told = " ".join(found.warnings)
     assert "1 files were rejected" in told and "1 images are of classes" in told
     assert "blast" in told and found.n_images == 3 * len({record.label for record in learned})
-    record = json.loads((tmp_path / "out" / "robustness.json").read_text())
-    assert record["leakage_status"] == "leaking" and record["warnings"] == list(found.warnings)
-    assert record["sentences"] == list(found.sentences)
     render.print_robustness(done)
     for text in (capsys.readouterr().out, done.page.read_text()):
         flat = " ".join(text.split())
@@ -151,7 +150,7 @@ def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
         assert "1 files were rejected" in flat and "does not know and are left out" in flat
 
 
-@pytest.mark.usefixtures("one_fault")
+@pytest.mark.usefixtures("one_corruption")
 def test_copies_among_its_own_test_images_are_counted(run, tmp_path, monkeypatch):
     split = load_split(run / "split.csv")
     test = [r for r, role in zip(split.catalog.records, split.roles, strict=True) if role == "test"]

@@ -184,8 +184,13 @@ def build_records():
             "data": "smears",
             "n_images": 417,
             "levels": [
-                {"fault": fault, "severity": k, "accuracy": figure(right), "accepted_wrong": wrong}
-                for fault, k, right, wrong in (
+                {
+                    "corruption": name,
+                    "severity": k,
+                    "accuracy": figure(right),
+                    "accepted_wrong": wrong,
+                }
+                for name, k, right, wrong in (
                     ("blur", 0, 0.941, 0.004),
                     ("blur", 5, 0.613, 0.011),
                     ("noise", 0, 0.941, 0.004),
@@ -596,13 +601,13 @@ def test_every_map_has_a_name_on_the_card():
         assert shown == f"Maps of what the network looked at: {METHODS[name]}."
 
 
-def test_faults_validation_and_maps_fill_their_items():
+def test_corruptions_validation_and_maps_fill_their_items():
     records = build_records()
     claim = {a.id: a for a in answer_items(CLAIM, records)}
     tripod = {a.id: a for a in answer_items(TRIPOD_AI, records)}
     assert claim["30"].status == claim["31"].status == "filled"
     assert claim["30"].text == (
-        "417 images (smears) under 2 controlled faults. Named right as they are: 94.1 % (95 %"
+        "417 images (smears) under 2 controlled corruptions. Named right as they are: 94.1 % (95 %"
         " interval 92.1 % to 95.1 %). Points lost on average over severities: Blur 15.2, Sensor"
         " noise 2.3. Worst: Blur at severity 5, 61.3 % (95 % interval 59.3 % to 62.3 %) named"
         " right. Accepted under a wrong name: at most 7.1 % of all cells (Sensor noise at"
