@@ -670,7 +670,8 @@ def print_calibrated(found: "CalibratedRun") -> None:
 def print_card(card: "WrittenCard") -> None:
     """Show where a model card lies, and how much of it a person has to fill in."""
     console = _console()
-    for name, (blanks, total) in card.counts.items():
+    for name, document in card.documents.items():
+        blanks, total = document.n_part + document.n_blank, len(document.answers)
         console.print(f"{escape(name)}: {blanks} of {total} items need a person.")
     console.print('Search the files for "to be filled in"; what you add is never overwritten.')
     console.print(ADVICE)

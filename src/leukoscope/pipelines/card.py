@@ -1,7 +1,7 @@
 """From a run or a bundle to its model card and to what it can answer of two checklists.
 
-What this file does not do: it words nothing (`leukoscope.report.model_card`,
-`leukoscope.report.reporting_items`) and computes no figure.
+What this file does not do: it words nothing (`leukoscope.report.model_card`) and computes no
+figure.
 """
 
 import csv
@@ -16,7 +16,8 @@ from leukoscope.deploy.bundle import BUNDLE_JSON, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.records import parse_record, read_json, write_json
+from leukoscope.records import load_record, parse_record, read_json, save_record
+from leukoscope.report.checklist import Document
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import write_text
 
@@ -25,16 +26,33 @@ if TYPE_CHECKING:
 
 CARD_FILE = "MODEL_CARD.md"
 FIELDS_FILE = "model_card.json"
-FORMAT = 1
+FILES = {CARD_FILE: "model_card", "CLAIM.md": "claim", "TRIPOD_AI.md": "tripod_ai"}
+"""The texts, and the checklists that they answer."""
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """Content of `model_card.json`: every item with its answer, by the file that shows it.
+
+    `written_sha256` are the hashes of each text as it was written, the last and, while files are
+    being replaced, the one before: a text with another hash was edited by a person.
+    """
+
+    documents: Mapping[str, Document]
+    written_sha256: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class WrittenCard:
-    """The files of a card. `counts` is, by file, how many items need a person, and of how many."""
+    """A card, and where its files lie."""
 
     folder: Path
-    files: tuple[Path, ...]
-    counts: Mapping[str, tuple[int, int]]
+    documents: Mapping[str, Document]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The card, the checklists, and the record of their answers."""
+        return tuple(self.folder / name for name in (*self.documents, FIELDS_FILE))
 
 
 def write_card(
@@ -42,57 +60,35 @@ def write_card(
 ) -> WrittenCard:
     """Write the model card of a run or a bundle, and its answers to CLAIM and TRIPOD+AI.
 
-    Writes `MODEL_CARD.md`, `CLAIM.md`, `TRIPOD_AI.md` and `model_card.json` (every field with the
-    records it was made of) into `out`, by default beside the records. What no record holds is left
-    as `[to be filled in: ...]`. With `bundle`, the card of a run tells the parity of its bundle
+    Writes `MODEL_CARD.md`, `CLAIM.md`, `TRIPOD_AI.md` and `model_card.json` (every item with the
+    records that answer it) into `out`, by default beside the records. What no record holds is left
+    as `[to be filled in: ...]`. With `bundle`, the card of a run shows the parity of its bundle
     too. A card that a person has edited since is never overwritten.
 
     Raises `MissingStepError` before training has ended, `BundleError` for something that is no
     bundle or a bundle of another run, `RunError` for an edited card, `StorageError`.
     """
     require_extra("report")
-    from leukoscope.report.model_card import build_model_card, count_blanks
-    from leukoscope.report.reporting_items import CHECKLISTS, answer_items, render_items
+    from leukoscope.report.model_card import build_document, render_card, render_checklist
 
     place = Path(run_or_bundle)
     is_bundle = (place / BUNDLE_JSON).is_file()
     records = load_bundle_records(place) if is_bundle else load_run_records(place, bundle)
-    card = build_model_card(records)
-    texts = {CARD_FILE: card.markdown}
-    answers = {CARD_FILE: card.answers}
-    for name, (title, items) in CHECKLISTS.items():
-        answers[f"{name}.md"] = answer_items(items, records)
-        texts[f"{name}.md"] = render_items(title, items, answers[f"{name}.md"])
-    folder = place if out is None else Path(out)
-    _check_not_edited(folder, texts)
-    counts = {}
-    for name, own in answers.items():
-        found = count_blanks(own)
-        counts[name] = (found["part"] + found["blank"], len(own))
-    # First the hashes: a killed process leaves no text that looks edited.
-    old = _list_hashes(folder)
-    new = {name: _hash_text(text) for name, text in texts.items()}
-    fields: dict[str, Any] = {
-        "format": FORMAT,
-        "sections": [
-            {"title": title, "fields": [answer.to_dict() for answer in own]}
-            for title, own in card.sections
-        ],
-        "checklists": {
-            name: [
-                {"section": item.section, **answer.to_dict()}
-                for item, answer in zip(items, answers[f"{name}.md"], strict=True)
-            ]
-            for name, (_, items) in CHECKLISTS.items()
-        },
-        "need_a_person": {name: list(count) for name, count in counts.items()},
+    documents = {file: build_document(name, records) for file, name in FILES.items()}
+    texts = {
+        file: render_card(document) if file == CARD_FILE else render_checklist(document)
+        for file, document in documents.items()
     }
-    known = {name: sorted({*old.get(name, ()), new[name]}) for name in texts}
-    write_json(folder / FIELDS_FILE, fields | {"written_sha256": known})
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    write_json(folder / FIELDS_FILE, fields | {"written_sha256": {n: [h] for n, h in new.items()}})
-    return WrittenCard(folder, tuple(folder / n for n in (*texts, FIELDS_FILE)), counts)
+    folder = place if out is None else Path(out)
+    old = _check_not_edited(folder)
+    new = {file: (_hash(text.encode("utf-8", "surrogateescape")),) for file, text in texts.items()}
+    # First the hashes: a killed process leaves no text that looks edited.
+    both = {file: (*old.get(file, ()), *own) for file, own in new.items()}
+    save_record(CardFile(documents, both), folder / FIELDS_FILE)
+    for file, text in texts.items():
+        write_text(folder / file, text)
+    save_record(CardFile(documents, new), folder / FIELDS_FILE)
+    return WrittenCard(folder, documents)
 
 
 def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecords":
@@ -234,29 +230,23 @@ def _read_later(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _check_not_edited(folder: Path, texts: Mapping[str, str]) -> None:
-    """Raise `RunError` if a file to be written is there and not as it was written: blanks that a
-    person has filled in are never lost."""
-    written = _list_hashes(folder)
-    for name in texts:
+def _check_not_edited(folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the hashes of the texts written before. Raises `RunError` if a text that is there is
+    not as it was written: blanks that a person has filled in are never lost."""
+    place = folder / FIELDS_FILE
+    known: Mapping[str, tuple[str, ...]] = {}
+    if place.is_file():
+        known = load_record(CardFile, place, "leukoscope card").written_sha256
+    for name in FILES:
         path = folder / name
-        if not path.exists():
-            continue
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found not in written.get(name, ()):
+        if path.exists() and _hash(path.read_bytes()) not in known.get(name, ()):
             raise RunError(
                 f"{path} must be as `leukoscope card` wrote it, to be written again",
                 "somebody has edited it",
                 "write into another folder by --out, or move it away",
             )
+    return known
 
 
-def _list_hashes(folder: Path) -> dict[str, list[str]]:
-    content = _read(folder / FIELDS_FILE).get("written_sha256")
-    if not isinstance(content, dict):
-        return {}
-    return {str(k): [str(x) for x in v] for k, v in content.items() if isinstance(v, list)}
-
-
-def _hash_text(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

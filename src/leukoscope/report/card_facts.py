@@ -9,19 +9,12 @@ from leukoscope.labels import is_critical
 from leukoscope.report.card_records import (
     Reader,
     count_things,
-    escape_sentence,
-    escape_text,
-    format_class,
-    format_command,
     format_percents,
-    join_names,
     read_classes,
     read_leakage_status,
-    render_list,
-    render_table,
     show_count,
 )
-from leukoscope.report.card_trust_facts import word_home_figure
+from leukoscope.report.card_trust_facts import find_local, word_calibration, word_home_figure
 from leukoscope.report.evaluation_page import (
     BASELINE_NAMES,
     LEAKAGE_TEXTS,
@@ -32,6 +25,14 @@ from leukoscope.report.evaluation_page import (
     format_range,
     word_leak,
 )
+from leukoscope.report.markdown import (
+    escape_sentence,
+    escape_text,
+    format_class,
+    format_command,
+    render_table,
+)
+from leukoscope.text import join_words
 
 _LEAKED = "All images, LEAKED: copies of them lie in training"
 
@@ -257,7 +258,7 @@ def word_uncertainty(reader: Reader) -> str:
 def word_classes(reader: Reader) -> str:
     """The kinds of cell that the network can name."""
     names = read_classes(reader)
-    return f"{len(names)} kinds: {join_names([format_class(name) for name in names])}."
+    return f"{len(names)} kinds: {join_words([format_class(name) for name in names])}."
 
 
 def word_data(reader: Reader) -> str:
@@ -377,7 +378,7 @@ def word_columns(reader: Reader) -> str:
     if not names:
         return ""
     return (
-        f"The table of images has further columns: {join_names([escape_text(x) for x in names])}."
+        f"The table of images has further columns: {join_words([escape_text(x) for x in names])}."
         " No figure in this card is broken down by them."
     )
 
@@ -565,18 +566,48 @@ def count_members(reader: Reader) -> int:
     return reader.find_length("ensemble", "members") or reader.find_length("provenance", "members")
 
 
-def word_hashes(reader: Reader) -> str:
+def list_hashes(reader: Reader) -> tuple[str, ...]:
     """SHA-256 of weights and split, and the name of the recipe's content."""
     weights = reader.find_text("model", "sha256") or reader.read_text(
         "bundle", "provenance", "weights_sha256"
     )
-    lines = [f"Weights SHA-256: {escape_text(weights)}"]
+    lines = [f"Weights SHA-256: {escape_text(weights)}."]
     for label, key in (("Split SHA-256", "split_sha256"), ("Recipe", "recipe_hash")):
         found = reader.find_text("provenance", key)
-        lines += [f"{label}: {escape_text(found)}"] if found else []
-    return render_list(lines)
+        lines += [f"{label}: {escape_text(found)}."] if found else []
+    return tuple(lines)
 
 
 def word_command(reader: Reader) -> str:
     """The command that trained it, absolute paths as names."""
     return format_command(reader.read_names("provenance", "command"))
+
+
+def word_predictors(reader: Reader) -> str:
+    """What the network sees."""
+    side = reader.read_count("model", "input", "image_size")
+    return f"The pixels of one image, {side} x {side} in colour; nothing about the patient."
+
+
+def write_title(reader: Reader) -> str:
+    """The network and the data that it was trained on."""
+    network = reader.find_text("model", "spec", "name") or reader.find_text("bundle", "network")
+    data = reader.find_text("data", "name")
+    if data is None and find_local(reader) is None:
+        data = reader.find_text("trust", "reference", "data")
+    title = escape_text(network or "a network without a name")
+    return f"{title}, trained on “{escape_text(data)}”" if data else title
+
+
+def word_updates(reader: Reader) -> str:
+    """Calibration is the only thing that changes after training; without it, a person tells."""
+    if reader.read_text("trust", "weights_sha256") != reader.find_text("model", "sha256"):
+        reader.give_up("trust", "weights_sha256")
+    return f"Weights were not changed after training. {word_calibration(reader)}"
+
+
+def word_internal_figure(reader: Reader) -> str:
+    """The main figure; cells of a laboratory that levels were fitted to are no internal test."""
+    if find_local(reader) is not None:
+        reader.read_interval("metrics", "accuracy")
+    return word_main_figure(reader)

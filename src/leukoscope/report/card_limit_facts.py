@@ -10,17 +10,15 @@ from leukoscope.report.card_facts import count_members, mark_leak, word_seed
 from leukoscope.report.card_other_facts import has_other_data
 from leukoscope.report.card_records import (
     Reader,
-    escape_sentence,
-    format_class,
     format_percents,
-    join_names,
     read_classes,
     read_leakage_status,
-    render_list,
 )
 from leukoscope.report.card_trust_facts import is_calibrated
 from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES
+from leukoscope.report.markdown import escape_sentence, format_class
 from leukoscope.report.trust_words import NEW_KINDS
+from leukoscope.text import join_words
 
 LOW_SENSITIVITY = 0.9
 """A kind of cell of which fewer than nine in ten are found is named among the limits."""
@@ -28,7 +26,7 @@ LOW_SENSITIVITY = 0.9
 _GRANULOCYTES = ("promyelocyte", "myelocyte", "metamyelocyte")
 
 
-def list_limits(reader: Reader) -> str:
+def list_limits(reader: Reader) -> tuple[str, ...]:
     """What the records say against believing too much, as a list."""
     names = read_classes(reader)
     found = [
@@ -45,12 +43,7 @@ def list_limits(reader: Reader) -> str:
         found.append(f"Audit of the split: {escape_sentence(note)}")
     for note in reader.find_names("metrics", "warnings"):
         found.append(f"Evaluation: {escape_sentence(note)}")
-    return render_list(found)
-
-
-def word_limits(reader: Reader) -> str:
-    """The same in one line."""
-    return " ".join(line.removeprefix("- ") for line in list_limits(reader).splitlines())
+    return tuple(found)
 
 
 def _limit_split(reader: Reader) -> list[str]:
@@ -95,7 +88,7 @@ def _limit_classes(reader: Reader, names: tuple[str, ...]) -> list[str]:
     if absent:
         found.append(
             "It knows no class for these critical cells, and can only call them something else or"
-            f" reject them: {join_names(absent)}."
+            f" reject them: {join_words(absent)}."
         )
     return found
 

@@ -9,16 +9,14 @@ from leukoscope.report.card_facts import word_figure
 from leukoscope.report.card_records import (
     Reader,
     count_things,
-    escape_sentence,
-    escape_text,
     format_percents,
-    join_names,
     read_leakage_status,
-    render_table,
 )
 from leukoscope.report.card_trust_facts import find_local, word_local_figure
 from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_number, format_range
+from leukoscope.report.markdown import escape_sentence, escape_text, render_table
 from leukoscope.report.robustness_page import CORRUPTION_NAMES
+from leukoscope.text import join_words
 
 _NAMES: dict[str, str] = {
     **{str(key): name for key, name in CORRUPTION_NAMES.items()},
@@ -177,7 +175,7 @@ def _name_level(reader: Reader, at: tuple[str | int, ...]) -> str:
 def word_explanation(reader: Reader) -> str:
     """How answers were explained, and which tests the maps do not pass."""
     methods = [_name(name) for name in reader.read_names("explained", "methods")]
-    told = [f"Maps of what the network looked at: {join_names(methods)}."]
+    told = [f"Maps of what the network looked at: {join_words(methods)}."]
     for i in _count(reader, "explained", "results"):
         at = ("explained", "results", i)
         words = reader.find_names(*at, "warnings") or ("No test that was made speaks against it.",)

@@ -1,25 +1,19 @@
-"""The records behind a model card, read one value at a time, and text that cannot break Markdown.
+"""The records behind a model card, read one value at a time.
 
 Whatever a card says is read through `Reader`, which notes what was read; what is not on record
 becomes a blank that a person fills in. What this file does not do: it reads no files
-(`pipelines.card`) and says nothing of its own (`card_facts`, `model_card`, `reporting_items`).
+(`pipelines.card`) and says nothing of its own (`card_facts`).
 """
 
 import math
-import re
-import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn, TypeVar
 
 from leukoscope.interval import Interval
-from leukoscope.labels import display_label
+from leukoscope.report.checklist import Finding
 from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_percent
 from leukoscope.scores import LeakageStatus
-
-BLANK = "[to be filled in:"
-"""How every blank begins, so that a search finds them all."""
 
 Record = Mapping[str, Any]
 
@@ -191,194 +185,27 @@ def read_leakage_status(reader: Reader, *path: str | int) -> LeakageStatus:
 
 
 _MAKERS = {
-    "metrics": ", which leukoscope evaluate writes",
-    "trust": ", which leukoscope calibrate writes",
-    "evaluations": ", which leukoscope evaluate --data writes",
-    "robustness": ", which leukoscope robustness RUN --out RUN/robustness writes",
-    "validation": ", which leukoscope validate --out RUN/validation writes",
-    "explained": ", which leukoscope explain RUN --out RUN/explained writes",
+    "metrics": "leukoscope evaluate",
+    "trust": "leukoscope calibrate",
+    "evaluations": "leukoscope evaluate --data",
+    "robustness": "leukoscope robustness RUN --out RUN/robustness",
+    "validation": "leukoscope validate --out RUN/validation",
+    "explained": "leukoscope explain RUN --out RUN/explained",
 }
 
-Writer = Callable[[Reader], str]
+Writer = Callable[[Reader], str | tuple[str, ...]]
 """From records to Markdown. Gives up (through a `read_*`) where the records do not suffice."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """One thing that a reader wants to know, and where the answer comes from.
-
-    `write` makes it from records; None where no record can hold it. `ask` is what a person has to
-    add, "" where the records say everything. `is_block`: tables and lists, which stand alone.
-    """
-
-    id: str
-    title: str
-    write: Writer | None = None
-    ask: str = ""
-    is_block: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question with what the records say. `text` is Markdown without blanks, "" for nothing on
-    record; `ask` is what a person has to add, "" for nothing; `records` are the paths read."""
-
-    id: str
-    title: str
-    text: str
-    ask: str
-    records: tuple[str, ...]
-    is_block: bool
-
-    @property
-    def status(self) -> str:
-        """`filled`, `part` (a person adds something) or `blank`."""
-        return ("part" if self.text else "blank") if self.ask else "filled"
-
-    @property
-    def shown(self) -> str:
-        """The text with its blank, if it has one."""
-        blank = format_blank(self.ask) if self.ask else ""
-        return ("\n\n" if self.is_block else " ").join(x for x in (self.text, blank) if x)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the answer for JSON."""
-        return {
-            "id": self.id,
-            "title": self.title,
-            "status": self.status,
-            "text": self.text,
-            "to_fill_in": self.ask or None,
-            "records": list(self.records),
-        }
-
-
-def answer_question(question: Question, records: CardRecords) -> Answer:
-    """Return what the records say to a question; a blank where they do not suffice."""
+def answer_fact(write: Writer, records: CardRecords) -> Finding:
+    """Return what the records say to a fact."""
     reader = Reader(records)
-    text, ask = "", question.ask
-    if question.write is not None:
-        try:
-            text = question.write(reader)
-        except _AbsentError as error:
-            maker = _MAKERS.get(error.path.split("/")[0], "")
-            ask = f"{ask or question.title.lower()}; no record {error.path}{maker}"
-            reader.used.clear()
-    return Answer(
-        question.id, question.title, text, ask, tuple(reader.used), question.is_block and bool(text)
-    )
-
-
-# -- text from elsewhere ---------------------------------------------------------------------------
-
-_SPECIAL = {c: f"&#{ord(c)};" for c in "\\`*[]|~$<>&"}
-
-_PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:;,'\"<>|]+[/\\])+(?=[^\s/\\])")
-
-
-def format_blank(ask: str) -> str:
-    """Return a blank: `[to be filled in: the licence]`."""
-    return f"{BLANK} {escape_text(ask)}]"
-
-
-def escape_text(text: str) -> str:
-    """Return text as Markdown that shows it and does nothing else, on one line.
-
-    Characters of structure become entities, which CommonMark never takes for structure (0.31.2,
-    section 2.5), in table cells neither; links do not link; control characters and marks that turn
-    the direction of writing become blanks; folders of absolute paths are left out.
-
-    >>> escape_text("a|b <i> /home/ann/cells"), escape_text("split_a")
-    ('a&#124;b &#60;i&#62; cells', 'split_a')
-    """
-    shown = hide_folders(" ".join(_drop_unprintable(text).split()))
-    shown = "".join(_SPECIAL.get(c, c) for c in shown)
-    # An underscore inside of a word is no emphasis; elsewhere it might be.
-    shown = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", shown)
-    shown = shown.replace("://", "&#58;//").replace("@", "&#64;")
-    return re.sub(r"(?i)\b(www)\.", r"\1&#46;", shown)
-
-
-def escape_sentence(text: str) -> str:
-    """Return a sentence of a record, escaped; code in backticks gets quotation marks."""
-    return escape_text(re.sub("`([^`]*)`", r"“\1”", text))
-
-
-def format_class(name: str) -> str:
-    """Return a class as a reader knows it, escaped."""
-    return escape_text(display_label(name)) or "(no name)"
-
-
-def hide_folders(text: str) -> str:
-    """Return a text in which absolute paths have become names: folders tell of a machine.
-
-    >>> hide_folders("found /work/ann/cells.csv, 3/4 of all; --out=C:\\\\runs\\\\a")
-    'found cells.csv, 3/4 of all; --out=a'
-    """
-    return _PATH.sub("", text)
-
-
-def format_command(parts: Sequence[str]) -> str:
-    """Return a command as a block of code, absolute paths as names.
-
-    >>> print(format_command(["leukoscope", "train", "/home/ann lee/split.csv"]))
-    ```sh
-    leukoscope train split.csv
-    ```
-    """
-    words = []
-    for part in parts:
-        one_line = " ".join(_drop_unprintable(part).split())
-        option, equals, value = one_line.partition("=")
-        if not option.startswith("-"):
-            option, equals, value = "", "", one_line
-        words.append(shlex.quote(f"{option}{equals}{_name_path(value)}"))
-    line = " ".join(words)
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}sh\n{line}\n{fence}"
-
-
-def _name_path(value: str) -> str:
-    value = value.removeprefix("file://")
-    for kind in (PurePosixPath, PureWindowsPath):
-        path = kind(value)
-        if path.is_absolute() or value.startswith("~") or ".." in path.parts:
-            return path.name or "folder"
-    return hide_folders(value)
-
-
-def _drop_unprintable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def render_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)
-) -> str:
-    """Return a Markdown table of escaped cells; columns of `words` flush left, others right.
-
-    >>> print(render_table(["a", "b"], [["x", "1"]]))
-    | a | b |
-    | --- | ---: |
-    | x | 1 |
-    """
-    rule = ["---" if i in words else "---:" for i in range(len(header))]
-    cells = [header, rule, *rows]
-    return "\n".join(f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in cells)
-
-
-def render_list(sentences: Sequence[str]) -> str:
-    """Return a Markdown list."""
-    return "\n".join(f"- {' '.join(sentence.split())}" for sentence in sentences)
-
-
-def join_names(names: Sequence[str]) -> str:
-    """Return names with commas and a last "and".
-
-    >>> join_names(["a", "b", "c"])
-    'a, b and c'
-    """
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+    try:
+        return Finding(write(reader), tuple(reader.used))
+    except _AbsentError as error:
+        maker = _MAKERS.get(error.path.split("/")[0])
+        written = f", which {maker} writes" if maker else ""
+        return Finding(None, missing=f"no record {error.path}{written}")
 
 
 # -- figures in words ------------------------------------------------------------------------------

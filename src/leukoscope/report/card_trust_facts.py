@@ -7,16 +7,14 @@ the network itself (`card_facts`).
 from leukoscope.report.card_records import (
     Reader,
     count_things,
-    escape_sentence,
-    escape_text,
-    format_class,
     format_points,
-    join_names,
     read_classes,
     read_leakage_status,
 )
 from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES, format_range
+from leukoscope.report.markdown import escape_sentence, escape_text, format_class
 from leukoscope.report.trust_words import format_share
+from leukoscope.text import join_words
 
 _METHODS = {
     "none": "stated confidence is left as the network gives it",
@@ -208,9 +206,9 @@ def word_policy(reader: Reader) -> str:
     spread = reader.find_number("trust", "policy", "max_disagreement")
     if spread is not None:
         parts.append(f"disagreement of the networks at most {spread:.2g} nats")
-    told = f"Accepted needs one name that fits, {join_names(parts)}."
+    told = f"Accepted needs one name that fits, {join_words(parts)}."
     always = [format_class(name) for name in reader.find_names("trust", "policy", "always_review")]
-    told += f" A person always looks at: {join_names(always)}." if always else ""
+    told += f" A person always looks at: {join_words(always)}." if always else ""
     notes = [escape_sentence(note) for note in reader.find_names("trust", "notes")]
     return " ".join([told, *notes])
 
