@@ -1,4 +1,4 @@
-"""The README's commands do what it says: every block marked for it is executed, in order."""
+"""README and guides are true: marked blocks are run, in order, and what they point to is there."""
 
 import os
 import re
@@ -11,7 +11,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"<!-- executed -->\n```(\w+)\n(.*?)```", README, re.DOTALL)
+GUIDES = ["data-and-sources", "training", "trust", "prediction", "validation", "explanation"]
+"""In the order of the table in docs/usage.md."""
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"<!-- executed -->\n```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def read_guide(name):
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
 def run(command, folder):
@@ -24,30 +32,57 @@ def run(command, folder):
     return done.stdout
 
 
+def run_lines(shell, folder):
+    for line in shell.splitlines():
+        if line and not line.startswith("#"):
+            run(["bash", "-euc", line], folder)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reader")
 
 
-def test_the_road_and_the_api(folder):
-    assert [kind for kind, _ in BLOCKS] == ["sh", "python"]
-    shell, python = (text for _, text in BLOCKS)
-    commands = [line for line in shell.splitlines() if line and not line.startswith("#")]
-    assert len(commands) >= 5
-    for command in commands:
-        run(["bash", "-euc", command], folder)
+def test_the_pipeline_the_api_and_the_guides(folder):
+    blocks = BLOCK.findall(README)
+    assert [kind for kind, _ in blocks] == ["sh", "python"]
+    shell, python = (text for _, text in blocks)
+    assert len(shell.splitlines()) >= 5
+    run_lines(shell, folder)
     assert (folder / "runs" / "first" / "report.html").is_file()
     assert len([line for line in python.splitlines() if line.strip()]) <= 14
     assert "Accuracy" in run([sys.executable, "-c", python], folder)
+    guides = [block for name in GUIDES for block in BLOCK.findall(read_guide(name))]
+    assert len(guides) >= 2
+    for kind, text in guides:
+        assert kind == "sh"
+        run_lines(text, folder)
+    assert (folder / "predictions.csv").is_file()
+    assert (folder / "validation" / "validation.html").is_file()
+
+
+def test_the_guides_are_in_the_index():
+    listed = re.findall(r"^\| \[[^]]+\]\(([\w-]+)\.md\)", read_guide("usage"), re.MULTILINE)
+    assert listed == [*GUIDES, "measurements", "architecture"]
 
 
 def test_the_file_tree_is_true():
     """Every module stands in the tree with its line, and nothing else does."""
-    tree = README.split("<!-- tree -->")[1]
-    named = set(re.findall(r"^\s+([\w/]+\.py)\s{2,}\S", tree, re.MULTILINE))
+    tree = read_guide("architecture").split("<!-- tree -->")[1]
+    named, room = [], ""
+    for line in tree.splitlines():
+        if found := re.match(r"  (\w+/)\s+\S", line):
+            room = found[1]
+        elif found := re.match(r"(  |    )([\w/]+\.py)\s+\S", line):
+            named.append((room if len(found[1]) == 4 else "") + found[2])
     source = ROOT / "src" / "leukoscope"
-    files = {p.name for p in source.rglob("*.py") if p.name != "__init__.py"} | {"__init__.py"}
-    assert named == files
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
+    files -= {name for name in files if name.endswith("/__init__.py")}
+    assert sorted(named) == sorted(files)
+
+
+def test_readme_is_one_look_long():
+    assert len(README.splitlines()) <= 160
 
 
 def test_the_light_install_is_listed_in_full():
@@ -57,15 +92,51 @@ def test_the_light_install_is_listed_in_full():
     assert {name.lower().replace(" ", "") for name in told.split(", ")} == needed
 
 
-def test_make_offers_the_two_commands():
+def test_every_extra_is_described():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    told = re.findall(r"^\| `\.\[(\w+)\]` \|", read_guide("usage"), re.MULTILINE)
+    assert sorted(told) == sorted(extras["optional-dependencies"])
+
+
+def test_make_offers_what_documents_name():
     text = (ROOT / "Makefile").read_text()
-    assert re.search(r"^demo:", text, re.MULTILINE) and re.search(r"^test:", text, re.MULTILINE)
-    assert "make demo" in README and "make test" in README
+    for target in ("demo", "test", "bench"):
+        assert re.search(rf"^{target}:", text, re.MULTILINE) and f"make {target}" in README
 
 
-def test_linked_files_exist():
-    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        place = page.parent / name if name else page
+        assert place.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", place.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in anchors, target
+
+
+def test_commands_of_documents_exist():
+    """Every `leukoscope COMMAND` of README and guides is one that the command line has."""
+    from typer.main import get_command
+
+    from leukoscope.cli.app import app
+
+    root = get_command(app)
+    for page in [README, *map(read_guide, ["usage", "measurements", *GUIDES])]:
+        for words in re.findall(r"\bleukoscope ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", page):
+            first, *rest = words.split()
+            if first in {"trains", "classifies", "finds"}:  # prose
+                continue
+            assert first in root.commands, words
+            if first == "data":
+                assert rest[0] in root.commands["data"].commands, words
+
+
+def test_documents_use_standard_words():
+    private = r"\b(floors?|verdicts?|refus\w+|on whose blood|named (right|wrong)\w*|abroad)\b"
+    for page in [README, *map(read_guide, ["usage", "measurements", *GUIDES])]:
+        assert re.findall(private, page, re.IGNORECASE) == []
 
 
 def test_the_reader_is_told_what_it_is_not():
