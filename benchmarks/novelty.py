@@ -25,7 +25,6 @@ from foreign_material import MOST, Images, build_groups
 from leukoscope.data.images import load_pixels
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
-from leukoscope.training.scoring import score_rows
 from leukoscope.training.trained import load_trained
 from leukoscope.trust.novelty import fit_distance_threshold, fit_novelty
 from leukoscope.trust.quality import (
@@ -129,7 +128,7 @@ def main() -> None:
     logits: dict[str, Array] = {"PBC test": table.logits_NK[at["test"]].astype(float)}
     seen = {"PBC test": quality["test"]}
     for name, images in groups.items():
-        found = score_rows(trained.network, images, np.arange(len(images)))
+        found = trained.score(images)
         z, e = found.logits_NK, found.embeddings_ND
         embeddings[name], logits[name] = e.astype(float), z.astype(float)
         seen[name] = measure_quality(images)

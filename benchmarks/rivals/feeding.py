@@ -36,7 +36,7 @@ def prepare_kornia(setting: Setting) -> Work:
     """The same batches, changed by the library that is made for it."""
     from kornia import augmentation
 
-    from leukoscope.data.batches import prepare_input
+    from leukoscope.data.loader import prepare_input
 
     change = augmentation.AugmentationSequential(
         augmentation.RandomHorizontalFlip(),
@@ -48,8 +48,7 @@ def prepare_kornia(setting: Setting) -> Work:
 
 def _prepare_packed(setting: Setting, augment: Callable[[Tensor], Tensor]) -> Work:
     from leukoscope.config import load_recipe
-    from leukoscope.data.batches import EpochOrder
-    from leukoscope.data.feed import PixelFeed
+    from leukoscope.data.loader import EpochOrder, PixelFeed
     from leukoscope.data.pack import build_pack
     from leukoscope.pipelines import scan_images
     from leukoscope.training.device import pick_device

@@ -17,7 +17,7 @@ from benchmarks.rivals.peers import build_plain
 from benchmarks.rivals.setting import Setting, Work
 from numpy.typing import NDArray
 
-from leukoscope.data.batches import normalise, prepare_input
+from leukoscope.data.loader import normalise, prepare_input
 from leukoscope.deploy import export
 from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime, start_openvino
 from leukoscope.models.coatnet import CoAtNet

@@ -56,8 +56,7 @@ def _measure_sets(setting: Setting, sizes: tuple[int, ...]) -> list[tuple[int, f
 
     from leukoscope.config import load_recipe
     from leukoscope.data.augment import augment_pixels
-    from leukoscope.data.batches import EpochOrder
-    from leukoscope.data.feed import PixelFeed
+    from leukoscope.data.loader import EpochOrder, PixelFeed
 
     augment = load_recipe("quick").augment
     found = []

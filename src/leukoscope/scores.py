@@ -1,13 +1,14 @@
-"""The score table, the hinge of the science: one row per image, written once by the network.
+"""The score table, the interface of the science: one row per image, written once by the network.
 
 Metrics, intervals, figures, calibration and reports are functions of this table and never touch
 the network. Axes: N images, K classes, D embedding width, Q quality features. This file
 knows nothing of metrics.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,27 @@ LeakageStatus = Literal["disjoint", "unproven", "suspect", "leaking"]
 training share sources."""
 
 
+class Outputs(NamedTuple):
+    """What a network says of N images: logits `(N, K)`, embeddings `(N, D)` and, of an ensemble,
+    the mutual information between its members in nats `(N,)`; None for one network."""
+
+    logits_NK: NDArray[np.float32]
+    embeddings_ND: NDArray[np.float32]
+    disagreement_N: NDArray[np.float32] | None = None
+
+
+def join_outputs(parts: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of several batches as one; empty arrays without batches."""
+    if not parts:
+        return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+    disagreement = [part.disagreement_N for part in parts if part.disagreement_N is not None]
+    return Outputs(
+        np.concatenate([part.logits_NK for part in parts]),
+        np.concatenate([part.embeddings_ND for part in parts]),
+        np.concatenate(disagreement) if disagreement else None,
+    )
+
+
 @dataclass(frozen=True)
 class ScoreTable:
     """Scores of N images.
@@ -32,8 +54,8 @@ class ScoreTable:
     `paths` are for the eye only (sample sheets).
 
     `quality_NQ` holds what `trust.quality` measures of the pixels, one column per name in
-    `quality_names`; `(N, 0)` in tables written before it was measured. `disagreement_N` is the
-    mutual information between the members of an ensemble in nats; empty `(0,)` for one network.
+    `quality_names`. `disagreement_N` is the mutual information between the members of an ensemble
+    in nats; None for one network.
     """
 
     classes: tuple[str, ...]
@@ -47,7 +69,7 @@ class ScoreTable:
     source_known: bool
     quality_names: tuple[str, ...] = ()
     quality_NQ: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    disagreement_N: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    disagreement_N: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -61,7 +83,7 @@ class ScoreTable:
             len(self.logits_NK),
             len(self.embeddings_ND),
             len(self.quality_NQ),
-            len(self.disagreement_N) or n,
+            n if self.disagreement_N is None else len(self.disagreement_N),
         }
         shapes = self.logits_NK.shape[1:], self.quality_NQ.shape[1:]
         if lengths != {n} or shapes != ((len(self.classes),), (len(self.quality_names),)):
@@ -93,9 +115,7 @@ class ScoreTable:
             logits_NK=self.logits_NK[index],
             embeddings_ND=self.embeddings_ND[index],
             quality_NQ=self.quality_NQ[index],
-            disagreement_N=self.disagreement_N[index]
-            if len(self.disagreement_N)
-            else self.disagreement_N,
+            disagreement_N=None if self.disagreement_N is None else self.disagreement_N[index],
         )
 
     def of_role(self, role: str) -> "ScoreTable":
@@ -146,7 +166,7 @@ def save_scores(table: ScoreTable, path: Path) -> None:
     )
     for q, name in enumerate(table.quality_names):
         columns[f"quality:{name}"] = pa.array(table.quality_NQ[:, q], pa.float32())
-    if len(table.disagreement_N):
+    if table.disagreement_N is not None:
         columns["disagreement"] = pa.array(table.disagreement_N, pa.float32())
     arrow = pa.table(columns).replace_schema_metadata(
         {"leukoscope_scores": SCHEMA_VERSION, "source_known": str(table.source_known)}
@@ -200,5 +220,5 @@ def load_scores(path: Path) -> ScoreTable:
         else np.zeros((n, 0), np.float32),
         disagreement_N=arrow["disagreement"].to_numpy()
         if "disagreement" in arrow.column_names
-        else np.zeros(0, np.float32),
+        else None,
     )

@@ -9,10 +9,10 @@ from leukoscope.data.pack import build_pack
 from leukoscope.data.splits import save_split
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.pipelines.data import used_rows
-from leukoscope.pipelines.runs import score_records
 from leukoscope.records import write_json
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import save_scores
+from leukoscope.scoring import score_records
 from leukoscope.storage import hash_file
 from leukoscope.training.checkpoint import save_tensors
 from leukoscope.training.trained import load_trained, save_trained
@@ -55,5 +55,5 @@ def write_run(folder, split, seed, recipe=RECIPE):
     sources = [s for s, role in zip(split.sources, split.roles, strict=True) if role]
     pack = build_pack(records, recipe.input, folder.parent / "packs")
     trained = load_trained(run, CPU)
-    save_scores(score_records(trained, pack, records, roles.tolist(), sources, False), run.scores)
+    save_scores(score_records(trained, records, pack, roles.tolist(), sources, False), run.scores)
     return folder

@@ -29,7 +29,5 @@ def make_table(n=1200, seed=0, sources=None, disagreement=False):
         source_known=True,
         quality_names=QUALITY_NAMES,
         quality_NQ=quality_NQ.astype(np.float32),
-        disagreement_N=rng.exponential(0.02, n).astype(np.float32)
-        if disagreement
-        else np.zeros(0, np.float32),
+        disagreement_N=rng.exponential(0.02, n).astype(np.float32) if disagreement else None,
     )

@@ -13,7 +13,7 @@ from leukoscope.data.augment import (
     warp_images,
     warp_pixels,
 )
-from leukoscope.data.batches import normalise
+from leukoscope.data.loader import normalise
 from leukoscope.painted.cells import paint_cells
 
 

@@ -9,18 +9,17 @@ from typer.testing import CliRunner
 
 from leukoscope import pipelines
 from leukoscope.cli.app import app
-from leukoscope.data.batches import normalise
+from leukoscope.data.loader import normalise
 from leukoscope.data.splits import load_split
 from leukoscope.deploy import export
 from leukoscope.deploy.predictor import (
-    Outputs,
     Predictor,
     start_onnxruntime,
     start_openvino,
 )
 from leukoscope.errors import ParityError
 from leukoscope.runfolder import RunFolder
-from leukoscope.scores import load_scores
+from leukoscope.scores import Outputs, load_scores
 from leukoscope.storage import hash_file
 from leukoscope.training.trained import load_trained
 
@@ -73,17 +72,17 @@ def reference(ensemble):
     images = draw_images(48, seed=1)
     own = answer(ensemble, images)
     ids = tuple(f"image {i}" for i in range(48))
-    return export.Reference(images, ids, own.logits_BK, tuple("abcd"), own.disagreement_B)
+    return export.ParityReference(images, ids, tuple("abcd"), own)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_the_graph_is_the_ensemble_for_any_batch(ensemble, graph, n):
     images = draw_images(n)
     own, found = answer(ensemble, images), start_onnxruntime(graph, 1)(images)
-    assert found.logits_BK == pytest.approx(own.logits_BK, abs=1e-4)
-    assert found.embedding_BD == pytest.approx(own.embedding_BD, abs=1e-4)
-    assert found.disagreement_B == pytest.approx(own.disagreement_B, abs=1e-5)
-    assert found.disagreement_B.shape == (n,) and found.disagreement_B.min() > 1e-3
+    assert found.logits_NK == pytest.approx(own.logits_NK, abs=1e-4)
+    assert found.embeddings_ND == pytest.approx(own.embeddings_ND, abs=1e-4)
+    assert found.disagreement_N == pytest.approx(own.disagreement_N, abs=1e-5)
+    assert found.disagreement_N.shape == (n,) and found.disagreement_N.min() > 1e-3
 
 
 def test_the_graph_says_what_it_gives(graph):
@@ -107,17 +106,14 @@ def test_predictions_are_those_of_the_run(run, bundle):
     np.testing.assert_allclose(found, table.probabilities_NK, atol=1e-4)
     spread = np.array([row.disagreement for row in rows])
     np.testing.assert_allclose(spread, table.disagreement_N, atol=1e-5)
-    outputs = predictor.predict_outputs(draw_images(2))
-    for own, other in zip(predictor.predict_logits(draw_images(2)), outputs, strict=False):
-        np.testing.assert_array_equal(own, other)
 
 
 def test_openvino_gives_the_same(ensemble, graph):
     pytest.importorskip("openvino")
     images = draw_images(3)
     own, found = answer(ensemble, images), start_openvino(graph, 1)(images)
-    assert found.logits_BK == pytest.approx(own.logits_BK, abs=1e-4)
-    assert found.disagreement_B == pytest.approx(own.disagreement_B, abs=1e-5)
+    assert found.logits_NK == pytest.approx(own.logits_NK, abs=1e-4)
+    assert found.disagreement_N == pytest.approx(own.disagreement_N, abs=1e-5)
 
 
 def test_every_variant_keeps_to_its_tolerance(graph, reference, tmp_path):
@@ -133,7 +129,7 @@ def test_every_variant_keeps_to_its_tolerance(graph, reference, tmp_path):
         if name != "int8":  # random weights lie close to a toss-up
             export.check_parity(parity, name)
     assert apart["fp32"] < 1e-5 and 0 < apart["fp16"] < 1e-3 and 1e-5 < apart["int8"] < 0.05
-    assert reference.disagreement_N.mean() > 0.05  # what these are to be seen against
+    assert reference.outputs.disagreement_N.mean() > 0.05  # what these are to be seen against
     half = onnx.load_from_string(graphs["fp16"])
     weights = {t.data_type for t in half.graph.initializer if np.prod(t.dims) > 100}
     assert onnx.TensorProto.FLOAT16 in weights and onnx.TensorProto.FLOAT not in weights
@@ -144,8 +140,8 @@ def test_a_disagreement_that_departs_is_rejected(reference):
         rows = slice(run.start, run.start + len(images))
         run.start += len(images)
         return Outputs(
-            reference.logits_NK[rows], reference.logits_NK[rows],
-            reference.disagreement_N[rows] + run.error,
+            reference.outputs.logits_NK[rows], reference.outputs.logits_NK[rows],
+            reference.outputs.disagreement_N[rows] + run.error,
         )  # fmt: skip
 
     for error, variant, rejected in (

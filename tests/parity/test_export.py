@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from leukoscope.data.batches import normalise
+from leukoscope.data.loader import normalise
 from leukoscope.deploy import export
 from leukoscope.deploy.bundle import check_self_contained
-from leukoscope.deploy.predictor import Outputs, start_onnxruntime
+from leukoscope.deploy.predictor import start_onnxruntime
 from leukoscope.errors import DataError, ParityError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
-from leukoscope.scores import compute_probabilities
+from leukoscope.scores import Outputs, compute_probabilities
 from leukoscope.trust.decision import Decisions
 
 
@@ -77,7 +77,7 @@ def graph(network):
 def reference(network):
     images = draw_images(64, seed=1)
     ids = tuple(f"image {i}" for i in range(64))
-    return export.Reference(images, ids, answer(network, images)[0], tuple("abcd"))
+    return export.ParityReference(images, ids, tuple("abcd"), Outputs(*answer(network, images)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -130,15 +130,15 @@ def test_changed_decisions_are_listed_and_rejected(reference):
     """The witness is a graph that answers with the second class for the first image."""
 
     def run(images):
-        logits = reference.logits_NK[run.start : run.start + len(images)].copy()
+        logits = reference.outputs.logits_NK[run.start : run.start + len(images)].copy()
         if run.start == 0:
             logits[0, :] = logits[0, :][::-1]
         run.start += len(images)
-        return logits, logits
+        return Outputs(logits, logits)
 
     run.start = 0
     parity = export.measure_parity(run, reference, "int8")
-    first = reference.logits_NK[0]
+    first = reference.outputs.logits_NK[0]
     assert parity.decisions_changed == 1
     (changed,) = parity.changed
     assert changed.id == "image 0"
@@ -156,12 +156,12 @@ def test_changed_decisions_are_listed_and_rejected(reference):
 
 def judge_by_length(answer):
     """Accept embeddings that are short; name by the largest logit."""
-    n = len(answer.logits_BK)
-    long_N = np.linalg.norm(answer.embedding_BD, axis=1) > judge_by_length.limit
+    n = len(answer.logits_NK)
+    long_N = np.linalg.norm(answer.embeddings_ND, axis=1) > judge_by_length.limit
     empty = np.zeros(n)
     return Decisions(
-        compute_probabilities(answer.logits_BK),
-        answer.logits_BK.argmax(axis=1),
+        compute_probabilities(answer.logits_NK),
+        answer.logits_NK.argmax(axis=1),
         empty,
         np.zeros((n, 4), bool),
         empty,
@@ -175,8 +175,7 @@ def test_a_cell_that_is_accepted_otherwise_is_counted_though_its_name_stays(netw
     logits, embedding = answer(network, reference.images_NSSC)
     lengths = np.linalg.norm(embedding, axis=1)
     judge_by_length.limit = np.sort(lengths)[32]
-    own = judge_by_length(Outputs(logits, embedding))
-    judged = replace(reference, judge=judge_by_length, outcomes=own)
+    judged = replace(reference, judge=judge_by_length)
 
     def run(images):
         rows = slice(run.start, run.start + len(images))
@@ -204,7 +203,8 @@ def _restart(run):
 
 def test_answers_that_are_no_numbers_are_rejected(reference):
     def run(images):
-        return np.full((len(images), 4), np.nan, np.float32), None
+        nothing = np.full((len(images), 4), np.nan, np.float32)
+        return Outputs(nothing, nothing)
 
     with pytest.raises(ParityError, match="finite"):
         export.measure_parity(run, reference, "fp16")

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leukoscope.config import AugmentConfig
-from leukoscope.data.batches import Pixels, prepare_input
+from leukoscope.data.images import Pixels
+from leukoscope.data.loader import prepare_input
 
 
 def augment_pixels(

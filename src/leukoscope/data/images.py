@@ -24,6 +24,9 @@ from leukoscope.config import InputConfig, Interpolation, Resize
 from leukoscope.data.stain import standardise_stain
 from leukoscope.errors import ImageError
 
+Pixels = NDArray[np.uint8]
+"""Images `(N, S, S, 3)` or one image `(H, W, 3)`, RGB."""
+
 Box = tuple[int, int, int, int]
 """`(x_min, y_min, x_max, y_max)` in pixels after EXIF rotation; the maxima are exclusive."""
 

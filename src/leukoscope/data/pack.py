@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.data.images import decode_image, load_content, prepare_image
+from leukoscope.data.images import (
+    Pixels,
+    decode_image,
+    load_content,
+    prepare_image,
+    resize_image,
+)
 from leukoscope.errors import DataError, RunError, StorageError
 from leukoscope.records import read_json, write_json
 from leukoscope.storage import create_folder, hash_file, storage_errors
@@ -178,6 +184,14 @@ def _fill(
             pixels.flush()
             filled[some] = 1
             filled.flush()
+
+
+def shrink_pack(pack_NHWC: Pixels, rows: NDArray[np.int64], size_px: int) -> Pixels:
+    """Return small copies of some rows, uint8 `(len(rows), size_px, size_px, 3)`, for baselines."""
+    out = np.empty((len(rows), size_px, size_px, 3), dtype=np.uint8)
+    for place, row in enumerate(rows):
+        out[place] = resize_image(np.asarray(pack_NHWC[row]), size_px)
+    return out
 
 
 def _read_record(record: ImageRecord, config: InputConfig) -> NDArray[np.uint8]:

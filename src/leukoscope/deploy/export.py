@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from leukoscope.data.batches import Pixels, normalise
+from leukoscope.data.images import Pixels
+from leukoscope.data.loader import normalise
 from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantInfo, VariantName
-from leukoscope.deploy.predictor import Outputs, Run, count_cores, start_onnxruntime
+from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime
 from leukoscope.errors import DataError, MissingExtraError, ParityError
 from leukoscope.models.attention import MapSize, RelativeAttention
 from leukoscope.models.blocks import MBConv
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.ensemble import Ensemble, Network
-from leukoscope.scores import compute_probabilities
+from leukoscope.scores import Outputs, compute_probabilities, join_outputs
 from leukoscope.trust.decision import Decisions
 
 OPSET = 18
@@ -331,25 +332,22 @@ def _quiet() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The reference set: uint8 images `(N, S, S, 3)`, their ids, and the trained network's own
-    logits `(N, K)` in float32 PyTorch, batch norm not folded; of an ensemble also its disagreement
-    `(N,)`. `judge` decides on these images from what a network says of them, as `decide` does with
-    the limits of the run, and `outcomes` are its decisions on the trained network's own answers;
-    None for a run without limits."""
+class ParityReference:
+    """What variants are compared on: uint8 images `(N, S, S, 3)`, their ids, and what the trained
+    network itself says of them in float32 PyTorch, batch norm not folded. `judge` decides on these
+    images from what a network says of them, as the run does; None for a run that was not
+    calibrated."""
 
     images_NSSC: Pixels
     ids: tuple[str, ...]
-    logits_NK: NDArray[np.float32]
     classes: tuple[str, ...]
-    disagreement_N: NDArray[np.float32] | None = None
+    outputs: Outputs
     judge: Callable[[Outputs], Decisions] | None = None
-    outcomes: Decisions | None = None
 
 
 def prove_variants(
     graphs: Mapping[VariantName, bytes],
-    reference: Reference,
+    reference: ParityReference,
     on_progress: Callable[[str, int, int], None],
 ) -> dict[VariantName, VariantInfo]:
     """Measure every variant against the trained network, as ONNX Runtime runs it here.
@@ -376,30 +374,29 @@ def prove_variants(
 
 def measure_parity(
     run: Run,
-    reference: Reference,
+    reference: ParityReference,
     variant: VariantName,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Parity:
     """Run a variant over the reference set and compare it with the trained network."""
-    found = []
+    own, parts = reference.outputs, []
     for start in range(0, len(reference.ids), 16):
-        found.append(run(np.ascontiguousarray(reference.images_NSSC[start : start + 16])))
+        parts.append(run(np.ascontiguousarray(reference.images_NSSC[start : start + 16])))
         if on_progress is not None:
             on_progress(min(start + 16, len(reference.ids)), len(reference.ids))
-    logits_NK = np.concatenate([outputs[0] for outputs in found])
+    found = join_outputs(parts)
     disagreement = None
-    if reference.disagreement_N is not None:
-        found_N = np.concatenate([cast(NDArray[np.float32], one.disagreement_B) for one in found])
-        disagreement = float(np.abs(found_N - reference.disagreement_N).max())
-    if not np.isfinite(logits_NK).all() or not np.isfinite(disagreement or 0):
+    if own.disagreement_N is not None and found.disagreement_N is not None:
+        disagreement = float(np.abs(found.disagreement_N - own.disagreement_N).max())
+    if not np.isfinite(found.logits_NK).all() or not np.isfinite(disagreement or 0):
         raise ParityError(
             f"logits of the variant {variant} must be finite",
-            f"{int((~np.isfinite(logits_NK)).any(axis=1).sum())} images with others",
+            f"{int((~np.isfinite(found.logits_NK)).any(axis=1).sum())} images with others",
             "export without it, by `--variants fp32`; nothing was written",
         )
-    difference_NK = np.abs(logits_NK - reference.logits_NK)
-    own_NK = compute_probabilities(reference.logits_NK)
-    other_NK = compute_probabilities(logits_NK)
+    difference_NK = np.abs(found.logits_NK - own.logits_NK)
+    own_NK = compute_probabilities(own.logits_NK)
+    other_NK = compute_probabilities(found.logits_NK)
     before, after = own_NK.argmax(axis=1), other_NK.argmax(axis=1)
     top_N2 = np.sort(own_NK, axis=1)[:, -2:]
     changed = tuple(
@@ -413,12 +410,8 @@ def measure_parity(
     )
     exact = variant == "fp32"
     outcomes = None
-    if reference.judge is not None and reference.outcomes is not None:
-        embedding_ND = np.concatenate([one.embedding_BD for one in found])
-        theirs = reference.judge(
-            Outputs(logits_NK, embedding_ND, None if disagreement is None else found_N)
-        )
-        outcomes = count_changes(reference.outcomes, theirs)
+    if reference.judge is not None:
+        outcomes = count_changes(reference.judge(own), reference.judge(found))
     return Parity(
         images=len(reference.ids),
         max_logit_difference=float(difference_NK.max()),

@@ -11,31 +11,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.images import load_input
+from leukoscope.config import InputConfig
+from leukoscope.data.images import Pixels, load_input
 from leukoscope.deploy.bundle import Bundle, VariantName, load_bundle
 from leukoscope.errors import BundleError, DataError, ImageError, MissingExtraError
-from leukoscope.scores import compute_probabilities
+from leukoscope.scores import Outputs, compute_probabilities, join_outputs
 from leukoscope.trust.decision import Status, decide
 from leukoscope.trust.quality import measure_quality
 
 Engine = Literal["onnxruntime", "openvino"]
 
 
-class Outputs(NamedTuple):
-    """What a graph answers for B images."""
-
-    logits_BK: NDArray[np.float32]
-    embedding_BD: NDArray[np.float32]
-    disagreement_B: NDArray[np.float32] | None = None
-    """Mutual information between the members of an ensemble, in nats; None for one network."""
-
-
-Run = Callable[[NDArray[np.uint8]], Outputs]
+Run = Callable[[Pixels], Outputs]
 
 BATCH_SIZE = 16
 
@@ -62,7 +54,7 @@ class Prediction:
 
 
 class Predictor:
-    """A bundle, loaded and ready; safe to share among threads.
+    """A bundle, loaded and ready: a scorer (`leukoscope.scoring`); safe to share among threads.
 
     `variant` is one of the bundle's (None: its default), `engine` what runs the graph, `threads`
     the number of cores to use (None: all).
@@ -80,31 +72,50 @@ class Predictor:
         threads: int | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
-        self.classes = self.bundle.info.classes
         self.trust = self.bundle.read_trust()
         self.threads = threads or count_cores()
         graph = self.bundle.read_graph(variant)
         start = start_onnxruntime if engine == "onnxruntime" else start_openvino
         self._run: Run = start(graph, self.threads)
 
-    def predict_logits(
-        self, images_BSSC: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return logits and embeddings of `predict_outputs`."""
-        return self.predict_outputs(images_BSSC)[:2]
+    @property
+    def name(self) -> str:
+        """Name of the bundle's folder."""
+        return self.bundle.path.resolve().name
 
-    def predict_outputs(self, images_BSSC: NDArray[np.uint8]) -> Outputs:
-        """Return logits `(B, K)`, embeddings `(B, D)` and, of an ensemble, disagreement `(B,)` of
-        images as `load_input` returns them: uint8 `(B, S, S, 3)`, S being the bundle's image size.
-        Raises `DataError` for any other."""
-        side = self.bundle.info.preprocessing.image_size
-        if images_BSSC.dtype != np.uint8 or images_BSSC.shape[1:] != (side, side, 3):
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in the order of the logits."""
+        return self.bundle.info.classes
+
+    @property
+    def input(self) -> InputConfig:
+        """How a file becomes pixels."""
+        return self.bundle.info.preprocessing
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the trained network's file of weights."""
+        return str(self.bundle.info.provenance.get("weights_sha256", ""))
+
+    def score(
+        self, images_NSSC: Pixels, on_progress: Callable[[int, int], None] | None = None
+    ) -> Outputs:
+        """Return what the network says of images as `load_input` returns them, uint8
+        `(N, S, S, 3)`, S being the bundle's image size. Raises `DataError` for any others."""
+        side, total = self.input.image_size, len(images_NSSC)
+        if images_NSSC.dtype != np.uint8 or images_NSSC.shape[1:] != (side, side, 3):
             raise DataError(
-                f"images must be uint8 of shape (B, {side}, {side}, 3)",
-                f"{images_BSSC.dtype} of shape {images_BSSC.shape}",
+                f"images must be uint8 of shape (N, {side}, {side}, 3)",
+                f"{images_NSSC.dtype} of shape {images_NSSC.shape}",
                 "read them with `leukoscope.data.images.load_input`",
             )
-        return self._run(images_BSSC)
+        found = []
+        for start in range(0, total, BATCH_SIZE):
+            found.append(self._run(images_NSSC[start : start + BATCH_SIZE]))
+            if on_progress is not None:
+                on_progress(min(start + BATCH_SIZE, total), total)
+        return join_outputs(found)
 
     def predict_files(
         self,
@@ -138,18 +149,17 @@ class Predictor:
                     found.cancel()
 
     def _read(self, path: Path) -> NDArray[np.uint8] | str:
-        config = self.bundle.info.preprocessing
         try:
-            return load_input(path, config)
+            return load_input(path, self.input)
         except ImageError as error:
             return f"{error.reason}: {error.found}"
 
     def predict_pixels(self, images_BSSC: NDArray[np.uint8]) -> tuple[Prediction, ...]:
-        """Return one prediction, without a path, per image; input and errors as in
-        `predict_logits`. No image leaves none."""
+        """Return one prediction, without a path, per image; input and errors as in `score`. No
+        image leaves none."""
         if not len(images_BSSC):
             return ()
-        logits_BK, embedding_BD, disagreement_B = self.predict_outputs(images_BSSC)
+        logits_BK, embedding_BD, disagreement_B = self.score(images_BSSC)
         apart = [None] * len(images_BSSC) if disagreement_B is None else disagreement_B.tolist()
         if self.trust is None:
             rows = compute_probabilities(logits_BK).tolist()

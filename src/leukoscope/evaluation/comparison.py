@@ -60,7 +60,7 @@ def compute_network_figures(
         chosen.sources,
         replicates=replicates,
     )
-    spread = float(chosen.disagreement_N.mean()) if len(chosen.disagreement_N) else None
+    spread = None if chosen.disagreement_N is None else float(chosen.disagreement_N.mean())
     return NetworkFigures(name, role, len(chosen), {k: found[k] for k in FIGURES}, spread)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leukoscope.data.batches import prepare_input
+from leukoscope.data.loader import prepare_input
 from leukoscope.errors import ConfigError
 from leukoscope.explain.occlusion import Score
 from leukoscope.models.coatnet import CoAtNet

@@ -39,7 +39,6 @@ from leukoscope.pipelines.runs import (
     Packed,
     TrainedRun,
     pack_images,
-    score_records,
     train_run,
 )
 from leukoscope.pipelines.trust import CalibratedRun, calibrate_run
@@ -73,7 +72,6 @@ __all__ = [
     "report_leak",
     "run_demo",
     "scan_images",
-    "score_records",
     "split_catalog",
     "split_kfold",
     "trace_sources",

@@ -19,10 +19,10 @@ from leukoscope.records import read_json
 from leukoscope.runfolder import RunFolder, collect_provenance
 
 if TYPE_CHECKING:
-    from leukoscope.data.batches import Pixels
+    from leukoscope.data.images import Pixels
     from leukoscope.deploy.bundle import Bundle, VariantName
-    from leukoscope.deploy.predictor import Engine, Outputs
-    from leukoscope.training.scoring import NetworkScores
+    from leukoscope.deploy.predictor import Engine
+    from leukoscope.scores import Outputs
     from leukoscope.trust.decision import Decisions
     from leukoscope.trust.record import Trust
 
@@ -56,7 +56,6 @@ def export_run(
     from leukoscope.deploy import export
     from leukoscope.deploy.bundle import BundleInfo, check_target, load_bundle, save_bundle
     from leukoscope.models.ensemble import Ensemble
-    from leukoscope.training.scoring import score_rows
     from leukoscope.training.trained import load_trained
     from leukoscope.trust.record import load_trust
 
@@ -78,19 +77,13 @@ def export_run(
     pack = build_pack(
         records, trained.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
-    scores = score_rows(
-        trained.network,
-        pack,
-        rows,
-        on_progress=lambda d, t: progress("Reference in float32 PyTorch", d, t),
+    images_NSSC = pack[rows]
+    outputs = trained.score(
+        images_NSSC, lambda d, t: progress("Reference in float32 PyTorch", d, t)
     )
-    reference = export.Reference(
-        pack[rows],
-        tuple(records[i].id for i in rows),
-        scores.logits_NK,
-        trained.classes,
-        scores.disagreement_N if joint else None,
-        *(_judge_with(trust, pack[rows], scores) if trust else ()),
+    judge = _decide_with(trust, images_NSSC) if trust else None
+    reference = export.ParityReference(
+        images_NSSC, tuple(records[i].id for i in rows), trained.classes, outputs, judge
     )
     graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
     infos = export.prove_variants(graphs, reference, progress)
@@ -111,7 +104,7 @@ def export_run(
             "exported": collect_provenance(),
             "trained": read_json(folder.provenance) if folder.provenance.is_file() else {},
             "recipe": read_json(folder.recipe) if folder.recipe.is_file() else {},
-            "weights_sha256": trained.sha256,
+            "weights_sha256": trained.weights_sha256,
         },
         trust=trust.info if trust else None,
     )
@@ -120,28 +113,24 @@ def export_run(
     return load_bundle(target)
 
 
-def _judge_with(
-    trust: "Trust", images_NSSC: "Pixels", scores: "NetworkScores"
-) -> "tuple[Callable[[Outputs], Decisions], Decisions]":
-    """How a run decides on these images, and what it decides of them."""
-    from leukoscope.deploy.predictor import Outputs
+def _decide_with(trust: "Trust", images_NSSC: "Pixels") -> "Callable[[Outputs], Decisions]":
+    """How a run decides on these images, given what a network says of them."""
     from leukoscope.trust.decision import decide
     from leukoscope.trust.quality import measure_quality
 
     quality_NQ = measure_quality(images_NSSC)
 
-    def judge(answer: Outputs) -> "Decisions":
+    def judge(answer: "Outputs") -> "Decisions":
         return decide(
             trust.info.policy,
             trust.novelty,
-            answer.logits_BK,
-            answer.embedding_BD,
+            answer.logits_NK,
+            answer.embeddings_ND,
             quality_NQ,
-            answer.disagreement_B,
+            answer.disagreement_N,
         )
 
-    disagreement = scores.disagreement_N if len(scores.disagreement_N) else None
-    return judge, judge(Outputs(scores.logits_NK, scores.embeddings_ND, disagreement))
+    return judge
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from leukoscope.records import write_json
 from leukoscope.runfolder import RunFolder
 
 if TYPE_CHECKING:
-    from leukoscope.data.batches import Pixels
+    from leukoscope.data.images import Pixels
     from leukoscope.evaluation.comparison import Agreement, NetworkFigures
     from leukoscope.training.loop import TrainingReporter
     from leukoscope.training.trained import TrainedNetwork
@@ -90,7 +90,7 @@ def distill_run(
             f"{folder.path} has no images in the role val",
             "distil an ensemble whose members share one split, with different seeds",
         )
-    distill = recipe.distill.model_copy(update={"teacher": trained.sha256})
+    distill = recipe.distill.model_copy(update={"teacher": trained.weights_sha256})
     recipe = recipe.model_copy(update={"distill": distill})
     run = train_run(
         split,
@@ -125,9 +125,9 @@ def distill_run(
                 "teacher": {
                     "run": folder.path.resolve().name,
                     "network": trained.network.spec.name,
-                    "sha256": trained.sha256,
+                    "sha256": trained.weights_sha256,
                 },
-                "student": {"network": student.network.spec.name, "sha256": student.sha256},
+                "student": {"network": student.network.spec.name, "sha256": student.weights_sha256},
                 "distill": distill.model_dump(mode="json"),
                 "costs": [vars(cost) for cost in costs],
                 "figures": [row.to_dict() for row in rows],
@@ -151,14 +151,10 @@ def _load_pixels(run: RunFolder, student: "TrainedNetwork", packs: str | Path) -
 def _measure_cost(name: str, trained: "TrainedNetwork", pixels_NSSC: "Pixels") -> NetworkCost:
     import time
 
-    import numpy as np
-
-    from leukoscope.training.scoring import score_rows
-
     seconds = []
     for _ in range(4):  # the first is a warm-up
         start = time.perf_counter()
-        score_rows(trained.network, pixels_NSSC, np.arange(len(pixels_NSSC)))
+        trained.score(pixels_NSSC)
         seconds.append(time.perf_counter() - start)
     return NetworkCost(
         name=name,

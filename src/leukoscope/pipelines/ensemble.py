@@ -16,10 +16,11 @@ from leukoscope.data.splits import Split, join_splits, load_split, save_split
 from leukoscope.errors import ConfigError, RunError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import find_packs, score_records
+from leukoscope.pipelines.runs import find_packs
 from leukoscope.progress import Progress, silent
 from leukoscope.records import read_json, write_json
 from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.scoring import score_records
 from leukoscope.storage import hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def build_ensemble(
             },
         )
         tables = _load_tables(folders)
-        joint = replace(members[0], network=network.eval(), sha256="")
+        joint = replace(members[0], network=network.eval(), weights_sha256="")
         table = _score(run, joint, split, tables if tta == "none" else {}, progress)
         with replacing(run.scores) as temporary:
             save_scores(table, temporary)
@@ -179,7 +180,7 @@ def _describe(folder: RunFolder, member: "TrainedNetwork") -> dict[str, Any]:
     return {
         "run": folder.path.resolve().name,
         "network": member.network.spec.name,
-        "sha256": member.sha256,
+        "sha256": member.weights_sha256,
         "best_epoch": model.get("best_epoch"),
         "recipe": {"name": recipe.get("name"), "hash": recipe.get("hash")},
         "seed": provenance.get("seed"),
@@ -235,7 +236,7 @@ def _score(
     pack = build_pack(
         records, joint.input, find_packs(run), lambda d, t: progress("Decoding images", d, t)
     )
-    return score_records(joint, pack, records, roles.tolist(), sources, known, progress)
+    return score_records(joint, records, pack, roles.tolist(), sources, known, progress)
 
 
 def _judge(

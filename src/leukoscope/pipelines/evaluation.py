@@ -17,16 +17,17 @@ from leukoscope.data.splits import Split, audit_split, load_split
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import find_packs, load_run_scores, score_records
+from leukoscope.pipelines.runs import find_packs, load_run_scores
 from leukoscope.progress import Progress, silent
 from leukoscope.records import read_json
 from leukoscope.runfolder import RunFolder
+from leukoscope.scoring import score_records
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.data.batches import Pixels
+    from leukoscope.data.images import Pixels
     from leukoscope.interval import Interval
     from leukoscope.report.evaluation_page import Comparison, Leak, ReportContent
     from leukoscope.report.results import Study
@@ -105,8 +106,7 @@ def evaluate_folder(
     """Do what `evaluate_run` does, on other data that were read already; None means its own."""
     import numpy as np
 
-    from leukoscope.data.batches import shrink_pack
-    from leukoscope.data.pack import build_pack
+    from leukoscope.data.pack import build_pack, shrink_pack
     from leukoscope.evaluation.baselines import compute_baselines
     from leukoscope.report.results import write_evaluation
     from leukoscope.report.trust_words import word_rejection
@@ -122,7 +122,7 @@ def evaluate_folder(
         records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
     if other is None:
-        subject = _own_subject(folder, home, role, pack, recipe, progress)
+        subject = _own_subject(folder, home, role, pack)
     else:
         subject = _other_subject(folder, home, other, role, recipe, progress)
     trust = load_trust(folder)
@@ -210,17 +210,10 @@ class _Subject:
     study: "Study"
 
 
-def _own_subject(
-    folder: RunFolder,
-    home: Split,
-    role: str,
-    pack: "Pixels",
-    recipe: Recipe,
-    progress: Progress,
-) -> _Subject:
+def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _Subject:
     import numpy as np
 
-    scores = load_run_scores(folder, recipe, progress)
+    scores = load_run_scores(folder)
     rows = np.flatnonzero(np.array(scores.roles) == role)
     if not len(rows):
         raise DataError(
@@ -298,7 +291,7 @@ def _other_subject(
         records, recipe.input, out / "pack", lambda d, t: progress("Decoding other images", d, t)
     )
     table = score_records(
-        trained, pack, records, [role] * len(records), group_sources(catalog),
+        trained, records, pack, [role] * len(records), group_sources(catalog),
         sources_known(catalog), progress,
     )  # fmt: skip
     leakage_status, sentences, leaked = judge_other(

@@ -286,7 +286,7 @@ def _build_maps(
         return _Made(np.stack([compute_occlusion(score, image, k) for image, k in pairs]))
     import torch
 
-    from leukoscope.data.batches import prepare_input
+    from leukoscope.data.loader import prepare_input
     from leukoscope.explain import attribution
     from leukoscope.explain.maps import compute_attention, compute_rollout, enlarge_maps
 
@@ -676,7 +676,7 @@ def _write_results(
                 }
                 for one in found
             ],
-            "provenance": {"weights_sha256": model.sha256, **collect_provenance()},
+            "provenance": {"weights_sha256": model.scorer.weights_sha256, **collect_provenance()},
         },
     )
     needed = ("jinja2", "matplotlib", "seaborn", "sklearn", "scipy")

@@ -3,123 +3,88 @@
 What this file does not do: it makes no map.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.errors import ConfigError, RunError
+from leukoscope.deploy.bundle import BUNDLE_JSON
+from leukoscope.errors import ConfigError
 from leukoscope.explain.methods import AT_A_STAGE, METHODS, RUN_METHODS, Method
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.runfolder import RunFolder
+from leukoscope.pipelines.scorers import open_run, open_scorer
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from leukoscope.config import InputConfig
+    from leukoscope.data.images import Pixels
     from leukoscope.explain.occlusion import Score
     from leukoscope.models.coatnet import CoAtNet
+    from leukoscope.scoring import Scorer
+    from leukoscope.trust.decision import Status
 
-    Pixels = NDArray[np.uint8]
 
-
-@dataclass
+@dataclass(frozen=True)
 class ExplainedModel:
-    """A run or a bundle: what scores images and names them; the network where there is one. Of an
-    ensemble of `members` all name an image, and the first is scored and explained."""
+    """What names images, and what is explained of it: `score` gives the logits of a bundle, or of
+    the network of a run. Of an ensemble of `members` all name an image, and the first is scored and
+    explained. `network` is None for a bundle."""
 
     path: Path
-    classes: tuple[str, ...]
-    input: "InputConfig"
+    scorer: "Scorer"
     score: "Score"
-    name: "Callable[[Pixels], list[tuple[str, float, str]]]"
-    sha256: str
-    """Of the file of weights."""
     network: "CoAtNet | None" = None
     members: int = 1
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in the order of the logits."""
+        return self.scorer.classes
 
-def open_model(path: Path) -> ExplainedModel:
-    """Open a run folder or a bundle. Raises `RunError` for anything else, `MissingExtraError`
-    without the extra `explain` (a run)."""
-    if (path / "bundle.json").is_file():
-        return _open_bundle(path)
-    if RunFolder(path).model.is_file():
-        require_extra("explain")
-        return _open_run(path)
-    raise RunError(
-        f"{path} must be a run folder with a trained network, or a bundle",
-        "neither model.json nor bundle.json" if path.is_dir() else "no such folder",
-        "check the path, or run `leukoscope train` first",
-    )
+    @property
+    def input(self) -> "InputConfig":
+        """How a file becomes pixels."""
+        return self.scorer.input
 
+    def name(self, images_NSSC: "Pixels") -> "list[tuple[str, float, Status | str]]":
+        """Return label, confidence and decision for each image; the decision is "" where the run
+        was not calibrated."""
+        from leukoscope.scores import compute_probabilities
+        from leukoscope.trust.decision import decide
+        from leukoscope.trust.quality import measure_quality
 
-def _open_bundle(path: Path) -> ExplainedModel:
-    from leukoscope.deploy.predictor import Predictor
-
-    predictor = Predictor(path)
-
-    def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
-        return [
-            (one.label, float(one.confidence or 0.0), one.decision)
-            for one in predictor.predict_pixels(images_NSSC)
-        ]
-
-    def score(images_NSSC: "Pixels") -> "NDArray[np.float32]":
-        return predictor.predict_logits(images_NSSC)[0]
-
-    info = predictor.bundle.info
-    sha256 = str(info.provenance.get("weights_sha256", ""))
-    return ExplainedModel(path, info.classes, info.preprocessing, score, name, sha256)
-
-
-def _open_run(path: Path) -> ExplainedModel:
-    import numpy as np
-
-    from leukoscope.explain.attribution import build_score
-    from leukoscope.models.ensemble import Ensemble
-    from leukoscope.scores import compute_probabilities
-    from leukoscope.training.scoring import score_rows
-    from leukoscope.training.trained import load_trained
-    from leukoscope.trust.decision import decide
-    from leukoscope.trust.quality import measure_quality
-    from leukoscope.trust.record import load_trust
-
-    trained = load_trained(RunFolder(path))
-    trust = load_trust(RunFolder(path))
-
-    def name(images_NSSC: "Pixels") -> list[tuple[str, float, str]]:
-        scores = score_rows(trained.network, images_NSSC, np.arange(len(images_NSSC)))
+        outputs, trust = self.scorer.score(images_NSSC), self.scorer.trust
         if trust is None:
-            p_NK = compute_probabilities(scores.logits_NK)
-            return [(trained.classes[int(p.argmax())], float(p.max()), "") for p in p_NK]
+            p_NK = compute_probabilities(outputs.logits_NK)
+            return [(self.classes[int(p.argmax())], float(p.max()), "") for p in p_NK]
         found = decide(
             trust.info.policy,
             trust.novelty,
-            scores.logits_NK,
-            scores.embeddings_ND,
+            outputs.logits_NK,
+            outputs.embeddings_ND,
             measure_quality(images_NSSC),
-            scores.disagreement_N if len(scores.disagreement_N) else None,
+            outputs.disagreement_N,
         )
         return [
-            (trained.classes[k], float(p), status)
+            (self.classes[k], float(p), status)
             for k, p, status in zip(found.labels_N, found.confidence_N, found.status, strict=True)
         ]
 
+
+def open_model(path: Path) -> ExplainedModel:
+    """Open a run folder or a bundle; errors as in `open_scorer`, and `MissingExtraError` for a run
+    without the extra `explain`."""
+    if (path / BUNDLE_JSON).is_file():
+        scorer = open_scorer(path)
+        return ExplainedModel(path, scorer, lambda images: scorer.score(images).logits_NK)
+    trained = open_run(path)
+    require_extra("explain")
+    from leukoscope.explain.attribution import build_score
+    from leukoscope.models.ensemble import Ensemble
+
     network = trained.first
     members = len(trained.network.members) if isinstance(trained.network, Ensemble) else 1
-    return ExplainedModel(
-        path,
-        trained.classes,
-        trained.input,
-        build_score(network),
-        name,
-        trained.sha256,
-        network,
-        members,
-    )
+    return ExplainedModel(path, trained, build_score(network), network, members)
 
 
 def choose_methods(model: ExplainedModel, asked: Sequence[str]) -> tuple[Method, ...]:

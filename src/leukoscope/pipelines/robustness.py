@@ -7,15 +7,15 @@ What this file does not do: it corrupts no image (`data.corrupt`) and computes n
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.config import InputConfig
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split, load_split
+from leukoscope.deploy.bundle import BUNDLE_JSON
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.evaluation import (
@@ -25,6 +25,7 @@ from leukoscope.pipelines.evaluation import (
     warn_unknown,
 )
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
@@ -35,14 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.data.corrupt import Corruption
-    from leukoscope.deploy.predictor import Outputs
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.report.page import Drawings
-    from leukoscope.scores import LeakageStatus
-    from leukoscope.trust.record import Trust
-
-Score = Callable[["NDArray[np.uint8]"], "Outputs"]
-"""Images as the network is given them, uint8 `(N, S, S, 3)` -> what it says of them."""
+    from leukoscope.scores import LeakageStatus, ScoreTable
 
 
 @dataclass(frozen=True)
@@ -56,19 +52,6 @@ class RobustnessRun:
     def page(self) -> Path:
         """The HTML page."""
         return self.out / "robustness.html"
-
-
-@dataclass(frozen=True)
-class _Subject:
-    name: str
-    classes: tuple[str, ...]
-    input: InputConfig
-    score: Score
-    trust: "Trust | None"
-    home: Split | None
-    """What a run was trained on; a bundle does not carry it."""
-    sha256: str
-    """Of the file of weights."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +104,21 @@ def measure_robustness(
     )
     from leukoscope.report.frame import render_html
     from leukoscope.report.robustness_page import describe_robustness
-    from leukoscope.scores import ScoreTable
-    from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
+    from leukoscope.scoring import score_records
 
     path, folder = Path(model), Path(out)
     check_new_folder(folder)
-    subject = _open_run(path) if (path / "model.json").is_file() else _open_bundle(path, data)
-    sample = _select_images(subject, data, images, seed, progress)
-    records, config = sample.records, subject.input
+    if data is None and (path / BUNDLE_JSON).is_file():
+        raise ConfigError(
+            "a bundle carries no images to be evaluated on",
+            "no --data",
+            "give labelled images by --data, or the run folder instead of the bundle",
+        )
+    scorer, home = open_scorer(path), RunFolder(path)
+    is_run = home.model.is_file()
+    split = load_split(home.require(home.split, "leukoscope train")) if is_run else None
+    sample = _select_images(split, scorer.classes, data, images, seed, progress)
+    records, config, trust = sample.records, scorer.input, scorer.trust
     create_folder(folder)
     resized = []
     for done, record in enumerate(records, start=1):
@@ -140,48 +130,35 @@ def measure_robustness(
         progress("Decoding images", done, len(records))
     catalog = Catalog(records)
     sources = group_sources(catalog)
-    index = {name: k for k, name in enumerate(subject.classes)}
     total = 1 + len(AMOUNTS) * len(SEVERITIES)
 
     def corrupt(i: int, corruption: Corruption, severity: int) -> "NDArray[np.uint8]":
         pixels_SSC = corrupt_image(resized[i], corruption, severity, seed + i)
         return standardise_stain(pixels_SSC, config)
 
-    def score(corruption: Corruption, severity: int) -> ScoreTable:
+    def score(corruption: Corruption, severity: int) -> "ScoreTable":
         images_NSSC = np.stack([corrupt(i, corruption, severity) for i in range(len(records))])
-        logits_NK, embeddings_ND, disagreement_N = subject.score(images_NSSC)
-        return ScoreTable(
-            classes=subject.classes,
-            ids=tuple(record.id for record in records),
-            paths=tuple(str(record.path) for record in records),
-            sources=sources,
-            roles=("test",) * len(records),
-            labels_N=np.array([index[record.label] for record in records], dtype=np.int64),
-            logits_NK=logits_NK,
-            embeddings_ND=embeddings_ND,
-            source_known=sources_known(catalog),
-            quality_names=QUALITY_NAMES,
-            quality_NQ=measure_quality(images_NSSC),
-            disagreement_N=np.zeros(0, np.float32) if disagreement_N is None else disagreement_N,
+        return score_records(
+            scorer, records, images_NSSC, ["test"] * len(records), sources, sources_known(catalog)
         )
 
     clean = score("blur", 0)
-    correct_N = find_correct(clean, subject.trust)
+    correct_N = find_correct(clean, trust)
     levels = []
     for name in AMOUNTS:
-        levels.append(measure_level(clean, name, 0, subject.trust, correct_N))
+        levels.append(measure_level(clean, name, 0, trust, correct_N))
         for severity in SEVERITIES:
             progress("Measuring under corruptions", len(levels) - len(levels) // 6, total)
             table = score(name, severity)
-            levels.append(measure_level(table, name, severity, subject.trust, correct_N))
+            levels.append(measure_level(table, name, severity, trust, correct_N))
     progress("Measuring under corruptions", total, total)
     found = Robustness(
-        model=subject.name,
+        model=scorer.name,
         data=sample.name,
         n_images=len(records),
         n_sources=len(set(sources)),
         majority=float(np.bincount(clean.labels_N).max()) / len(records),
-        decides=subject.trust is not None,
+        decides=trust is not None,
         leakage_status=sample.leakage_status,
         sentences=sample.sentences,
         warnings=sample.warnings,
@@ -189,7 +166,7 @@ def measure_robustness(
         levels=tuple(levels),
         mean_loss=compute_mean_losses(levels),
         provenance={
-            "weights_sha256": subject.sha256,
+            "weights_sha256": scorer.weights_sha256,
             "seed": seed,
             "images": images,
             **collect_provenance(),
@@ -222,70 +199,15 @@ def _draw(
     }
 
 
-def _open_run(path: Path) -> _Subject:
-    require_extra("train")
-    import numpy as np
-
-    from leukoscope.deploy.predictor import Outputs
-    from leukoscope.training.scoring import score_rows
-    from leukoscope.training.trained import load_trained
-    from leukoscope.trust.record import load_trust
-
-    folder = RunFolder(path)
-    trained = load_trained(folder)
-
-    def score(images_NSSC: "NDArray[np.uint8]") -> Outputs:
-        found = score_rows(trained.network, images_NSSC, np.arange(len(images_NSSC)))
-        apart = found.disagreement_N if len(found.disagreement_N) else None
-        return Outputs(found.logits_NK, found.embeddings_ND, apart)
-
-    return _Subject(
-        path.resolve().name,
-        trained.classes,
-        trained.input,
-        score,
-        load_trust(folder),
-        load_split(folder.require(folder.split, "leukoscope train")),
-        trained.sha256,
-    )
-
-
-def _open_bundle(path: Path, data: str | Path | None) -> _Subject:
-    import numpy as np
-
-    from leukoscope.deploy.predictor import Outputs, Predictor
-
-    predictor = Predictor(path)
-    if data is None:
-        raise ConfigError(
-            "a bundle carries no images to be evaluated on",
-            "no --data",
-            "give labelled images by --data, or the run folder instead of the bundle",
-        )
-
-    def score(images_NSSC: "NDArray[np.uint8]") -> Outputs:
-        parts = [
-            predictor.predict_outputs(images_NSSC[start : start + 16])
-            for start in range(0, len(images_NSSC), 16)
-        ]
-        apart = [part.disagreement_B for part in parts if part.disagreement_B is not None]
-        return Outputs(
-            np.concatenate([part.logits_BK for part in parts]),
-            np.concatenate([part.embedding_BD for part in parts]),
-            np.concatenate(apart) if apart else None,
-        )
-
-    info = predictor.bundle.info
-    name, sha256 = path.resolve().name, str(info.provenance.get("weights_sha256", ""))
-    return _Subject(
-        name, predictor.classes, info.preprocessing, score, predictor.trust, None, sha256
-    )
-
-
 def _select_images(
-    subject: _Subject, data: str | Path | None, images: int, seed: int, progress: Progress
+    home: Split | None,
+    classes: Sequence[str],
+    data: str | Path | None,
+    images: int,
+    seed: int,
+    progress: Progress,
 ) -> _Sample:
-    home, classes = subject.home, subject.classes
+    """`home` is what a run was trained on; None for a bundle, which does not carry it."""
     chosen: tuple[ImageRecord, ...]
     warnings: tuple[str, ...] = ()
     if data is not None:

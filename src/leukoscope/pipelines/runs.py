@@ -5,13 +5,12 @@ What this file does not do: it measures nothing (`pipelines.evaluation`).
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.config import Recipe
-from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, SplitAudit, audit_split, save_split
 from leukoscope.errors import ConfigError, RunError, SplitError
@@ -20,14 +19,12 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.progress import Progress, silent
 from leukoscope.records import read_json, write_json
 from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.scoring import score_records
 from leukoscope.storage import create_folder, hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
-    from numpy.typing import NDArray
 
-    from leukoscope.data.batches import Pixels
     from leukoscope.scores import ScoreTable
     from leukoscope.training.loop import EpochResult, TrainingReporter
     from leukoscope.training.trained import TrainedNetwork
@@ -101,11 +98,11 @@ def train_run(
 
 def _check_teacher(split: Split, recipe: Recipe, teacher: "TrainedNetwork | None") -> None:
     named = recipe.distill.teacher
-    if named != (teacher.sha256 if teacher else ""):
+    if named != (teacher.weights_sha256 if teacher else ""):
         raise ConfigError(
             "a recipe that names a teacher is trained with it",
             f"distill.teacher={named[:16] or 'none'},"
-            f" teacher {teacher.sha256[:16] if teacher else 'none'}",
+            f" teacher {teacher.weights_sha256[:16] if teacher else 'none'}",
             "use `leukoscope distill TEACHER_RUN`, and leave distill.teacher to it",
         )
     if teacher is None:
@@ -264,7 +261,7 @@ def _train_and_score(
             x for x, role in zip(group_sources(split.catalog), split.roles, strict=True) if role
         ]
         table = score_records(
-            trained, pack, records, roles.tolist(), sources, sources_known(split.catalog), progress
+            trained, records, pack, roles.tolist(), sources, sources_known(split.catalog), progress
         )
         with replacing(run.scores) as temporary:
             save_scores(table, temporary)
@@ -280,90 +277,17 @@ def _hash_data(split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_run_scores(folder: RunFolder, recipe: Recipe, progress: Progress = silent) -> "ScoreTable":
-    """Load the score table of a run. Quality is measured and added where an older version of
-    leukoscope wrote the table, or this one measures other things; hold the folder's lock.
-
-    Raises `MissingStepError` before training has ended.
-    """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from leukoscope.data.pack import build_pack
-    from leukoscope.data.splits import load_split
-    from leukoscope.scores import load_scores, save_scores
+def load_run_scores(folder: RunFolder) -> "ScoreTable":
+    """Load the score table of a run. Raises `MissingStepError` before training has ended,
+    `RunError` for a table without the quality of the images."""
+    from leukoscope.scores import load_scores
     from leukoscope.trust.quality import QUALITY_NAMES
 
     table = load_scores(folder.require(folder.scores, "leukoscope train"))
-    if table.quality_names == QUALITY_NAMES:
-        return table
-    records, _ = used_rows(load_split(folder.require(folder.split, "leukoscope train")))
-    pack = build_pack(
-        records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
-    )
-    row_of = {record.id: row for row, record in enumerate(records)}
-    rows = np.array([row_of[name] for name in table.ids], dtype=np.int64)
-    table = replace(
-        table,
-        quality_names=QUALITY_NAMES,
-        quality_NQ=measure_rows(pack, rows, progress),
-    )
-    with replacing(folder.scores) as temporary:
-        save_scores(table, temporary)
+    if table.quality_names != QUALITY_NAMES:
+        raise RunError(
+            f"{folder.scores} must hold the quality of every image, which `leukoscope train` adds",
+            f"{', '.join(table.quality_names) or 'none'}",
+            "run `leukoscope train` with --resume to score the run again",
+        )
     return table
-
-
-def measure_rows(
-    pack_NHWC: "Pixels", rows: "NDArray[np.int64]", progress: Progress = silent
-) -> "NDArray[np.float32]":
-    """Return the quality of some rows of a pack: `(N, Q)`."""
-    import numpy as np
-
-    from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
-
-    found = []
-    for start in range(0, len(rows), 64):
-        found.append(measure_quality(pack_NHWC[rows[start : start + 64]]))
-        progress("Measuring image quality", min(start + 64, len(rows)), len(rows))
-    return np.concatenate(found) if found else np.zeros((0, len(QUALITY_NAMES)), np.float32)
-
-
-def score_records(
-    trained: "TrainedNetwork",
-    pack_NHWC: "Pixels",
-    records: Sequence[ImageRecord],
-    roles: Sequence[str],
-    sources: Sequence[str],
-    source_known: bool,
-    progress: Progress = silent,
-) -> "ScoreTable":
-    """Return the score table of some records, whose pack rows stand in the same order."""
-    import numpy as np
-
-    from leukoscope.scores import ScoreTable
-    from leukoscope.training.scoring import score_rows
-    from leukoscope.trust.quality import QUALITY_NAMES
-
-    scores = score_rows(
-        trained.network,
-        pack_NHWC,
-        np.arange(len(records)),
-        on_progress=lambda d, t: progress("Scoring images", d, t),
-    )
-    quality_NQ = measure_rows(pack_NHWC, np.arange(len(records)), progress)
-    known = {name: k for k, name in enumerate(trained.classes)}
-    return ScoreTable(
-        classes=trained.classes,
-        ids=tuple(record.id for record in records),
-        paths=tuple(str(record.path) for record in records),
-        sources=tuple(sources),
-        roles=tuple(roles),
-        labels_N=np.array([known.get(record.label, -1) for record in records], dtype=np.int64),
-        logits_NK=scores.logits_NK,
-        embeddings_ND=scores.embeddings_ND,
-        source_known=source_known,
-        quality_names=QUALITY_NAMES,
-        quality_NQ=quality_NQ,
-        disagreement_N=scores.disagreement_N,
-    )

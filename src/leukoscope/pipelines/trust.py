@@ -61,7 +61,7 @@ def calibrate_run(
     )
     asked: TrustConfig = override_section(recipe, "trust", overrides).trust
     with folder.lock():
-        table = load_run_scores(folder, recipe, progress)
+        table = load_run_scores(folder)
         progress("Fitting", 0, 1)
         fitted = fit_policy(table, asked)
         progress("Fitting", 1, 1)

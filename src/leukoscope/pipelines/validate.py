@@ -4,19 +4,19 @@ What this file does not do: it computes no figure and words none (`leukoscope.ev
 needs no PyTorch. It cannot see which images trained the network: a bundle does not carry them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
-from leukoscope.errors import ConfigError, DataError, ImageError, RunError
+from leukoscope.errors import ConfigError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.recalibrate import check_new, find_spent, recalibrate_bundle
+from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import write_json
 from leukoscope.runfolder import RunFolder, collect_provenance
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.deploy.bundle import VariantName
-    from leukoscope.deploy.predictor import Outputs, Predictor
+    from leukoscope.deploy.predictor import Predictor
     from leukoscope.evaluation.acceptance import Limits
     from leukoscope.evaluation.validation import Answers, LocalCells, Validation
     from leukoscope.scores import ScoreTable
+    from leukoscope.scoring import ScoredFiles, Scorer
     from leukoscope.trust.record import Trust
 
 READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
@@ -83,6 +84,7 @@ def validate_bundle(
     from leukoscope.deploy.predictor import Predictor
     from leukoscope.evaluation.acceptance import Limits, load_limits
     from leukoscope.evaluation.validation import LocalCells, compute_validation
+    from leukoscope.scoring import score_files
 
     _check_out(RunFolder(Path(out)))
     opened = load_bundle(Path(bundle))
@@ -95,13 +97,17 @@ def validate_bundle(
     records, warnings = spent.fresh, (*spent.warnings, *warnings)
     others = _find_readers(records, readers)
     predictor = Predictor(opened, variant=variant)
-    scored = score_cells(predictor, records, asked, progress)
+    # From here on in the words of the network, where it has one.
+    records = tuple(
+        replace(record, label=asked.labels.get(record.label, record.label)) for record in records
+    )
+    scored = score_files(predictor, records, "local", progress)
+    answers = _answer(predictor.trust, scored.table)
     rejected = (*rejected, *scored.unreadable)
     columns, read = _read_columns(scored.records, others, asked)
     if against is not None:
-        other = Predictor(Path(against))
-        name, names = _name_again(other, scored, asked, progress)
-        read[name] = names
+        other = open_scorer(against)
+        read[f"the network {_name_path(Path(against))}"] = _name_again(other, scored, progress)
     recalibration = None
     if recalibrate is not None:
         progress("Fitting to local cells", 0, 1)
@@ -116,7 +122,8 @@ def validate_bundle(
             replicates,
         )
         progress("Fitting to local cells", 1, 1)
-    cells = LocalCells(scored.table, scored.names, scored.answers, columns, read)
+    names = tuple(record.label for record in scored.records)
+    cells = LocalCells(scored.table, names, answers, columns, read)
     progress("Computing figures", 0, 1)
     trust = predictor.trust
     found = compute_validation(
@@ -154,108 +161,6 @@ def _check_out(folder: RunFolder) -> None:
                 f"it holds {what}",
                 "choose another --out, for example a folder inside of it",
             )
-
-
-@dataclass(frozen=True)
-class ScoredCells:
-    """Cells that could be read: records, labels in the words of the network where it has one, and
-    what it says. `unreadable` are the others."""
-
-    records: tuple[ImageRecord, ...]
-    names: tuple[str, ...]
-    table: "ScoreTable"
-    answers: "Answers"
-    unreadable: tuple[Rejected, ...]
-
-
-def score_cells(
-    predictor: "Predictor",
-    records: Sequence[ImageRecord],
-    limits: "Limits",
-    progress: Progress = silent,
-) -> ScoredCells:
-    """Run a bundle over the cells of some records; those that cannot be read are listed.
-
-    Raises `DataError` if none can be read.
-    """
-    import numpy as np
-
-    from leukoscope.scores import ScoreTable
-    from leukoscope.trust.quality import QUALITY_NAMES, measure_quality
-
-    done: list[int] = []
-    unreadable: list[Rejected] = []
-    parts: list[Outputs] = []
-    quality: list[NDArray[np.float32]] = []
-    for rows, images, failed in _decode(predictor, records, progress):
-        done += rows
-        unreadable += failed
-        if len(images):
-            parts.append(predictor.predict_outputs(images))
-            quality.append(measure_quality(images))
-    if not done:
-        raise DataError(
-            "at least one image must be readable",
-            f"{len(unreadable):,} that are not; the first is {unreadable[0].path}"
-            f" ({unreadable[0].reason})",
-            "check the paths in the table",
-        )
-    used = tuple(records[i] for i in done)
-    apart = [part[2] for part in parts if part[2] is not None]
-    names = tuple(limits.labels.get(record.label, record.label) for record in used)
-    index = {name: k for k, name in enumerate(predictor.classes)}
-    catalog = Catalog(used)
-    table = ScoreTable(
-        classes=predictor.classes,
-        ids=tuple(record.id for record in used),
-        paths=tuple(str(record.path) for record in used),
-        sources=group_sources(catalog),
-        roles=("local",) * len(used),
-        labels_N=np.array([index.get(name, -1) for name in names], dtype=np.int64),
-        logits_NK=np.concatenate([part[0] for part in parts]).astype(np.float32),
-        embeddings_ND=np.concatenate([part[1] for part in parts]).astype(np.float32),
-        source_known=sources_known(catalog),
-        quality_names=QUALITY_NAMES,
-        quality_NQ=np.concatenate(quality),
-        disagreement_N=np.concatenate(apart) if apart else np.zeros(0, np.float32),
-    )
-    return ScoredCells(used, names, table, _answer(predictor.trust, table), tuple(unreadable))
-
-
-_BATCH = 16
-
-
-def _decode(
-    predictor: "Predictor", records: Sequence[ImageRecord], progress: Progress
-) -> Iterator[tuple[list[int], "NDArray[np.uint8]", list[Rejected]]]:
-    """Yield rows, their pixels, and those that cannot be read, a batch at a time."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numpy as np
-
-    from leukoscope.data.images import load_input
-
-    config = predictor.bundle.info.preprocessing
-
-    def read(record: ImageRecord) -> "NDArray[np.uint8] | Rejected":
-        try:
-            return load_input(record.path, config, record.box)
-        except ImageError as error:
-            return Rejected(str(record.path), error.reason, error.found)
-
-    with ThreadPoolExecutor(predictor.threads) as pool:
-        for start in range(0, len(records), _BATCH):
-            rows = range(start, min(start + _BATCH, len(records)))
-            found = list(pool.map(read, [records[i] for i in rows]))
-            good = [i for i, one in zip(rows, found, strict=True) if not isinstance(one, Rejected)]
-            pixels = [one for one in found if not isinstance(one, Rejected)]
-            side = config.image_size
-            yield (
-                good,
-                np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8),
-                [one for one in found if isinstance(one, Rejected)],
-            )
-            progress("Naming cells", rows.stop, len(records))
 
 
 def _answer(trust: "Trust | None", table: "ScoreTable") -> "Answers":
@@ -316,19 +221,21 @@ def _read_columns(
     return {k: v for k, v in columns.items() if any(v)}, read
 
 
-def _name_again(
-    other: "Predictor", scored: ScoredCells, limits: "Limits", progress: Progress
-) -> tuple[str, tuple[str, ...]]:
-    """What another bundle calls the same cells; "" for cells of classes that it does not know."""
-    again = score_cells(other, scored.records, limits, progress)
+def _name_again(other: "Scorer", scored: "ScoredFiles", progress: Progress) -> tuple[str, ...]:
+    """What another network calls the same cells; "" for cells of classes that it does not know."""
+    from leukoscope.scoring import score_files
+
+    again = score_files(other, scored.records, "local", progress)
     called = {
-        record.id: other.classes[k] if label >= 0 else ""
-        for record, k, label in zip(
-            again.records, again.answers.calls_N, again.table.labels_N, strict=True
+        name: other.classes[k] if label >= 0 else ""
+        for name, k, label in zip(
+            again.table.ids,
+            _answer(other.trust, again.table).calls_N,
+            again.table.labels_N,
+            strict=True,
         )
     }
-    name = f"the network {_name_path(other.bundle.path)}"
-    return name, tuple(called.get(record.id, "") for record in scored.records)
+    return tuple(called.get(record.id, "") for record in scored.records)
 
 
 # -- words and files ------------------------------------------------------------------------------
@@ -368,7 +275,7 @@ def _name_path(path: Path) -> str:
 def _write(
     found: "Validation",
     cells: "LocalCells",
-    scored: ScoredCells,
+    scored: "ScoredFiles",
     rejected: Sequence[Rejected],
     out: Path,
     progress: Progress,
@@ -393,7 +300,7 @@ def _write(
 
 
 def _draw(
-    found: "Validation", cells: "LocalCells", scored: ScoredCells
+    found: "Validation", cells: "LocalCells", scored: "ScoredFiles"
 ) -> Mapping[str, tuple[bytes | str, str]]:
     import numpy as np
 

@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 from leukoscope.config import AugmentConfig, Recipe
 from leukoscope.data.augment import augment_pixels, mix_images
-from leukoscope.data.batches import EpochOrder, Pixels, prepare_input, split_rows
-from leukoscope.data.feed import PixelFeed
+from leukoscope.data.images import Pixels
+from leukoscope.data.loader import EpochOrder, PixelFeed, prepare_input, split_rows
 from leukoscope.errors import MissingExtraError, NonFiniteError, RunError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.runfolder import RunFolder

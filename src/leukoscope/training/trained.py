@@ -3,32 +3,45 @@
 What this file does not do: a deployable model is a bundle, not this (see the export).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from leukoscope.config import InputConfig
+from leukoscope.data.images import Pixels
 from leukoscope.errors import ConfigError, WeightsError
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.models.ensemble import Ensemble, Network
 from leukoscope.records import read_json, write_json
 from leukoscope.runfolder import RunFolder
+from leukoscope.scores import Outputs
 from leukoscope.storage import hash_file
 from leukoscope.training.checkpoint import check_hash, load_tensors, load_weights, save_tensors
 from leukoscope.training.device import pick_device
+from leukoscope.training.scoring import score_images
+from leukoscope.trust.record import Trust
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network in evaluation mode, its classes in the order of its logits, and its input."""
+    """A network in evaluation mode, its classes in the order of its logits, and its input; a scorer
+    (`leukoscope.scoring`)."""
 
     network: Network
     classes: tuple[str, ...]
     input: InputConfig
-    sha256: str = ""
-    """Of the file of weights."""
+    name: str = ""
+    weights_sha256: str = ""
+    trust: Trust | None = None
+    """How its answers become decisions; `load_trained` leaves it out."""
+
+    def score(
+        self, images_NSSC: Pixels, on_progress: Callable[[int, int], None] | None = None
+    ) -> Outputs:
+        """Return what the network says of images, uint8 `(N, S, S, 3)`."""
+        return score_images(self.network, images_NSSC, on_progress=on_progress)
 
     @property
     def first(self) -> CoAtNet:
@@ -101,7 +114,7 @@ def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedN
     load_weights(network, tensors, run.weights)
     device = device or pick_device()
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return TrainedNetwork(network, classes, config, sha256)
+    return TrainedNetwork(network, classes, config, run.path.resolve().name, sha256)
 
 
 def _build_network(content: dict[str, Any]) -> Network:

@@ -180,7 +180,7 @@ def decide_table(policy: Policy, novelty: NoveltyModel, table: ScoreTable) -> De
         table.logits_NK,
         table.embeddings_ND,
         table.quality_NQ,
-        table.disagreement_N if len(table.disagreement_N) else None,
+        table.disagreement_N,
     )
 
 

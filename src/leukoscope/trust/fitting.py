@@ -180,7 +180,7 @@ def _fit_disagreement(
     calib: ScoreTable, p_NK: NDArray[np.float64], reject_frac: float
 ) -> float | None:
     """The disagreement that all but a few rightly named cells stay below."""
-    if not len(calib.disagreement_N):
+    if calib.disagreement_N is None:
         return None
     rows = np.flatnonzero(p_NK.argmax(axis=1) == calib.labels_N)
     right, sources = calib.disagreement_N[rows].astype(np.float64), [calib.sources[i] for i in rows]

@@ -14,8 +14,8 @@ from PIL import Image
 from leukoscope.config import InputConfig
 from leukoscope.data import pack
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.data.images import load_pixels
-from leukoscope.data.pack import build_pack, find_pack
+from leukoscope.data.images import load_pixels, resize_image
+from leukoscope.data.pack import build_pack, find_pack, shrink_pack
 from leukoscope.errors import DataError, ImageError, StorageError
 
 CONFIG = InputConfig(image_size=32)
@@ -334,3 +334,12 @@ def test_space_is_reserved_where_the_system_can(tmp_path, records, monkeypatch):
     assert calls == [(0, path.stat().st_size)]
     monkeypatch.delattr(pack.os, "posix_fallocate")
     assert (build_pack(records, CONFIG, tmp_path / "b") == np.load(path)).all()
+
+
+def test_small_copies_are_resized_one_by_one():
+    pack = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    small = shrink_pack(pack, np.array([3, 1]), 8)
+    assert small.shape == (2, 8, 8, 3) and small.dtype == np.uint8
+    assert (small[0] == resize_image(pack[3], 8)).all()
+    assert (small[1] == resize_image(pack[1], 8)).all()
+    assert shrink_pack(pack, np.array([], np.int64), 8).shape == (0, 8, 8, 3)

@@ -78,11 +78,11 @@ def test_files_are_not_read_far_ahead(mean_bundle, images):
 
 def test_logits_and_embeddings_of_arrays(mean_bundle):
     batch = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), dtype=np.uint8)
-    logits, embeddings = Predictor(mean_bundle).predict_logits(batch)
+    logits, embeddings, disagreement = Predictor(mean_bundle).score(batch)
     means = batch.mean(axis=(1, 2))
     assert embeddings == pytest.approx(means, rel=1e-5)
     assert logits == pytest.approx(means / 25.5, rel=1e-5)
-    assert logits.dtype == embeddings.dtype == np.float32
+    assert disagreement is None and logits.dtype == embeddings.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_logits_and_embeddings_of_arrays(mean_bundle):
 )
 def test_arrays_of_another_kind_are_rejected(mean_bundle, batch):
     with pytest.raises(DataError, match="uint8 of shape"):
-        Predictor(mean_bundle).predict_logits(batch)
+        Predictor(mean_bundle).score(batch)
 
 
 def test_threads_share_a_predictor(mean_bundle, images):
@@ -148,7 +148,7 @@ def test_disagreement_reaches_predictions_and_decisions(tmp_path, monkeypatch, e
     predictor = Predictor(tmp_path / "joint", engine=engine)
     batch = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     expected = batch.mean(axis=(1, 2)).max(axis=1)
-    assert predictor.predict_outputs(batch).disagreement_B == pytest.approx(expected, rel=1e-5)
+    assert predictor.score(batch).disagreement_N == pytest.approx(expected, rel=1e-5)
     found = [one.disagreement for one in predictor.predict_pixels(batch)]
     assert found == pytest.approx(expected.tolist(), rel=1e-5)
     # A calibrated bundle decides by it.
@@ -173,5 +173,5 @@ def test_disagreement_reaches_predictions_and_decisions(tmp_path, monkeypatch, e
 def test_one_network_has_no_disagreement(mean_bundle):
     predictor = Predictor(mean_bundle)
     batch = np.zeros((2, SIDE, SIDE, 3), np.uint8)
-    assert predictor.predict_outputs(batch).disagreement_B is None
+    assert predictor.score(batch).disagreement_N is None
     assert [one.disagreement for one in predictor.predict_pixels(batch)] == [None, None]

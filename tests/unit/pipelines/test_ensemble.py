@@ -47,10 +47,12 @@ def test_an_ensemble_of_two_runs_is_a_run(runs, joint, split):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert (trained.classes, trained.input) == (members[0].classes, members[0].input)
-    assert trained.first is trained.network.first and trained.sha256 == hash_file(folder.weights)
+    assert trained.first is trained.network.first and trained.weights_sha256 == hash_file(
+        folder.weights
+    )
     record = json.loads(folder.model.read_text())
     assert [m["run"] for m in record["members"]] == ["m0", "m1"]
-    assert [m["sha256"] for m in record["members"]] == [m.sha256 for m in members]
+    assert [m["sha256"] for m in record["members"]] == [m.weights_sha256 for m in members]
     assert record["spec"]["name"] == joint.name == "2 x tiny"
     assert load_split(folder.split).roles == split.roles
     provenance = json.loads(folder.provenance.read_text())

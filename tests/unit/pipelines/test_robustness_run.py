@@ -4,23 +4,23 @@ and what is rejected."""
 import csv
 import json
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from leukoscope import pipelines
+from leukoscope import pipelines, scoring
 from leukoscope.cli import render
 from leukoscope.config import STAIN_TARGETS
 from leukoscope.data.corrupt import AMOUNTS
 from leukoscope.data.splits import load_split
-from leukoscope.deploy.predictor import Outputs
-from leukoscope.errors import BundleError, ConfigError, DataError, RunError
+from leukoscope.errors import ConfigError, DataError, RunError
 from leukoscope.evaluation.robustness import Robustness
 from leukoscope.pipelines import robustness
+from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.records import load_record
+from leukoscope.scores import Outputs
 from leukoscope.storage import hash_file
 from leukoscope.trust.quality import QUALITY_NAMES
 
@@ -95,22 +95,23 @@ def test_corruptions_come_before_the_colours_are_standardised(run, tmp_path, mon
     model = json.loads((run / "model.json").read_text())
     model["input"] |= {"stain": "background", "stain_target": target.tolist()}
     (run / "model.json").write_text(json.dumps(model))
-    subject = robustness._open_run(run)
+    scorer = open_scorer(run)
     colours = {name: np.array(rgb) * target / (240, 230, 235) for name, rgb in DISCS}
     seen, checked = [], []
 
-    def score(images):
+    def score(images, _on_progress=None):
         seen.append(images)
         discs = [image[image.mean(axis=2) < 205].mean(axis=0) for image in images]
-        away = [[-np.linalg.norm(disc - colours[k]) for k in subject.classes] for disc in discs]
+        away = [[-np.linalg.norm(disc - colours[k]) for k in scorer.classes] for disc in discs]
         return Outputs(np.float32(away), np.zeros((len(images), 1), np.float32), None)
 
     def check(images):
         checked.append(images)
         return np.zeros((len(images), len(QUALITY_NAMES)), np.float32)
 
-    monkeypatch.setattr(robustness, "_open_run", lambda _: replace(subject, score=score))
-    monkeypatch.setattr("leukoscope.trust.quality.measure_quality", check)
+    fake = SimpleNamespace(**vars(scorer) | {"score": score})
+    monkeypatch.setattr(robustness, "open_scorer", lambda _: fake)
+    monkeypatch.setattr(scoring, "measure_quality", check)
     found = pipelines.measure_robustness(run, tmp_path / "out", images=0).found
     assert [level.accuracy.value for level in found.levels] == [1.0] * 6
     for images, same in zip(seen, checked, strict=True):
@@ -183,14 +184,14 @@ def test_what_cannot_be_measured_is_rejected(run, tmp_path, disc_folder):
     shutil.copy(next(disc_folder.rglob("*.png")), other / "a.png")
     with pytest.raises(DataError, match="none of these"):
         pipelines.measure_robustness(run, tmp_path / "x", data=tmp_path / "other")
-    with pytest.raises(BundleError, match="must be a bundle"):
+    with pytest.raises(RunError, match="or a bundle"):
         pipelines.measure_robustness(tmp_path / "nothing", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 def test_nothing_of_another_call_is_overwritten(run, tmp_path, monkeypatch):
     """Rejected before the work, as is a file."""
-    monkeypatch.setattr(robustness, "_open_run", None)
+    monkeypatch.setattr(robustness, "open_scorer", None)
     (tmp_path / "earlier").mkdir()
     (tmp_path / "earlier" / "robustness.json").write_text("{}")
     with pytest.raises(RunError, match="it holds files"):

@@ -13,7 +13,7 @@ from tests.unit.training.test_loop import CLASSES, Stopper, data, make_recipe  #
 from torch import nn
 
 from leukoscope.config import DistillConfig
-from leukoscope.data.batches import prepare_input
+from leukoscope.data.loader import prepare_input
 from leukoscope.runfolder import RunFolder
 from leukoscope.training.checkpoint import load_tensors
 from leukoscope.training.device import build_accelerator

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leukoscope.config import parse_recipe
-from leukoscope.data import feed
+from leukoscope.data import loader
 from leukoscope.errors import MissingExtraError, NonFiniteError, RunError, StorageError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
@@ -151,7 +151,7 @@ def test_interrupted_and_resumed_is_bitwise_the_same(data, tmp_path, place, numb
 def test_the_way_of_feeding_changes_nothing(data, tmp_path, way, monkeypatch):
     recipe = make_recipe(train={"epochs": 1, "accumulate": 2}, augment={"rotate_deg": 20})
     plain, _ = run_loop(data, recipe, tmp_path / "plain")
-    monkeypatch.setattr(feed, "choose_way", lambda nbytes, device: way)
+    monkeypatch.setattr(loader, "choose_way", lambda nbytes, device: way)
     other, _ = run_loop(data, recipe, tmp_path / way)
     expected, found = load_tensors(plain.best)[0], load_tensors(other.best)[0]
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -5,7 +5,7 @@ from tests.builders.runs import build_member
 from torch import nn
 
 from leukoscope.models.ensemble import Ensemble
-from leukoscope.training.scoring import score_rows
+from leukoscope.training.scoring import score_images
 
 
 class Network(nn.Module):
@@ -32,12 +32,12 @@ def pack():
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_rows_are_scored_in_the_order_asked_for(pack, batch_size):
+def test_images_are_scored_in_their_order(pack, batch_size):
     network = Network().train()
-    rows = np.array([9, 0, 3, 3, 7])
-    logits, embeddings, disagreement = score_rows(network, pack, rows, batch_size=batch_size)
-    assert disagreement.shape == (0,)  # of one network there is none
-    expected = (pack[rows] / 127.5 - 1).mean((1, 2))
+    images = pack[[9, 0, 3, 3, 7]]
+    logits, embeddings, disagreement = score_images(network, images, batch_size=batch_size)
+    assert disagreement is None  # of one network there is none
+    expected = (images / 127.5 - 1).mean((1, 2))
     np.testing.assert_allclose(embeddings, expected, atol=1e-6)
     np.testing.assert_allclose(logits, expected.sum(1, keepdims=True) * [1, -2, 0.5], atol=1e-5)
     assert logits.dtype == embeddings.dtype == np.float32
@@ -51,19 +51,19 @@ def test_half_precision_weights_are_scored_in_fp32_out(pack):
             logits, out = super().forward(images_BCHW)
             return logits.bfloat16(), {k: v.bfloat16() for k, v in out.items()}
 
-    logits, embeddings, _ = score_rows(Half(), pack, np.arange(3))
+    logits, embeddings, _ = score_images(Half(), pack[:3])
     assert logits.dtype == embeddings.dtype == np.float32
 
 
 def test_progress_is_told(pack):
     heard = []
-    score_rows(Network(), pack, np.arange(10), batch_size=4, on_progress=lambda *x: heard.append(x))
+    score_images(Network(), pack, batch_size=4, on_progress=lambda *x: heard.append(x))
     assert heard == [(4, 10), (8, 10), (10, 10)]
 
 
 def test_no_rows_give_empty_arrays(pack):
-    logits, embeddings, disagreement = score_rows(Network(), pack, np.array([], np.int64))
-    assert logits.shape == embeddings.shape == (0, 0) and disagreement.shape == (0,)
+    logits, embeddings, disagreement = score_images(Network(), pack[:0])
+    assert logits.shape == embeddings.shape == (0, 0) and disagreement is None
 
 
 def test_disagreement_is_collected_where_a_network_gives_it(pack):
@@ -72,9 +72,9 @@ def test_disagreement_is_collected_where_a_network_gives_it(pack):
             logits, out = super().forward(images_BCHW)
             return logits, out | {"disagreement": images_BCHW.mean((1, 2, 3))}
 
-    rows = np.array([7, 2, 2, 5, 0])
-    found = score_rows(Joint(), pack, rows, batch_size=2)
-    expected = (pack[rows] / 127.5 - 1).mean((1, 2, 3))
+    images = pack[[7, 2, 2, 5, 0]]
+    found = score_images(Joint(), images, batch_size=2)
+    expected = (images / 127.5 - 1).mean((1, 2, 3))
     np.testing.assert_allclose(found.disagreement_N, expected, atol=1e-6)
     assert found.disagreement_N.dtype == np.float32
 
@@ -85,8 +85,8 @@ def test_many_views_make_smaller_batches():
     sizes = []
     ensemble.first.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    found = score_rows(ensemble, images, np.arange(5), batch_size=16)
+    found = score_images(ensemble, images, batch_size=16)
     assert sizes == [16, 16, 8]
-    whole = score_rows(ensemble, images, np.arange(5), batch_size=64)
+    whole = score_images(ensemble, images, batch_size=64)
     for part, other in zip(found, whole, strict=True):
         np.testing.assert_allclose(part, other, atol=1e-4)

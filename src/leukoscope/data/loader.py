@@ -1,11 +1,15 @@
-"""From a pack to a device: resident there if it fits, else read ahead, else read as needed.
+"""From a pack to the network: which rows each step takes, how they reach the device, as what.
 
-Axes: N rows of the pack, B batch, S side. What this file does not do: it chooses no rows
-(`batches.EpochOrder`) and changes no pixel (`augment`).
+The order of an epoch is a function of (seed, epoch) alone, so a training run can go on at any step.
+A pack lives on the device if it fits, else it is read ahead, else as needed.
+
+Axes: N rows of the pack, B batch, C channel, H = W = S side. What this file does not do: it decodes
+nothing (`pack`) and changes no pixel (`augment`).
 """
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leukoscope.data.batches import Pixels
+from leukoscope.data.images import Pixels
 
 Way = Literal["direct", "resident", "ahead"]
 
@@ -22,6 +26,64 @@ RESIDENT_FRAC = 0.5
 
 _CHUNK = 1024
 """Rows copied to the device at a time."""
+
+
+def normalise(pixels_BHWC: Tensor) -> Tensor:
+    """Turn uint8 `(B, H, W, 3)` into float32 `(B, 3, H, W)` in -1 to 1 (`x / 127.5 - 1`, the
+    reference's preprocessing); a channels-last view, not a copy in another layout."""
+    return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def prepare_input(pixels_BHWC: Tensor) -> Tensor:
+    """Return what `normalise` does, bit for bit, on any device.
+
+    On a CPU the numbers are looked up, for there are only 256 of them: one pass over memory
+    instead of three.
+    """
+    if pixels_BHWC.device.type != "cpu" or not pixels_BHWC.numel():
+        return normalise(pixels_BHWC)
+    import cv2
+
+    # OpenCV wants a picture of two dimensions; to a table of levels the shape is nothing.
+    flat = pixels_BHWC.contiguous().view(len(pixels_BHWC), -1).numpy()
+    levels = np.arange(256, dtype=np.float32) / 127.5 - 1
+    real = cv2.LUT(flat, levels).reshape(pixels_BHWC.shape)
+    return torch.from_numpy(real).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """Which rows each step of each epoch trains on.
+
+    `rows_N` are pack rows of the training role. A last batch smaller than 2 images per process is
+    left out of its epoch (batch norm needs two); each epoch shuffles anew, so every image gets
+    its turn. Batches are filled up from their own start until all processes get equally many.
+    """
+
+    rows_N: NDArray[np.int64]
+    batch_size: int
+    seed: int
+
+    def steps(self, processes: int = 1) -> int:
+        """Return the number of steps in an epoch."""
+        full, rest = divmod(len(self.rows_N), self.batch_size)
+        return full + (rest >= 2 * processes or full == 0)
+
+    def batches(
+        self, epoch: int, *, start: int = 0, process: int = 0, processes: int = 1
+    ) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows of one process, step by step, beginning at step `start`."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows_N)
+        for step in range(start, self.steps(processes)):
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            missing = -len(rows) % processes
+            yield np.concatenate([rows, np.resize(rows, missing)])[process::processes]
+
+
+def split_rows(rows: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """Yield rows in their order, at most `batch_size` at a time."""
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
 
 
 class PixelFeed:
