@@ -3,7 +3,7 @@
     LeukoscopeError                    1   anything below; catch this one to catch all
     |-- ConfigError                    2   a recipe, an option or an argument is wrong
     |-- DataError                      3   images, labels, catalogs or splits are wrong
-    |   |-- ImageError                 3   one image cannot be used; `reason` is a RejectReason
+    |   |-- ImageError                 3   one image cannot be used; `reason` is a RejectCode
     |   |-- CatalogError               3   a catalog cannot be built or read
     |   `-- SplitError                 3   a split cannot be made or read
     |-- RunError                       4   a run folder is not in the state that the step needs
@@ -21,22 +21,28 @@ asks for them one by one so that none can be forgotten. This file raises nothing
 nothing of the package.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
-RejectReason = Literal[
+RejectCode = Literal[
     "empty",
     "not_an_image",
     "truncated",
     "too_large",
     "too_small",
     "unreadable",
+    "not_regular",
     "hidden",
+    "already_read",
+    "bad_annotation",
+    "bad_row",
     "no_label",
     "label_conflict",
     "bad_box",
     "missing_file",
 ]
-"""Why an image stays out of a catalog."""
+"""Why a file, box or table row stays out of a catalog."""
+
+REJECT_CODES: tuple[RejectCode, ...] = get_args(RejectCode)
 
 
 class LeukoscopeError(Exception):
@@ -70,11 +76,11 @@ class DataError(LeukoscopeError):
 
 
 class ImageError(DataError):
-    """One image cannot be used; `reason` says why in one word of `RejectReason`."""
+    """One image cannot be used; `reason` says why in one word of `RejectCode`."""
 
-    def __init__(self, reason: RejectReason, expected: str, found: str, remedy: str) -> None:
+    def __init__(self, reason: RejectCode, expected: str, found: str, remedy: str) -> None:
         super().__init__(expected, found, remedy)
-        self.reason: RejectReason = reason
+        self.reason: RejectCode = reason
 
 
 class CatalogError(DataError):

@@ -1,121 +1,76 @@
 """What a reader must know of image data before believing a number measured on it.
 
-`audit_catalog` looks at one catalog whose sources are known: what crosses roles, which cells bear
-two names, how many sources stand behind each class. `join_catalogs` and `audit_against` compare
-two data sets. What this file does not do: it opens no image and finds no copies (`sources`); an
-audit is as good as the sources it is given.
+`audit_catalog` looks at one catalog whose sources are known: what crosses roles, which cells have
+two labels, how many sources stand behind each class. `join_catalogs` and `audit_against` compare
+two data sets. What this file does not do: it opens no image, finds no duplicates (`sources`) and
+says nothing (`report.data_words`); an audit is as good as the sources it is given.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import PurePath
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.findings import (
+    RELATIONS,
+    SEVERITIES,
+    Count,
+    Example,
+    ExampleImage,
+    Finding,
+    Relation,
+)
 from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, group_sources
-from leukoscope.data.images import Box
 from leukoscope.data.readers import Rejected
-from leukoscope.data.splits import FEW_IMAGES, ROLES, Split, SplitAudit, audit_split
+from leukoscope.data.splits import ROLES, Split, SplitAudit, audit_split
 from leukoscope.errors import SplitError
-from leukoscope.labels import display_label
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+from leukoscope.text import format_count
 
 AuditResult = Literal["leaking", "shared", "conflicts", "warnings", "clean"]
-"""The gravest thing found: a source in two roles, images shared with the other set, a cell under
-two names, something to mind, nothing."""
-
-RESULT_TITLES: dict[AuditResult, str] = {
-    "leaking": "Leaking: what is measured on this split is inflated",
-    "shared": "Not external: the two data sets share images",
-    "conflicts": "Conflicts: one cell bears two names",
-    "warnings": "No leak and no conflict found, but mind the warnings",
-    "clean": "Clean: no leak and no conflict found",
-}
-
-Kinship = Literal["bytes", "source", "field"]
-"""How two images are related, the closest first: the same file (and box); the same source; linked
-only through a microscope field, or through further images."""
-KINSHIPS: tuple[Kinship, ...] = get_args(Kinship)
-
-KINSHIP_NAMES: dict[Kinship, str] = {
-    "bytes": "same file",
-    "source": "same source",
-    "field": "same field only",
-}
+"""The gravest thing found: a source in two roles, images shared with the other set, duplicates
+under different labels, a warning, nothing."""
 
 SourceBasis = Literal["pixels", "table", "both", "unknown"]
-"""Who named the sources: `find_sources`, the data's own table, both, or nobody for some images."""
+"""Where the sources come from: `find_sources`, the data's own table, both; `unknown` where some
+images have none."""
 
 FEW_SOURCES = 30
 """A class with fewer sources has few independent examples, however many images it has."""
 
 MAX_EXAMPLES = 12
-"""Pairs shown for a finding at most."""
+"""Pairs kept for a finding at most."""
 
-_MAX_OF_KIND = 4
+_MAX_OF_RELATION = 4
 
 _SIDES = ("a/", "b/")
 """What `join_catalogs` puts before the ids of the two sides."""
 
 
-# -- what an audit says ---------------------------------------------------------------------------
+# -- what an audit returns ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class ExampleImage:
-    """One image of an example; `role` is "" where it has none, `label` where it is not known.
-    `box` is None where the whole picture is to be shown."""
-
-    id: str
-    path: str
-    label: str
-    role: str = ""
-    box: Box | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Two images that a finding speaks of, for a person to judge."""
-
-    kind: Kinship
-    first: ExampleImage
-    second: ExampleImage
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found: a title that can stand alone, and what it means."""
-
-    severity: Severity
-    title: str
-    text: str
-    examples: tuple[Example, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class KinCounts:
-    """How many of some images have kin among others, each counted once under its closest kind."""
+class RelatedCounts:
+    """How many of some images are related to any of some others, each counted once under its
+    closest relation (`findings.Relation`)."""
 
     n_images: int
-    same_bytes: int = 0
-    same_source: int = 0
-    same_field: int = 0
+    exact: int = 0
+    source: int = 0
+    field: int = 0
 
     @property
-    def n_copies(self) -> int:
-        """Images with the same file or source on the other side."""
-        return self.same_bytes + self.same_source
+    def n_duplicates(self) -> int:
+        """Images with the same file or the same source on the other side."""
+        return self.exact + self.source
 
     @property
-    def n_kin(self) -> int:
-        """Images with any kin on the other side."""
-        return self.n_copies + self.same_field
+    def n_related(self) -> int:
+        """Images with any relation to the other side."""
+        return self.n_duplicates + self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +78,7 @@ class ClassSources:
     """How many sources stand behind the images of one class.
 
     Sources are those of `group_sources`. `largest` and `median` are images of this class per
-    source. `effective` is the number of equally large sources that would say as much:
+    source. `effective` is the number of equally large sources with the same information:
     (sum n)^2 / sum n^2 (Kish 1965, Survey Sampling, section 11.7).
     """
 
@@ -137,11 +92,11 @@ class ClassSources:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """Groups of two or more images, and the images in them: the same file; the same source; the
+    """Groups of two or more images, and the images in them: exact duplicates; the same source; the
     same microscope field."""
 
-    byte_groups: int
-    byte_images: int
+    exact_groups: int
+    exact_images: int
     source_groups: int
     source_images: int
     field_groups: int
@@ -150,28 +105,28 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class SharedData:
-    """What two data sets have in common. `ours` counts images of the first that have kin in the
+    """What two data sets have in common. `ours` counts images of the first that are related to the
     second, `theirs` the reverse; the first image of an example is ours."""
 
     name: str
     other: str
     n_sources: int
-    ours: KinCounts
-    theirs: KinCounts
+    ours: RelatedCounts
+    theirs: RelatedCounts
     examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
 class DataAudit:
-    """Everything an audit found; `summary` is one sentence, `findings` begin with the gravest.
+    """Everything an audit found; `findings` begin with the gravest. `failed`: any is an error.
 
-    `leak` counts test images with kin in `train` or `val`; it and `split` are None without
-    roles, `shared` without another data set. `n_conflicts` counts cells under two names, those
-    that the scan rejected included.
+    `leak` counts test images related to images of `train` or `val`; it and `split` are None
+    without roles, `shared` without another data set. `n_conflicts` counts cells with different
+    labels, those that the scan rejected included.
     """
 
+    failed: bool
     name: str
-    summary: str
     result: AuditResult
     findings: tuple[Finding, ...]
     n_images: int
@@ -180,18 +135,9 @@ class DataAudit:
     classes: tuple[ClassSources, ...]
     repetition: Repetition
     n_conflicts: int
-    leak: KinCounts | None
+    leak: RelatedCounts | None
     split: SplitAudit | None
     shared: SharedData | None
-
-    @property
-    def failed(self) -> bool:
-        """Whether any finding is an error; a pipeline should stop."""
-        return any(finding.severity == "error" for finding in self.findings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit for JSON."""
-        return {"failed": self.failed} | asdict(self)
 
 
 # -- the audit of one data set --------------------------------------------------------------------
@@ -226,19 +172,22 @@ def audit_catalog(
     records = [record for record, _, _ in rows]
     groups = [group for _, group, _ in rows]
     role_of = {record.id: role for record, _, role in rows}
-    basis = _tell_basis(records)
+    basis = _find_basis(records)
     classes = _count_classes(records, groups)
     findings: list[Finding] = []
-    found = leak = None
+    audited = leak = None
     if roles is not None:
-        found = audit_split(roles)
-        leak, examples = _count_kin(
+        audited = audit_split(roles)
+        leak, examples = _count_related(
             [row[:2] for row in rows if row[2] == "test"],
             [row[:2] for row in rows if row[2] in ("train", "val")],
             role_of,
         )
-        findings += _find_leaks(found, leak, examples, basis)
-        findings += _find_gaps(found, catalog.classes)
+        for one in audited.findings:
+            findings.append(
+                _specify_leak(one, leak, examples) if one.code == "sources_shared" else one
+            )
+        findings += _find_empty_roles(audited)
     if against is not None:
         examples = tuple(
             replace(e, first=replace(e.first, role=role_of.get(e.first.id, "")))
@@ -248,14 +197,15 @@ def audit_catalog(
         findings.append(_find_shared(against))
     inside, n_inside = _find_conflicts(records, role_of)
     left_out, n_rejected = _find_rejected({*catalog.rejected, *rejected})
-    repetition, repeated = _find_repetition(records, groups, role_of, basis)
+    repetition, repeated = _find_repetition(records, groups, role_of)
     findings += [*inside, *left_out, *_find_few_sources(classes, basis), *repeated]
-    findings += _find_basis(records, basis)
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    known = {one.code for one in findings}
+    findings += [one for one in _find_origin(records, basis) if one.code not in known]
+    findings.sort(key=lambda one: SEVERITIES.index(one.severity))
     return DataAudit(
+        failed=any(one.severity == "error" for one in findings),
         name=name,
-        summary=_word_summary(findings, roles is not None, against, basis),
-        result=_choose_result(findings, found, against, n_inside + n_rejected),
+        result=_choose_result(findings, audited, against, n_inside + n_rejected),
         findings=tuple(findings),
         n_images=len(records),
         n_sources=len(set(groups)),
@@ -264,7 +214,7 @@ def audit_catalog(
         repetition=repetition,
         n_conflicts=n_inside + n_rejected,
         leak=leak,
-        split=found,
+        split=audited,
         shared=against,
     )
 
@@ -287,8 +237,8 @@ def join_roles(split: Split, catalog: Catalog) -> Split:
         ),
     ):
         if ids:
-            told = ", ".join(repr(i) for i in ids[:3])
-            problems.append(f"{_count(len(ids), 'id')} {what}, for example {told}")
+            first = ", ".join(repr(i) for i in ids[:3])
+            problems.append(f"{format_count(len(ids), 'id')} {what}, for example {first}")
     if problems:
         raise SplitError(
             "catalog and split must hold the same images under the same ids",
@@ -299,177 +249,106 @@ def join_roles(split: Split, catalog: Catalog) -> Split:
     return Split(catalog, roles, split.protocol, split.seed)
 
 
-def _find_leaks(
-    found: SplitAudit, leak: KinCounts, examples: tuple[Example, ...], basis: SourceBasis
-) -> list[Finding]:
-    if not found.shared:
-        return []
-    if leak.n_copies:
-        have = "has" if leak.n_copies == 1 else "have"
-        title = f"{_share(leak.n_copies, leak.n_images, 'test image')} {have} a copy in training"
-    elif leak.n_kin:
-        show = "shows" if leak.n_kin == 1 else "show"
-        title = (
-            f"{_share(leak.n_kin, leak.n_images, 'test image')} {show} part of a field that"
-            " training shows too"
-        )
-    else:
-        pairs = _join(f"{a} and {b}" for a, b in (entry.roles for entry in found.shared))
-        title = f"Sources lie in two roles: {pairs}"
-    text = f"They are related to training {_word_kin(leak, basis)}. " if leak.n_kin else ""
-    text += "Sources in two roles: "
-    text += _join(
-        f"{entry.n_sources:,} in {entry.roles[0]} and {entry.roles[1]}" for entry in found.shared
-    )
-    text += (
-        ". A number measured on this split says little about new cells. Make the split anew from a"
-        " table with sources: `leukoscope data split --protocol grouped`."
-    )
-    return [Finding("error", title, text, examples)]
+def _choose_result(
+    findings: Sequence[Finding],
+    audited: SplitAudit | None,
+    shared: SharedData | None,
+    n_conflicts: int,
+) -> AuditResult:
+    if audited is not None and audited.leakage_status == "leaking":
+        return "leaking"
+    if shared is not None and shared.theirs.n_related:
+        return "shared"
+    if n_conflicts:
+        return "conflicts"
+    return "warnings" if any(one.severity == "warning" for one in findings) else "clean"
 
 
-def _find_gaps(found: SplitAudit, classes: Sequence[str]) -> list[Finding]:
-    findings = []
-    empty = [role for role in ROLES if not found.counts[role]]
-    if {"train", "val", "test"} & set(empty):
-        findings.append(
-            Finding(
-                "warning",
-                f"No image has the role {' or '.join(role for role in empty if role != 'calib')}",
-                "Nothing can be trained, chosen or measured where the role is empty, and no leak"
-                " into it can be found.",
-            )
-        )
-    absent = {
-        role: [display_label(c) for c in classes if not found.counts[role].get(c)]
-        for role in ROLES
-        if role not in empty
-    }
-    if any(absent.values()):
-        findings.append(
-            Finding(
-                "warning",
-                "Some classes are missing from a role",
-                " ".join(f"No image of {_join(a)} in {role}." for role, a in absent.items() if a),
-            )
-        )
-    few = {label: n for label, n in sorted(found.counts["test"].items()) if n < FEW_IMAGES}
-    if few:
-        findings.append(
-            Finding(
-                "warning",
-                f"{_count(len(few), 'class')} with fewer than {FEW_IMAGES} test images",
-                f"{_join(f'{display_label(label)} {n:,}' for label, n in few.items())}: their"
-                " figures have wide intervals.",
-            )
-        )
-    if "calib" in empty:
-        findings.append(
-            Finding(
-                "note",
-                "No image has the role calib",
-                "Temperature and thresholds need images of their own; without them they cannot be"
-                " fitted.",
-            )
-        )
-    if found.n_left_aside:
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(found.n_left_aside, 'image')} without a role",
-                f"Protocol {found.protocol} left them aside.",
-            )
-        )
+def _specify_leak(found: Finding, leak: RelatedCounts, examples: tuple[Example, ...]) -> Finding:
+    """Say how test images are related to training, where any are."""
+    if leak.n_duplicates:
+        values = {"n_related": leak.n_duplicates, "n_images": leak.n_images}
+        return replace(found, code="test_duplicates", values=values, examples=examples)
+    if leak.n_related:
+        return replace(found, code="test_same_field", examples=examples)
+    return found
+
+
+def _find_empty_roles(audited: SplitAudit) -> list[Finding]:
+    empty = [Count((role,), 0) for role in ROLES if not audited.counts[role]]
+    needed = tuple(count for count in empty if count.names != ("calib",))
+    findings = [Finding("role_empty", "warning", counts=needed)] if needed else []
+    if len(empty) > len(needed):
+        findings.append(Finding("calib_empty", "note"))
     return findings
 
 
 def _find_conflicts(
     records: Sequence[ImageRecord], role_of: Mapping[str, str]
 ) -> tuple[list[Finding], int]:
-    """Cells under two names; sources of a table that hold several classes are told apart.
+    """Cells with different labels, apart from sources of a table that hold several classes.
 
     Only pixels and bytes prove that two images show one cell. A source that a table names may be
     a patient or a slide, and a box cuts one cell of many out of its picture.
     """
-    cells: dict[str, list[ImageRecord]] = defaultdict(list)
-    named: dict[str, set[str]] = defaultdict(set)
+    cells: dict[object, list[ImageRecord]] = defaultdict(list)
+    labels_of: dict[str, set[str]] = defaultdict(set)
     for record in records:
         if record.box is None and record.source.startswith(SOURCE_PREFIX):
             cells[record.source].append(record)
         else:
-            cells[f"{record.sha256} {record.box}"].append(record)
+            cells[record.sha256, record.box].append(record)
             if record.box is None and record.source:
-                named[record.source].add(record.label)
+                labels_of[record.source].add(record.label)
     conflicts = [cell for cell in cells.values() if len({r.label for r in cell}) > 1]
     findings = []
     if conflicts:
-        between = Counter(
-            " and ".join(display_label(label) for label in sorted({r.label for r in cell}))
-            for cell in conflicts
-        )
-        told = _join(f"{pair} ({n:,})" for pair, n in sorted(between.items()))
+        between = Counter(tuple(sorted({r.label for r in cell})) for cell in conflicts)
         examples = []
         for cell in sorted(conflicts, key=lambda cell: cell[0].id)[:MAX_EXAMPLES]:
             other = next(r for r in cell if r.label != cell[0].label)
-            kind: Kinship = "bytes" if cell[0].sha256 == other.sha256 else "source"
-            examples.append(_pair(kind, cell[0], other, role_of))
+            relation: Relation = "exact" if cell[0].sha256 == other.sha256 else "source"
+            examples.append(_pair(relation, cell[0], other, role_of))
         findings.append(
             Finding(
+                "label_conflict",
                 "error",
-                f"{_count(len(conflicts), 'cell bears', 'cells bear')} two names",
-                f"Copies of one picture are labelled differently: {told}. They can neither train"
-                " nor judge. Look at them, correct the label or remove the images.",
+                {"n_cells": len(conflicts)},
+                tuple(Count(labels, n) for labels, n in sorted(between.items())),
                 tuple(examples),
             )
         )
-    mixed = sorted(name for name, labels in named.items() if len(labels) > 1)
+    mixed = tuple(
+        Count((name,), len(labels)) for name, labels in sorted(labels_of.items()) if len(labels) > 1
+    )
     if mixed:
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(len(mixed), 'named source holds', 'named sources hold')} several classes",
-                f"For example {', '.join(mixed[:3])}. That is normal where a source is a patient"
-                " or a slide. Where it is one cell, a label is wrong.",
-            )
-        )
+        findings.append(Finding("several_classes", "note", {"n_sources": len(mixed)}, mixed[:3]))
     return findings, len(conflicts)
 
 
 def _find_rejected(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
-    """Identical files under two labels, which the scan left out of the catalog."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for entry in sorted(rejected, key=lambda entry: entry.path):
-        if entry.reason == "label_conflict":
-            groups[entry.detail].append(entry.path)
+    """Identical files under different labels, which the scan left out of the catalog."""
+    groups: dict[str, list[Rejected]] = defaultdict(list)
+    for entry in sorted(rejected, key=lambda entry: (entry.path, entry.id)):
+        if entry.code == "label_conflict":
+            groups[entry.content].append(entry)
     if not groups:
         return [], 0
+    between = Counter(tuple(sorted({r.label for r in group})) for group in groups.values())
     examples = []
-    for detail, paths in sorted(groups.items())[:MAX_EXAMPLES]:
-        images = [_read_rejected(detail, path) for path in paths]
-        if len(images) > 1:
-            # Where possible two that differ in label.
-            other = next((x for x in images[1:] if x.label != images[0].label), images[1])
-            examples.append(Example("bytes", images[0], other))
-    total = sum(len(paths) for paths in groups.values())
+    for group in sorted(groups.values(), key=lambda group: group[0].id)[:MAX_EXAMPLES]:
+        other = next((entry for entry in group if entry.label != group[0].label), None)
+        if other is not None:
+            first, second = (ExampleImage(r.id, r.path, r.label) for r in (group[0], other))
+            examples.append(Example("exact", first, second))
     finding = Finding(
+        "files_in_conflict",
         "error",
-        f"{_count(len(groups), 'file bears', 'files bear')} two names",
-        f"{_count(total, 'image file')} of identical content stood under different labels."
-        " `data scan` left them out of the catalog. Look at them, correct the label and scan"
-        " again.",
+        {"n_cells": len(groups), "n_files": sum(map(len, groups.values()))},
+        tuple(Count(labels, n) for labels, n in sorted(between.items())),
         tuple(examples),
     )
     return [finding], len(groups)
-
-
-def _read_rejected(detail: str, path: str) -> ExampleImage:
-    """Find id and label of a rejected file in what the scan said about its group."""
-    told = detail.partition(": ")[2]
-    for found in re.finditer(r"(.+?) \(([^()]*)\)(?:, |$)", told):
-        name, label = found.groups()
-        if PurePath(path).as_posix().endswith(name.partition("#")[0]):
-            return ExampleImage(name, path, label)
-    return ExampleImage(PurePath(path).name, path, "")
 
 
 def _count_classes(
@@ -498,28 +377,12 @@ def _find_few_sources(classes: Sequence[ClassSources], basis: SourceBasis) -> li
     few = sorted((c for c in classes if c.n_sources < FEW_SOURCES), key=lambda c: c.n_sources)
     if not few or basis == "unknown":
         return []
-    told = [
-        f"{display_label(c.label)}: {_count(c.n_images, 'image')} but only"
-        f" {_count(c.n_sources, 'source')}"
-        if c.n_images > c.n_sources
-        else f"{display_label(c.label)}: only {_count(c.n_sources, 'source')}"
-        for c in few
-    ]
-    return [
-        Finding(
-            "warning",
-            f"{_count(len(few), 'class has', 'classes have')} fewer than {FEW_SOURCES} sources",
-            f"{'; '.join(told)}. Copies are no further evidence: what is learned and measured"
-            " rests on so many different cells.",
-        )
-    ]
+    counts = tuple(Count((c.label,), c.n_sources) for c in few)
+    return [Finding("few_sources", "warning", {"limit": FEW_SOURCES}, counts)]
 
 
 def _find_repetition(
-    records: Sequence[ImageRecord],
-    groups: Sequence[str],
-    role_of: Mapping[str, str],
-    basis: SourceBasis,
+    records: Sequence[ImageRecord], groups: Sequence[str], role_of: Mapping[str, str]
 ) -> tuple[Repetition, list[Finding]]:
     files: dict[object, list[ImageRecord]] = defaultdict(list)
     sources: dict[object, list[ImageRecord]] = defaultdict(list)
@@ -531,100 +394,67 @@ def _find_repetition(
         if field.startswith(FIELD_PREFIX):
             fields[field].append(record)
     several = [
-        [group for group in kind.values() if len(group) > 1] for kind in (files, sources, fields)
+        [group for group in found.values() if len(group) > 1] for found in (files, sources, fields)
     ]
-    counts = [(len(kind), sum(map(len, kind))) for kind in several]
+    counts = [(len(found), sum(map(len, found))) for found in several]
     repetition = Repetition(*counts[0], *counts[1], *counts[2])
     findings = []
     if several[0]:
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(repetition.byte_images, 'image')} in"
-                f" {_count(repetition.byte_groups, 'group')} of identical files",
-                "Splits keep them in one role.",
-                _pick_pairs("bytes", several[0], role_of),
-            )
-        )
+        values = {"n_images": repetition.exact_images, "n_groups": repetition.exact_groups}
+        pairs = _pick_pairs("exact", several[0], role_of)
+        findings.append(Finding("exact_duplicates", "note", values, examples=pairs))
     # Named by bytes alone, a group of one source says no more than the finding above.
     copies = [g for g in several[1] if len({(r.sha256, r.box) for r in g}) > 1]
     if copies:
-        origin = "picture" if basis == "pixels" else "source"
-        n_joined = len(set(groups))
-        joined = (
-            f"joined where they share a field, {_count(n_joined, 'source')}; "
-            if n_joined < len(sources)
-            else ""
-        )
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(sum(map(len, copies)), 'image')} in {_count(len(copies), 'group')} of"
-                f" one {origin}",
-                f"{_count(len(records), 'image')} come from {_count(len(sources), origin)};"
-                f" {joined}the largest has {_count(max(map(len, copies)), 'image')}. Grouped splits"
-                " keep a source in one role, and intervals count sources.",
-                _pick_pairs("source", copies, role_of),
-            )
-        )
+        values = {
+            "n_images": sum(map(len, copies)),
+            "n_groups": len(copies),
+            "largest": max(map(len, copies)),
+            "n_sources": len(sources),
+            "n_joined": len(set(groups)),
+        }
+        pairs = _pick_pairs("source", copies, role_of)
+        findings.append(Finding("same_source", "note", values, examples=pairs))
     if several[2]:
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(repetition.field_images, 'image')} share part of a microscope field"
-                " with others",
-                f"They lie in {_count(repetition.field_groups, 'field')} and may show neighbouring"
-                " cells; different labels are no conflict there. Grouped splits keep a field in"
-                " one role.",
-                _pick_pairs("field", several[2], role_of),
-            )
-        )
+        values = {"n_images": repetition.field_images, "n_groups": repetition.field_groups}
+        pairs = _pick_pairs("field", several[2], role_of)
+        findings.append(Finding("same_field", "note", values, examples=pairs))
     return repetition, findings
 
 
 def _pick_pairs(
-    kind: Kinship, groups: Iterable[Sequence[ImageRecord]], role_of: Mapping[str, str]
+    relation: Relation, groups: Iterable[Sequence[ImageRecord]], role_of: Mapping[str, str]
 ) -> tuple[Example, ...]:
-    """One pair of each of the first groups, related as `kind` says and not more closely."""
+    """One pair of each of the first groups, so related and not more closely."""
     examples = []
     for group in sorted(groups, key=lambda group: group[0].id):
         first = group[0]
         for other in group[1:]:
             same_file = (first.sha256, first.box) == (other.sha256, other.box)
             same_source = first.source == other.source
-            closer = (same_file and kind != "bytes") or (same_source and kind == "field")
+            closer = (same_file and relation != "exact") or (same_source and relation == "field")
             if not closer:
-                examples.append(_pair(kind, first, other, role_of))
+                examples.append(_pair(relation, first, other, role_of))
                 break
-        if len(examples) == _MAX_OF_KIND:
+        if len(examples) == _MAX_OF_RELATION:
             break
     return tuple(examples)
 
 
-def _tell_basis(records: Sequence[ImageRecord]) -> SourceBasis:
+def _find_basis(records: Sequence[ImageRecord]) -> SourceBasis:
     if not all(record.source for record in records):
         return "unknown"
     found = {record.source.startswith(SOURCE_PREFIX) for record in records}
     return "both" if len(found) > 1 else "table" if found == {False} else "pixels"
 
 
-def _find_basis(records: Sequence[ImageRecord], basis: SourceBasis) -> list[Finding]:
-    if basis == "pixels":
-        return []
+def _find_origin(records: Sequence[ImageRecord], basis: SourceBasis) -> list[Finding]:
     if basis == "unknown":
         n = sum(not record.source for record in records)
-        return [
-            Finding(
-                "warning",
-                f"The sources of {_count(n, 'image')} are not known",
-                "Among them only identical files were seen; turned, cropped or re-encoded copies"
-                " may hide. Find them with `leukoscope data sources`.",
-            )
-        ]
-    text = "They are believed as they stand; the pixels were not compared."
-    if basis == "both":
-        text = "The others were found in the pixels."
-    return [Finding("note", "The table names sources itself", text)]
+        return [Finding("sources_unknown", "warning", {"n_images": n})]
+    if basis == "pixels":
+        return []
+    return [Finding("sources_from_table" if basis == "table" else "sources_from_both", "note")]
 
 
 # -- the comparison of two data sets --------------------------------------------------------------
@@ -665,54 +495,45 @@ def audit_against(
         ]
         sides.append(sorted(rows, key=lambda row: row[0].id))
     ours, theirs = sides
-    count, examples = _count_kin(ours, theirs, {})
+    count, examples = _count_related(ours, theirs, {})
     return SharedData(
         name=name,
         other=other,
         n_sources=len({group for _, group in ours} & {group for _, group in theirs}),
         ours=count,
-        theirs=_count_kin(theirs, ours, {})[0],
+        theirs=_count_related(theirs, ours, {})[0],
         examples=examples,
     )
 
 
 def _find_shared(shared: SharedData) -> Finding:
-    if not shared.theirs.n_kin:
-        return Finding(
-            "note",
-            f"Nothing is shared with {shared.other}",
-            "No file, no picture and no field was found in both.",
-        )
-    if shared.theirs.n_copies:
-        lie = "lies" if shared.theirs.n_copies == 1 else "lie"
-        title = (
-            f"{_share(shared.theirs.n_copies, shared.theirs.n_images, 'image')} of {shared.other}"
-            f" also {lie} in {shared.name}"
-        )
-    else:
-        show = "shows" if shared.theirs.n_kin == 1 else "show"
-        title = (
-            f"{_share(shared.theirs.n_kin, shared.theirs.n_images, 'image')} of {shared.other}"
-            f" {show} part of a field that lies in {shared.name}"
-        )
-    text = (
-        f"They are related {_word_kin(shared.theirs, 'both')}. On the side of {shared.name} it is"
-        f" {_share(shared.ours.n_kin, shared.ours.n_images, 'image')}; both sides have"
-        f" {_count(shared.n_sources, 'source')} in common. The one is no external test of what was"
-        " trained on the other."
+    theirs = shared.theirs
+    if not theirs.n_related:
+        return Finding("nothing_shared", "note")
+    values = {
+        "n_related": theirs.n_duplicates or theirs.n_related,
+        "n_images": theirs.n_images,
+        "n_ours": shared.ours.n_related,
+        "n_our_images": shared.ours.n_images,
+        "n_sources": shared.n_sources,
+    }
+    return Finding(
+        "data_shared" if theirs.n_duplicates else "data_share_field",
+        "error",
+        values,
+        examples=shared.examples,
     )
-    return Finding("error", title, text, shared.examples)
 
 
-# -- kinship --------------------------------------------------------------------------------------
+# -- relations ------------------------------------------------------------------------------------
 
 
-def _count_kin(
+def _count_related(
     rows: Sequence[tuple[ImageRecord, str]],
     others: Sequence[tuple[ImageRecord, str]],
     role_of: Mapping[str, str],
-) -> tuple[KinCounts, tuple[Example, ...]]:
-    """Count the images that have kin among the others, and pick examples of each kind.
+) -> tuple[RelatedCounts, tuple[Example, ...]]:
+    """Count the images that are related to any of the others, and pick examples of each relation.
 
     Rows are (record, group of `group_sources`), sorted by id.
     """
@@ -720,30 +541,30 @@ def _count_kin(
     for record, group in others:
         for _, key in _list_keys(record, group):
             index.setdefault(key, record)
-    counts: Counter[Kinship] = Counter()
-    shown: dict[Kinship, list[Example]] = {kind: [] for kind in KINSHIPS}
-    seen: set[tuple[Kinship, str]] = set()
+    counts: Counter[Relation] = Counter()
+    shown: dict[Relation, list[Example]] = {relation: [] for relation in RELATIONS}
+    seen: set[tuple[Relation, str]] = set()
     for record, group in rows:
-        kin = next(((kind, index[k]) for kind, k in _list_keys(record, group) if k in index), None)
-        if kin is None:
+        closest = next(((one, index[k]) for one, k in _list_keys(record, group) if k in index), None)
+        if closest is None:
             continue
-        kind, other = kin
-        counts[kind] += 1
-        if len(shown[kind]) < _MAX_OF_KIND and (kind, group) not in seen:
-            seen.add((kind, group))
-            shown[kind].append(_pair(kind, record, other, role_of))
-    # By turns, so that the first few show every kind.
-    turns = [kind_shown[i : i + 1] for i in range(_MAX_OF_KIND) for kind_shown in shown.values()]
+        relation, other = closest
+        counts[relation] += 1
+        if len(shown[relation]) < _MAX_OF_RELATION and (relation, group) not in seen:
+            seen.add((relation, group))
+            shown[relation].append(_pair(relation, record, other, role_of))
+    # By turns, so that the first few show every relation.
+    turns = [found[i : i + 1] for i in range(_MAX_OF_RELATION) for found in shown.values()]
     return (
-        KinCounts(len(rows), counts["bytes"], counts["source"], counts["field"]),
+        RelatedCounts(len(rows), counts["exact"], counts["source"], counts["field"]),
         tuple(example for turn in turns for example in turn),
     )
 
 
-def _list_keys(record: ImageRecord, group: str) -> list[tuple[Kinship, tuple[str, object]]]:
-    """What an image can have in common with another, the closest first."""
-    keys: list[tuple[Kinship, tuple[str, object]]] = [
-        ("bytes", ("bytes", (record.sha256, record.box))),
+def _list_keys(record: ImageRecord, group: str) -> list[tuple[Relation, tuple[str, object]]]:
+    """What an image can have in common with another, the closest relation first."""
+    keys: list[tuple[Relation, tuple[str, object]]] = [
+        ("exact", ("bytes", (record.sha256, record.box))),
         ("source", ("file", record.sha256)),
     ]
     if record.source:
@@ -755,92 +576,17 @@ def _list_keys(record: ImageRecord, group: str) -> list[tuple[Kinship, tuple[str
 
 
 def _pair(
-    kind: Kinship, first: ImageRecord, second: ImageRecord, role_of: Mapping[str, str]
+    relation: Relation, first: ImageRecord, second: ImageRecord, role_of: Mapping[str, str]
 ) -> Example:
     # Pictures were compared whole; cut to a cell, nobody could see that they are related.
     a, b = (
         ExampleImage(
-            r.id, str(r.path), r.label, role_of.get(r.id, ""), r.box if kind == "bytes" else None
+            r.id,
+            str(r.path),
+            r.label,
+            role_of.get(r.id, ""),
+            r.box if relation == "exact" else None,
         )
         for r in (first, second)
     )
-    return Example(kind, a, b)
-
-
-# -- words ----------------------------------------------------------------------------------------
-
-
-def _choose_result(
-    findings: Sequence[Finding],
-    found: SplitAudit | None,
-    shared: SharedData | None,
-    n_conflicts: int,
-) -> AuditResult:
-    if found is not None and found.leakage_status == "leaking":
-        return "leaking"
-    if shared is not None and shared.theirs.n_kin:
-        return "shared"
-    if n_conflicts:
-        return "conflicts"
-    return "warnings" if any(f.severity == "warning" for f in findings) else "clean"
-
-
-def _word_summary(
-    findings: Sequence[Finding], judged: bool, shared: SharedData | None, basis: SourceBasis
-) -> str:
-    errors = [finding.title for finding in findings if finding.severity == "error"]
-    if errors:
-        return "; ".join(errors) + "."
-    known = "known " if basis == "unknown" else ""
-    claims = [f"no {known}source crosses roles"] if judged else []
-    claims += ["no cell is known to bear two names" if known else "no cell bears two names"]
-    claims += [f"nothing is shared with {shared.other}"] if shared else []
-    text = _join(claims)
-    warnings = [finding.title for finding in findings if finding.severity == "warning"]
-    if warnings:
-        lowered = [title[:1].lower() + title[1:] for title in warnings]
-        text += f", but mind: {'; '.join(lowered)}"
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _word_kin(counts: KinCounts, basis: SourceBasis) -> str:
-    parts = (
-        (counts.same_bytes, "by the same file"),
-        (counts.same_source, f"by the same {'picture' if basis == 'pixels' else 'source'}"),
-        (counts.same_field, "only by a microscope field"),
-    )
-    return _join(f"{what} ({n:,})" for n, what in parts if n)
-
-
-def _count(n: int, one: str, many: str = "") -> str:
-    """Word a count.
-
-    >>> _count(1, "image"), _count(2000, "class"), _count(2, "cell bears", "cells bear")
-    ('1 image', '2,000 classes', '2 cells bear')
-    """
-    plural = many or one + ("es" if one.endswith("s") else "s")
-    return f"{n:,} {one if n == 1 else plural}"
-
-
-def _share(n: int, total: int, what: str) -> str:
-    """Word a part of a whole that has at least one; 100 per cent and 0 only where exact.
-
-    >>> _share(1469, 1494, "test image"), _share(1, 9999, "image")
-    ('1,469 of 1,494 test images (98.3 %)', '1 of 9,999 images (<0.1 %)')
-    """
-    text = f"{100 * n / total:.1f}"
-    if text == "100.0" and n < total:
-        text = ">99.9"
-    if text == "0.0" and n:
-        text = "<0.1"
-    return f"{n:,} of {_count(total, what)} ({text} %)"
-
-
-def _join(parts: Iterable[str]) -> str:
-    """Join words as a sentence does.
-
-    >>> _join(["a"]), _join(["a", "b"]), _join("abc")
-    ('a', 'a and b', 'a, b and c')
-    """
-    *most, last = [*parts] or [""]
-    return f"{', '.join(most)} and {last}" if most else last
+    return Example(relation, a, b)

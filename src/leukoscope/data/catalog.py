@@ -8,14 +8,14 @@ import csv
 import io
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from leukoscope.data.images import Box, ImageFacts, check_box, probe_image
 from leukoscope.data.readers import Candidate, Rejected, find_candidates
-from leukoscope.errors import CatalogError, ImageError
+from leukoscope.errors import REJECT_CODES, CatalogError, ImageError, RejectCode
 from leukoscope.labels import resolve_label
 from leukoscope.storage import write_text
 
@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 30
 
 COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
+REJECTED_COLUMNS = tuple(one.name for one in fields(Rejected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ def build_catalog(path: Path, *, on_progress: Callable[[int, int], None] | None 
     """Read every image of a folder, table or annotated set once, and return the table.
 
     An image that cannot be decoded to its last pixel is rejected with a reason. So are all rows
-    of the same bytes (and box) under two labels: a label that contradicts itself can neither
-    train nor judge. Byte-identical copies under one label stay; splits keep them together.
+    of the same bytes (and box) under different labels: a label that contradicts itself can serve
+    neither training nor evaluation. Byte-identical copies under one label stay; splits keep them together.
 
     Raises `CatalogError` if nothing is found or nothing is left.
     """
@@ -88,9 +89,9 @@ def build_catalog(path: Path, *, on_progress: Callable[[int, int], None] | None 
         else:
             records.append(record)
     records, conflicts = _take_conflicts(records)
-    rejected = sorted([*rejected, *conflicts], key=lambda entry: (entry.path, entry.reason))
+    rejected = sorted([*rejected, *conflicts], key=lambda r: (r.path, r.row, r.id, r.code))
     if not records:
-        first = "; ".join(f"{r.path}: {r.detail}" for r in rejected[:3])
+        first = "; ".join(f"{r.path}: {r.code}" for r in rejected[:3])
         raise CatalogError(
             f"{path} must hold at least one usable image",
             f"{len(rejected):,} files, all rejected, first: {first}",
@@ -118,22 +119,24 @@ def _probe_file(path: Path) -> ImageFacts | Rejected:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            return Rejected(str(path), "too_large", f"{size:,} bytes")
+            return Rejected(str(path), "too_large", found=f"{size:,} bytes")
         return probe_image(path.read_bytes(), path.name)
     except ImageError as error:
-        return Rejected(str(path), error.reason, error.found)
+        return Rejected(str(path), error.reason, found=error.found)
     except OSError as error:
-        return Rejected(str(path), "unreadable", error.strerror or str(error))
+        return Rejected(str(path), "unreadable", found=error.strerror or str(error))
 
 
 def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> ImageRecord | Rejected:
-    if isinstance(facts, Rejected):
-        return (
-            facts if candidate.box is None else Rejected(candidate.id, facts.reason, facts.detail)
-        )
     label = resolve_label(candidate.label)
+
+    def reject(code: RejectCode, found: str = "") -> Rejected:
+        return Rejected(str(candidate.path), code, candidate.id, label, candidate.row, found)
+
+    if isinstance(facts, Rejected):
+        return reject(facts.code, facts.found)
     if not label:
-        return Rejected(candidate.id, "no_label", "the label is blank")
+        return reject("no_label")
     box = candidate.box
     if box is not None:
         if candidate.clip:
@@ -142,7 +145,7 @@ def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> Imag
         try:
             check_box(box, facts.width, facts.height, candidate.id)
         except ImageError as error:
-            return Rejected(candidate.id, error.reason, error.found)
+            return reject(error.reason, error.found)
     return ImageRecord(
         id=candidate.id,
         path=candidate.path,
@@ -167,10 +170,9 @@ def _take_conflicts(records: list[ImageRecord]) -> tuple[list[ImageRecord], list
         if len({record.label for record in group}) == 1:
             kept += group
             continue
-        told = ", ".join(sorted(f"{record.id} ({record.label})" for record in group))
+        content = " ".join([group[0].sha256, *map(str, group[0].box or ())])
         conflicts += [
-            Rejected(str(record.path), "label_conflict", f"the same bytes under two labels: {told}")
-            for record in group
+            Rejected(str(r.path), "label_conflict", r.id, r.label, content=content) for r in group
         ]
     return kept, conflicts
 
@@ -187,10 +189,46 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
     write_rows(rows, list_columns(catalog.records), path)
 
 
-def save_rejected(catalog: Catalog, path: Path) -> None:
-    """Write what was rejected as CSV: `path`, `reason`, `detail`. Raises `StorageError`."""
-    rows = [{"path": r.path, "reason": r.reason, "detail": r.detail} for r in catalog.rejected]
-    write_rows(rows, ("path", "reason", "detail"), path)
+def save_rejected(
+    rejected: Iterable[Rejected], path: Path, describe: Callable[[Rejected], str]
+) -> None:
+    """Write what was rejected as CSV: the fields of `Rejected`, and for a person a sentence
+    `detail`, which `load_rejected` does not read. Raises `StorageError`."""
+    rows = [
+        {name: str(getattr(entry, name) or "") for name in REJECTED_COLUMNS}
+        | {"detail": describe(entry)}
+        for entry in rejected
+    ]
+    write_rows(rows, (*REJECTED_COLUMNS, "detail"), path)
+
+
+def load_rejected(path: Path) -> tuple[Rejected, ...]:
+    """Read what `save_rejected` wrote. Raises `CatalogError` if it is not as written."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        entries = []
+        for row in rows:
+            cells = {name: row[name] for name in REJECTED_COLUMNS}
+            code = next(one for one in REJECT_CODES if one == cells["code"])
+            entries.append(
+                Rejected(
+                    path=cells["path"],
+                    code=code,
+                    id=cells["id"],
+                    label=cells["label"],
+                    row=int(cells["row"] or 0),
+                    found=cells["found"],
+                    content=cells["content"],
+                )
+            )
+        return tuple(entries)
+    except (OSError, csv.Error, KeyError, ValueError, StopIteration) as error:
+        raise CatalogError(
+            f"{path} must be a table with the columns {', '.join(REJECTED_COLUMNS)}",
+            str(error) or type(error).__name__,
+            "scan again, or remove the file",
+        ) from error
 
 
 def load_catalog(path: Path) -> Catalog:

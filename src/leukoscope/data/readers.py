@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from leukoscope.data.images import IMAGE_SUFFIXES, Box
-from leukoscope.errors import CatalogError, RejectReason
+from leukoscope.errors import CatalogError, RejectCode
 
 SPLIT_NAMES: dict[str, str] = {
     "train": "train",
@@ -57,7 +57,7 @@ _FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """An image, or a box of one, that may become a row. `label` is as the data set spells it;
-    `clip` allows a box to be cut to the image (annotations that touch its border)."""
+    `row` is its line in a table, 0 for none; `clip` allows a box to be cut to the image (annotations that touch its border)."""
 
     id: str
     path: Path
@@ -66,16 +66,28 @@ class Candidate:
     source: str = ""
     box: Box | None = None
     clip: bool = False
+    row: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file or table row that stayed out, why, and what was found."""
+    """A file, box or table row that stayed out, and why.
+
+    `path` is as the folder or table names it. `id` and `label` are those that it would have had,
+    "" where it came to none. `row` counts the lines of a table from 1, 0 for no table. `found` is
+    the fact that the code is about: a size, a suffix, the message of a decoder or of the system;
+    "" where the code says it all. Of a label conflict `content` names the content, so that its
+    files can be found together.
+    """
 
     path: str
-    reason: RejectReason
-    detail: str
+    code: RejectCode
+    id: str = ""
+    label: str = ""
+    row: int = 0
+    found: str = ""
+    content: str = ""
 
 
 def find_candidates(path: Path) -> list[Candidate | Rejected]:
@@ -124,9 +136,7 @@ def _read_folder(root: Path) -> Iterator[Candidate | Rejected]:
         elif suffix in IMAGE_SUFFIXES:
             images.append(entry.relative_to(root).parts)
         else:
-            yield Rejected(
-                str(entry), "not_an_image", f"files of type {suffix or 'no suffix'} are not read"
-            )
+            yield Rejected(str(entry), "not_an_image", found=suffix)
     if annotations:
         yield from _read_voc(root, annotations, images)
         return
@@ -137,7 +147,7 @@ def _read_folder(root: Path) -> Iterator[Candidate | Rejected]:
         if label:
             yield Candidate("/".join(parts), path, label, split)
         else:
-            yield Rejected(str(path), "no_label", "the image lies in no class folder")
+            yield Rejected(str(path), "no_label", id="/".join(parts))
 
 
 def _walk(root: Path) -> Iterator[Path | Rejected]:
@@ -146,38 +156,39 @@ def _walk(root: Path) -> Iterator[Path | Rejected]:
     failures: list[Rejected] = []
 
     def note(error: OSError) -> None:
-        failures.append(Rejected(str(error.filename), "unreadable", error.strerror or str(error)))
+        found = error.strerror or str(error)
+        failures.append(Rejected(str(error.filename), "unreadable", found=found))
 
     seen.add(os.path.realpath(root))
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=note):
-        here = Path(folder)
+    for place, folders, files in os.walk(root, followlinks=True, onerror=note):
+        folder = Path(place)
         open_folders = []
         # Links last: of a folder and a link to it, the folder gives the names.
-        for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name)):
-            real = os.path.realpath(here / name)
+        for name in sorted(folders, key=lambda name: ((folder / name).is_symlink(), name)):
+            real = os.path.realpath(folder / name)
             if name.startswith(".") or name == "__MACOSX":
-                yield Rejected(str(here / name), "hidden", "hidden folders are not read")
+                yield Rejected(str(folder / name), "hidden")
             elif real in seen:
-                yield Rejected(str(here / name), "hidden", "a link to a folder already read")
+                yield Rejected(str(folder / name), "already_read")
             else:
                 seen.add(real)
                 open_folders.append(name)
         folders[:] = open_folders
         for name in sorted(files):
-            path = here / name
+            path = folder / name
             if name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini"):
-                yield Rejected(str(path), "hidden", "hidden files are not read")
+                yield Rejected(str(path), "hidden")
                 continue
             try:
                 regular = stat.S_ISREG(path.stat().st_mode)
             except OSError as error:
-                yield Rejected(str(path), "missing_file", error.strerror or str(error))
+                yield Rejected(str(path), "missing_file", found=error.strerror or str(error))
                 continue
             if regular:
                 yield path
             else:
                 # Reading a pipe or a device could wait for ever.
-                yield Rejected(str(path), "unreadable", "not a regular file")
+                yield Rejected(str(path), "not_regular")
     yield from failures
 
 
@@ -218,29 +229,29 @@ def _read_voc(
         try:
             content = annotation.read_bytes()
         except OSError as error:
-            yield Rejected(str(annotation), "unreadable", error.strerror or str(error))
+            yield Rejected(str(annotation), "unreadable", found=error.strerror or str(error))
             continue
         # Entities can be bombs or read files; no annotation needs them. Nulls: UTF-16.
         if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):
-            yield Rejected(str(annotation), "unreadable", "XML with a DOCTYPE is rejected")
+            yield Rejected(str(annotation), "bad_annotation", found="DOCTYPE")
             continue
         try:
             tree = ElementTree.fromstring(content)
         except (ElementTree.ParseError, ValueError, LookupError) as error:
-            yield Rejected(str(annotation), "unreadable", f"not XML: {error}")
+            yield Rejected(str(annotation), "bad_annotation", found=str(error))
             continue
         # Only the last part counts: annotations carry paths of other machines.
         name = PurePosixPath((tree.findtext("filename") or "").replace("\\", "/")).name
         image = _pick_nearest(annotation, by_name.get(name) or by_name.get(annotation.stem) or [])
         if image is None:
-            yield Rejected(str(annotation), "missing_file", f"its image {name!r} is not there")
+            yield Rejected(str(annotation), "missing_file", found=name)
             continue
         # Two annotations of one image: the boxes are numbered on, ids are unique.
         first = n_boxes.setdefault(image, 0)
         n_boxes[image] += len(tree.findall("object"))
         yield from _read_boxes(root, annotation, image, tree, first)
     for path in sorted({root.joinpath(*parts) for parts in images} - set(n_boxes)):
-        yield Rejected(str(path), "no_label", "no annotation names this image")
+        yield Rejected(str(path), "no_label", id=path.relative_to(root).as_posix())
 
 
 def _pick_nearest(annotation: Path, paths: list[Path]) -> Path | None:
@@ -258,14 +269,15 @@ def _read_boxes(
     field_id = path.relative_to(root).as_posix()
     objects = tree.findall("object")
     if not objects:
-        yield Rejected(str(path), "no_label", f"{annotation.name} holds no object")
+        yield Rejected(str(path), "no_label", id=field_id, found=annotation.name)
     for number, item in enumerate(objects, start=first):
         name = f"{field_id}#{number}"
         corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
         try:
             x_min, y_min, x_max, y_max = (round(float(text or "")) for text in corners)
         except (ValueError, OverflowError):
-            yield Rejected(name, "bad_box", f"corners {corners} are not four numbers")
+            found = ", ".join(text or "" for text in corners)
+            yield Rejected(str(path), "bad_box", name, item.findtext("name") or "", found=found)
             continue
         # VOC counts pixels from 1 and includes the last one.
         box = (x_min - 1, y_min - 1, x_max, y_max)
@@ -293,9 +305,7 @@ def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
         known = {*columns.values(), *_BOX_COLUMNS}
         for line, row in enumerate(reader, start=2):
             if None in row or None in row.values():
-                yield Rejected(
-                    f"{table.name}, row {line}", "unreadable", "more or fewer cells than the header"
-                )
+                yield Rejected(table.name, "bad_row", row=line)
                 continue
             yield _read_row(table, line, row, columns, known, seen)
     except csv.Error as error:
@@ -332,7 +342,7 @@ def _read_row(
 ) -> Candidate | Rejected:
     text = row[columns["path"]].strip()
     if not text:
-        return Rejected(f"{table.name}, row {line}", "missing_file", "the path is empty")
+        return Rejected("", "missing_file", label=row[columns["label"]], row=line)
     path = Path(os.path.abspath(table.parent / text))  # noqa: PTH100 - resolve() follows links
     corners = [row.get(name, "").strip() for name in _BOX_COLUMNS]
     box: Box | None = None
@@ -340,10 +350,12 @@ def _read_row(
         try:
             x_min, y_min, x_max, y_max = (int(corner) for corner in corners)
         except ValueError:
-            return Rejected(text, "bad_box", f"row {line}: {corners} are not four whole numbers")
+            return Rejected(
+                text, "bad_box", label=row[columns["label"]], row=line, found=", ".join(corners)
+            )
         box = (x_min, y_min, x_max, y_max)
     if not stat.S_ISREG(_read_mode(path)):
-        return Rejected(text, "missing_file", f"row {line}: no such file")
+        return Rejected(text, "missing_file", label=row[columns["label"]], row=line)
     name = row[columns["id"]].strip() if "id" in columns else ""
     name = name or PurePosixPath(text).as_posix()
     unique = name
@@ -359,5 +371,6 @@ def _read_row(
         split=SPLIT_NAMES.get(split.casefold(), split),
         source=row[columns["source"]].strip() if "source" in columns else "",
         box=box,
+        row=line,
         extra={k: v for k, v in row.items() if k not in known and k not in _FACT_COLUMNS},
     )

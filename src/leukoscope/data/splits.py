@@ -7,10 +7,10 @@ thresholds, `test` is reported once. What this file does not do: it finds no cop
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,11 @@ from leukoscope.data.catalog import (
     row_to_record,
     write_rows,
 )
+from leukoscope.data.findings import SEVERITIES, Count, Finding
 from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.errors import SplitError
-from leukoscope.records import write_json
+from leukoscope.records import save_record
+from leukoscope.scores import LeakageStatus
 
 Role = Literal["train", "val", "calib", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -40,13 +42,11 @@ GROUPED_FRACTIONS: dict[Role, float] = {"train": 0.68, "test": 0.15, "val": 0.09
 """The reference's 68 % and 15 %; its 17 % of validation are shared with calibration. The order
 is the order in which roles are served when a class has few sources."""
 
-CARVED_FRACTION = 0.1
+HELD_OUT_FRACTION = 0.1
 """Share of a given training part that becomes `val`, and as much `calib`, where none is given."""
 
 FEW_IMAGES = 30
 """A class with fewer test images has an interval too wide to say much; the audit warns."""
-
-LeakageStatus = Literal["disjoint", "unproven", "leaking"]
 
 RoleName = TypeVar("RoleName", bound=str)
 
@@ -82,7 +82,7 @@ def build_split(catalog: Catalog, protocol: Protocol, *, seed: int = 42) -> Spli
     called twice with this seed. Records whose own split says test are left aside, since the
     published protocol never opens them. `grouped` keeps the images of a source together and the
     classes as balanced as the sources allow. `given` follows the catalog's split column, and
-    carves `val` and `calib` out of the training part where they are not given.
+    holds out `val` and `calib` out of the training part where they are not given.
 
     The result depends on the records and the seed, not on their order.
 
@@ -151,10 +151,10 @@ def _read_given(catalog: Catalog, seed: int) -> list[str]:
     roles = [record.split for record in catalog.records]
     strange = [r for r in catalog.records if r.split not in ROLES]
     if strange:
-        told = ", ".join(f"{r.id} ({r.split or 'none'})" for r in strange[:3])
+        first = ", ".join(f"{r.id} ({r.split or 'none'})" for r in strange[:3])
         raise SplitError(
             "protocol given needs a part (train, val, calib, test) for every image",
-            f"{len(strange):,} without, for example {told}",
+            f"{len(strange):,} without, for example {first}",
             "name the folders TRAIN and TEST, fill the split column, or use protocol grouped",
         )
     for role in ("train", "test"):
@@ -164,12 +164,12 @@ def _read_given(catalog: Catalog, seed: int) -> list[str]:
                 f"no {role}; parts {', '.join(sorted(set(roles)))}",
                 "scan the folder above both parts, or use protocol grouped",
             )
-    carved: dict[Role, float] = {
-        role: CARVED_FRACTION for role in ("val", "calib") if role not in roles
+    held_out: dict[Role, float] = {
+        role: HELD_OUT_FRACTION for role in ("val", "calib") if role not in roles
     }
-    if carved:
+    if held_out:
         rows = [i for i, role in enumerate(roles) if role == "train"]
-        fractions: dict[Role, float] = {"train": 1 - sum(carved.values()), **carved}
+        fractions: dict[Role, float] = {"train": 1 - sum(held_out.values()), **held_out}
         for row, role in _assign_groups(catalog, rows, fractions, seed).items():
             roles[row] = role
     return roles
@@ -211,9 +211,9 @@ def join_splits(splits: Sequence[Split]) -> Split:
 
     What any network was fitted or chosen on is new to none of them together: an image is `train`
     where any split says so, else `val` likewise, then `calib`, then `test`. Of an image that a
-    split leaves out, that split says what it says of copies of it. Over k folds, whose test parts
-    are the training images of the other folds, next to nothing is left, and rightly so. Sources
-    that cross roles within one of the splits still do; the audit tells.
+    split leaves out, that split says what it says of other images of its source. Over k folds,
+    whose test parts are the training images of the other folds, next to nothing is left, and
+    rightly so. Sources that cross roles within one of the splits still do; the audit finds them.
 
     Protocol and seed are those of the first split, the protocol `random` where any is. Raises
     `SplitError` where one id names different images.
@@ -221,11 +221,11 @@ def join_splits(splits: Sequence[Split]) -> Split:
     records: dict[str, ImageRecord] = {}
     for record in (record for split in splits for record in split.catalog.records):
         known = records.setdefault(record.id, record)
-        told = [(r.sha256, r.box, r.label) for r in (known, record)]
-        if told[0] != told[1]:
+        contents = [(r.sha256, r.box, r.label) for r in (known, record)]
+        if contents[0] != contents[1]:
             raise SplitError(
                 "one id must name one image with one label in all splits",
-                " and ".join(f"{record.id}: {label} ({sha[:12]}...)" for sha, _, label in told),
+                " and ".join(f"{record.id}: {label} ({sha[:12]}...)" for sha, _, label in contents),
                 "train all members on splits of one catalog",
             )
         if not known.source:
@@ -233,7 +233,7 @@ def join_splits(splits: Sequence[Split]) -> Split:
     catalog = Catalog(tuple(records[name] for name in sorted(records)))
     names = [record.id for record in catalog.records]
     sources = dict(zip(names, group_sources(catalog), strict=True))
-    told_of: dict[str, set[str]] = {name: set() for name in names}
+    roles_of: dict[str, set[str]] = {name: set() for name in names}
     for split in splits:
         pairs = zip(split.catalog.records, split.roles, strict=True)
         own = {record.id: role for record, role in pairs if role}
@@ -241,8 +241,8 @@ def join_splits(splits: Sequence[Split]) -> Split:
         for name, role in own.items():
             of_source[sources[name]].add(role)
         for name in names:
-            told_of[name] |= {own[name]} if name in own else of_source[sources[name]]
-    roles = tuple(next((r for r in ROLES if r in told_of[name]), "") for name in names)
+            roles_of[name] |= {own[name]} if name in own else of_source[sources[name]]
+    roles = tuple(next((r for r in ROLES if r in roles_of[name]), "") for name in names)
     protocols = {split.protocol for split in splits}
     protocol: Protocol = "random" if "random" in protocols else splits[0].protocol
     return Split(catalog, roles, protocol, splits[0].seed)
@@ -255,7 +255,7 @@ def _assign_groups(
 
     Each source goes where the squared distance of the class counts from their targets, relative
     to the class's size, falls most; among equals, to the emptiest. Before that, where the shares
-    are unequal, the sources of each class, the rarest first, are dealt one to each role in the
+    are unequal, the sources of each class, the rarest first, are allocated one to each role in the
     order of `fractions`, so that no small role goes without a class that can be spared.
     """
     names = group_sources(catalog)
@@ -276,9 +276,9 @@ def _assign_groups(
     order = order[np.argsort(-counts_GK[order].sum(axis=1), kind="stable")]
     chosen = np.full(len(groups), -1)
     sources_K = (counts_GK > 0).sum(axis=0)
-    # Equal shares (folds) spread a class without dealing, and more evenly.
-    dealt = np.argsort(sources_K, kind="stable") if np.ptp(shares_R) > 0 else ()
-    for k in dealt:
+    # Equal shares (folds) spread a class without that, and more evenly.
+    ordered = np.argsort(sources_K, kind="stable") if np.ptp(shares_R) > 0 else ()
+    for k in ordered:
         needy = [r for r in range(len(shares_R)) if have_RK[r, k] == 0]
         free = [g for g in order[::-1] if chosen[g] < 0 and counts_GK[g, k] > 0]
         # The smallest will do: the largest are needed to meet the targets. Of the smallest the
@@ -315,7 +315,7 @@ def save_split(split: Split, path: Path) -> None:
     place = len(COLUMNS)
     columns = (*columns[:place], *own, *(c for c in columns[place:] if c not in own))
     write_rows(rows, columns, path)
-    write_json(path.with_name(f"{path.stem}.audit.json"), audit_split(split).to_dict())
+    save_record(audit_split(split), path.with_name(f"{path.stem}.audit.json"))
 
 
 def load_split(path: Path) -> Split:
@@ -350,7 +350,8 @@ def load_split(path: Path) -> Split:
 
 @dataclass(frozen=True)
 class SharedSources:
-    """Sources that occur in two roles: how many, the first names, and whether bytes are equal."""
+    """Sources that occur in two roles: how many, the first names, and how many files of the two
+    roles are identical."""
 
     roles: tuple[str, str]
     n_sources: int
@@ -367,7 +368,7 @@ class SplitAudit:
     crosses roles, `unproven` if none does but the sources are not all known, else `disjoint`.
     """
 
-    protocol: str
+    protocol: Protocol
     seed: int
     counts: dict[str, dict[str, int]]
     n_sources: dict[str, int]
@@ -376,17 +377,12 @@ class SplitAudit:
     shared: tuple[SharedSources, ...]
     test_with_copy_in_training: int
     leakage_status: LeakageStatus
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit for JSON."""
-        return asdict(self)
+    findings: tuple[Finding, ...]
 
 
 def audit_split(split: Split) -> SplitAudit:
     """Return what crosses the roles of a split, and what else limits a number measured on it."""
     records, sources = split.catalog.records, split.sources
-    known = sources_known(split.catalog)
     counts: dict[str, dict[str, int]] = {role: {} for role in ROLES}
     sources_of: dict[str, set[str]] = {role: set() for role in ROLES}
     files_of: dict[str, set[str]] = {role: set() for role in ROLES}
@@ -407,7 +403,8 @@ def audit_split(split: Split) -> SplitAudit:
     copies = sum(
         role == "test" and source in seen for role, source in zip(split.roles, sources, strict=True)
     )
-    leakage_status: LeakageStatus = "leaking" if shared else "disjoint" if known else "unproven"
+    known = sources_known(split.catalog)
+    found = [*_find_shared(shared, counts, copies), *_find_sources(split), *_find_gaps(split, counts)]
     return SplitAudit(
         protocol=split.protocol,
         seed=split.seed,
@@ -417,52 +414,44 @@ def audit_split(split: Split) -> SplitAudit:
         sources_known=known,
         shared=tuple(shared),
         test_with_copy_in_training=copies,
-        leakage_status=leakage_status,
-        warnings=_list_warnings(split, counts, shared, copies, known),
+        leakage_status="leaking" if shared else "disjoint" if known else "unproven",
+        findings=tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity))),
     )
 
 
-def _list_warnings(
-    split: Split,
-    counts: Mapping[str, Mapping[str, int]],
-    shared: Sequence[SharedSources],
-    copies: int,
-    known: bool,
-) -> tuple[str, ...]:
-    warnings = []
-    for entry in shared:
-        first, second = entry.roles
-        warnings.append(
-            f"{entry.n_sources:,} sources lie in {first} and in {second}"
-            f" ({entry.n_identical_files:,} byte-identical files)."
-        )
-    if copies:
-        total = sum(counts["test"].values())
-        warnings.append(f"{copies:,} of {total:,} test images share a source with training.")
-    if not known:
-        text = "The sources of the images are not known: rotated or cropped copies may hide"
-        if split.protocol == "given":
-            text += " among the parts. The parts are those of the data itself."
-        else:
-            text += " in other roles, and the split drew single images."
-        text += " `leukoscope data sources` finds them in the pixels."
-        warnings.append(text)
-    elif found_in_pixels(split.sources):
-        warnings.append(
-            "Sources were found in the pixels: each is one picture and its copies. Whose blood it"
-            " shows is not recorded, so cells of one person may lie in training and in test."
-        )
+def _find_shared(
+    shared: Sequence[SharedSources], counts: Mapping[str, Mapping[str, int]], copies: int
+) -> list[Finding]:
+    if not shared:
+        return []
+    values = {"n_related": copies, "n_images": sum(counts["test"].values())}
+    pairs = tuple(Count(entry.roles, entry.n_sources) for entry in shared)
+    return [Finding("sources_shared", "error", values, pairs)]
+
+
+def _find_sources(split: Split) -> list[Finding]:
+    unknown = sum(not record.source for record in split.catalog.records)
+    if unknown:
+        return [Finding("sources_unknown", "warning", {"n_images": unknown})]
+    if found_in_pixels(split.sources):
+        return [Finding("sources_from_pixels", "note")]
+    return []
+
+
+def _find_gaps(split: Split, counts: Mapping[str, Mapping[str, int]]) -> list[Finding]:
+    findings = []
+    absent = tuple(
+        Count((role, label), 0)
+        for role in ROLES
+        for label in split.catalog.classes
+        if counts[role] and not counts[role].get(label)
+    )
+    if absent:
+        findings.append(Finding("class_missing", "warning", counts=absent))
+    few = tuple(Count((c,), n) for c, n in sorted(counts["test"].items()) if n < FEW_IMAGES)
+    if few:
+        findings.append(Finding("few_test_images", "warning", {"limit": FEW_IMAGES}, few))
     aside = sum(not role for role in split.roles)
     if aside:
-        warnings.append(f"{aside:,} images are left aside by protocol {split.protocol}.")
-    for role in ROLES:
-        absent = [c for c in split.catalog.classes if counts[role].get(c, 0) == 0]
-        if absent and counts[role]:
-            warnings.append(f"No image of {', '.join(absent)} in {role}.")
-    few = [c for c, n in counts["test"].items() if n < FEW_IMAGES]
-    if few:
-        warnings.append(
-            f"Fewer than {FEW_IMAGES} test images of {', '.join(sorted(few))}:"
-            " their intervals are wide."
-        )
-    return tuple(warnings)
+        findings.append(Finding("without_role", "note", {"n_images": aside}))
+    return findings

@@ -1,41 +1,46 @@
-"""The page of an audit: the result, what was found with pairs to judge by eye, and the counts.
+"""The page of an audit: the result, what was found with pairs to compare by eye, and the counts.
 
-One HTML file without script that needs no other file and no network. What this file does not do:
-it finds nothing and decides nothing (`data.audit`); it shows what it is given.
+What this file does not do: it finds nothing and decides nothing (`data.audit`), and it reads no
+image (`thumbnails`).
 """
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
-from PIL import Image
-
-from leukoscope.data.audit import (
-    FEW_SOURCES,
-    KINSHIP_NAMES,
+from leukoscope.data.audit import FEW_SOURCES, AuditResult, DataAudit, SourceBasis
+from leukoscope.data.findings import Example, ExampleImage, Finding
+from leukoscope.data.splits import SplitAudit
+from leukoscope.labels import display_label
+from leukoscope.report.data_pages import SEVERITY_LEVELS, tabulate_roles
+from leukoscope.report.data_words import (
+    RELATION_NAMES,
     RESULT_TITLES,
-    AuditResult,
-    DataAudit,
-    Example,
-    ExampleImage,
-    Finding,
-    KinCounts,
+    describe_finding,
+    describe_summary,
 )
-from leukoscope.data.images import load_pixels
-from leukoscope.data.splits import ROLES
-from leukoscope.errors import ImageError
-from leukoscope.report.pages import render_page
+from leukoscope.report.page import (
+    Banner,
+    Block,
+    Box,
+    Cell,
+    Column,
+    Gallery,
+    Level,
+    Page,
+    Picture,
+    Section,
+    Text,
+    Tile,
+    build_glossary,
+    build_table,
+)
+from leukoscope.text import format_count
 
 MAX_PAIRS = 12
 """Pairs on a page at most. Errors share them evenly, the other findings what is left."""
 
-THUMBNAIL_PX = 144
+_PAIR_PX = 300
 
-_JPEG_QUALITY = 88
-
-_LEVELS: dict[AuditResult, str] = {
+_LEVELS: dict[AuditResult, Level] = {
     "leaking": "bad",
     "shared": "bad",
     "conflicts": "bad",
@@ -43,7 +48,7 @@ _LEVELS: dict[AuditResult, str] = {
     "clean": "good",
 }
 
-_BASES = {
+_BASES: dict[SourceBasis, str] = {
     "pixels": "Sources were found in the pixels: images that show the same picture share one.",
     "table": "Sources are those that the table names; the pixels were not compared.",
     "both": "Sources are those that the table names, and were found in the pixels where it names"
@@ -54,8 +59,9 @@ _BASES = {
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "Source",
-        "Where images come from together: a patient, a slide, a picture that was copied. Images"
-        " of one source are no independent evidence and belong in one role.",
+        "A group of images that belong together: a patient, slide, field or original image"
+        " (scikit-learn: `groups`). Images of one source are no independent evidence and belong"
+        " in one role.",
     ),
     (
         "Role",
@@ -63,64 +69,66 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         " measured once. Training means train and val.",
     ),
     (
-        "Same file, same source, same field",
-        "How two images are related. Same file: equal to the last byte. Same source: copies of"
-        " one picture, perhaps turned, cropped or recoloured, or images that the table puts"
-        " together. Same field: they show parts of one microscope field, perhaps of neighbouring"
-        " cells, or are linked only through third images.",
+        "Exact duplicates, same source, same field",
+        "How two images are related. Exact duplicates: equal to the last byte. Same source: near or"
+        " geometric duplicates of one picture (re-encoded, recoloured, turned, cropped), or images"
+        " that the table puts together. Same field: they show parts of one microscope field,"
+        " perhaps of neighbouring cells, or are linked only through third images.",
     ),
     (
         "Effective sources",
-        "The number of equally large sources that would say as much. It is far below the number of"
-        " sources where a few of them have most of the images.",
+        "The number of equally large sources with the same information. It is far below the number"
+        " of sources where a few of them have most of the images.",
     ),
     (
         "Leak",
-        "The same cell, or a copy of it, in training and in test. The network then repeats what it"
-        " was told.",
+        "The same cell, or a duplicate of it, in training and in test. The network may then have"
+        " memorised the answer.",
     ),
 )
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """One image of a pair; `shown` is a data URI, or "" where `problem` says why there is none."""
-
-    image: ExampleImage
-    shown: str
-    problem: str
-
-
-@dataclass(frozen=True)
-class _Pair:
-    kind: str
-    first: _Tile
-    second: _Tile
-
-
-def render_audit(audit: DataAudit) -> str:
-    """Render the audit as one self-contained HTML page.
-
-    Up to `MAX_PAIRS` example pairs are shown as thumbnails; a file that cannot be read gets a grey
-    tile that says why. All text of the audit is escaped: names are what users made of them.
-    """
-    return render_page(
-        "audit.html.j2",
-        a=audit,
-        result_title=RESULT_TITLES[audit.result],
-        level=_LEVELS[audit.result],
-        basis=_BASES[audit.sources_from],
-        findings=_show_findings(audit.findings),
-        kinships=_list_kinships(audit),
-        roles=[role for role in ROLES if audit.split and audit.split.counts[role]],
-        few_sources=FEW_SOURCES,
-        thumbnail_px=THUMBNAIL_PX,
-        glossary=GLOSSARY,
+def describe_audit(
+    audit: DataAudit, pictures: Mapping[ExampleImage, Picture], trailer: tuple[str, ...] = ()
+) -> Page:
+    """Describe an audit. `pictures` are those of `list_examples`; pairs without them are named."""
+    sections = [
+        _describe_findings(audit, pictures),
+        _describe_relations(audit),
+        _describe_shared(audit.split),
+        _describe_classes(audit),
+    ]
+    if audit.split is not None:
+        table = tabulate_roles(audit.split)
+        sections.append((Section("Images by class and role", (Box((table,)),), brief=True),))
+    sections += [_describe_repetition(audit), (build_glossary(GLOSSARY),)]
+    images = format_count(audit.n_images, "image")
+    sources = format_count(audit.n_sources, "source")
+    return Page(
+        f"Audit of {audit.name}",
+        (
+            Banner(
+                _LEVELS[audit.result], RESULT_TITLES[audit.result], (Text(describe_summary(audit)),)
+            ),
+            Text(f"{images}, {sources}. {_BASES[audit.sources_from]}", muted=True),
+        ),
+        tuple(section for group in sections for section in group),
+        trailer,
     )
 
 
-def _show_findings(findings: Sequence[Finding]) -> list[tuple[Finding, list[_Pair], int]]:
-    """Each finding with the pairs that are shown, and the number of those that are not."""
+def list_examples(audit: DataAudit) -> list[ExampleImage]:
+    """Return the images that the page shows."""
+    return [
+        image
+        for shown in _choose_examples(audit.findings)
+        for example in shown
+        for image in (example.first, example.second)
+    ]
+
+
+def _choose_examples(findings: tuple[Finding, ...]) -> list[tuple[Example, ...]]:
+    """The pairs that are shown of each finding."""
     shown = [0] * len(findings)
     # By turns, so that no finding takes all the room; errors before the rest.
     turns = sorted(
@@ -130,37 +138,103 @@ def _show_findings(findings: Sequence[Finding]) -> list[tuple[Finding, list[_Pai
     )
     for _, _, row in turns[:MAX_PAIRS]:
         shown[row] += 1
-    return [
-        (finding, [_show_pair(e) for e in finding.examples[:n]], len(finding.examples[n:]))
-        for finding, n in zip(findings, shown, strict=True)
-    ]
+    return [found.examples[:n] for found, n in zip(findings, shown, strict=True)]
 
 
-def _show_pair(example: Example) -> _Pair:
-    return _Pair(
-        KINSHIP_NAMES[example.kind], _show_image(example.first), _show_image(example.second)
+def _describe_findings(
+    audit: DataAudit, pictures: Mapping[ExampleImage, Picture]
+) -> tuple[Section, ...]:
+    boxes = []
+    for found, shown in zip(audit.findings, _choose_examples(audit.findings), strict=True):
+        words = describe_finding(found, audit.shared)
+        blocks: list[Block] = [Text(words.text)]
+        if shown:
+            blocks.append(Gallery(tuple(_build_pair(e, pictures) for e in shown), _PAIR_PX))
+            hidden = len(found.examples) - len(shown)
+            if hidden:
+                more = format_count(hidden, "further example")
+                blocks.append(Text(f"{more} in the JSON.", muted=True))
+        level = SEVERITY_LEVELS[found.severity]
+        title = f"{found.severity.capitalize()}: {words.title}"
+        boxes.append(Box(tuple(blocks), title, level=level))
+    return (Section("What was found", tuple(boxes), brief=True),) if boxes else ()
+
+
+def _build_pair(example: Example, pictures: Mapping[ExampleImage, Picture]) -> Tile:
+    images = (example.first, example.second)
+    lines = []
+    for image in images:
+        about = ", ".join(filter(None, (display_label(image.label), image.role)))
+        lines.append(f"{image.id} ({about})")
+    return Tile(
+        tuple(pictures[image] for image in images if image in pictures),
+        RELATION_NAMES[example.relation],
+        tuple(lines),
     )
 
 
-def _show_image(image: ExampleImage) -> _Tile:
-    try:
-        pixels_HWC = load_pixels(Path(image.path), THUMBNAIL_PX, image.box, "pad", "bicubic")
-    except ImageError as error:
-        return _Tile(image, "", f"This image cannot be shown: {error.found}")
-    buffer = io.BytesIO()
-    Image.fromarray(pixels_HWC).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return _Tile(image, f"data:image/jpeg;base64,{encoded}", "")
-
-
-def _list_kinships(audit: DataAudit) -> Mapping[str, KinCounts]:
-    """Rows of the table of kinship: what is counted, and the counts."""
-    rows = {}
+def _describe_relations(audit: DataAudit) -> tuple[Section, ...]:
+    counted = []
     if audit.leak is not None:
-        rows["Test images with kin in training"] = audit.leak
+        counted.append(("Test images related to training", audit.leak))
     if audit.shared is not None:
-        rows[f"Images of {audit.shared.other} with kin in {audit.shared.name}"] = (
-            audit.shared.theirs
-        )
-        rows[f"Images of {audit.shared.name} with kin in {audit.shared.other}"] = audit.shared.ours
-    return rows
+        name, other = audit.shared.name, audit.shared.other
+        counted.append((f"Images of {other} related to {name}", audit.shared.theirs))
+        counted.append((f"Images of {name} related to {other}", audit.shared.ours))
+    if not counted:
+        return ()
+    table = build_table(
+        ("Which images", "Images", "Exact duplicates", "Same source", "Same field only", "None"),
+        (
+            (what, *(f"{n:,}" for n in (c.n_images, c.exact, c.source, c.field)))
+            + (f"{c.n_images - c.n_related:,}",)
+            for what, c in counted
+        ),
+        "Each image is counted once, under its closest relation to any image of the other side",
+    )
+    return (Section("How closely they are related", (Box((table,)),)),)
+
+
+def _describe_shared(audit: SplitAudit | None) -> tuple[Section, ...]:
+    if audit is None or not audit.shared:
+        return ()
+    table = build_table(
+        ("Roles", "Sources in both", "Identical files", Column("For example", is_text=True)),
+        (
+            (
+                " and ".join(entry.roles),
+                f"{entry.n_sources:,}",
+                f"{entry.n_identical_files:,}",
+                ", ".join(entry.examples),
+            )
+            for entry in audit.shared
+        ),
+    )
+    return (Section("Sources in two roles", (Box((table,)),)),)
+
+
+def _describe_classes(audit: DataAudit) -> tuple[Section, ...]:
+    rows = []
+    for c in audit.classes:
+        few = c.n_sources < FEW_SOURCES and audit.sources_from != "unknown"
+        sources = Cell(f"{c.n_sources:,}{' (few)' * few}", mark="low" if few else "")
+        shown = (f"{c.effective:,.1f}", f"{c.median:g}", f"{c.largest:,}")
+        rows.append((display_label(c.label), f"{c.n_images:,}", sources, *shown))
+    names = ("Class", "Images", "Sources", "Effective sources", "Median per source", "Largest")
+    text = f"Copies are no further evidence. Fewer than {FEW_SOURCES} sources are marked."
+    table = Box((build_table(names, rows),))
+    return (Section("How much evidence each class has", (Text(text), table), brief=True),)
+
+
+def _describe_repetition(audit: DataAudit) -> tuple[Section, ...]:
+    r = audit.repetition
+    table = build_table(
+        ("What they have in common", "Groups", "Images"),
+        (
+            ("Exact duplicates", f"{r.exact_groups:,}", f"{r.exact_images:,}"),
+            ("Same source", f"{r.source_groups:,}", f"{r.source_images:,}"),
+            ("Same microscope field", f"{r.field_groups:,}", f"{r.field_images:,}"),
+        ),
+        f"Groups of two or more images within {audit.name}",
+    )
+    return (Section("Repetition", (Box((table,)),)),)

@@ -86,7 +86,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image: PNG bytes or SVG text, and what it shows in words. `problem` says in its place why
+    """One image: PNG or JPEG bytes or SVG text, and what it shows in words. `problem` says in its place why
     it cannot be shown; `framed`: outlined in blue."""
 
     image: bytes | str
@@ -101,7 +101,8 @@ class Picture:
             return ""
         if isinstance(self.image, str):
             return f"data:image/svg+xml;base64,{base64.b64encode(self.image.encode()).decode()}"
-        return f"data:image/png;base64,{base64.b64encode(self.image).decode()}"
+        kind = "jpeg" if self.image.startswith(b"\xff\xd8") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.image).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +149,14 @@ class Banner:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A framed group of blocks. `tag` stands beside the title; `trusted`: the one to believe."""
+    """A framed group of blocks. `tag` stands beside the title; `trusted`: the one to believe;
+    `level` colours the edge."""
 
     blocks: "tuple[Block, ...]"
     title: str = ""
     tag: str = ""
     trusted: bool = False
+    level: Level | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""What the steps from images to a split say: catalog, split, folds, painted cells.
+
+What this file does not do: it counts nothing that its records do not hold, and writes no file.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from leukoscope.data.catalog import Catalog
+from leukoscope.data.findings import Severity
+from leukoscope.data.splits import ROLES, Split, SplitAudit
+from leukoscope.labels import display_label
+from leukoscope.report.data_words import REJECT_TITLES, describe_finding
+from leukoscope.report.page import (
+    Banner,
+    Block,
+    Box,
+    Column,
+    Level,
+    Page,
+    Section,
+    Statement,
+    Table,
+    Text,
+    build_table,
+)
+from leukoscope.scores import LeakageStatus
+from leukoscope.text import format_count
+
+SEVERITY_LEVELS: dict[Severity, Level | None] = {"error": "bad", "warning": "caution", "note": None}
+
+
+def describe_catalog(catalog: Catalog, out: Path) -> Page:
+    """Describe images per class, and what was rejected."""
+    counts = Counter(record.label for record in catalog.records)
+    images = format_count(len(catalog), "image")
+    rows = [(display_label(label), f"{counts[label]:,}") for label in catalog.classes]
+    title = f"{images} in {format_count(len(counts), 'class')}"
+    blocks: list[Block] = [Statement(f"{title}."), build_table(("Class", "Images"), rows)]
+    copies = len(catalog) - len({(r.sha256, r.box) for r in catalog.records})
+    if copies:
+        found = format_count(copies, "image is an exact duplicate", "images are exact duplicates")
+        blocks.append(Text(f"{found} of another one; splits keep them together."))
+    rejected = Counter(entry.code for entry in catalog.rejected)
+    table = build_table(
+        ("Rejected because", "Files"),
+        [(REJECT_TITLES[code], f"{n:,}") for code, n in sorted(rejected.items())],
+    )
+    n = len(catalog.rejected)
+    blocks.append(Text(f"{format_count(n, 'file was', 'files were') if n else 'No file was'} rejected."))
+    trailer = [f"Catalog: {out}"]
+    if rejected:
+        blocks.append(table)
+        trailer.append(f"Rejected: {out.with_name('rejected.csv')}")
+    return Page("Catalog", tuple(blocks), trailer=tuple(trailer))
+
+
+def describe_painted(table: Path) -> Page:
+    """Describe where painted cells lie and what to do with them."""
+    return Page(
+        "Painted cells",
+        (),
+        trailer=(f"Painted cells: {table}", f"Next: leukoscope data scan {table}"),
+    )
+
+
+_LEAKAGE_BANNERS: dict[LeakageStatus, tuple[Level, str]] = {
+    "leaking": ("bad", "Leaking: test and training share sources"),
+    "suspect": ("bad", "Suspect: there are signs that test and training share sources"),
+    "unproven": ("caution", "Unproven: nothing shared was found, but the sources are not known"),
+    "disjoint": ("good", "Disjoint: no source crosses roles"),
+}
+
+
+def describe_split(audit: SplitAudit, trailer: tuple[str, ...] = ()) -> Page:
+    """Describe what a reader must know of a split."""
+    level, title = _LEAKAGE_BANNERS[audit.leakage_status]
+    if audit.shared and not audit.test_with_copy_in_training:
+        title = "Leaking: sources lie in two roles"
+    boxes = []
+    for found in audit.findings:
+        words = describe_finding(found)
+        head = f"{found.severity.capitalize()}: {words.title}"
+        boxes.append(Box((Text(words.text),), head, level=SEVERITY_LEVELS[found.severity]))
+    sections = [Section("Images by class and role", (Box((tabulate_roles(audit),)),), brief=True)]
+    if boxes:
+        sections.append(Section("What was found", tuple(boxes), brief=True))
+    return Page("Split", (Banner(level, title),), tuple(sections), trailer)
+
+
+def tabulate_roles(audit: SplitAudit) -> Table:
+    """Return images by class and role, with all of them and the sources below."""
+    roles = [role for role in ROLES if audit.counts[role]]
+    labels = sorted({label for role in roles for label in audit.counts[role]})
+    rows = [
+        (display_label(label), *(f"{audit.counts[role].get(label, 0):,}" for role in roles))
+        for label in labels
+    ]
+    rows.append(("All", *(f"{sum(audit.counts[role].values()):,}" for role in roles)))
+    rows.append(("Sources", *(f"{audit.n_sources[role]:,}" for role in roles)))
+    return build_table(("Class", *roles), rows, f"Split by protocol {audit.protocol}")
+
+
+def describe_folds(splits: Sequence[Split], out: Path) -> Page:
+    """Describe each fold's size and where the files lie; `list_folds` names them."""
+    rows = [
+        (str(k), f"{split.roles.count('test'):,}", str(path))
+        for k, (split, path) in enumerate(zip(splits, list_folds(out, len(splits)), strict=True))
+    ]
+    names = ("Fold", "Test images", Column("File", is_text=True))
+    return Page("Folds", (build_table(names, rows, "Split by protocol kfold"),))

@@ -1,0 +1,256 @@
+"""Rejected files, findings of an audit and relations between images, in words.
+
+What this file does not do: it lays out no page (`audit_page`, `source_page`) and needs no library
+that draws.
+"""
+
+from dataclasses import dataclass
+
+from leukoscope.data.audit import AuditResult, DataAudit, SharedData
+from leukoscope.data.findings import Count, Finding, FindingCode, Relation
+from leukoscope.data.readers import Rejected
+from leukoscope.data.splits import ROLES, SplitAudit
+from leukoscope.errors import RejectCode
+from leukoscope.labels import display_label
+from leukoscope.text import format_count, format_share, join_words
+
+# -- rejected files -------------------------------------------------------------------------------
+
+REJECT_TITLES: dict[RejectCode, str] = {
+    "empty": "the file is empty",
+    "not_an_image": "not an image in a format that is read",
+    "truncated": "the image ends early",
+    "too_large": "the image is too large",
+    "too_small": "the image is too small",
+    "unreadable": "the file cannot be read",
+    "not_regular": "not a regular file",
+    "hidden": "hidden files and folders are not read",
+    "already_read": "a link to a folder that was read already",
+    "bad_annotation": "not an annotation in plain XML",
+    "bad_row": "more or fewer cells than the header",
+    "no_label": "no label",
+    "label_conflict": "the same content stands under different labels",
+    "bad_box": "the box is not four numbers inside the image",
+    "missing_file": "no such file",
+}
+
+
+def describe_rejected(entry: Rejected) -> str:
+    """Return why a file, box or row stayed out.
+
+    >>> describe_rejected(Rejected("a.png", "too_small", row=3, found="4 x 4 pixels"))
+    'row 3: the image is too small: 4 x 4 pixels'
+    """
+    row = f"row {entry.row}: " if entry.row else ""
+    return f"{row}{REJECT_TITLES[entry.code]}{f': {entry.found}' if entry.found else ''}"
+
+
+# -- relations and results ------------------------------------------------------------------------
+
+RELATION_NAMES: dict[Relation, str] = {
+    "exact": "exact duplicates",
+    "source": "same source",
+    "field": "same field only",
+}
+
+RESULT_TITLES: dict[AuditResult, str] = {
+    "leaking": "Leaking: what is measured on this split is inflated",
+    "shared": "Not external: the two data sets share images",
+    "conflicts": "Conflicts: one cell has different labels",
+    "warnings": "No leak and no conflict found, but mind the warnings",
+    "clean": "Clean: no leak and no conflict found",
+}
+
+
+# -- findings -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FindingText:
+    """A finding in words: a title that can stand alone, and what it means."""
+
+    title: str
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """Both in one paragraph."""
+        return f"{self.title}. {self.text}"
+
+
+_TEXTS: dict[FindingCode, str] = {
+    "data_shared": "The one is no external test of what was trained on the other.",
+    "data_share_field": "The one is no external test of what was trained on the other.",
+    "label_conflict": "They can serve neither training nor evaluation. Look at them, correct the"
+    " label or remove the images.",
+    "files_in_conflict": "`data scan` left them out of the catalog. Look at them, correct the label"
+    " and scan again.",
+    "sources_unknown": "Only identical files were found; turned, cropped or re-encoded copies may"
+    " hide in other roles. `leukoscope data sources` finds them in the pixels.",
+    "role_empty": "Nothing can be trained, chosen or measured where the role is empty, and no leak"
+    " into it can be found.",
+    "class_missing": "Nothing is learned or measured of a class where it is missing.",
+    "few_test_images": "Their figures have wide intervals.",
+    "few_sources": "Copies are no further evidence: what is learned and measured rests on so many"
+    " different cells.",
+    "calib_empty": "Temperature and thresholds need images of their own; without them they cannot"
+    " be fitted.",
+    "without_role": "The protocol leaves them aside.",
+    "nothing_shared": "No file, no picture and no field was found in both.",
+    "several_classes": "That is normal where a source is a patient or a slide. Where it is one"
+    " cell, a label is wrong.",
+    "exact_duplicates": "Splits keep them in one role.",
+    "same_field": "They may show neighbouring cells; different labels are no conflict there."
+    " Grouped splits keep a field in one role.",
+    "sources_from_pixels": "Each source is one picture and its copies. The patient is not recorded,"
+    " so cells of one patient may lie in training and in test.",
+    "sources_from_table": "They are taken as they stand; the pixels were not compared.",
+    "sources_from_both": "The others were found in the pixels.",
+}
+
+_LEAK_TEXT = (
+    "Sources in two roles: {}. A number measured on this split says little about new cells. Make"
+    " the split anew from a table with sources: `leukoscope data split --protocol grouped`."
+)
+
+
+def describe_finding(found: Finding, shared: SharedData | None = None) -> FindingText:
+    """Return a finding in words; `shared` names the data sets where two are compared."""
+    return FindingText(_describe_title(found, shared), _describe_text(found))
+
+
+def describe_split_findings(audit: SplitAudit) -> tuple[str, ...]:
+    """Return what limits a number measured on a split, one paragraph each."""
+    return tuple(describe_finding(found).sentence for found in audit.findings)
+
+
+def describe_summary(audit: DataAudit) -> str:
+    """Return the findings of an audit in one sentence."""
+    texts = [(one.severity, describe_finding(one, audit.shared).title) for one in audit.findings]
+    errors = [title for severity, title in texts if severity == "error"]
+    if errors:
+        return f"{'; '.join(errors)}."
+    known = "known " if audit.sources_from == "unknown" else ""
+    claims = [f"no {known}source crosses roles"] if audit.split else []
+    claims += [f"no cell has {'known conflicting' if known else 'conflicting'} labels"]
+    claims += [f"nothing is shared with {audit.shared.other}"] if audit.shared else []
+    text = join_words(claims)
+    warnings = [title[:1].lower() + title[1:] for severity, title in texts if severity == "warning"]
+    if warnings:
+        text += f", but mind: {'; '.join(warnings)}"
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _describe_title(found: Finding, shared: SharedData | None) -> str:
+    values, counts = found.values, found.counts
+    name, other = (shared.name, shared.other) if shared else ("the data", "the other data")
+    match found.code:
+        case "test_duplicates":
+            verb = "has" if values["n_related"] == 1 else "have"
+            share = format_share(values["n_related"], values["n_images"], "test image")
+            return f"{share} {verb} a duplicate or the same source in training"
+        case "test_same_field":
+            verb = "shows" if values["n_related"] == 1 else "show"
+            share = format_share(values["n_related"], values["n_images"], "test image")
+            return f"{share} {verb} part of a field that training shows too"
+        case "sources_shared":
+            if not values["n_related"]:
+                pairs = join_words(" and ".join(count.names) for count in counts)
+                return f"Sources lie in two roles: {pairs}"
+            verb = "shares" if values["n_related"] == 1 else "share"
+            share = format_share(values["n_related"], values["n_images"], "test image")
+            return f"{share} {verb} a source with training"
+        case "data_shared":
+            verb = "lies" if values["n_related"] == 1 else "lie"
+            share = format_share(values["n_related"], values["n_images"], "image")
+            return f"{share} of {other} also {verb} in {name}"
+        case "data_share_field":
+            verb = "shows" if values["n_related"] == 1 else "show"
+            share = format_share(values["n_related"], values["n_images"], "image")
+            return f"{share} of {other} {verb} part of a field that lies in {name}"
+        case "label_conflict":
+            return f"{format_count(values['n_cells'], 'cell has', 'cells have')} different labels"
+        case "files_in_conflict":
+            files = format_count(values["n_files"], "identical file stands", "identical files stand")
+            return f"{files} under different labels"
+        case "sources_unknown":
+            return f"The sources of {format_count(values['n_images'], 'image')} are not known"
+        case "role_empty":
+            return f"No image has the role {' or '.join(count.names[0] for count in counts)}"
+        case "class_missing":
+            return f"No image of {'; '.join(_group_by_role(counts))}"
+        case "few_test_images":
+            classes = format_count(len(counts), "class")
+            return f"{classes} with fewer than {values['limit']} test images"
+        case "few_sources":
+            classes = format_count(len(counts), "class has", "classes have")
+            return f"{classes} fewer than {values['limit']} sources"
+        case "calib_empty":
+            return "No image has the role calib"
+        case "without_role":
+            return f"{format_count(values['n_images'], 'image')} without a role"
+        case "nothing_shared":
+            return f"Nothing is shared with {other}"
+        case "several_classes":
+            n = values["n_sources"]
+            return f"{format_count(n, 'source of the table holds', 'sources of the table hold')}" + (
+                " several classes"
+            )
+        case "exact_duplicates":
+            images = format_count(values["n_images"], "image")
+            return f"{images} in {format_count(values['n_groups'], 'group')} of identical files"
+        case "same_source":
+            images = format_count(values["n_images"], "image")
+            return f"{images} in {format_count(values['n_groups'], 'group')} of one source"
+        case "same_field":
+            images = format_count(values["n_images"], "image")
+            fields = format_count(values["n_groups"], "microscope field")
+            return f"{images} share {fields} with others"
+        case "sources_from_pixels":
+            return "Sources were found in the pixels"
+        case "sources_from_table" | "sources_from_both":
+            return "The table names sources itself"
+
+
+def _describe_text(found: Finding) -> str:
+    values, counts = found.values, found.counts
+    match found.code:
+        case "test_duplicates" | "test_same_field" | "sources_shared":
+            return _LEAK_TEXT.format(
+                join_words(f"{count.n:,} in {' and '.join(count.names)}" for count in counts)
+            )
+        case "same_source":
+            joined = values["n_joined"]
+            fields = (
+                f"; joined where they share a field, {format_count(joined, 'source')}"
+                if joined < values["n_sources"]
+                else ""
+            )
+            return (
+                f"There are {format_count(values['n_sources'], 'source')}{fields}; the largest has"
+                f" {format_count(values['largest'], 'image')}. Grouped splits keep a source in one"
+                " role, and intervals count sources."
+            )
+        case "data_shared" | "data_share_field":
+            share = format_share(values["n_ours"], values["n_our_images"], "image")
+            common = format_count(values["n_sources"], "source")
+            return f"On the other side it is {share}; {common} in common. {_TEXTS[found.code]}"
+        case "label_conflict" | "files_in_conflict":
+            return f"{join_words(map(_join_labels, counts))}. {_TEXTS[found.code]}"
+        case "few_test_images" | "few_sources":
+            return f"{join_words(map(_join_labels, counts))}. {_TEXTS[found.code]}"
+        case "several_classes":
+            return f"For example {join_words(c.names[0] for c in counts)}. {_TEXTS[found.code]}"
+        case code:
+            return _TEXTS[code]
+
+
+def _join_labels(count: Count) -> str:
+    return f"{' and '.join(map(display_label, count.names))} ({count.n:,})"
+
+
+def _group_by_role(counts: tuple[Count, ...]) -> list[str]:
+    labels = {
+        role: [display_label(c.names[1]) for c in counts if c.names[0] == role] for role in ROLES
+    }
+    return [f"{join_words(found)} in {role}" for role, found in labels.items() if found]
