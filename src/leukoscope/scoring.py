@@ -105,7 +105,9 @@ def score_files(
         try:
             return load_input(record.path, scorer.input, record.box)
         except ImageError as error:
-            return Rejected(str(record.path), error.reason, error.found)
+            return Rejected(
+                str(record.path), error.reason, record.id, record.label, found=error.found
+            )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(records), BATCH_SIZE):
@@ -126,7 +128,7 @@ def score_files(
         raise DataError(
             "at least one image must be readable",
             f"{len(unreadable):,} that are not; the first is {unreadable[0].path}"
-            f" ({unreadable[0].reason})"
+            f" ({unreadable[0].code})"
             if unreadable
             else "no image at all",
             "check the paths in the table",

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from leukoscope import errors
-from leukoscope.errors import ImageError, LeukoscopeError, RejectReason
+from leukoscope.errors import ImageError, LeukoscopeError, RejectCode
 
 ROOT = Path(errors.__file__).parent
 CLASSES = [
@@ -66,7 +66,7 @@ def test_an_image_error_keeps_its_reason():
     assert ImageError("bad_box", "a", "b", "c").reason == "bad_box"
 
 
-@pytest.mark.parametrize("reason", get_args(RejectReason))
+@pytest.mark.parametrize("reason", get_args(RejectCode))
 def test_every_reason_is_given_somewhere(reason):
     texts = [p.read_text() for p in ROOT.rglob("*.py") if p.name != "errors.py"]
     assert any(f'"{reason}"' in text for text in texts)

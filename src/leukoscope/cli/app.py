@@ -108,10 +108,11 @@ def scan(
     """Build the image table; say which files stay out and why."""
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.data_pages import describe_catalog
 
     with render.progress() as progress:
         catalog = pipelines.scan_images(path, out, progress=progress)
-    render.print_catalog(catalog, out)
+    render.print_page(describe_catalog(catalog, out))
     if strict:
         pipelines.check_nothing_rejected(catalog)
 
@@ -156,12 +157,16 @@ def split(
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.data.catalog import load_catalog
+    from leukoscope.data.splits import audit_split
+    from leukoscope.report.data_pages import describe_folds, describe_split
 
     records = load_catalog(catalog)
     if protocol == "kfold":
-        render.print_splits(pipelines.split_kfold(records, out, folds=folds, seed=seed), out)
+        splits = pipelines.split_kfold(records, out, folds=folds, seed=seed)
+        render.print_page(describe_folds(splits, out))
     else:
-        render.print_split(pipelines.split_catalog(records, protocol, out, seed=seed), out)
+        found = pipelines.split_catalog(records, protocol, out, seed=seed)
+        render.print_page(describe_split(audit_split(found), (f"Split: {out}",)))
 
 
 @data_app.command("audit")
@@ -179,27 +184,31 @@ def audit(
         Path | None, typer.Option(help="Other data: is it really external?", metavar="OTHER")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Page to write, with pairs to judge.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page to write, with pairs to compare.")] = None,
     cache: CacheOption = None,
 ) -> None:
-    """Say what limits a number measured on these images: copies across roles, one cell under two
-    names, classes of few sources, images shared with other data.
+    """Say what limits a number measured on these images: duplicates across roles, cells with
+    different labels, classes of few sources, images shared with other data.
 
     Where sources are not known they are found in the pixels first, which takes minutes for
     thousands of images.
 
     Exit codes: 0, no error was found, though perhaps warnings; 3, a source lies in two roles, a
-    cell bears two names, or the other data share images; or the tables cannot be read; 2, wrong
-    usage; 7, a part of the package is not installed.
+    cell has different labels, or the other data share images; or the tables cannot be read; 2,
+    wrong usage; 7, a part of the package is not installed.
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.audit_page import describe_audit
 
     with render.progress() as progress:
         found = pipelines.audit_data(
             data, split=split, against=against, html=html, cache=cache, progress=progress
         )
-    render.print_data_audit(found, as_json=json, page=html)
+    if json:
+        render.print_record(found)
+    else:
+        render.print_page(describe_audit(found, {}, (f"Page: {html}",) if html else ()))
     if found.failed:
         raise typer.Exit(3)
 
@@ -215,6 +224,7 @@ def paint(
     """Paint smear cells with known truth, for trying things out."""
     from leukoscope.cli import render
     from leukoscope.painted.cells import save_painted
+    from leukoscope.report.data_pages import describe_painted
 
     with render.progress() as progress:
         table = save_painted(
@@ -225,7 +235,7 @@ def paint(
             seed=seed,
             on_progress=lambda done, total: progress("Painting cells", done, total),
         )
-    render.print_painted(table)
+    render.print_page(describe_painted(table))
 
 
 @data_app.command("leak-report")

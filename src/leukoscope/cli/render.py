@@ -31,9 +31,6 @@ from leukoscope.labels import display_label
 
 if TYPE_CHECKING:
     from leukoscope.config import Recipe
-    from leukoscope.data.audit import DataAudit, Example
-    from leukoscope.data.catalog import Catalog
-    from leukoscope.data.splits import Split, SplitAudit
     from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
     from leukoscope.evaluation.comparison import NetworkFigures
@@ -173,6 +170,10 @@ def progress() -> Iterator[TerminalProgress]:
 _COLOURS: "dict[Level, str]" = {"good": "green", "caution": "yellow", "bad": "red"}
 
 
+_MAX_TILES = 3
+"""Tiles of a gallery that are named; the page shows more."""
+
+
 def print_page(page: "Page") -> None:
     """Show a page on the terminal: its first screen, the sections marked as brief, the disclaimer,
     and where to go on."""
@@ -211,10 +212,15 @@ def _print_blocks(console: Console, blocks: "Iterable[Block]", style: str = "") 
                 _print_blocks(console, inside, _COLOURS[level])
             case kinds.Box(inside, title, tag):
                 if title:
-                    console.print(f"[bold]{_plain(title)}{_plain(f' ({tag})' if tag else '')}[/]")
+                    head = f"{title}{f' ({tag})' if tag else ''}"
+                    colour = _COLOURS[block.level] if block.level else ""
+                    console.print(_plain(head), style=f"bold {colour}".strip())
                 _print_blocks(console, inside)
             case kinds.Row(boxes):
                 _print_blocks(console, boxes)
+            case kinds.Gallery(tiles):
+                for tile in tiles[:_MAX_TILES]:
+                    console.print("-", _plain("; ".join((tile.title, *tile.lines))))
             case _:
                 pass  # pictures, and what is explained at length, are for the page
 
@@ -238,41 +244,15 @@ def _join_cell(cell: "Cell") -> str:
     return f"{text}\n{cell.note}" if cell.note else text
 
 
+def print_record(record: object) -> None:
+    """Print a record as JSON."""
+    from leukoscope.records import dump_record
+
+    # ASCII: file names need not be Unicode.
+    sys.stdout.write(json.dumps(dump_record(record), indent=2, allow_nan=False) + "\n")
+
+
 # -- results --------------------------------------------------------------------------------------
-
-
-def print_catalog(catalog: "Catalog", out: Path) -> None:
-    """Show images per class and what was rejected."""
-    console = _console()
-    counts: dict[str, int] = {}
-    for record in catalog.records:
-        counts[record.label] = counts.get(record.label, 0) + 1
-    title = f"{_count(len(catalog), 'image')} in {_count(len(counts), 'class', 'es')}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("Class")
-    table.add_column("Images", justify="right")
-    for label in sorted(counts):
-        table.add_row(escape(display_label(label)), f"{counts[label]:,}")
-    console.print(table)
-    copies = len(catalog) - len({(r.sha256, r.box) for r in catalog.records})
-    if copies:
-        console.print(
-            f"{_count(copies, 'image')} {_agree(copies, 'is', 'are')} byte-identical to another"
-            " one; splits keep them together."
-        )
-    if catalog.rejected:
-        reasons: dict[str, int] = {}
-        for entry in catalog.rejected:
-            reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
-        told = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
-        n = len(catalog.rejected)
-        console.print(
-            f"[bold]{_count(n, 'file')} {_agree(n, 'was', 'were')} rejected[/] ({told});"
-            f" see {escape(str(out.with_name('rejected.csv')))}"
-        )
-    else:
-        console.print("No file was rejected.")
-    console.print(f"Catalog: {escape(str(out))}")
 
 
 def print_sources(findings: "SourceFindings", out: Path) -> None:
@@ -318,124 +298,9 @@ def print_sources(findings: "SourceFindings", out: Path) -> None:
     console.print(f"Table: {escape(str(out))}. Look at the groups: {escape(str(page))}")
 
 
-def print_split(split: "Split", out: Path) -> None:
-    """Show counts per role and class, and the audit's leakage_status."""
-    from leukoscope.data.splits import audit_split
-
-    print_audit(audit_split(split), as_json=False)
-    _console().print(f"Split: {escape(str(out))}")
-
-
-def print_splits(splits: "Sequence[Split]", out: Path) -> None:
-    """Show each fold's size and where the files lie."""
-    console = _console()
-    for number, split in enumerate(splits):
-        path = out.with_name(f"{out.stem}.fold{number}{out.suffix}")
-        test = sum(role == "test" for role in split.roles)
-        console.print(f"Fold {number}: {_count(test, 'test image')}  {escape(str(path))}")
-
-
-_LEAKAGE_LINES = {
-    "leaking": ("red", "LEAKING: test shares sources with training"),
-    "unproven": ("yellow", "UNPROVEN: nothing shared was found, but the sources are not known"),
-    "disjoint": ("green", "DISJOINT: no source crosses roles"),
-}
-
-
-def print_audit(audit: "SplitAudit", *, as_json: bool) -> None:
-    """Show an audit as a table, or as JSON."""
-    if as_json:
-        sys.stdout.write(json.dumps(audit.to_dict(), indent=2, ensure_ascii=False) + "\n")
-        return
-    console = _console()
-    colour, sentence = _LEAKAGE_LINES[audit.leakage_status]
-    console.print(_tabulate_roles(audit))
-    console.print(f"[{colour} bold]{sentence}[/]")
-    for warning in audit.warnings:
-        console.print(f"- {escape(warning)}")
-
-
-def _tabulate_roles(audit: "SplitAudit") -> Table:
-    roles = [role for role, counts in audit.counts.items() if sum(counts.values())]
-    labels = sorted({label for counts in audit.counts.values() for label in counts})
-    table = Table(title=f"Split by protocol {audit.protocol}", title_justify="left")
-    table.add_column("Class")
-    for role in roles:
-        table.add_column(role, justify="right")
-    for label in labels:
-        row = [f"{audit.counts[role].get(label, 0):,}" for role in roles]
-        table.add_row(escape(display_label(label)), *row)
-    table.add_section()
-    table.add_row("All", *(f"{sum(audit.counts[role].values()):,}" for role in roles))
-    return table
-
-
-_SEVERITY_COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
-
-_SHOWN_EXAMPLES = 3
-
-
-def print_data_audit(audit: "DataAudit", *, as_json: bool, page: Path | None = None) -> None:
-    """Show an audit: the leakage_status, the findings, the tables; or all of it as JSON."""
-    from leukoscope.data.audit import RESULT_TITLES
-
-    if as_json:
-        # ASCII: file names need not be Unicode.
-        sys.stdout.write(json.dumps(audit.to_dict(), indent=2) + "\n")
-        return
-    console = _console()
-    colour = {"warnings": "yellow", "clean": "green"}.get(audit.result, "red")
-    word, colon, rest = RESULT_TITLES[audit.result].partition(":")
-    title = f"{word.upper()}:{rest}" if colon else word
-    console.print(f"[{colour} bold]{title}[/]\n{_plain(audit.summary)}\n")
-    for finding in audit.findings:
-        shade = _SEVERITY_COLOURS[finding.severity]
-        console.print(f"[{shade} bold]{finding.severity.upper()}[/] {_plain(finding.title)}")
-        console.print(f"  {_plain(finding.text)}")
-        if finding.severity == "error":
-            for example in finding.examples[:_SHOWN_EXAMPLES]:
-                console.print(f"  - {_plain(_word_example(example))}")
-    table = Table(title=f"{_count(audit.n_images, 'image')}, {_count(audit.n_sources, 'source')}")
-    table.title_justify = "left"
-    table.add_column("Class")
-    for column in ("Images", "Sources", "Effective sources", "Median per source", "Largest"):
-        table.add_column(column, justify="right")
-    for c in audit.classes:
-        table.add_row(
-            _plain(display_label(c.label)),
-            f"{c.n_images:,}",
-            f"{c.n_sources:,}",
-            f"{c.effective:,.1f}",
-            f"{c.median:g}",
-            f"{c.largest:,}",
-        )
-    console.print()
-    console.print(table)
-    if audit.split is not None:
-        console.print(_tabulate_roles(audit.split))
-    console.print(ADVICE)
-    if page is not None:
-        console.print(f"Page: {_plain(str(page))}")
-
-
-def _word_example(example: "Example") -> str:
-    from leukoscope.data.audit import KINSHIP_NAMES
-
-    told = [
-        f"{image.id} ({', '.join(filter(None, (display_label(image.label), image.role)))})"
-        for image in (example.first, example.second)
-    ]
-    return f"{told[0]} and {told[1]}: {KINSHIP_NAMES[example.kind]}"
-
-
 def _plain(text: str) -> str:
     """Text as it is: no markup, and no surrogates of file names that are not Unicode."""
     return escape(text.encode("utf-8", "replace").decode())
-
-
-def print_painted(table: Path) -> None:
-    """Say where the painted table lies and what to do with it."""
-    _console().print(f"Painted cells: {escape(str(table))}  (scan it with `leukoscope data scan`)")
 
 
 def print_trained(run: "TrainedRun") -> None:

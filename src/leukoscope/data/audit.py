@@ -72,6 +72,11 @@ class RelatedCounts:
         """Images with any relation to the other side."""
         return self.n_duplicates + self.field
 
+    @property
+    def n_unrelated(self) -> int:
+        """Images with none."""
+        return self.n_images - self.n_related
+
 
 @dataclass(frozen=True, slots=True)
 class ClassSources:
@@ -545,7 +550,9 @@ def _count_related(
     shown: dict[Relation, list[Example]] = {relation: [] for relation in RELATIONS}
     seen: set[tuple[Relation, str]] = set()
     for record, group in rows:
-        closest = next(((one, index[k]) for one, k in _list_keys(record, group) if k in index), None)
+        closest = next(
+            ((one, index[k]) for one, k in _list_keys(record, group) if k in index), None
+        )
         if closest is None:
             continue
         relation, other = closest

@@ -72,7 +72,8 @@ def build_catalog(path: Path, *, on_progress: Callable[[int, int], None] | None 
 
     An image that cannot be decoded to its last pixel is rejected with a reason. So are all rows
     of the same bytes (and box) under different labels: a label that contradicts itself can serve
-    neither training nor evaluation. Byte-identical copies under one label stay; splits keep them together.
+    neither training nor evaluation. Exact duplicates under one label stay; splits keep them
+    together.
 
     Raises `CatalogError` if nothing is found or nothing is left.
     """

@@ -57,7 +57,8 @@ _FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """An image, or a box of one, that may become a row. `label` is as the data set spells it;
-    `row` is its line in a table, 0 for none; `clip` allows a box to be cut to the image (annotations that touch its border)."""
+    `row` is its line in a table, 0 for none; `clip` allows a box to be cut to the image
+    (annotations that touch its border)."""
 
     id: str
     path: Path

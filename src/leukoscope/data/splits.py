@@ -318,6 +318,11 @@ def save_split(split: Split, path: Path) -> None:
     save_record(audit_split(split), path.with_name(f"{path.stem}.audit.json"))
 
 
+def list_folds(path: Path, folds: int) -> tuple[Path, ...]:
+    """Return where the splits of k folds lie, for a split at `path`."""
+    return tuple(path.with_name(f"{path.stem}.fold{k}{path.suffix}") for k in range(folds))
+
+
 def load_split(path: Path) -> Split:
     """Read what `save_split` wrote.
 
@@ -404,7 +409,11 @@ def audit_split(split: Split) -> SplitAudit:
         role == "test" and source in seen for role, source in zip(split.roles, sources, strict=True)
     )
     known = sources_known(split.catalog)
-    found = [*_find_shared(shared, counts, copies), *_find_sources(split), *_find_gaps(split, counts)]
+    found = [
+        *_find_shared(shared, counts, copies),
+        *_find_sources(split),
+        *_find_gaps(split, counts),
+    ]
     return SplitAudit(
         protocol=split.protocol,
         seed=split.seed,

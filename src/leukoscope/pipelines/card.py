@@ -18,6 +18,7 @@ from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.records import load_record, parse_record, read_json, save_record
 from leukoscope.report.checklist import Document
+from leukoscope.report.data_words import describe_split_findings
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import write_text
 
@@ -178,7 +179,7 @@ def describe_split(split: Split) -> dict[str, Any]:
         "width_px": [min(widths), max(widths)],
         "height_px": [min(heights), max(heights)],
         "columns": sorted({name for record in used for name in record.extra}),
-        "warnings": list(audit.warnings),
+        "warnings": list(describe_split_findings(audit)),
     }
 
 

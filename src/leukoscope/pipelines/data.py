@@ -1,6 +1,6 @@
 """From images on disk to a split, and the audit of either.
 
-What this file does not do: it trains nothing, and finds no copies itself (`data.sources`).
+What this file does not do: it trains nothing, and finds no duplicates itself (`sources`).
 """
 
 import os
@@ -12,6 +12,7 @@ from leukoscope.data.catalog import (
     ImageRecord,
     build_catalog,
     load_catalog,
+    load_rejected,
     save_catalog,
     save_rejected,
 )
@@ -22,12 +23,14 @@ from leukoscope.data.splits import (
     Split,
     build_kfold,
     build_split,
+    list_folds,
     load_split,
     save_split,
 )
 from leukoscope.errors import CatalogError, SplitError
 from leukoscope.pipelines.extras import require_report_extra
 from leukoscope.progress import Progress, silent
+from leukoscope.report.data_words import describe_rejected
 from leukoscope.sources.search import SourceFindings, find_sources, save_sources
 from leukoscope.storage import write_text
 
@@ -51,7 +54,7 @@ def scan_images(
     catalog = build_catalog(Path(path), on_progress=lambda d, t: progress("Reading images", d, t))
     if out is not None:
         save_catalog(catalog, Path(out))
-        save_rejected(catalog, Path(out).with_name("rejected.csv"))
+        save_rejected(catalog.rejected, Path(out).with_name("rejected.csv"), describe_rejected)
     return catalog
 
 
@@ -62,11 +65,11 @@ def trace_sources(
     cache: str | Path | None = None,
     progress: Progress = silent,
 ) -> SourceFindings:
-    """Find the copies in the pixels, and write table, links, summary and page if `out` is given.
+    """Find duplicates in the pixels, and write table, links, summary and page if `out` is given.
 
-    The table is the catalog with a source in every row: a split by `grouped` then keeps copies
-    together. Beside it lie `<stem>.links.csv`, `<stem>.json` and `<stem>.html`, the evidence for
-    a person to judge. Without `cache`, the file of `find_default_cache` is used.
+    The table is the catalog with a source in every row: a split by `grouped` then keeps
+    duplicates together. Beside it lie `<stem>.links.csv`, `<stem>.json` and `<stem>.html`, the
+    evidence for a person to review. Without `cache`, the file of `find_default_cache` is used.
 
     Raises what `find_sources` raises.
     """
@@ -83,7 +86,7 @@ def trace_sources(
 def check_nothing_rejected(catalog: Catalog) -> None:
     """Raise `CatalogError` if any file was rejected (the option `--strict`)."""
     if catalog.rejected:
-        first = "; ".join(f"{r.path} ({r.reason})" for r in catalog.rejected[:3])
+        first = "; ".join(f"{r.path} ({r.code})" for r in catalog.rejected[:3])
         raise CatalogError(
             "with --strict every file must be usable",
             f"{len(catalog.rejected):,} rejected, first: {first}",
@@ -131,9 +134,8 @@ def split_kfold(
     """Make one split per fold, and write them as `<stem>.fold0.csv` ... if `out` is given."""
     splits = build_kfold(catalog, folds, seed=seed)
     if out is not None:
-        for number, split in enumerate(splits):
-            path = Path(out)
-            save_split(split, path.with_name(f"{path.stem}.fold{number}{path.suffix}"))
+        for split, path in zip(splits, list_folds(Path(out), folds), strict=True):
+            save_split(split, path)
     return splits
 
 
@@ -146,7 +148,7 @@ def load_split_or_images(path: str | Path, *, seed: int = 42, progress: Progress
 
 
 def load_table(path: Path) -> Split | Catalog | None:
-    """Load what a CSV of our own holds, told by its header; None for anything else."""
+    """Load what a CSV of our own holds, by its header; None for anything else."""
     header = b""
     if path.is_file():
         with path.open("rb") as file:
@@ -200,7 +202,7 @@ def audit_data(
     catalog, roles = _open_images(Path(data), progress)
     if split is not None:
         roles = load_split(Path(split))
-    # Whatever is wrong with the tables is told before minutes of work.
+    # What is wrong with the tables is reported before minutes of work.
     if roles is not None:
         join_roles(roles, catalog)
     rejected = _load_rejected(Path(data), catalog)
@@ -213,10 +215,13 @@ def audit_data(
         shared = audit_against(union.catalog, name=str(data), other=str(against))
     audit = audit_catalog(catalog, split=roles, rejected=rejected, against=shared, name=str(data))
     if html is not None:
-        from leukoscope.report.audit_page import render_audit
+        from leukoscope.report.audit_page import describe_audit, list_examples
+        from leukoscope.report.frame import render_html
+        from leukoscope.report.thumbnails import draw_examples
 
         progress("Writing the page", 0, 1)
-        write_text(Path(html), render_audit(audit))
+        page = describe_audit(audit, draw_examples(list_examples(audit)))
+        write_text(Path(html), render_html(page))
         progress("Writing the page", 1, 1)
     return audit
 
@@ -230,26 +235,18 @@ def _open_images(path: Path, progress: Progress) -> tuple[Catalog, Split | None]
 
 
 def _load_rejected(table: Path, catalog: Catalog) -> tuple[Rejected, ...]:
-    """What the scan of these images rejected, as far as the file beside the table tells.
+    """What the scan of these images rejected, as far as the file beside the table says.
 
     Another scan into the same folder may have written that file: what lies in other folders, or
     in the catalog as a whole image, does not count.
     """
-    import csv
-
     path = table.with_name("rejected.csv")
     if not (table.is_file() and path.is_file()):
         return ()
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        entries = [Rejected(row["path"], row["reason"], row["detail"]) for row in rows]  # type: ignore[arg-type]
-    except (OSError, csv.Error, KeyError) as error:
-        raise CatalogError(
-            f"{path} must be a table with the columns path, reason and detail",
-            str(error),
-            "scan again, or remove the file",
-        ) from error
-    home = os.path.commonpath([record.path.parent for record in catalog.records])
+    folder = os.path.commonpath([record.path.parent for record in catalog.records])
     used = {str(record.path) for record in catalog.records if record.box is None}
-    return tuple(e for e in entries if Path(e.path).is_relative_to(home) and e.path not in used)
+    return tuple(
+        entry
+        for entry in load_rejected(path)
+        if Path(entry.path).is_relative_to(folder) and entry.path not in used
+    )

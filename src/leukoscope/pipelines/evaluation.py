@@ -20,6 +20,7 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_scores
 from leukoscope.progress import Progress, silent
 from leukoscope.records import read_json
+from leukoscope.report.data_words import describe_split_findings
 from leukoscope.runfolder import RunFolder
 from leukoscope.scoring import score_records
 
@@ -225,7 +226,7 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
         )
     audit = audit_split(home)
     out = folder.path if role == "test" else folder.evaluation(role)
-    sentences = tuple(audit.warnings)
+    sentences = describe_split_findings(audit)
     leakage_status, leaked = judge_own_role(home, role)
     if role == "train":
         sentences = ("These are the training images themselves.",)

@@ -28,6 +28,7 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
+from leukoscope.report.data_words import describe_split_findings
 from leukoscope.runfolder import RunFolder, collect_provenance
 from leukoscope.storage import check_new_folder, create_folder, write_text
 
@@ -240,7 +241,7 @@ def _select_images(
     else:
         leakage_status, leaked = judge_own_role(home, "test")
         shared = sum(record.id in leaked for record in records)
-        sentences = tuple(audit_split(home).warnings)
+        sentences = describe_split_findings(audit_split(home))
         if shared:
             told = f"Of these {len(records):,} images, {shared:,} have a copy in training."
             sentences = (told, *sentences)

@@ -19,6 +19,7 @@ from leukoscope.pipelines.recalibrate import check_new, find_spent, recalibrate_
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import write_json
+from leukoscope.report.data_words import describe_rejected
 from leukoscope.runfolder import RunFolder, collect_provenance
 from leukoscope.storage import create_folder, write_text
 
@@ -135,7 +136,7 @@ def validate_bundle(
         no_home=f"{spent.n_judged:,} of these very cells are its home" if spent.n_judged else "",
         reference_embeddings_MD=trust.reference_embeddings_MD if trust else None,
         reference_quality_MQ=trust.reference_quality_MQ if trust else None,
-        unreadable=[(r.path, r.reason, r.detail) for r in rejected],
+        unreadable=[(r.path, r.code, describe_rejected(r)) for r in rejected],
         warnings=(*warnings, *_list_warnings()),
         recalibration=recalibration,
         provenance=_describe(predictor, Path(data), limits, seed),
@@ -294,7 +295,7 @@ def _write(
     write_json(out / "validation.json", validation_to_json(found))
     with replacing(out / "validation_scores.parquet") as temporary:
         save_scores(cells.table, temporary)
-    save_rejected(Catalog(scored.records, tuple(rejected)), out / "unreadable.csv")
+    save_rejected(rejected, out / "unreadable.csv", describe_rejected)
     progress("Writing the page", 1, 1)
     return ValidatedBundle(out, page, found)
 

@@ -186,8 +186,7 @@ def _describe_relations(audit: DataAudit) -> tuple[Section, ...]:
     table = build_table(
         ("Which images", "Images", "Exact duplicates", "Same source", "Same field only", "None"),
         (
-            (what, *(f"{n:,}" for n in (c.n_images, c.exact, c.source, c.field)))
-            + (f"{c.n_images - c.n_related:,}",)
+            (what, *(f"{n:,}" for n in (c.n_images, c.exact, c.source, c.field, c.n_unrelated)))
             for what, c in counted
         ),
         "Each image is counted once, under its closest relation to any image of the other side",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.findings import Severity
-from leukoscope.data.splits import ROLES, Split, SplitAudit
+from leukoscope.data.splits import ROLES, Split, SplitAudit, list_folds
 from leukoscope.labels import display_label
 from leukoscope.report.data_words import REJECT_TITLES, describe_finding
 from leukoscope.report.page import (
@@ -48,7 +48,9 @@ def describe_catalog(catalog: Catalog, out: Path) -> Page:
         [(REJECT_TITLES[code], f"{n:,}") for code, n in sorted(rejected.items())],
     )
     n = len(catalog.rejected)
-    blocks.append(Text(f"{format_count(n, 'file was', 'files were') if n else 'No file was'} rejected."))
+    blocks.append(
+        Text(f"{format_count(n, 'file was', 'files were') if n else 'No file was'} rejected.")
+    )
     trailer = [f"Catalog: {out}"]
     if rejected:
         blocks.append(table)
@@ -103,7 +105,7 @@ def tabulate_roles(audit: SplitAudit) -> Table:
 
 
 def describe_folds(splits: Sequence[Split], out: Path) -> Page:
-    """Describe each fold's size and where the files lie; `list_folds` names them."""
+    """Describe each fold's size and where the files lie."""
     rows = [
         (str(k), f"{split.roles.count('test'):,}", str(path))
         for k, (split, path) in enumerate(zip(splits, list_folds(out, len(splits)), strict=True))

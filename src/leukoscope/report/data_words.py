@@ -171,7 +171,9 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
         case "label_conflict":
             return f"{format_count(values['n_cells'], 'cell has', 'cells have')} different labels"
         case "files_in_conflict":
-            files = format_count(values["n_files"], "identical file stands", "identical files stand")
+            files = format_count(
+                values["n_files"], "identical file stands", "identical files stand"
+            )
             return f"{files} under different labels"
         case "sources_unknown":
             return f"The sources of {format_count(values['n_images'], 'image')} are not known"
@@ -193,8 +195,9 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
             return f"Nothing is shared with {other}"
         case "several_classes":
             n = values["n_sources"]
-            return f"{format_count(n, 'source of the table holds', 'sources of the table hold')}" + (
-                " several classes"
+            return (
+                f"{format_count(n, 'source of the table holds', 'sources of the table hold')}"
+                + (" several classes")
             )
         case "exact_duplicates":
             images = format_count(values["n_images"], "image")

@@ -86,8 +86,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image: PNG or JPEG bytes or SVG text, and what it shows in words. `problem` says in its place why
-    it cannot be shown; `framed`: outlined in blue."""
+    """One image: PNG or JPEG bytes or SVG text, and what it shows in words. `problem` says in its
+    place why it cannot be shown; `framed`: outlined in blue."""
 
     image: bytes | str
     alt: str

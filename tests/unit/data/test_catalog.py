@@ -19,6 +19,7 @@ from leukoscope.data.catalog import (
     is_whole_number,
     list_columns,
     load_catalog,
+    load_rejected,
     save_catalog,
     save_rejected,
 )
@@ -34,7 +35,7 @@ def paint(path, seed=0, size=(32, 24)):
 
 
 def reasons(catalog, root):
-    return {os.path.relpath(r.path, root): r.reason for r in catalog.rejected}
+    return {os.path.relpath(r.path, root): r.code for r in catalog.rejected}
 
 
 def record(name, root=Path("/cells"), **changes):
@@ -93,7 +94,7 @@ def test_broken_files_are_rejected_with_their_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog_module, "MAX_BYTES", 9000)
     catalog = build_catalog(tmp_path)
     assert [r.id for r in catalog.records] == ["EOS/good.png"]
-    assert {Path(r.path).name: r.reason for r in catalog.rejected} == {
+    assert {Path(r.path).name: r.code for r in catalog.rejected} == {
         "zero.jpg": "empty",
         "half.png": "truncated",
         "text.jpg": "not_an_image",
@@ -104,7 +105,7 @@ def test_broken_files_are_rejected_with_their_reason(tmp_path, monkeypatch):
         "blank.png": "no_label",
     }
     assert [r.path for r in catalog.rejected] == sorted(r.path for r in catalog.rejected)
-    assert all(r.detail for r in catalog.rejected)
+    assert all(r.found for r in catalog.rejected if r.code.startswith("too_"))
 
 
 def test_a_file_that_vanishes_or_fails_is_told(tmp_path, monkeypatch):
@@ -135,8 +136,12 @@ def test_identical_bytes_under_one_label_stay_under_two_they_go(tmp_path):
         "LYM/b again.png": "label_conflict",
         "MONO/b too.png": "label_conflict",
     }
-    told = "EOS/b.png (eosinophil), LYM/b again.png (lymphocyte), MONO/b too.png (monocyte)"
-    assert all(told in r.detail for r in catalog.rejected)
+    assert [(r.id, r.label) for r in catalog.rejected] == [
+        ("EOS/b.png", "eosinophil"),
+        ("LYM/b again.png", "lymphocyte"),
+        ("MONO/b too.png", "monocyte"),
+    ]
+    assert len({r.content for r in catalog.rejected}) == 1
 
 
 def test_two_spellings_of_one_label_are_no_conflict(tmp_path):
@@ -179,7 +184,7 @@ def test_a_relative_path_gives_absolute_records(tmp_path, monkeypatch):
 def test_nothing_usable_is_an_error_that_says_why(tmp_path):
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
-    with pytest.raises(CatalogError, match=r"5 files, all rejected, first: .*0\.png: .*no class"):
+    with pytest.raises(CatalogError, match=r"5 files, all rejected, first: .*0\.png: no_label"):
         build_catalog(tmp_path)
     with pytest.raises(CatalogError, match="not there"):
         build_catalog(tmp_path / "gone")
@@ -211,7 +216,7 @@ def test_boxes_over_the_border_are_cut_and_empty_ones_rejected(tmp_path):
         ("f.png#1", "white_cell", (29, 19, 32, 24), "f.png"),
         ("f.png#4", "red_cell", (0, 0, 32, 24), "f.png"),
     ]
-    assert [(r.path, r.reason) for r in catalog.rejected] == [
+    assert [(r.id, r.code) for r in catalog.rejected] == [
         ("f.png#2", "bad_box"),
         ("f.png#3", "bad_box"),
         ("f.png#5", "no_label"),
@@ -226,7 +231,7 @@ def test_a_box_twice_with_one_label_stays_with_two_goes(tmp_path):
     )
     catalog = build_catalog(tmp_path)
     assert [r.id for r in catalog.records] == ["f.png#0", "f.png#1"]
-    assert [r.reason for r in catalog.rejected] == ["label_conflict", "label_conflict"]
+    assert [r.code for r in catalog.rejected] == ["label_conflict", "label_conflict"]
 
 
 def test_a_broken_field_rejects_each_of_its_boxes_and_is_read_once(tmp_path):
@@ -238,7 +243,7 @@ def test_a_broken_field_rejects_each_of_its_boxes_and_is_read_once(tmp_path):
     catalog = build_catalog(tmp_path, on_progress=lambda done, total: calls.append(total))
     assert calls == [2, 2]
     assert len(catalog) == 2
-    assert [(r.path, r.reason) for r in catalog.rejected] == [
+    assert [(r.id, r.code) for r in catalog.rejected] == [
         ("g.png#0", "empty"),
         ("g.png#1", "empty"),
     ]
@@ -255,7 +260,7 @@ def test_a_box_of_a_table_is_never_cut(tmp_path):
     assert [(r.id, r.box, dict(r.extra)) for r in catalog.records] == [
         ("f.png", (0, 0, 32, 24), {"stain": "MGG"})
     ]
-    assert [(r.path, r.reason) for r in catalog.rejected] == [("f.png#2", "bad_box")]
+    assert [(r.id, r.code) for r in catalog.rejected] == [("f.png#2", "bad_box")]
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -338,22 +343,34 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
 
 
 def test_rejected_files_are_written(tmp_path):
-    catalog = Catalog((), (Rejected("a,b.jpg", "empty", '0 "bytes"'), Rejected("c", "hidden", "d")))
-    save_rejected(catalog, tmp_path / "rejected.csv")
-    with (tmp_path / "rejected.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [
-            ["path", "reason", "detail"],
-            ["a,b.jpg", "empty", '0 "bytes"'],
-            ["c", "hidden", "d"],
-        ]
+    rejected = (
+        Rejected("a,b.jpg", "bad_box", 'x "y"\n(z); a, b', "Blast (L1)", 3, '0 "bytes"', "c 1 2"),
+        Rejected("\udcff", "hidden"),
+    )
+    place = tmp_path / "rejected.csv"
+    save_rejected(rejected, place, lambda entry: f"sentence of {entry.code}")
+    with place.open(newline="", errors="surrogateescape") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["path", "code", "id", "label", "row", "found", "content", "detail"]
+    assert rows[2] == ["\udcff", "hidden", "", "", "", "", "", "sentence of hidden"]
+    assert load_rejected(place) == rejected
 
 
-@pytest.mark.parametrize("save", [save_catalog, save_rejected])
-def test_an_unwritable_place_is_told(tmp_path, save):
+@pytest.mark.parametrize(
+    "text", ["path,code\na,hidden", "path,code,id,label,row,found,content\na,funny,,,,,"]
+)
+def test_rejected_files_of_another_kind_are_an_error(tmp_path, text):
+    (tmp_path / "rejected.csv").write_text(text)
+    with pytest.raises(CatalogError, match="with the columns path, code"):
+        load_rejected(tmp_path / "rejected.csv")
+
+
+def test_an_unwritable_place_is_an_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    catalog = Catalog((record("a"),), (Rejected("c", "hidden", "d"),))
     with pytest.raises(StorageError):
-        save(catalog, tmp_path / "file" / "below.csv")
+        save_catalog(Catalog((record("a"),)), tmp_path / "file" / "below.csv")
+    with pytest.raises(StorageError):
+        save_rejected([Rejected("c", "hidden")], tmp_path / "file" / "below.csv", str)
 
 
 def test_a_full_disk_leaves_the_old_table_and_no_litter(tmp_path, monkeypatch):

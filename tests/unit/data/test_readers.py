@@ -8,6 +8,7 @@ import pytest
 from leukoscope.data import readers
 from leukoscope.data.readers import SPLIT_NAMES, Candidate, Rejected, find_candidates
 from leukoscope.errors import CatalogError
+from leukoscope.report.data_words import describe_rejected
 
 NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 NEEDS_BYTE_NAMES = pytest.mark.skipif(
@@ -32,10 +33,9 @@ def find(root):
     for entry in entries:
         if isinstance(entry, Rejected):
             path = Path(entry.path)
-            passed[
-                path.relative_to(root).as_posix() if path.is_relative_to(root) else entry.path
-            ] = entry.reason
-            assert entry.detail
+            place = path.relative_to(root).as_posix() if path.is_relative_to(root) else entry.path
+            passed[entry.id or place] = entry.code
+            assert describe_rejected(entry)
     assert len(entries) == len(found) + len(passed)
     return found, passed
 
@@ -166,8 +166,8 @@ def test_link_loops_end_and_are_told(tmp_path):
     found, passed = find(tmp_path)
     assert list(found) == ["EOS/1.jpg", "LYM/2.jpg"]
     assert passed == {
-        "EOS/up": "hidden",
-        "LYM/here": "hidden",
+        "EOS/up": "already_read",
+        "LYM/here": "already_read",
         "LYM/self.jpg": "missing_file",
         "LYM/broken.jpg": "missing_file",
     }
@@ -188,7 +188,7 @@ def test_links_to_folders_and_files_are_followed_once(tmp_path):
         "LYM/link.jpg": "LYM",
         "ZZZ/3.jpg": "ZZZ",
     }
-    assert passed == {"AAA": "hidden"}
+    assert passed == {"AAA": "already_read"}
 
 
 @NEEDS_PIPES
@@ -201,7 +201,7 @@ def test_pipes_and_sockets_are_never_opened(tmp_path, monkeypatch):
         server.bind("EOS/socket.png")
         found, passed = find(tmp_path)
     assert list(found) == ["EOS/1.jpg"]
-    assert passed == {"EOS/pipe.jpg": "unreadable", "EOS/socket.png": "unreadable"}
+    assert passed == {"EOS/pipe.jpg": "not_regular", "EOS/socket.png": "not_regular"}
 
 
 @NEEDS_BYTE_NAMES
@@ -324,9 +324,9 @@ def test_voc_tells_what_does_not_fit(tmp_path):
         "f2.jpg": "no_label",
         "f3.jpg#0": "bad_box",
         "lost.xml": "missing_file",
-        "half.xml": "unreadable",
-        "none.xml": "unreadable",
-        "coded.xml": "unreadable",
+        "half.xml": "bad_annotation",
+        "none.xml": "bad_annotation",
+        "coded.xml": "bad_annotation",
         "orphan.jpg": "no_label",
         "notes.txt": "not_an_image",
     }
@@ -367,7 +367,7 @@ def test_entities_are_rejected_before_they_are_read(tmp_path, head, encoding, mo
     monkeypatch.setattr(readers.ElementTree, "fromstring", fail)
     found, passed = find(tmp_path)
     assert found == {}
-    assert passed == {"f1.xml": "unreadable", "f1.jpg": "no_label"}
+    assert passed == {"f1.xml": "bad_annotation", "f1.jpg": "no_label"}
 
 
 def test_an_annotation_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
@@ -393,7 +393,7 @@ def write_table(root, text, name="t.csv", encoding="utf-8"):
 def test_header_names_and_their_synonyms(tmp_path, header):
     touch(tmp_path, "a.jpg")
     table = write_table(tmp_path, f"{header}\na.jpg,EOS\n")
-    assert find_candidates(table) == [Candidate("a.jpg", tmp_path / "a.jpg", "EOS")]
+    assert find_candidates(table) == [Candidate("a.jpg", tmp_path / "a.jpg", "EOS", row=2)]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -421,10 +421,8 @@ def test_all_columns(tmp_path):
     )
     path = tmp_path / "sub" / "a.jpg"
     assert find_candidates(table) == [
-        Candidate(
-            "one", path, "EOS", "train", "p1", (1, 2, 3, 4), clip=False, extra={"stain": "MGG"}
-        ),
-        Candidate("two", path, "EOS", "odd", extra={"stain": ""}),
+        Candidate("one", path, "EOS", "train", "p1", (1, 2, 3, 4), row=2, extra={"stain": "MGG"}),
+        Candidate("two", path, "EOS", "odd", row=3, extra={"stain": ""}),
     ]
 
 
@@ -454,10 +452,10 @@ def test_rows_that_do_not_fit_are_told(tmp_path):
         f"a.jpg,EOS,1,2,3,{'9' * 5000}\n",
     )
     entries = find_candidates(table)
-    assert [e.reason if isinstance(e, Rejected) else e.id for e in entries] == [
+    assert [e.code if isinstance(e, Rejected) else e.id for e in entries] == [
         "a.jpg",
-        "unreadable",
-        "unreadable",
+        "bad_row",
+        "bad_row",
         "missing_file",
         "missing_file",
         "missing_file",
@@ -467,14 +465,15 @@ def test_rows_that_do_not_fit_are_told(tmp_path):
         "bad_box",
         "bad_box",
     ]
-    assert [e.path for e in entries[1:4]] == ["t.csv, row 3", "t.csv, row 4", "t.csv, row 5"]
+    assert [(e.path, e.row) for e in entries[1:4]] == [("t.csv", 3), ("t.csv", 4), ("", 5)]
+    assert entries[-1].label == "EOS" and entries[-2].found == "1, 2, 3, 4.5"
 
 
 @NEEDS_PIPES
 def test_a_pipe_in_a_table_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (entry,) = find_candidates(write_table(tmp_path, "path,label\npipe.jpg,EOS\n"))
-    assert entry.reason == "missing_file"
+    assert entry.code == "missing_file"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.findings import Count
 from leukoscope.data.groups import SOURCE_PREFIX
 from leukoscope.data.splits import (
     GROUPED_FRACTIONS,
     PROTOCOLS,
     ROLES,
     Split,
+    SplitAudit,
     audit_split,
     build_kfold,
     build_split,
@@ -23,6 +25,7 @@ from leukoscope.data.splits import (
     save_split,
 )
 from leukoscope.errors import CatalogError, SplitError, StorageError
+from leukoscope.records import dump_record, load_record
 
 
 def make_catalog(sizes, known=True):
@@ -395,8 +398,8 @@ def test_a_saved_split_is_loaded_as_it_was(tmp_path):
             "y_max",
             "stain",
         ]
-        audit = json.loads((tmp_path / f"{protocol}.audit.json").read_text())
-        assert audit == json.loads(json.dumps(audit_split(split).to_dict()))
+        place = tmp_path / f"{protocol}.audit.json"
+        assert load_record(SplitAudit, place, "data split") == audit_split(split)
 
 
 def test_every_protocol_is_loaded(tmp_path):
@@ -464,6 +467,10 @@ def test_a_place_that_cannot_be_written(tmp_path):
 # -- audit ----------------------------------------------------------------------------------------
 
 
+def by_code(audit):
+    return {found.code: found for found in audit.findings}
+
+
 def assign(catalog, roles, protocol="given"):
     return Split(catalog, tuple(roles), protocol, 42)
 
@@ -486,17 +493,10 @@ def test_unknown_sources_prove_nothing():
     assert audit.leakage_status == "unproven"
     assert audit.shared == ()
     assert not audit.sources_known
-    assert any("not known" in w and "drew single images" in w for w in audit.warnings)
+    assert by_code(audit)["sources_unknown"].values == {"n_images": 100}
     assert audit.n_sources == {"train": 68, "val": 17, "calib": 0, "test": 15}
     # A role that is meant to be empty is no reason to warn.
-    assert not any("in calib" in w for w in audit.warnings)
-
-
-def test_a_given_split_of_unknown_sources_does_not_claim_to_have_drawn():
-    catalog = with_parts(PLAIN, lambda i, r: ROLES[i % 4])
-    (warning,) = [w for w in audit_split(build_split(catalog, "given")).warnings if "known" in w]
-    assert "those of the data itself" in warning
-    assert "drew" not in warning
+    assert "class_missing" not in by_code(audit)
 
 
 @pytest.mark.parametrize("first", ROLES)
@@ -524,8 +524,9 @@ def test_a_planted_source_across_two_roles_is_found(first, second):
             t and r.source == planted.source for t, r in zip(in_test, records, strict=True)
         )
     assert audit.test_with_copy_in_training == expected
-    assert any(f"1 sources lie in {shared.roles[0]}" in w for w in audit.warnings)
-    assert any("share a source with training" in w for w in audit.warnings) == bool(expected)
+    found = by_code(audit)["sources_shared"]
+    assert found.severity == "error" and found.values["n_related"] == expected
+    assert found.counts == (Count(shared.roles, 1),)
 
 
 def test_a_planted_byte_identical_copy_is_found_though_sources_are_unknown():
@@ -540,7 +541,7 @@ def test_a_planted_byte_identical_copy_is_found_though_sources_are_unknown():
     assert shared.n_identical_files == 1
     assert shared.examples[0].startswith("sha256:")
     assert audit.test_with_copy_in_training == 2
-    assert "2 of 30 test images share a source with training." in audit.warnings
+    assert by_code(audit)["sources_shared"].values == {"n_related": 2, "n_images": 30}
 
 
 def test_examples_are_three_at_most():
@@ -558,7 +559,7 @@ def test_left_aside_images_count_nowhere():
     audit = audit_split(assign(Catalog(tuple(records)), roles, "random"))
     assert audit.leakage_status == "unproven"
     assert audit.n_left_aside == 1
-    assert "1 images are left aside by protocol random." in audit.warnings
+    assert by_code(audit)["without_role"].values == {"n_images": 1}
     assert sum(n for role in audit.counts.values() for n in role.values()) == 99
 
 
@@ -568,20 +569,17 @@ def test_absent_and_scarce_classes_are_told():
         {"a": "test", "b": "test", "c": "train"}[r.label] if r.label != "b" or i % 2 else "train"
         for i, r in enumerate(catalog.records)
     ]
-    warnings = audit_split(assign(catalog, roles)).warnings
-    assert warnings == (
-        "No image of a in train.",
-        "No image of c in test.",
-        "Fewer than 30 test images of b: their intervals are wide.",
-    )
+    found = by_code(audit_split(assign(catalog, roles)))
+    assert list(found) == ["class_missing", "few_test_images"]
+    assert found["class_missing"].counts == (Count(("train", "a"), 0), Count(("test", "c"), 0))
+    assert found["few_test_images"].counts == (Count(("b",), 20),)
 
 
 def test_thirty_test_images_are_not_few():
     for n, told in ((30, False), (29, True)):
         catalog = make_catalog({"a": [1] * (n + 9), "b": [1] * (n + 9)})
         roles = ["train" if int(r.source.split("-")[1]) < 9 else "test" for r in catalog.records]
-        warnings = audit_split(assign(catalog, roles)).warnings
-        assert bool(warnings) == told
+        assert bool(audit_split(assign(catalog, roles)).findings) == told
 
 
 @pytest.mark.parametrize(("prefix", "told"), [(SOURCE_PREFIX, True), ("slide-", False)])
@@ -592,12 +590,12 @@ def test_sources_from_pixels_are_no_persons(prefix, told):
     ]
     audit = audit_split(build_split(Catalog(tuple(records)), "grouped"))
     assert audit.leakage_status == "disjoint"
-    assert any("Whose blood it shows is not recorded" in text for text in audit.warnings) == told
+    assert ("sources_from_pixels" in by_code(audit)) == told
 
 
 def test_an_audit_is_json():
     audit = audit_split(build_split(PLAIN, "random"))
-    text = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
+    text = json.loads(json.dumps(dump_record(audit), allow_nan=False))
     assert text["counts"]["train"] == audit.counts["train"]
     assert set(text) == {
         "protocol",
@@ -609,5 +607,5 @@ def test_an_audit_is_json():
         "shared",
         "test_with_copy_in_training",
         "leakage_status",
-        "warnings",
+        "findings",
     }

@@ -104,7 +104,7 @@ def test_an_audit_finds_sources_first_and_carries_the_roles_over(doubled, search
     options = {"cache": tmp_path / "c.sqlite", "progress": lambda *what: told.append(what)}
     found = pipelines.audit_data(tmp_path / "random.csv", **options)
     assert found.result == "leaking" and found.failed and found.sources_from == "pixels"
-    assert found.leak.same_bytes == found.split.test_with_copy_in_training > 0
+    assert found.leak.exact == found.split.test_with_copy_in_training > 0
     assert found.name == str(tmp_path / "random.csv")
     assert [cache for _, cache in searched] == [tmp_path / "c.sqlite"]
     assert ("Comparing pairs", 1, 1) in told
@@ -126,7 +126,7 @@ def test_known_sources_are_not_searched_for(doubled, searched, tmp_path):
     found = pipelines.audit_data(table, against=tmp_path / "o" / "other.csv")
     ((union, _),) = searched
     assert {r.source[:3] for r in union.records} == {"a/s", ""}
-    assert found.shared.theirs.n_images == 2 and found.shared.theirs.n_kin == 0
+    assert found.shared.theirs.n_images == 2 and found.shared.theirs.n_related == 0
     assert (found.shared.name, found.shared.other) == (
         str(table), str(tmp_path / "o" / "other.csv"),
     )  # fmt: skip
@@ -137,7 +137,7 @@ def test_an_audit_against_a_split_or_folder_tells_what_is_shared(doubled, search
     pipelines.split_catalog(catalog, "random", tmp_path / "random.csv")
     for other in (tmp_path / "random.csv", tmp_path / "cells"):
         found = pipelines.audit_data(table, against=other)
-        assert found.result == "shared" and found.shared.theirs.same_bytes == 32
+        assert found.result == "shared" and found.shared.theirs.exact == 32
 
 
 def test_an_audit_writes_a_page(doubled, searched, tmp_path):
