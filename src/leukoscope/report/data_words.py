@@ -89,8 +89,8 @@ _TEXTS: dict[FindingCode, str] = {
     " hide in other roles. `leukoscope data sources` finds them in the pixels.",
     "role_empty": "Nothing can be trained, chosen or measured where the role is empty, and no leak"
     " into it can be found.",
-    "class_missing": "Nothing is learned or measured of a class where it is missing.",
-    "few_test_images": "Their figures have wide intervals.",
+    "class_missing": "Nothing is learned or measured there of a class that is missing.",
+    "few_test_images": "Intervals are wide there.",
     "few_sources": "Copies are no further evidence: what is learned and measured rests on so many"
     " different cells.",
     "calib_empty": "Temperature and thresholds need images of their own; without them they cannot"
@@ -155,7 +155,7 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
             return f"{share} {verb} part of a field that training shows too"
         case "sources_shared":
             if not values["n_related"]:
-                pairs = join_words(" and ".join(count.names) for count in counts)
+                pairs = "; ".join(" and ".join(count.names) for count in counts)
                 return f"Sources lie in two roles: {pairs}"
             verb = "shares" if values["n_related"] == 1 else "share"
             share = format_share(values["n_related"], values["n_images"], "test image")
@@ -239,9 +239,9 @@ def _describe_text(found: Finding) -> str:
             common = format_count(values["n_sources"], "source")
             return f"On the other side it is {share}; {common} in common. {_TEXTS[found.code]}"
         case "label_conflict" | "files_in_conflict":
-            return f"{join_words(map(_join_labels, counts))}. {_TEXTS[found.code]}"
+            return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
         case "few_test_images" | "few_sources":
-            return f"{join_words(map(_join_labels, counts))}. {_TEXTS[found.code]}"
+            return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
         case "several_classes":
             return f"For example {join_words(c.names[0] for c in counts)}. {_TEXTS[found.code]}"
         case code:
