@@ -75,7 +75,7 @@ def test_random_draws_the_published_counts(kaggle):
     audit = audit_split(split)
     assert audit.n_left_aside == 71
     assert audit.leakage_status == "unproven"
-    assert any("not known" in warning for warning in audit.warnings)
+    assert "sources_unknown" in {found.code for found in audit.findings}
 
 
 def test_random_of_the_training_folder_alone_draws_the_same_images(kaggle):
@@ -134,7 +134,7 @@ def test_a_part_of_the_barcelona_set_by_table(tmp_path):
     catalog = build_catalog(table)
     assert catalog.classes == ("immature_granulocyte", "platelet")
     assert len(catalog) + len(catalog.rejected) == 400
-    assert {r.reason for r in catalog.rejected} <= {"label_conflict"}
+    assert {r.code for r in catalog.rejected} <= {"label_conflict"}
     assert all((r.width, r.height) == (192, 192) for r in catalog.records)
     assert all(r.extra["subclass"] in r.path.name for r in catalog.records)
     split = build_split(catalog, "grouped")

@@ -87,7 +87,7 @@ def test_rejected_files_are_told_and_strict_is_an_error(invoke, tmp_path):
     told = invoke("data", "scan", folder)
     assert told.exit_code == 0
     assert "1 file was rejected." in told.stdout
-    assert "1 image is byte-identical" in told.stdout
+    assert "1 image is an exact duplicate" in told.stdout
     strict = invoke("data", "scan", folder, "--strict")
     assert strict.exit_code == 3 and "notes.txt" in strict.stderr
     assert (tmp_path / "catalog.csv").is_file()

@@ -111,7 +111,7 @@ def test_an_audit_finds_sources_first_and_carries_the_roles_over(doubled, search
     joined = pipelines.audit_data(table, split=tmp_path / "random.csv")
     assert joined.leak == found.leak and joined.name == str(table)
     without = pipelines.audit_data(table)
-    assert without.split is None and without.repetition.byte_groups == 16
+    assert without.split is None and without.repetition.exact_groups == 16
     assert pipelines.audit_data(tmp_path / "cells").classes == without.classes
 
 
