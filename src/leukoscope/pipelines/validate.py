@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.readers import Rejected
 from leukoscope.errors import ConfigError, RunError
 from leukoscope.labels import resolve_label

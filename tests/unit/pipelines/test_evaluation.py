@@ -176,7 +176,9 @@ def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp
     assert audit.leakage_status == "leaking"
     found = pipelines.evaluate_run(tmp_path / "run", replicates=20)
     assert found.leakage_status == "disjoint" and found.leak is None
-    assert any("Sources lie in two roles: train and val" in sentence for sentence in found.sentences)
+    assert any(
+        "Sources lie in two roles: train and val" in sentence for sentence in found.sentences
+    )
 
 
 def test_other_data_share_bytes_sources_and_fields(split):
