@@ -3,9 +3,9 @@
     python benchmarks/calibration_rules.py RUN ... [--splits 60]
 
 For each run the cells of the roles `calib` and `test` are pooled and split again by source; each
-rule chooses on the calib part and is judged on the rest. "at k SE" takes a method if it beats the
-best simpler one by more than k standard errors of the cross-validated log loss, "always" without a
-look. At the end the same for simulated networks of known overconfidence, few images each.
+rule chooses on the calib part and is evaluated on the rest. "at k SE" takes a method if it beats
+the best simpler one by more than k standard errors of the cross-validated log loss, "always"
+without a look. At the end the same for simulated networks of known overconfidence, few images each.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def choose(needed):
 RULES = ALWAYS | {name: choose(needed) for name, needed in NEEDED.items()}
 
 
-def judge(calibration, table) -> tuple[float, float]:
+def evaluate(calibration, table) -> tuple[float, float]:
     """Log loss, and debiased calibration error in percent."""
     z_NK = calibration.apply(table.logits_NK)
     p_NK = compute_probabilities(z_NK)
@@ -63,9 +63,9 @@ def judge(calibration, table) -> tuple[float, float]:
 def compare_on_run(run: Path, splits: int) -> None:
     table = load_scores(run / "scores.parquet")
     table = table.take(table.labels_N >= 0)
-    home = table.of_role("calib")
+    calib = table.of_role("calib")
     pool = table.take(np.isin(np.array(table.roles), ["calib", "test"]))
-    fraction = len(set(home.sources)) / len(set(pool.sources))
+    fraction = len(set(calib.sources)) / len(set(pool.sources))
     found = {name: [] for name in RULES}
     chosen = {name: Counter() for name in RULES}
     for split in range(splits):
@@ -73,7 +73,7 @@ def compare_on_run(run: Path, splits: int) -> None:
         fitted_to, rest = pool.take(calib_N), pool.take(~calib_N)
         for name, rule in RULES.items():
             fitted = rule(fitted_to.logits_NK, fitted_to.labels_N, fitted_to.sources)
-            found[name].append(judge(fitted, rest))
+            found[name].append(evaluate(fitted, rest))
             chosen[name][fitted.method] += 1
     print(f"{run.name}, {splits} splits: log loss, calibration error in %, at most 1 % in, chosen")
     for name, rows in found.items():

@@ -43,9 +43,9 @@ def main() -> None:
     table = load_scores(Path(sys.argv[1]) / "scores.parquet")
     splits = int(sys.argv[2]) if len(sys.argv) > 2 else 100
     table = table.take(table.labels_N >= 0)
-    val, home = table.of_role("val"), table.of_role("calib")
+    val, calib = table.of_role("val"), table.of_role("calib")
     pool = table.take(np.isin(np.array(table.roles), ["calib", "test"]))
-    fraction = len(set(home.sources)) / len(set(pool.sources))
+    fraction = len(set(calib.sources)) / len(set(pool.sources))
     fits = {
         "none": lambda _: Calibration(),
         "temperature": lambda t: fit_temperature(t.logits_NK, t.labels_N),
@@ -54,7 +54,7 @@ def main() -> None:
     }
     print(f"{len(pool):,} cells of {len(set(pool.sources)):,} sources, {fraction:.0%} of them"
           f" calibration; {splits} splits")  # fmt: skip
-    chosen, choice = fit_calibration(home.logits_NK, home.labels_N, home.sources)
+    chosen, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
     print(f"choice on the role calib: {choice}; temperature {chosen.temperature:.3f}")
 
     clean = {name: fit(val) for name, fit in fits.items()}
@@ -105,7 +105,7 @@ def main() -> None:
     for key, rows in marginal.items():
         shares = [share for share, _ in rows]
         low, high = (sum(s.leakage_status == v for s in shares) for v in ("below", "above"))
-        print(f"\n{key[0]}, calibrated on {key[1]}, asked {1 - key[2]:.2f}: all cells"
+        print(f"\n{key[0]}, calibrated on {key[1]}, nominal {1 - key[2]:.2f}: all cells"
               f" {np.mean([s.value for s in shares]):.4f}, below / above {low} / {high},"
               f" mean size {np.mean([size for _, size in rows]):.3f}")  # fmt: skip
         for k, name in enumerate(table.classes):

@@ -3,7 +3,7 @@
     python benchmarks/decisions.py RUN BUNDLE [IMAGES]
 
 The run: logits and embeddings of its score table (PyTorch), quality of its pack. The bundle: the
-files, decoded and scored by ONNX Runtime on the light road. Images that did not train the network,
+files, decoded and scored by ONNX Runtime. Images that did not train the network,
 2,000 at most unless IMAGES says otherwise.
 """
 
@@ -31,16 +31,16 @@ def main() -> None:
     wanted = decide_table(trust.info.policy, trust.novelty, table)
     predictor = Predictor(bundle)
     found = list(predictor.predict_files(table.paths))
-    names = [table.classes[k] for k in wanted.labels_N]
+    labels = [table.classes[k] for k in wanted.labels_N]
     status = sum(a.decision != b for a, b in zip(found, wanted.status, strict=True))
-    label = sum(a.label != b for a, b in zip(found, names, strict=True))
+    label = sum(a.label != b for a, b in zip(found, labels, strict=True))
     sets = sum(
         a.names != tuple(table.classes[k] for k in np.flatnonzero(row))
         for a, row in zip(found, wanted.sets_NK, strict=True)
     )
     apart = max(abs(a.confidence - b) for a, b in zip(found, wanted.confidence_N, strict=True))
     print(f"{len(rows):,} images: {dict(Counter(wanted.status))}")
-    print(f"other decision: {status}, other name: {label}, other set of names: {sets}")
+    print(f"other decision: {status}, other label: {label}, other prediction set: {sets}")
     print(f"largest difference of confidence: {apart:.2g}")
 
 

@@ -1,14 +1,14 @@
-"""Which distance keeps foreign images out, and at what cost at home? (docs/experiments/019)
+"""Which distance rejects out-of-distribution images, and at what cost? (docs/experiments/019)
 
 Run `python benchmarks/novelty.py RUN [--data ../shared/data] [--reject 0.02]`; needs the extra
-`bench`. RUN is trained on PBC; what is foreign to it is made by `foreign_material.py`. Distances
+`bench`. RUN is trained on PBC; the other images are made by `ood_images.py`. Distances
 are fitted on the train rows of the run's score table, thresholds on its calib rows.
 
 Table 1: share of each group that is rejected, in per cent, by one distance alone with all of the
 rejections that are allowed. `energy`, `max logit` (Liu et al. 2020, Hendrycks et al. 2022) and
 `ViM` (Wang et al. 2022) are baselines. Table 2: image quality and a distance with half of them
-each, as the package does. Then: what is rejected of each class at home, how far foreign images lie
-beyond the limit of quality, which features say so, and milliseconds per image.
+each, as the package does. Then: what is rejected of each internal class, how far the other images
+lie beyond the threshold of quality, which features say so, and milliseconds per image.
 """
 
 import argparse
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foreign_material import MOST, Images, build_groups
 from leukoscope.data.images import load_pixels
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
@@ -33,9 +32,10 @@ from leukoscope.trust.quality import (
     fit_quality_limits,
     measure_quality,
 )
+from ood_images import MOST, Images, build_groups
 
 Array = NDArray[np.float64]
-Judge = Callable[[Array, Array], Array]
+Distance = Callable[[Array, Array], Array]
 """From embeddings `(N, D)` and logits `(N, K)` to distances `(N,)`."""
 
 METHODS = ("mahalanobis", "knn")
@@ -44,25 +44,27 @@ MOST_TRAIN = 4000
 """Train images whose quality is measured, to save time."""
 
 
-def fit_judges(embeddings: Array, labels: NDArray[np.int64], logits: Array) -> dict[str, Judge]:
-    judges: dict[str, Judge] = {}
+def fit_distances(
+    embeddings: Array, labels: NDArray[np.int64], logits: Array
+) -> dict[str, Distance]:
+    scorers: dict[str, Distance] = {}
     for method in METHODS:
         model = fit_novelty(embeddings, labels, method)
-        judges[method] = lambda e, _, model=model: model.compute_distance(e)
-    judges["max logit"] = lambda _, z: -z.max(axis=1)
-    judges["energy"] = lambda _, z: -np.logaddexp.reduce(z, axis=1)
+        scorers[method] = lambda e, _, model=model: model.compute_distance(e)
+    scorers["max logit"] = lambda _, z: -z.max(axis=1)
+    scorers["energy"] = lambda _, z: -np.logaddexp.reduce(z, axis=1)
     centre = embeddings.mean(axis=0)
     directions = np.linalg.eigh(np.cov((embeddings - centre).T))[1]
     rest = directions[:, : -min(64, embeddings.shape[1] // 2)]
     lengths = np.linalg.norm((embeddings - centre) @ rest, axis=1)
     scale = logits.max(axis=1).mean() / lengths.mean()
 
-    def judge_vim(e: Array, z: Array) -> Array:
+    def compute_vim(e: Array, z: Array) -> Array:
         away = np.linalg.norm((e - centre) @ rest, axis=1)
         return scale * away - np.logaddexp.reduce(z, axis=1)
 
-    judges["ViM"] = judge_vim
-    return judges
+    scorers["ViM"] = compute_vim
+    return scorers
 
 
 def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
@@ -75,7 +77,7 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) ->
     )
     for name, values in rows.items():
         print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
-    target = [v for n, v in rows.items() if not n.startswith(("home", "extra", "PBC test"))]
+    target = [v for n, v in rows.items() if not n.startswith(("internal", "extra", "PBC test"))]
     for name, value in (("mean of the target", np.mean), ("least of the target", np.min)):
         print(f"| **{name}** | " + " | ".join(f"{x:.1f}" for x in value(target, axis=0)) + " |")
 
@@ -122,8 +124,8 @@ def main() -> None:
         role: np.concatenate([measure_quality(read(part)) for part in np.array_split(index, 20)])
         for role, index in looked_at.items()
     }
-    home = read(np.sort(rng.permutation(at["test"])[: MOST // 2]))
-    groups = build_groups(given.data, side, home)
+    internal = read(np.sort(rng.permutation(at["test"])[: MOST // 2]))
+    groups = build_groups(given.data, side, internal)
     embeddings: dict[str, Array] = {"PBC test": table.embeddings_ND[at["test"]].astype(float)}
     logits: dict[str, Array] = {"PBC test": table.logits_NK[at["test"]].astype(float)}
     seen = {"PBC test": quality["test"]}
@@ -139,18 +141,18 @@ def main() -> None:
     )
     train = table.embeddings_ND[at["train"]].astype(float)
     labels = table.labels_N[at["train"]]
-    judges = fit_judges(train, labels, table.logits_NK[at["train"]].astype(float))
+    scorers = fit_distances(train, labels, table.logits_NK[at["train"]].astype(float))
     distances = {
-        judge: {name: f(embeddings[name], logits[name]) for name in embeddings}
-        for judge, f in judges.items()
+        scorer: {name: f(embeddings[name], logits[name]) for name in embeddings}
+        for scorer, f in scorers.items()
     }
-    on_calib = {judge: f(*calib) for judge, f in judges.items()}
+    on_calib = {scorer: f(*calib) for scorer, f in scorers.items()}
 
     whole = fit_quality_limits(quality["train"], quality["calib"], given.reject)
-    columns = [*judges, "quality"]
-    limits = {j: fit_distance_threshold(d, given.reject) for j, d in on_calib.items()}
+    columns = [*scorers, "quality"]
+    thresholds = {j: fit_distance_threshold(d, given.reject) for j, d in on_calib.items()}
     alone = {
-        name: [100 * float((distances[j][name] > limits[j]).mean()) for j in judges]
+        name: [100 * float((distances[j][name] > thresholds[j]).mean()) for j in scorers]
         + [100 * float((whole.compute_distance(seen[name]) > 1).mean())]
         for name in seen
     }
@@ -160,11 +162,11 @@ def main() -> None:
 
     half = fit_quality_limits(quality["train"], quality["calib"], given.reject / 2)
     by_quality = {name: half.compute_distance(seen[name]) > 1 for name in seen}
-    limits = {j: fit_distance_threshold(d, given.reject / 2) for j, d in on_calib.items()}
+    thresholds = {j: fit_distance_threshold(d, given.reject / 2) for j, d in on_calib.items()}
     together = {
         name: [100 * float(by_quality[name].mean())]
         + [
-            100 * float((by_quality[name] | (distances[m][name] > limits[m])).mean())
+            100 * float((by_quality[name] | (distances[m][name] > thresholds[m])).mean())
             for m in METHODS
         ]
         for name in seen
@@ -176,7 +178,7 @@ def main() -> None:
     for k, name in enumerate(table.classes):
         here = table.labels_N[at["test"]] == k
         parts = [by_quality["PBC test"]]
-        parts += [distances[m]["PBC test"] > limits[m] for m in METHODS]
+        parts += [distances[m]["PBC test"] > thresholds[m] for m in METHODS]
         parts += [parts[0] | part for part in parts[1:]]
         print(
             f"| {name} | {here.sum()} | " + " | ".join(f"{100 * p[here].mean():.1f}" for p in parts)
@@ -189,7 +191,7 @@ def main() -> None:
         print("  ", "; ".join(finding.reasons) or "(accepted)")
 
     print("\n5. Milliseconds per image, one thread")
-    print(f"measure_quality {measure_speed(lambda: measure_quality(home[:100]), 100):.2f}")
+    print(f"measure_quality {measure_speed(lambda: measure_quality(internal[:100]), 100):.2f}")
     print(f"check {measure_speed(lambda: half.check(quality['test'][:200]), 200):.3f}")
     for m in METHODS:
         model = fit_novelty(train, labels, m)

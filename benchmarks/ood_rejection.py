@@ -1,10 +1,10 @@
-"""What does a bundle do with images that are foreign to it? (docs/experiments/030)
+"""What does a bundle do with out-of-distribution images? (docs/experiments/030)
 
-    python benchmarks/foreign_rejection.py BUNDLE RUN [--data ../shared/data]
+    python benchmarks/ood_rejection.py BUNDLE RUN [--data ../shared/data]
 
-BUNDLE is exported from the calibrated RUN, which was trained on PBC. What is foreign to it is made
-by `foreign_material.py`; every image goes the light road, and what counts is the decision that a
-user gets. The test images of RUN's split come first: what is rejected there is the price.
+BUNDLE is exported from the calibrated RUN, which was trained on PBC. The images are made by
+`ood_images.py`; every one goes through the bundle, without PyTorch, and what counts is the decision
+that a user gets. The test images of RUN's split come first: what is rejected there is the price.
 """
 
 import argparse
@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from foreign_material import MOST, Images, build_groups
 from leukoscope.data.images import load_pixels
 from leukoscope.deploy.predictor import Prediction, Predictor
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
+from ood_images import MOST, Images, build_groups
 
 BATCH = 32
 
 
-def tell(found: Sequence[Prediction]) -> list[float]:
+def compute_shares(found: Sequence[Prediction]) -> list[float]:
     """Percentages: accepted, review, unknown, not accepted."""
     status = np.array([one.decision for one in found])
     shares = [100 * float((status == name).mean()) for name in ("accepted", "review", "unknown")]
@@ -40,24 +40,24 @@ def main() -> None:
     test = table.take(np.flatnonzero(np.array(table.roles) == "test"))
     rows = np.sort(np.random.default_rng(1).permutation(len(test.paths))[: MOST // 2])
     ways = {"resize": config.resize, "interpolation": config.interpolation}
-    home: Images = np.stack(
+    internal: Images = np.stack(
         [load_pixels(Path(test.paths[i]), config.image_size, **ways) for i in rows]
     )
     print(
         "| group | images | accepted | review | unknown | not accepted |\n|---|---|---|---|---|---|"
     )
-    found = tell(list(predictor.predict_files(test.paths)))
+    found = compute_shares(list(predictor.predict_files(test.paths)))
     print(f"| PBC test | {len(test.paths):,} | " + " | ".join(f"{x:.1f}" for x in found) + " |")
     target: list[float] = []
-    for name, images in build_groups(given.data, config.image_size, home).items():
+    for name, images in build_groups(given.data, config.image_size, internal).items():
         starts = range(0, len(images), BATCH)
-        found = tell([p for i in starts for p in predictor.predict_pixels(images[i : i + BATCH])])
+        found = compute_shares(
+            [p for i in starts for p in predictor.predict_pixels(images[i : i + BATCH])]
+        )
         print(f"| {name} | {len(images):,} | " + " | ".join(f"{x:.1f}" for x in found) + " |")
-        if not name.startswith(("home", "extra")):
+        if not name.startswith(("internal", "extra")):
             target.append(found[-1])
-    print(
-        f"\nNot accepted of foreign groups, %: mean {np.mean(target):.1f}, least {min(target):.1f}"
-    )
+    print(f"\nNot accepted, %: mean {np.mean(target):.1f}, least {min(target):.1f} of a group")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Images that are not what a network was trained on, for `novelty.py`: made or cut, never stored.
+"""Out-of-distribution images for `novelty.py` and `ood_rejection.py`: made or cut, never stored.
 
 Axes: S side in pixels, C red, green, blue. Every function returns uint8 `(N, S, S, 3)` as
 `images.resize_image` would give them, the same for the same seed. What this file does not do: it
-knows no network and judges nothing.
+knows no network and measures nothing.
 """
 
 import string
@@ -23,7 +23,7 @@ MOST = 600
 """Images per group at most."""
 
 SMEAR = (248, 225, 200)
-"""About the ground of a PBC image: text and noise are also drawn on it."""
+"""About the background of a PBC image: text and noise are also drawn on it."""
 
 
 def read_files(paths: list[Path], side: int, rng: np.random.Generator) -> Images:
@@ -139,14 +139,15 @@ def cut_photographs(side: int, rng: np.random.Generator) -> Images:
     return np.stack(found)
 
 
-def match_colour(images: Images, home: Images) -> Images:
-    """Give images the mean and deviation of each channel's optical density at home (Reinhard et
-    al. 2001, in density instead of a perceptual space): what a stain standardiser would do."""
+def match_colour(images: Images, internal: Images) -> Images:
+    """Give images the mean and deviation of each channel's optical density of the internal
+    test set (Reinhard et al. 2001, in density instead of a perceptual space): what a stain
+    standardiser would do."""
 
     def take_density(pixels: Images) -> NDArray[np.float64]:
         return -np.log((pixels.astype(np.float64) + 1) / 256)
 
-    wanted = take_density(home).reshape(-1, 3)
+    wanted = take_density(internal).reshape(-1, 3)
     density = take_density(images)
     mean = density.mean(axis=(1, 2), keepdims=True)
     sd = density.std(axis=(1, 2), keepdims=True) + 1e-6
@@ -154,31 +155,31 @@ def match_colour(images: Images, home: Images) -> Images:
     return np.clip(256 * np.exp(-density) - 1, 0, 255).astype(np.uint8)
 
 
-def change_home(home: Images, rng: np.random.Generator) -> dict[str, Images]:
-    """Home images made unusable or strange."""
+def corrupt_internal(internal: Images, rng: np.random.Generator) -> dict[str, Images]:
+    """Internal test images made unusable or strange."""
 
     def change(one: Callable[[Image.Image], Image.Image]) -> Images:
-        return np.stack([np.asarray(one(Image.fromarray(pixels))) for pixels in home])
+        return np.stack([np.asarray(one(Image.fromarray(pixels))) for pixels in internal])
 
-    side = home.shape[1]
+    side = internal.shape[1]
     corner = side // 4
-    turned = np.roll(home, 1, axis=3)
-    noisy = home.astype(np.float64) + 25 * rng.normal(size=home.shape)
+    turned = np.roll(internal, 1, axis=3)
+    noisy = internal.astype(np.float64) + 25 * rng.normal(size=internal.shape)
     return {
-        "home: a corner": np.stack([resize_image(x[:corner, :corner], side) for x in home]),
-        "home: blur 2 px": change(lambda x: x.filter(ImageFilter.GaussianBlur(2 * side / 128))),
-        "home: half as bright": (home // 2).astype(np.uint8),
-        "home: channels moved": turned,
-        "home: noise of 25": np.clip(noisy, 0, 255).astype(np.uint8),
-        "home: inner half": np.stack(
-            [resize_image(x[corner:-corner, corner:-corner], side) for x in home]
+        "internal: a corner": np.stack([resize_image(x[:corner, :corner], side) for x in internal]),
+        "internal: blur 2 px": change(lambda x: x.filter(ImageFilter.GaussianBlur(2 * side / 128))),
+        "internal: half as bright": (internal // 2).astype(np.uint8),
+        "internal: channels moved": turned,
+        "internal: noise of 25": np.clip(noisy, 0, 255).astype(np.uint8),
+        "internal: inner half": np.stack(
+            [resize_image(x[corner:-corner, corner:-corner], side) for x in internal]
         ),
-        "home: inverted": (255 - home).astype(np.uint8),
+        "internal: inverted": (255 - internal).astype(np.uint8),
     }
 
 
-def build_groups(data: Path, side: int, home: Images, seed: int = 0) -> dict[str, Images]:
-    """All groups by name; those beginning with `home` or `extra` are not part of the target."""
+def build_groups(data: Path, side: int, internal: Images, seed: int = 0) -> dict[str, Images]:
+    """All groups by name; those beginning with `internal` or `extra` are not part of the target."""
     rng = np.random.default_rng(seed)
     kaggle = data / "dataset2-master" / "images"
     groups = {
@@ -192,6 +193,6 @@ def build_groups(data: Path, side: int, home: Images, seed: int = 0) -> dict[str
     groups["text"] = draw_text(side, rng)
     groups["photographs"] = cut_photographs(side, rng)
     for name in ("TEST_SIMPLE", "BCCD red cells", "BCCD white cells", "painted cells"):
-        groups[f"extra: {name}, home's colours"] = match_colour(groups[name], home)
-    groups |= change_home(home[:MOST], rng)
+        groups[f"extra: {name}, internal colours"] = match_colour(groups[name], internal)
+    groups |= corrupt_internal(internal[:MOST], rng)
     return groups
