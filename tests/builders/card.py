@@ -173,30 +173,33 @@ def build_records():
         },
         validation={
             "data": "third_lab",
-            "headline": "Not passed: the limit is broken here.",
+            "acceptance": "fail",
+            "criteria": [{"outcome": "not_met"}],
             "n_images": 192,
             "n_sources": 58,
             "source_known": True,
             "figures": {"accuracy": figure(0.881)},
-            "against_home": {"accuracy": {"value": -0.062, "low": -0.091, "high": -0.033}},
+            "comparison": {
+                "accuracy": {"difference": {"value": -0.062, "low": -0.091, "high": -0.033}}
+            },
             "subgroups": [
                 {
                     "column": "instrument",
-                    "note": "3 sources lie in several groups; the differences ignore it.",
+                    "n_shared_sources": 3,
                     "groups": [
                         {
                             "value": "old",
                             "n_images": 97,
                             "accuracy": figure(0.921),
-                            "stands_out": False,
+                            "difference": {"value": 0.01, "low": -0.02, "high": 0.04},
                             "accepted": figure(0.989),
-                            "accepted_stands_out": True,
+                            "accepted_difference": {"value": 0.1, "low": 0.05, "high": 0.2},
                         },
                         {
                             "value": "new",
                             "n_images": 95,
                             "accuracy": figure(0.842),
-                            "stands_out": True,
+                            "difference": {"value": -0.09, "low": -0.14, "high": -0.03},
                         },
                     ],
                 }

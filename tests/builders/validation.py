@@ -4,10 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from leukoscope.evaluation.acceptance import Limits
+from leukoscope.data.readers import Rejected
+from leukoscope.evaluation.acceptance import AcceptanceCriteria
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.recalibration import Recalibration
-from leukoscope.evaluation.validation import Answers, LocalCells, compute_validation
+from leukoscope.evaluation.validation import (
+    LocalCells,
+    Predictions,
+    Provenance,
+    compute_validation,
+)
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.record import Reference
@@ -15,12 +21,14 @@ from leukoscope.trust.record import Reference
 CLASSES = ("basophil", "blast", "monocyte")
 
 
-def build_cells(n=120, right=0.8, per_source=2, foreign=0, seed=0, classes=CLASSES):
-    """Cells of the first two classes, named right with a given share; a third of these by blank
-    scanner names. `foreign` cells more are of a class the network does not know."""
+def build_cells(
+    n=120, right=0.8, per_source=2, unknown=0, seed=0, classes=CLASSES, other="plasma_cell"
+):
+    """Cells of the first two of three classes, a given share of them classified correctly, the rest
+    as the third. `unknown` cells more are of the class `other`, which the network does not know."""
     generator = np.random.default_rng(seed)
-    labels = np.r_[generator.integers(0, 2, n), np.full(foreign, -1)]
-    n += foreign
+    labels = np.r_[generator.integers(0, 2, n), np.full(unknown, -1)]
+    n += unknown
     said = np.where(generator.random(n) < right, np.maximum(labels, 0), 2)
     logits = 3 * np.eye(3, dtype=np.float32)[said] + generator.normal(0, 0.1, (n, 3))
     table = ScoreTable(
@@ -35,24 +43,25 @@ def build_cells(n=120, right=0.8, per_source=2, foreign=0, seed=0, classes=CLASS
         True,
     )
     p_NK = table.probabilities_NK
-    names = tuple(classes[k] if k >= 0 else "plasma_cell" for k in labels)
-    return LocalCells(table, names, Answers(p_NK.argmax(axis=1), p_NK))
+    names = tuple(classes[k] if k >= 0 else other for k in labels)
+    return LocalCells(table, names, Predictions(p_NK.argmax(axis=1), p_NK))
 
 
 def with_decisions(cells):
     n = len(cells.table)
     status = tuple(("accepted", "review", "unknown")[i % 3] for i in range(n))
     reasons = tuple("" if one == "accepted" else "confidence 1 % below 2 %" for one in status)
-    sets = cells.answers.probabilities_NK > 0.5
-    return replace(
-        cells,
-        answers=replace(
-            cells.answers, sets_NK=sets, status=status, reasons=reasons, promised_coverage=0.95
-        ),
+    found = replace(
+        cells.predictions,
+        sets_NK=cells.predictions.probabilities_NK > 0.5,
+        status=status,
+        reasons=reasons,
+        nominal_coverage=0.95,
     )
+    return replace(cells, predictions=found)
 
 
-def build_home(**changes):
+def build_reference(**changes):
     confusion = np.array([[95, 5, 0], [0, 90, 10], [0, 0, 100]])
     true_K, said_K, hit_K = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
     rest_K = confusion.sum() - true_K
@@ -69,32 +78,58 @@ def build_home(**changes):
     return Reference(**(content | changes))
 
 
-def validate(cells, limits=None, **options):
-    options = {"data_name": "here", "bundle_name": "b", "replicates": 60} | options
-    return compute_validation(cells, limits or Limits(), **options)
+def validate(cells, criteria=None, **options):
+    options = {"data": "external", "bundle": "b", "replicates": 60} | options
+    return compute_validation(cells, criteria or AcceptanceCriteria(), **options)
 
 
-def build_validation():
-    """A validation with something in every part of it, and names that are scripts."""
-    cells = with_decisions(build_cells(foreign=12))
+AWKWARD = ("Blast; L1", "a/b", "<script>alert('Blast (L1)')</script>")
+
+
+def build_validation(**changes):
+    """A validation with something in every part of it, and labels that break what parses them."""
+    script = AWKWARD[2]
+    cells = with_decisions(build_cells(unknown=12, classes=AWKWARD, other='x, "y": z'))
     n = len(cells.table)
-    evil = "<script>alert(1)</script>"
+    generator = np.random.default_rng(1)
+    table = replace(
+        cells.table,
+        quality_names=("blur", "hue_shift"),
+        quality_NQ=generator.normal(0, 1, (n, 2)).astype(np.float32) + np.float32([0, 1.5]),
+    )
     cells = replace(
         cells,
-        columns={evil: ("a", "b") * (n // 2)},
-        readers={"analyser": cells.names},
-    )
-    limits = Limits(min_accuracy=0.99, max_rejected=0.9, min_sensitivity={"monocyte": 0.5})
-    return validate(
-        cells,
-        limits,
-        data_name=evil,
-        home=build_home(),
-        unreadable=[(f"{evil}.png", "truncated", "ends \udcff early")],
-        warnings=("Mind `this`.",),
-        recalibration=Recalibration(
-            40, 41, 20, 20, {"coverage": Interval(0.5, 0.4, 0.6)},
-            {"coverage": Interval(0.9, 0.8, 0.95)}, notes=("A note.",), bundle="new",
-        ),
-        provenance={"Seed": "0"},
+        table=table,
+        columns={script: ("a", "b") * (n // 2), "scanner": ("", "new; 2") * (n // 2),
+                 "batch": ("1",) * n, "age": tuple(map(str, range(n)))},
+        readers={"analyser": cells.labels},
+        networks={"other": tuple(AWKWARD[i % 3] for i in range(n))},
     )  # fmt: skip
+    criteria = AcceptanceCriteria.model_construct(
+        min_accuracy=0.99,
+        max_rejected=0.9,
+        min_sensitivity={AWKWARD[0]: 0.85, AWKWARD[1]: 0.05, AWKWARD[2]: 0.5},
+        min_weighted_kappa=0.5,
+        max_accuracy_drop=0.15,
+    )
+    before = {"coverage": Interval(0.5, 0.4, 0.6), "ece": Interval(0.2, 0.1, 0.3)}
+    after = {"coverage": Interval(0.9, 0.8, 0.95), "ece": Interval(0.05, 0.0, 0.1)}
+    options = {
+        "data": script,
+        "reference": build_reference(),
+        "reference_embeddings_MD": generator.normal(0, 1, (200, 5)).astype(np.float32),
+        "reference_quality_MQ": generator.normal(0, 1, (200, 2)).astype(np.float32),
+        "unreadable": (
+            Rejected(f"{script}.png", "truncated", found="ends \udcff early"),
+            Rejected("b.png", "no_label"),
+        ),
+        "n_fitted": 3,
+        "recalibration": Recalibration(
+            40, 21, 41, 20, before, after, Interval(0.12, 0.05, 0.19), bundle="new"
+        ),
+        "provenance": Provenance(
+            "coatnet-pico", 64, "0" * 64, "2026-01-01", "criteria.toml", 0, "0.1.0", "3.11", "x",
+            "2026-01-02",
+        ),
+    }  # fmt: skip
+    return validate(cells, criteria, **(options | changes))

@@ -502,29 +502,33 @@ def validate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")],
     data: Annotated[Path, typer.Option(help="Local cells: folder, catalog, table or split.")],
     out: Annotated[Path, typer.Option(help="Folder for page, text and JSON.")] = Path("validation"),
-    limits: Annotated[
-        Path | None, typer.Option(help="TOML file of what is asked, e.g. min_accuracy = 0.9.")
+    criteria: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of acceptance criteria, e.g. min_accuracy = 0.9."),
     ] = None,
     reader: Annotated[
         list[str] | None,
         typer.Option(help="Column with the labels of another reader; may be given again."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Another bundle that names the same cells.")
+        Path | None, typer.Option(help="Another bundle that classifies the same cells.")
     ] = None,
     recalibrate: Annotated[
         Path | None,
-        typer.Option(help="New bundle, fitted to half of the cells and measured on the rest."),
+        typer.Option(
+            help="New bundle: site-specific recalibration on half of the cells, measured on the"
+            " rest."
+        ),
     ] = None,
     role: Annotated[
-        str, typer.Option(help="Which role to judge on, if the data have any.")
+        str, typer.Option(help="Which role to evaluate on, if the data have any.")
     ] = "test",
     seed: Annotated[int, _build_seed_option("Seed of every draw.")] = 0,
 ) -> None:
-    """Judge a bundle on another laboratory's labelled cells: may it be used there?
+    """Evaluate a bundle on the labelled cells of an external site: may it be used there?
 
-    Exit codes: 0, every limit is kept, or none was set; 3, a limit is broken or cannot be decided
-    with these cells, or the data cannot be used; 2, wrong usage.
+    Exit codes: 0, every criterion is met, or none was set; 3, a criterion is not met or cannot be
+    decided with these cells, or the data cannot be used; 2, wrong usage.
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
@@ -535,7 +539,7 @@ def validate(
             data,
             out,
             role=role,
-            limits=limits,
+            criteria=criteria,
             readers=reader or (),
             against=against,
             recalibrate=recalibrate,
@@ -543,7 +547,7 @@ def validate(
             progress=progress,
         )
     render.print_validation(done)
-    if done.found.acceptance not in ("pass", "no_limits"):
+    if done.record.acceptance not in ("pass", "no_criteria"):
         raise typer.Exit(3)
 
 

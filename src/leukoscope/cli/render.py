@@ -613,41 +613,11 @@ def print_predictions(done: "PredictedFiles") -> None:
     console.print(f"Table: {escape(str(done.out))}")
 
 
-_LEVELS = {"pass": "green", "fail": "red", "undecided": "yellow", "no_limits": "default"}
-
-
 def print_validation(done: "ValidatedBundle") -> None:
-    """Show what became of the limits, the main figures, what to do next and where the page lies."""
-    from leukoscope.report import validation_words as words
+    """Show whether the network is accepted and why, what to do next, and where the page lies."""
+    from leukoscope.report.validation_page import describe_validation
 
-    console, found = _console(), done.found
-    console.print(f"[{_LEVELS[found.acceptance]} bold]{_plain(words.word_headline(found))}[/]")
-    console.print(_plain(words.word_accuracy(found)))
-    console.print(_plain(words.word_here(found)))
-    if found.judged:
-        table = Table()
-        for name in ("Limit", "Asked", "Found (95 % interval)", "Outcome"):
-            table.add_column(name, justify="left" if name == "Limit" else "right")
-        for one in found.judged:
-            figure = words.format_named(one.limit.figure, one.figure) if one.figure else "–"
-            outcome = words.OUTCOME_WORDS[one.outcome]
-            table.add_row(_plain(one.limit.name), words.format_wanted(one), figure, outcome)
-        console.print(table)
-    for text in (*words.list_advice(found), *found.missing, *found.warnings):
-        console.print(f"- {_plain(text)}")
-    new = found.recalibration
-    if new is not None and new.reason:
-        console.print(f"[yellow]Nothing was fitted to these cells: {_plain(new.reason)}.[/]")
-    elif new is not None:
-        console.print(
-            f"New bundle, fitted to half of these cells: {_plain(new.bundle)}. On the other half"
-            f" {new.before['rejected'].value:.1%} were rejected before and"
-            f" {new.after['rejected'].value:.1%} after, calibration error"
-            f" {new.before['ece'].value:.3f} and {new.after['ece'].value:.3f}."
-        )
-        console.print(_plain(words.word_gain(new)))
-    console.print(ADVICE)
-    console.print(f"Page: {_plain(str(done.page))}")
+    print_page(describe_validation(done.record, {}, (f"Page: {done.page}",)))
 
 
 def print_explained(found: "Explained") -> None:

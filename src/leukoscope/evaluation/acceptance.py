@@ -1,14 +1,14 @@
-"""The limits that a laboratory sets for a network, and whether its figures keep them.
+"""The acceptance criteria that a laboratory sets for a network, and whether its figures meet them.
 
-A limit is judged by the end of the interval, never by the figure alone: it is kept where the
-whole interval keeps it, broken where the whole interval breaks it, and undecided between the two;
-then the number of cells that would decide it is given. All limits must be kept for the network
-to pass, so that many limits make passing harder, never easier.
+A criterion is decided by the bounds of the confidence interval, never by the figure alone: it is
+met where the whole interval meets it, not met where the whole interval misses it, and undecided
+between the two; then the number of cells that would decide it is given. All criteria must be met
+for acceptance, so that many criteria make acceptance harder, never easier.
 
-Wilson's interval holds a share in 95 % of cases on average over shares, but of one missed cell it
-ends at 79 %: a limit of 80 % would be broken, although nine cells in ten are found. So shares from
-fewer than `EXACT_BELOW` sources are judged by the exact interval. What this file does not do: it
-measures nothing.
+Wilson's interval covers a share in 95 % of cases on average over shares, but of one missed cell it
+ends at 79 %: a criterion of 80 % would not be met, although nine cells in ten are found. So shares
+from fewer than `EXACT_BELOW` sources are decided by the exact interval. What this file does not do:
+it measures nothing.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.agreement import UnpairedTest, compare_shares
+from leukoscope.evaluation.agreement import ShareComparison, compare_shares
 from leukoscope.evaluation.intervals import clopper_pearson, wilson
 from leukoscope.evaluation.sample_size import (
     compute_effective_size,
@@ -30,34 +30,95 @@ from leukoscope.evaluation.sample_size import (
     predict_effective_size,
 )
 from leukoscope.interval import Interval
-from leukoscope.labels import display_label, resolve_label
+from leukoscope.labels import resolve_label
 
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Kappa = Annotated[float, Field(gt=-1, lt=1)]
 
-Outcome = Literal["pass", "fail", "undecided", "not_measured"]
-"""Of one limit. `not_measured`: the cells or the bundle hold nothing to judge it by."""
+Outcome = Literal["met", "not_met", "undecided", "not_measured"]
+"""Of one criterion. `not_measured`: the cells or the bundle hold nothing to decide it by."""
 
-Acceptance = Literal["pass", "fail", "undecided", "no_limits"]
-"""Of all limits together."""
+Acceptance = Literal["pass", "fail", "undecided", "no_criteria"]
+"""Of all criteria together."""
+
+Missing = Literal[
+    "no_cell_of_class",
+    "no_cell_of_other_class",
+    "one_class",
+    "no_weights",
+    "no_reference",
+    "no_unknown_class",
+    "not_calibrated",
+    "none_accepted",
+    "undefined",
+]
+"""Why a figure is not there. `one_class`: kappa of cells of one class is 0 whatever the network
+predicts. `no_weights`: weighted kappa needs an order of the classes or costs."""
+
+Reason = (
+    Literal[
+        "interval_meets",
+        "interval_misses",
+        "no_interval",
+        "figure_on_threshold",
+        "figure_above",
+        "figure_below",
+    ]
+    | Missing
+)
+"""Why a criterion has its outcome. `figure_above` and `figure_below`: undecided, the interval holds
+the threshold and the figure lies above or below it."""
+
+CriterionKey = Literal[
+    "min_accuracy",
+    "min_balanced_accuracy",
+    "min_sensitivity",
+    "min_specificity",
+    "min_kappa",
+    "min_weighted_kappa",
+    "max_ece",
+    "min_coverage",
+    "min_accepted",
+    "max_review",
+    "max_rejected",
+    "min_accuracy_accepted",
+    "max_unknown_accepted",
+    "max_accuracy_drop",
+]
 
 EXACT_BELOW = 10
-"""Shares from fewer sources than this are judged by their exact interval."""
+"""Shares from fewer sources than this are decided by their exact interval."""
+
+_SHARES = frozenset(
+    {
+        "accuracy",
+        "sensitivity",
+        "specificity",
+        "coverage",
+        "accepted",
+        "review",
+        "rejected",
+        "accuracy_accepted",
+        "unknown_accepted",
+    }
+)
+"""Figures that are a proportion of cells. Balanced accuracy is an average of such, accuracy drop a
+difference; of the others only the interval is known."""
 
 
-class Limits(BaseModel):
+class AcceptanceCriteria(BaseModel):
     """What a laboratory asks for, and how its table is to be read. Shares are 0 to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     min_accuracy: _Share | None = None
     min_balanced_accuracy: _Share | None = None
-    min_kappa: _Kappa | None = None
-    min_weighted_kappa: _Kappa | None = None
-    """Quadratic along `order`; by `cost` where that is given."""
     min_sensitivity: dict[str, _Share] = {}
     """By class."""
     min_specificity: dict[str, _Share] = {}
+    min_kappa: _Kappa | None = None
+    min_weighted_kappa: _Kappa | None = None
+    """Quadratic along `order`; by `cost` where that is given."""
     max_ece: _Share | None = None
     """Of the debiased calibration error."""
     min_coverage: _Share | None = None
@@ -65,118 +126,87 @@ class Limits(BaseModel):
     min_accepted: _Share | None = None
     max_review: _Share | None = None
     max_rejected: _Share | None = None
-    """Share of the cells of known classes that are called unknown."""
+    """Share of the cells of known classes that are rejected as unknown."""
     min_accuracy_accepted: _Share | None = None
-    max_foreign_accepted: _Share | None = None
-    """Share of the cells of classes the network does not know that it accepts all the same."""
+    max_unknown_accepted: _Share | None = None
+    """Share of the cells of classes unknown to the network that it accepts."""
     max_accuracy_drop: _Share | None = None
-    """Accuracy at home less accuracy here."""
+    """Accuracy on the internal test set less accuracy on these cells."""
 
     half_width: float = Field(0.05, gt=0, lt=0.5)
     """The interval of each sensitivity is wanted this wide to either side."""
     order: tuple[str, ...] = ()
     """Classes in the order that weights kappa."""
     cost: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
-    """`cost[true][called]`, 1 where it is not given."""
+    """`cost[true][predicted]`, 1 where it is not given."""
     labels: dict[str, str] = {}
-    """Names in the local table, and the class of the network that each one means."""
+    """Labels in the local table, and the class of the network that each one means."""
 
     @model_validator(mode="before")
     @classmethod
-    def _resolve_names(cls, content: Any) -> Any:
+    def _resolve_labels(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        found = dict(content)
-        for key in ("min_sensitivity", "min_specificity", "cost"):
-            if isinstance(found.get(key), dict):
-                found[key] = {resolve_label(str(k)): v for k, v in found[key].items()}
+        found = {key: _resolve_keys(value) for key, value in content.items()}
         if isinstance(found.get("cost"), dict):
-            found["cost"] = {
-                k: {resolve_label(str(c)): x for c, x in row.items()}
-                if isinstance(row, dict)
-                else row
-                for k, row in found["cost"].items()
-            }
+            found["cost"] = {label: _resolve_keys(row) for label, row in found["cost"].items()}
         if isinstance(found.get("order"), list | tuple):
-            found["order"] = tuple(resolve_label(str(name)) for name in found["order"])
+            found["order"] = tuple(resolve_label(str(label)) for label in found["order"])
         if isinstance(found.get("labels"), dict):
-            found["labels"] = {
-                resolve_label(str(k)): resolve_label(str(v)) for k, v in found["labels"].items()
-            }
+            found["labels"] = {k: resolve_label(str(v)) for k, v in found["labels"].items()}
         return found
 
-    def list_limits(self) -> tuple["Limit", ...]:
-        """Return every limit that is set, in the order of the table."""
+    def list_criteria(self) -> tuple["Criterion", ...]:
+        """Return every criterion that is set, in the order of the fields."""
         found = []
-        for key, (figure, name, kind) in _FIGURES.items():
+        for key in CriterionKey.__args__:  # type: ignore[attr-defined]
             value = getattr(self, key)
-            values = value if isinstance(value, dict) else {"": value}
-            for label, wanted in values.items():
-                if wanted is not None:
-                    full = f"{name}, {display_label(label)}" if label else name
-                    found.append(
-                        Limit(
-                            f"{key}.{label}" if label else key,
-                            full,
-                            f"{figure}/{label}" if label else figure,
-                            "min" if key.startswith("min") else "max",
-                            wanted,
-                            kind,
-                        )
-                    )
+            thresholds = value if isinstance(value, dict) else {"": value}
+            for label, threshold in thresholds.items():
+                if threshold is not None:
+                    found.append(Criterion(key, label, threshold))
         return tuple(found)
 
 
-Kind = Literal["share", "mean", "drop", "other"]
-"""`share`: a proportion of cells. `mean`: an average of such. `drop`: a proportion at home less
-that here. `other`: a figure of which only the interval is known."""
-
-_FIGURES: dict[str, tuple[str, str, Kind]] = {
-    "min_accuracy": ("accuracy", "Accuracy", "share"),
-    "min_balanced_accuracy": ("balanced_accuracy", "Balanced accuracy", "mean"),
-    "min_sensitivity": ("recall", "Sensitivity", "share"),
-    "min_specificity": ("specificity", "Specificity", "share"),
-    "min_kappa": ("kappa", "Kappa", "other"),
-    "min_weighted_kappa": ("weighted_kappa", "Weighted kappa", "other"),
-    "max_ece": ("ece", "Calibration error", "other"),
-    "min_coverage": ("coverage", "Coverage of the sets", "share"),
-    "min_accepted": ("accepted", "Accepted", "share"),
-    "max_review": ("review", "Sent to review", "share"),
-    "max_rejected": ("rejected", "Rejected as unknown", "share"),
-    "min_accuracy_accepted": ("accuracy_accepted", "Accuracy among accepted", "share"),
-    "max_foreign_accepted": ("foreign_accepted", "Foreign cells accepted", "share"),
-    "max_accuracy_drop": ("accuracy_drop", "Loss of accuracy against home", "drop"),
-}
-"""By key of `Limits`: the figure it judges, its name, its kind."""
+def _resolve_keys(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {resolve_label(str(label)): inside for label, inside in value.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """One limit: its key in the file, its name, the figure it judges, which side, how much."""
+class Criterion:
+    """One criterion: its key in the file, the class it is of ("" for all), the threshold."""
 
-    key: str
-    name: str
-    figure: str
-    side: Literal["min", "max"]
-    wanted: float
-    kind: Kind
+    key: CriterionKey
+    label: str
+    threshold: float
+
+    @property
+    def figure(self) -> str:
+        """The figure that it bounds."""
+        return self.key[4:]
+
+    @property
+    def is_minimum(self) -> bool:
+        """Whether the figure must be at least the threshold, and not at most."""
+        return self.key.startswith("min")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One limit and what became of it. `figure` has the interval that it was judged by. `needed` is
-    about how many more cells, of other sources, would decide it; None where no number can be
-    given."""
+class CriterionResult:
+    """One criterion and its outcome. `figure` has the interval that decided it. `needed` is about
+    how many more cells, of other sources, would decide it; None where no feasible number would."""
 
-    limit: Limit
+    criterion: Criterion
     figure: Interval | None
     outcome: Outcome
-    reason: str
+    reason: Reason
     needed: int | None = None
 
 
-def load_limits(path: Path, classes: tuple[str, ...]) -> Limits:
-    """Read limits from a TOML file; class names may be spelled as the data sets do.
+def load_criteria(path: Path, classes: tuple[str, ...]) -> AcceptanceCriteria:
+    """Read criteria from a TOML file; classes may be spelled as the data sets do.
 
     Raises `ConfigError` for a file that is not TOML, an unknown key (naming the nearest), a value
     out of range, or a class that is not among `classes`.
@@ -185,132 +215,143 @@ def load_limits(path: Path, classes: tuple[str, ...]) -> Limits:
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "limits come from a readable TOML file", f"{path} ({error})", "check the path"
+            "acceptance criteria come from a readable TOML file",
+            f"{path} ({error})",
+            "check the path",
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} must be TOML", str(error), "correct the file") from error
-    return parse_limits(content, classes, str(path))
+    return parse_criteria(content, classes, str(path))
 
 
-def parse_limits(content: Mapping[str, Any], classes: tuple[str, ...], name: str) -> Limits:
-    """Build limits from nested dictionaries; errors as in `load_limits`."""
+def parse_criteria(
+    content: Mapping[str, Any], classes: tuple[str, ...], place: str
+) -> AcceptanceCriteria:
+    """Build criteria from nested dictionaries; errors as in `load_criteria`."""
     try:
-        limits = Limits.model_validate(dict(content))
+        criteria = AcceptanceCriteria.model_validate(dict(content))
     except ValidationError as error:
         raise ConfigError(
-            f"every limit of {name} must be known and in range",
+            f"every criterion of {place} must be known and in range",
             "; ".join(_describe(dict(problem)) for problem in error.errors()),
-            f"use {', '.join(Limits.model_fields)}",
+            f"use {', '.join(AcceptanceCriteria.model_fields)}",
         ) from error
-    named = {*limits.min_sensitivity, *limits.min_specificity, *limits.order, *limits.cost}
-    named |= {called for row in limits.cost.values() for called in row} - {"review"}
-    named |= set(limits.labels.values())
+    named = {*criteria.min_sensitivity, *criteria.min_specificity, *criteria.order, *criteria.cost}
+    named |= {label for row in criteria.cost.values() for label in row} - {"review"}
+    named |= set(criteria.labels.values())
     unknown = sorted(named - set(classes))
     if unknown:
         raise ConfigError(
-            f"the classes in {name} must be among those of the network: {', '.join(classes)}",
+            f"the classes in {place} must be among those of the network: {', '.join(classes)}",
             ", ".join(unknown),
-            "correct the names, or leave these limits out",
+            "correct the labels, or leave these criteria out",
         )
-    return limits
+    return criteria
 
 
 def _describe(problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, Limits.model_fields, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(key, AcceptanceCriteria.model_fields, n=1, cutoff=0.5)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
     return f"{key}: {problem['msg']} (given: {problem.get('input')!r})"
 
 
-def judge_limit(
-    limit: Limit,
+def evaluate_criterion(
+    criterion: Criterion,
     figure: Interval | None,
     sizes: Sequence[int],
     *,
-    missing: str = "",
-    home: UnpairedTest | None = None,
+    missing: Missing = "undefined",
+    comparison: ShareComparison | None = None,
     level: float = 0.95,
-) -> Judged:
-    """Judge one limit by the interval of its figure, measured on sources of `sizes` cells.
+) -> CriterionResult:
+    """Decide one criterion by the interval of its figure, measured on sources of `sizes` cells.
 
-    `missing` says why there is no figure; `home` is the comparison that a `drop` comes from. A
-    lower limit is kept where the lower end is at least the limit, and broken where the upper end is
-    below. The number of cells still needed assumes that the figure stays as it is, and carries the
-    clustering seen here.
+    `missing` says why there is no figure; `comparison` is the one that an accuracy drop comes from.
+    A minimum is met where the lower bound is at least the threshold, and not met where the upper
+    bound is below. The number of cells still needed assumes that the figure stays as it is, and
+    carries the clustering of these cells.
     """
     if figure is None or math.isnan(figure.value):
-        return Judged(limit, None, "not_measured", missing or "no cell here tells")
+        return CriterionResult(criterion, None, "not_measured", missing)
     if math.isnan(figure.low):
-        return Judged(limit, figure, "undecided", "no interval can be had from so few sources")
+        return CriterionResult(criterion, figure, "undecided", "no_interval")
     seen = figure
     effective = compute_effective_size(seen, level)
-    if limit.kind in ("share", "mean") and len(sizes) < EXACT_BELOW and not math.isnan(effective):
+    is_share = criterion.figure in _SHARES or criterion.figure == "balanced_accuracy"
+    if is_share and len(sizes) < EXACT_BELOW and not math.isnan(effective):
         figure = _bound(seen.value, effective, len(sizes), level)
-    outcome = _decide(limit, figure)
-    if outcome == "pass":
-        return Judged(limit, figure, outcome, "the whole interval keeps the limit")
-    if outcome == "fail":
-        return Judged(limit, figure, outcome, "the whole interval breaks the limit")
-    if figure.value == limit.wanted:
-        return Judged(limit, figure, outcome, "the figure lies on the limit itself")
-    side = "above" if figure.value > limit.wanted else "below"
-    reason = f"the figure lies {side} the limit, its interval on both sides"
-    more = _count_more(limit, seen, sizes, home, level)
-    if more is None:
-        reason += "; no feasible number of cells decides it"
-        if limit.kind == "drop":
-            reason += ", so little is known of home"
-    return Judged(limit, figure, outcome, reason, more)
+    outcome = _decide(criterion, figure)
+    if outcome == "met":
+        return CriterionResult(criterion, figure, outcome, "interval_meets")
+    if outcome == "not_met":
+        return CriterionResult(criterion, figure, outcome, "interval_misses")
+    if figure.value == criterion.threshold:
+        return CriterionResult(criterion, figure, outcome, "figure_on_threshold")
+    reason: Reason = "figure_above" if figure.value > criterion.threshold else "figure_below"
+    more = _count_more(criterion, seen, sizes, comparison, level)
+    return CriterionResult(criterion, figure, outcome, reason, more)
 
 
-def _decide(limit: Limit, figure: Interval) -> Outcome:
-    if limit.side == "min":
-        kept, broken = figure.low >= limit.wanted, figure.high < limit.wanted
+def _decide(criterion: Criterion, figure: Interval) -> Outcome:
+    if criterion.is_minimum:
+        met, missed = figure.low >= criterion.threshold, figure.high < criterion.threshold
     else:
-        kept, broken = figure.high <= limit.wanted, figure.low > limit.wanted
-    return "pass" if kept else "fail" if broken else "undecided"
+        met, missed = figure.high <= criterion.threshold, figure.low > criterion.threshold
+    return "met" if met else "not_met" if missed else "undecided"
 
 
 def _bound(share: float, effective: float, n_sources: int, level: float) -> Interval:
-    """The interval of a share that is worth so many independent cells."""
+    """The interval of a share that corresponds to so many independent cells."""
     bound = clopper_pearson if n_sources < EXACT_BELOW else wilson
     found = bound(share * effective, effective, level)
     return Interval(share, found.low, found.high)
 
 
 def _count_more(
-    limit: Limit, figure: Interval, sizes: Sequence[int], home: UnpairedTest | None, level: float
+    criterion: Criterion,
+    figure: Interval,
+    sizes: Sequence[int],
+    comparison: ShareComparison | None,
+    level: float,
 ) -> int | None:
-    """How many cells of further sources would decide a limit, if the figure stays as it is."""
+    """How many cells of further sources would decide a criterion, if the figure stays as it is."""
 
     def predict(n_sources: int) -> Interval:
-        if limit.kind == "share":
+        if criterion.figure in _SHARES:
             n = predict_effective_size(figure, sizes, n_sources, level)
             return _bound(figure.value, n, n_sources, level)
-        if limit.kind == "drop" and home is not None:
-            # Cells here tell nothing more of home: its half of the interval stays.
-            n = predict_effective_size(home.here, sizes, n_sources, level)
-            here = wilson(home.here.value * n, n, level)
-            loss = compare_shares(here, 0, home.there, 0, independent=False).difference
-            return Interval(-loss.value, -loss.high, -loss.low)
+        if criterion.figure == "accuracy_drop" and comparison is not None:
+            # More external cells say nothing of the internal test set: its half of the interval
+            # stays.
+            seen = comparison.external
+            n = predict_effective_size(seen, sizes, n_sources, level)
+            external = wilson(seen.value * n, n, level)
+            return compute_drop(compare_shares(external, comparison.internal))
         # Other figures: the interval shrinks with the root of the number of sources.
         root = math.sqrt(len(sizes) / n_sources)
         low, high = (figure.value + root * (x - figure.value) for x in (figure.low, figure.high))
         return Interval(figure.value, low, high)
 
-    return compute_more(sizes, lambda n: _decide(limit, predict(n)) != "undecided")
+    return compute_more(sizes, lambda n: _decide(criterion, predict(n)) != "undecided")
 
 
-def judge_all(judged: tuple[Judged, ...]) -> Acceptance:
-    """Return what becomes of the network: it passes if every limit is kept, fails if one is broken.
+def compute_drop(comparison: ShareComparison) -> Interval:
+    """Return the internal share less the external one, with the bounds of their difference."""
+    difference = comparison.difference
+    return Interval(-difference.value, -difference.high, -difference.low)
 
-    >>> judge_all(())
-    'no_limits'
+
+def decide_acceptance(results: Sequence[CriterionResult]) -> Acceptance:
+    """Return `pass` if every criterion is met, `fail` if one is not.
+
+    >>> decide_acceptance(())
+    'no_criteria'
     """
-    outcomes = {one.outcome for one in judged}
+    outcomes = {one.outcome for one in results}
     if not outcomes:
-        return "no_limits"
-    if "fail" in outcomes:
+        return "no_criteria"
+    if "not_met" in outcomes:
         return "fail"
-    return "pass" if outcomes == {"pass"} else "undecided"
+    return "pass" if outcomes == {"met"} else "undecided"

@@ -1,13 +1,15 @@
-"""How far two readers of the same cells agree: kappa of any weights, and exact paired tests.
+"""How far two readers of the same cells agree, and how far two shares of different cells differ.
 
-A reader is a network, an analyser or a person. Axes: N images, K classes, S sources, B
-replicates. What this file does not do: it reads no images and judges no figure.
+Kappa of any weights and exact paired tests on the same cells; differences of shares, expected
+accuracy and the effect of the case mix on different cells. A reader is a network, an analyser or a
+person. Axes: N images, K classes, S sources, B replicates. What this file does not do: it reads no
+images and applies no acceptance criterion.
 
 Weighted kappa needs to know how bad each confusion is. Cells of different lines have no order,
 so that linear or quadratic weights over, say, an alphabetic list of classes mean nothing. Weights
-come from the user (an order of classes, or a cost for each confusion), or from the order in which
-granulocytes ripen where at least three of its stages are among the classes. Otherwise there is
-no weighted kappa, and that is said.
+come from the user (an order of classes, or a cost for each confusion), or from the maturation of
+granulocytes where at least three of its stages are among the classes. Otherwise there is no
+weighted kappa.
 """
 
 import math
@@ -21,9 +23,7 @@ from scipy.stats import fisher_exact
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation.intervals import compute_from_confusion, compute_proportion
-from leukoscope.interval import Interval
-
-KappaWeights = Literal["none", "linear", "quadratic", "cost"]
+from leukoscope.interval import Interval, Number
 
 MATURATION = (
     "blast",
@@ -66,7 +66,7 @@ def build_order_weights(
         raise ConfigError(
             f"an order must name two or more different classes of {', '.join(classes)}",
             ", ".join(order) or "none",
-            "correct `order` in the limits",
+            "correct `order` in the acceptance criteria",
         )
     place_K = np.array([order.index(name) if name in order else -1 for name in classes])
     distance_KK = np.abs(place_K[:, None] - place_K[None, :]) / (len(order) - 1)
@@ -97,7 +97,7 @@ def build_cost_weights(
                     f"a cost must be 0 or more, between two different classes of"
                     f" {', '.join(classes)}",
                     f"{true} called {called}: {value}",
-                    "correct `cost` in the limits",
+                    "correct `cost` in the acceptance criteria",
                 )
             cost_KK[index[true], index[called]] = value
     if not cost_KK.max() > 0:
@@ -157,15 +157,15 @@ def compute_kappa(
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Who was right on the same cells. `difference` is accuracy of the first less that of the
-    second; `p_value` that of the exact test, 0 to 1."""
+    """How many of the same cells both, one or neither reader classified correctly. `difference` is
+    the accuracy of the first less that of the second; `p_value` that of the exact test."""
 
     both: int
     first_only: int
     second_only: int
     neither: int
     difference: Interval
-    p_value: float
+    p_value: Number
     n_sources: int
 
 
@@ -178,7 +178,7 @@ def compute_mcnemar(
     """Compare two readers of the same cells: exact test, and the difference with its interval.
 
     Where every source has one image this is McNemar's exact test (McNemar 1947): of the cells
-    that only one reader has right, is the half his? Where cells share a source they are right or
+    that only one reader classifies correctly, does each have half? Cells of a source are right or
     wrong together, and the plain test finds differences that are none. Then whole sources change
     sides: the sum over sources of (first only - second only) is compared with all sign changes of
     its terms, counted exactly. With one image each both are one and the same.
@@ -190,9 +190,9 @@ def compute_mcnemar(
     n = len(first_hit_N)
     if not n or len(second_hit_N) != n or len(sources) != n:
         raise DataError(
-            "a paired test needs cells that both readers have named",
+            "a paired test needs cells that both readers have labelled",
             f"{n} and {len(second_hit_N)} cells, {len(sources)} sources",
-            "choose cells that both have named",
+            "choose cells that both have labelled",
         )
     first_N, second_N = first_hit_N & ~second_hit_N, second_hit_N & ~first_hit_N
     gain = compute_proportion(first_N, sources, level)
@@ -235,71 +235,77 @@ def _count_signs(terms_S: NDArray[np.int64], seen: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class UnpairedTest:
-    """A share here against the same share elsewhere, on other cells. `p_value` (Fisher's exact
+class ShareComparison:
+    """A share on external cells against the same share on internal ones. `p_value` (Fisher's exact
     test) is NaN where cells share sources: the test knows none."""
 
-    here: Interval
-    there: Interval
+    external: Interval
+    internal: Interval
     difference: Interval
-    p_value: float
+    p_value: Number
 
 
 def compare_shares(
-    here: Interval, n_here: int, there: Interval, n_there: int, *, independent: bool
-) -> UnpairedTest:
+    external: Interval,
+    internal: Interval,
+    *,
+    n_external: int = 0,
+    n_internal: int = 0,
+) -> ShareComparison:
     """Compare two shares that were measured on different cells.
 
     McNemar's test compares readers of the same cells. The cells of another laboratory are others,
     nothing pairs them, and the comparison is one of two independent shares: the difference by
     joining their own intervals (Newcombe 1998, method 10), which carries the clustering by source,
-    and Fisher's exact test where `independent` says that every cell is its own source. The
-    difference and its limits are NaN where either share is undefined.
+    and Fisher's exact test where numbers of cells are given: only of cells that are each their own
+    source. The difference and its bounds are NaN where either share is undefined.
     """
-    value = here.value - there.value
-    down = math.hypot(here.value - here.low, there.high - there.value)
-    up = math.hypot(here.high - here.value, there.value - there.low)
+    value = external.value - internal.value
+    down = math.hypot(external.value - external.low, internal.high - internal.value)
+    up = math.hypot(external.high - external.value, internal.value - internal.low)
     p_value = math.nan
-    if independent and n_here and n_there and not math.isnan(value):
-        hits, others = round(here.value * n_here), round(there.value * n_there)
-        p_value = float(fisher_exact([[hits, n_here - hits], [others, n_there - others]])[1])
-    return UnpairedTest(here, there, Interval(value, value - down, value + up), p_value)
+    if n_external and n_internal and not math.isnan(value):
+        hits, others = round(external.value * n_external), round(internal.value * n_internal)
+        counts = [[hits, n_external - hits], [others, n_internal - others]]
+        p_value = float(fisher_exact(counts)[1])
+    difference = Interval(value, value - down, value + up)
+    return ShareComparison(external, internal, difference, p_value)
 
 
-def compute_mixture_effect(
-    here_K: NDArray[np.float64], home_K: NDArray[np.float64], recalls: Sequence[Interval]
+def compute_case_mix_effect(
+    external_K: NDArray[np.float64], internal_K: NDArray[np.float64], recalls: Sequence[Interval]
 ) -> Interval | None:
-    """Return by how much accuracy changes where cells are mixed as `here_K` and not as `home_K`
-    (counts of both), each class being named as `recalls` say; None if a class that occurs has none.
+    """Return by how much accuracy changes with the case mix alone: from class counts `internal_K`
+    to `external_K` at the same sensitivities `recalls`; None if a class that occurs has none.
 
-    0 with an interval of 0 width for equal mixtures. The limits join those of the recalls, of which
-    each counts with the difference of its shares (Zou and Donner 2008).
+    0 with an interval of 0 width for equal case mixes. The bounds join those of the recalls, of
+    which each counts with the difference of its shares (Zou and Donner 2008).
     """
-    weight_K = here_K / max(float(here_K.sum()), 1.0) - home_K / max(float(home_K.sum()), 1.0)
+    weight_K = external_K / max(float(external_K.sum()), 1.0)
+    weight_K = weight_K - internal_K / max(float(internal_K.sum()), 1.0)
     used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
-    if any(math.isnan(r.value) for _, r in used):
-        return None
-    value = sum(w * r.value for w, r in used)
-    ends = [(w * (r.value - r.low), w * (r.high - r.value)) for w, r in used]
-    down = math.sqrt(sum((a if a > 0 else b) ** 2 for a, b in ends))
-    up = math.sqrt(sum((b if b > 0 else a) ** 2 for a, b in ends))
-    return Interval(value, value - down, value + up)
+    return _sum_weighted(used)
 
 
 def compute_expected_accuracy(
     counts_K: NDArray[np.float64], recalls: Sequence[Interval]
 ) -> Interval | None:
-    """Return the accuracy that `recalls` promise on cells mixed as `counts_K`; None if a class
-    that occurs has none.
+    """Return the accuracy that sensitivities `recalls` give on a case mix `counts_K`; None if a
+    class that occurs has none.
 
-    A mixture with more of the difficult cells lowers accuracy although nothing else has changed;
-    this tells how much. The limits join those of the recalls (Zou and Donner 2008).
+    A case mix with more of the difficult cells lowers accuracy although nothing else has changed.
+    The bounds join those of the recalls (Zou and Donner 2008).
     """
     share_K = counts_K / max(float(counts_K.sum()), 1.0)
-    used = [(s, r) for s, r in zip(share_K, recalls, strict=True) if s > 0]
-    if not used or any(math.isnan(r.value) for _, r in used):
+    used = [(float(s), r) for s, r in zip(share_K, recalls, strict=True) if s > 0]
+    return _sum_weighted(used) if used else None
+
+
+def _sum_weighted(terms: Sequence[tuple[float, Interval]]) -> Interval | None:
+    if any(math.isnan(share.value) for _, share in terms):
         return None
-    value = sum(s * r.value for s, r in used)
-    down = math.sqrt(sum((s * (r.value - r.low)) ** 2 for s, r in used))
-    up = math.sqrt(sum((s * (r.high - r.value)) ** 2 for s, r in used))
-    return Interval(float(value), float(value - down), float(value + up))
+    value = sum(w * share.value for w, share in terms)
+    ends = [(w * (x.value - x.low), w * (x.high - x.value)) for w, x in terms]
+    down = math.sqrt(sum((a if a > 0 else b) ** 2 for a, b in ends))
+    up = math.sqrt(sum((b if b > 0 else a) ** 2 for a, b in ends))
+    return Interval(value, value - down, value + up)

@@ -1,6 +1,6 @@
-"""What fitting a policy to half of the local cells changes on the other half.
+"""Site-specific recalibration: what fitting to half of the local cells changes on the rest.
 
-Axes: N images, K classes. What this file does not do: it writes no bundle (`pipelines.validate`)
+Axes: N images, K classes. What this file does not do: it writes no bundle (`pipelines.recalibrate`)
 and fits nothing itself (`trust.local`).
 """
 
@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import compute_mean, compute_proportion, compute_share
 from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_log_losses
 from leukoscope.trust.decision import Policy, decide_table
-from leukoscope.trust.local import LocalPolicy, fit_local_policy
+from leukoscope.trust.local import LEAST_SOURCES, LocalPolicy, fit_local_policy
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.record import Trust
 
@@ -25,19 +24,24 @@ from leukoscope.trust.record import Trust
 @dataclass(frozen=True)
 class Recalibration:
     """What fitting on half of the local cells changed on the other half: figures by name, before
-    and after. `gain_log_loss` is the log loss before less that after, on the same cells. `reason`
-    says why nothing was fitted."""
+    and after; none where the half to fit on has fewer than `LEAST_SOURCES` sources.
+    `gain_log_loss` is the log loss before less that after, on the same cells. Without cells of
+    unknown classes `unknown_accepted` is not among the figures. `bundle` is the new one's name."""
 
     n_fit: int
-    n_judged: int
     n_fit_sources: int
-    n_judged_sources: int
+    n_test: int
+    n_test_sources: int
     before: Mapping[str, Interval] = field(default_factory=dict)
     after: Mapping[str, Interval] = field(default_factory=dict)
     gain_log_loss: Interval = UNDEFINED
     notes: tuple[str, ...] = ()
-    reason: str = ""
     bundle: str = ""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there were sources enough."""
+        return self.n_fit_sources >= LEAST_SOURCES
 
 
 def split_halves(table: ScoreTable, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -64,70 +68,46 @@ def split_halves(table: ScoreTable, seed: int) -> tuple[NDArray[np.intp], NDArra
 def measure_recalibration(
     table: ScoreTable, trust: Trust, seed: int = 0, replicates: int = 1000
 ) -> tuple[Recalibration, LocalPolicy | None]:
-    """Fit on one half of the cells and measure on the other, before and after; and the new policy.
-
-    The policy is None where the cells are too few; the first part says why.
-    """
-    fit, judge = split_halves(table, seed)
-    counts = (
-        len(fit),
-        len(judge),
-        len({table.sources[i] for i in fit}),
-        len({table.sources[i] for i in judge}),
-    )
+    """Fit on one half of the cells and measure on the other, before and after; and the new policy,
+    None where the sources are too few."""
+    fit, test = (table.take(rows) for rows in split_halves(table, seed))
+    counts = (len(fit), len(set(fit.sources)), len(test), len(set(test.sources)))
+    found = Recalibration(*counts)
+    if not found.is_fitted:
+        return found, None
     old = trust.info.policy
-    try:
-        local = fit_local_policy(old, trust.novelty, trust.info.asked, table.take(fit))
-    except DataError as error:
-        return Recalibration(
-            *counts, reason=f"{error.expected}; half of these have {error.found}"
-        ), None
-    held = table.take(judge)
-    foreign = table.take(np.flatnonzero(table.labels_N < 0))
+    local = fit_local_policy(old, trust.novelty, trust.info.asked, fit)
+    unknown = table.take(np.flatnonzero(table.labels_N < 0))
     before, after = (
-        _measure(policy, trust.novelty, held, foreign, replicates, seed)
+        _measure(policy, trust.novelty, test, unknown, replicates, seed)
         for policy in (old, local.policy)
     )
     losses = [
-        compute_log_losses(policy.calibration.apply(held.logits_NK), held.labels_N)
+        compute_log_losses(policy.calibration.apply(test.logits_NK), test.labels_N)
         for policy in (old, local.policy)
     ]
-    notes = [*local.notes]
-    if not len(foreign):
-        notes.append(
-            "No cell of an unknown kind was here: what the new limits let in of foreign material"
-            " was not measured."
-        )
-    return (
-        Recalibration(
-            *counts,
-            before=before,
-            after=after,
-            gain_log_loss=compute_mean(losses[0] - losses[1], held.sources),
-            notes=tuple(notes),
-        ),
-        local,
-    )
+    gain = compute_mean(losses[0] - losses[1], test.sources)
+    return Recalibration(*counts, before, after, gain, tuple(local.notes)), local
 
 
 def _measure(
     policy: Policy,
     novelty: NoveltyModel,
-    held: ScoreTable,
-    foreign: ScoreTable,
+    test: ScoreTable,
+    unknown: ScoreTable,
     replicates: int,
     seed: int,
 ) -> dict[str, Interval]:
-    found = decide_table(policy, novelty, held)
-    calibrated = calibrate_table(held, policy.calibration)
+    found = decide_table(policy, novelty, test)
+    calibrated = calibrate_table(test, policy.calibration)
     figures = measure_calibration(calibrated, replicates=replicates, seed=seed)
     p_NK = found.probabilities_NK
-    covered_N = policy.sets.predict(p_NK)[np.arange(len(held)), held.labels_N]
-    hit_N = found.labels_N == held.labels_N
-    every_N = np.ones(len(held), dtype=np.bool_)
+    covered_N = policy.sets.predict(p_NK)[np.arange(len(test)), test.labels_N]
+    hit_N = found.labels_N == test.labels_N
+    every_N = np.ones(len(test), dtype=np.bool_)
 
     def share(hits_N: NDArray[np.bool_], among_N: NDArray[np.bool_] = every_N) -> Interval:
-        return compute_share(hits_N, among_N, held.sources)
+        return compute_share(hits_N, among_N, test.sources)
 
     measured = {
         "accuracy": share(hit_N),
@@ -140,7 +120,7 @@ def _measure(
         "rejected": share(found.mask("unknown")),
         "accuracy_accepted": share(hit_N, found.mask("accepted")),
     }
-    if len(foreign):
-        strange = decide_table(policy, novelty, foreign).mask("accepted")
-        measured["foreign_accepted"] = compute_proportion(strange, foreign.sources)
+    if len(unknown):
+        accepted_N = decide_table(policy, novelty, unknown).mask("accepted")
+        measured["unknown_accepted"] = compute_proportion(accepted_N, unknown.sources)
     return measured

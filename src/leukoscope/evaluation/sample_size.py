@@ -1,4 +1,4 @@
-"""How many cells are needed: for an interval of a wanted width, and to decide a limit.
+"""How many cells are needed: for an interval of a wanted width, and to decide a criterion.
 
 What this file does not do: it measures nothing. All counts are of independent cells times a
 design effect: cells that share a source count for less.
@@ -24,7 +24,7 @@ def compute_sample_size(
     """Return the least number of cells whose Wilson interval is at most `half_width` either way.
 
     `expected` is the share that will be seen, 0 to 1; half the interval's length counts, since
-    Wilson's limits lie unevenly. The number of independent cells is found by bisection and
+    Wilson's bounds lie unevenly. The number of independent cells is found by bisection and
     multiplied by `design_effect` (Kish 1965; 1 for cells from different sources). Raises
     `ConfigError` for values out of range.
 
@@ -57,9 +57,9 @@ def _halve(expected: float, n: float, level: float) -> float:
 
 
 def compute_effective_size(interval: Interval, level: float = 0.95) -> float:
-    """Return the number of independent cells that a share's interval is worth.
+    """Return the number of independent cells that a share's interval corresponds to.
 
-    Wilson's limit L of a share p solves (p - L)^2 = z^2 L (1 - L) / n. NaN where the interval is.
+    Wilson's bound L of a share p solves (p - L)^2 = z^2 L (1 - L) / n. NaN where the interval is.
     """
     z2 = float(ndtri(0.5 + level / 2)) ** 2
     p, low, high = interval.value, interval.low, interval.high

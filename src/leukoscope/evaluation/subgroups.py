@@ -1,18 +1,19 @@
-"""Cells that share a value of a column: what the network is worth on each group, against the rest.
+"""Cells that share a value of a column: figures of each group, and their difference to the rest.
 
-What this file does not do: it reads no table and words nothing (`validate_words`).
+What this file does not do: it reads no table and words nothing (`report.validation_words`).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.evaluation.agreement import compare_shares
 from leukoscope.evaluation.intervals import compute_share
-from leukoscope.interval import UNDEFINED, Interval
+from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
 
@@ -22,19 +23,21 @@ FEW = 10
 MOST_GROUPS = 20
 """A column with more different values than this is no grouping."""
 
+SubgroupStatus = Literal["compared", "one_value", "too_many_values"]
+
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Cells that share a value of a column. `expected` is the accuracy that this mixture of
-    classes would have if each class were named as well as among all cells. `difference` (of
-    accuracy) and `accepted_difference` are against the rest, at a level that holds for all groups
-    and both figures of the column together; undefined where the bundle decides nothing."""
+    """Cells that share a value of a column, "" where it is blank. `expected_accuracy` is the one
+    that the group's case mix would have at the sensitivities of all cells. `difference` (of
+    accuracy) and `accepted_difference` are to the rest, at a level that holds for all groups and
+    both figures of the column together; undefined for a bundle that cannot reject."""
 
     value: str
     n_images: int
     n_sources: int
     accuracy: Interval
-    expected: float
+    expected_accuracy: Number
     difference: Interval
     accepted: Interval
     accepted_difference: Interval
@@ -42,7 +45,7 @@ class Subgroup:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the difference of accuracy to the rest is more than chance."""
+        """Whether the difference of accuracy to the rest is beyond chance."""
         return self.difference.low > 0 or self.difference.high < 0
 
     @property
@@ -53,33 +56,34 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class SubgroupTable:
-    """The groups of one column; `note` says why there are none, or what to mind."""
+    """The groups of one column, none unless `compared`. `n_shared_sources` counts the sources that
+    lie in several groups; the differences ignore that."""
 
     column: str
-    groups: tuple[Subgroup, ...]
-    note: str = ""
+    status: SubgroupStatus
+    n_values: int
+    groups: tuple[Subgroup, ...] = ()
+    n_shared_sources: int = 0
 
 
 def split_column(
     column: str,
     values: Sequence[str],
     table: ScoreTable,
-    calls_N: NDArray[np.int64],
+    predicted_N: NDArray[np.int64],
     status: Sequence[Status] | None,
 ) -> SubgroupTable:
     """Measure the groups of cells of known class that share a value of a column, largest first.
 
-    `calls_N` are the names given, `status` the decisions, None for a bundle that decides nothing.
+    `predicted_N` indexes the classes; `status` is None for a bundle that was never calibrated.
     """
     counts = Counter(values)
     if len(counts) < 2:
-        return SubgroupTable(column, (), "all cells have the same value")
+        return SubgroupTable(column, "one_value", len(counts))
     if len(counts) > MOST_GROUPS:
-        return SubgroupTable(
-            column, (), f"{len(counts):,} different values, more than {MOST_GROUPS}: no grouping"
-        )
+        return SubgroupTable(column, "too_many_values", len(counts))
     sources = table.sources
-    hit_N = calls_N == table.labels_N
+    hit_N = predicted_N == table.labels_N
     recall_K = np.array(
         [hit_N[table.labels_N == k].mean() if (table.labels_N == k).any() else 0.0
          for k in range(len(table.classes))]
@@ -102,12 +106,12 @@ def split_column(
         def compare(flags_N: NDArray[np.bool_], own_N: NDArray[np.bool_] = own_N) -> Interval:
             if min(own_N.sum(), (~own_N).sum()) < FEW or not len(flags_N):
                 return UNDEFINED
-            here, there = (compute_share(flags_N, one, sources, level) for one in (own_N, ~own_N))
-            return compare_shares(here, 0, there, 0, independent=False).difference
+            group, rest = (compute_share(flags_N, one, sources, level) for one in (own_N, ~own_N))
+            return compare_shares(group, rest).difference
 
         groups.append(
             Subgroup(
-                value or "(blank)",
+                value,
                 n,
                 len(set(sources_N[own_N])),
                 measure(hit_N),
@@ -118,8 +122,7 @@ def split_column(
                 measure(rejected_N),
             )
         )
-    across = sum(
+    shared = sum(
         len(set(values_N[sources_N == s])) > 1 for s, n in Counter(sources).items() if n > 1
     )
-    note = f"{across} sources lie in several groups; the differences ignore it." if across else ""
-    return SubgroupTable(column, tuple(groups), note)
+    return SubgroupTable(column, "compared", len(counts), tuple(groups), shared)

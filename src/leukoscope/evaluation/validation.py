@@ -1,38 +1,48 @@
-"""What a network is worth on the cells of another laboratory, from the scores of these cells.
+"""How a network performs on the cells of an external site, from the scores of these cells.
 
-Agreement, comparison with home and with other readers, calibration, sets and decisions, numbers of
-cells still needed, and the laboratory's own limits. Axes: N images, K classes, D embedding width, Q
-quality features. What this file does not do: it reads no images and knows no bundle
-(`pipelines.validate`), and words no page (`validate_words`).
+Agreement, comparison with the internal test set and with other readers, calibration, prediction
+sets and decisions, numbers of cells still needed, and the laboratory's acceptance criteria. Axes: N
+images, K classes, M images of the reference sample, D embedding width, Q quality features. What
+this file does not do: it reads no images and knows no bundle (`pipelines.validate`), and words
+nothing (`report.validation_words`).
 
-Two comparisons with home must not be confused. McNemar's test asks which of two readers is right
-more often on the same cells; here that is the network against an analyser, a second person or
-another network, each of which has named these cells. The cells measured at home are others, and
-nothing pairs them with these: against the home figures only two independent shares can be compared
-(`agreement.compare_shares`).
+Two comparisons must not be confused. McNemar's test asks which of two readers is right more often
+on the same cells; here that is the network against an analyser, a second person or another network,
+each of which has labelled these cells. The cells of the internal test set are others, and nothing
+pairs them with these: only two independent shares can be compared (`agreement.compare_shares`).
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leukoscope.data.readers import Rejected
 from leukoscope.errors import DataError
-from leukoscope.evaluation.acceptance import Acceptance, Judged, Limits, judge_all, judge_limit
+from leukoscope.evaluation.acceptance import (
+    Acceptance,
+    AcceptanceCriteria,
+    Criterion,
+    CriterionResult,
+    Missing,
+    compute_drop,
+    decide_acceptance,
+    evaluate_criterion,
+)
 from leukoscope.evaluation.agreement import (
     PairedTest,
-    UnpairedTest,
+    ShareComparison,
     build_cost_weights,
     build_order_weights,
     compare_shares,
+    compute_case_mix_effect,
     compute_expected_accuracy,
     compute_kappa,
     compute_mcnemar,
-    compute_mixture_effect,
     find_order,
 )
 from leukoscope.evaluation.decisions import count_reasons
@@ -46,37 +56,37 @@ from leukoscope.evaluation.intervals import (
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
-from leukoscope.evaluation.shift import ShiftFindings, compute_shift
+from leukoscope.evaluation.shift import Shift, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
 from leukoscope.evaluation.trust_measures import compute_ece_interval
-from leukoscope.interval import UNDEFINED, Interval
+from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
 from leukoscope.trust.record import Reference
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the network says of N cells. `calls_N` indexes the classes; `probabilities_NK` are
-    calibrated where the bundle is. `sets_NK`, `status` and `reasons` are None for a bundle that
-    was never calibrated; `promised_coverage` is what the sets aim at."""
+class Predictions:
+    """What the network says of N cells. `labels_N` indexes the classes; `probabilities_NK` are
+    calibrated where the bundle is. `sets_NK`, `status` and `reasons` are None for a bundle that was
+    never calibrated; `nominal_coverage` is what the sets aim at."""
 
-    calls_N: NDArray[np.int64]
+    labels_N: NDArray[np.int64]
     probabilities_NK: NDArray[np.float64]
     sets_NK: NDArray[np.bool_] | None = None
     status: tuple[Status, ...] | None = None
     reasons: tuple[str, ...] | None = None
-    promised_coverage: float = math.nan
+    nominal_coverage: float = math.nan
 
-    def take(self, rows: NDArray[np.intp]) -> "Answers":
-        """Return the answers for some rows, by index."""
-        return Answers(
-            self.calls_N[rows],
+    def take(self, rows: NDArray[np.intp]) -> "Predictions":
+        """Return the predictions for some rows, by index."""
+        return Predictions(
+            self.labels_N[rows],
             self.probabilities_NK[rows],
             None if self.sets_NK is None else self.sets_NK[rows],
             None if self.status is None else tuple(self.status[i] for i in rows),
             None if self.reasons is None else tuple(self.reasons[i] for i in rows),
-            self.promised_coverage,
+            self.nominal_coverage,
         )
 
 
@@ -84,48 +94,77 @@ class Answers:
 class LocalCells:
     """N cells of a laboratory and what the network says of them.
 
-    `names` are their labels, also those the network does not know (-1 in `table.labels_N`).
+    `labels` are the laboratory's, also those the network does not know (-1 in `table.labels_N`).
     `columns` are further columns of the table of images, "" where a row has none. `readers` are
-    labels by others (analyser, second reader, other networks), "" where they named nothing.
+    labels by an analyser or a second reader, `networks` those by other bundles, "" where they gave
+    none.
     """
 
     table: ScoreTable
-    names: tuple[str, ...]
-    answers: Answers
+    labels: tuple[str, ...]
+    predictions: Predictions
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+# -- the record -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class ForeignClass:
-    """Cells of a class that the network has no name for: how many, what it called them most, and
-    how many it accepted (None where it cannot reject)."""
+class ClassFigures:
+    """One class of the network: its cells and sources, and its figures against the reference."""
 
-    name: str
-    n_images: int
-    called: tuple[tuple[str, int], ...]
-    accepted: int | None
-
-
-@dataclass(frozen=True)
-class ClassHere:
-    """One class of the network: cells and sources here, and its figures against home."""
-
-    name: str
+    label: str
     n_images: int
     n_sources: int
-    sensitivity: UnpairedTest
-    specificity: UnpairedTest
+    sensitivity: ShareComparison
+    specificity: ShareComparison
     ppv: Interval
     coverage: Interval
 
 
 @dataclass(frozen=True)
+class UnknownClass:
+    """Cells of a class unknown to the network: how many, the three classes most often predicted for
+    them, and how many were accepted (None for a bundle that cannot reject)."""
+
+    label: str
+    n_images: int
+    predicted: Mapping[str, int]
+    accepted: int | None
+
+
+@dataclass(frozen=True)
+class KappaWeights:
+    """What weights kappa: `cost` and `order` are given in the criteria, `maturation` is the order
+    in which granulocytes mature. `none`: these classes have no order. `one_class`: all cells are of
+    one class, and kappa is undefined. `order` are the classes in it; confusions with others count
+    as the worst."""
+
+    basis: Literal["cost", "order", "maturation", "none", "one_class"]
+    order: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReferenceComparison:
+    """Accuracy against the internal test set. `expected_accuracy` is what the internal
+    sensitivities give on this case mix: by `case_mix` more than on the internal one, and accuracy
+    is by `recognition` more than that. None where a class that occurs was not in the reference."""
+
+    accuracy: ShareComparison
+    expected_accuracy: Interval | None
+    case_mix: Interval | None
+    recognition: Interval | None
+
+
+@dataclass(frozen=True)
 class ReaderComparison:
-    """Another reader of the same cells. `reader` is its own share of right names; `kappa` that
-    between network and reader, undefined where the cells are of one class."""
+    """Another reader of the same cells: a column, or (`is_network`) another bundle. `network` and
+    `reader` are their accuracies; `kappa` is between the two, undefined for cells of one class."""
 
     name: str
+    is_network: bool
     n_images: int
     network: Interval
     reader: Interval
@@ -134,157 +173,152 @@ class ReaderComparison:
 
 
 @dataclass(frozen=True)
-class SizeRow:
+class SampleSize:
     """How many cells of a class the wanted interval takes. `expected` is the sensitivity it was
-    reckoned with, measured at home or here (`basis`)."""
+    computed with: of these cells, of the internal test set, or assumed (`basis`)."""
 
-    name: str
+    label: str
     n_images: int
-    expected: float
-    basis: Literal["here", "home", "guess"]
-    design_effect: float
+    expected: Number
+    basis: Literal["external", "internal", "assumed"]
+    design_effect: Number
     needed: int
 
     @property
-    def more(self) -> int:
+    def missing(self) -> int:
         """Cells still missing."""
         return max(0, self.needed - self.n_images)
 
 
 @dataclass(frozen=True)
-class Validation:
-    """Everything that a validation found.
+class Provenance:
+    """What made the figures: the bundle's network, the criteria file ("" for none), the draw, the
+    software."""
 
-    `figures` are those of all cells, by the names that `limits` judges. `n_images` counts the
-    cells of classes the network knows; the others are in `foreign`. `expected_accuracy` is what
-    home's sensitivities promise on this mixture of cells: by `mixture` more than at home, and
-    accuracy here is by `recognition` more than that. `no_home` says why nothing of
-    home is compared, "" where it is. `unreadable` holds path, reason and detail of each file that
-    is in no figure.
+    network: str
+    image_size_px: int
+    weights_sha256: str
+    trained: str
+    criteria: str
+    seed: int
+    leukoscope: str
+    python: str
+    platform: str
+    started: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Everything that a validation found; `validation.json` holds it.
+
+    `figures` are those of all cells, by the names that criteria use. `n_images` counts the cells of
+    classes the network knows; the others are in `unknown_classes`. `n_fitted` cells are left out
+    because an earlier recalibration of the bundle was fitted to them or to their sources;
+    `n_reference` of the rest are those that its reference was measured on, so that nothing is
+    compared. `unreadable` are in no figure.
     """
 
-    data_name: str
-    bundle_name: str
+    data: str
+    bundle: str
+    acceptance: Acceptance
+    criteria: tuple[CriterionResult, ...]
     classes: tuple[str, ...]
     n_images: int
     n_sources: int
     source_known: bool
     figures: Mapping[str, Interval]
-    per_class: tuple[ClassHere, ...]
+    per_class: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
-    foreign: tuple[ForeignClass, ...]
-    kappa_note: str
-    home: Reference | None
-    no_home: str
-    accuracy_against_home: UnpairedTest | None
-    expected_accuracy: Interval | None
-    mixture: Interval | None
-    recognition: Interval | None
+    unknown_classes: tuple[UnknownClass, ...]
+    kappa_weights: KappaWeights
+    reference: Reference | None
+    comparison: ReferenceComparison | None
     readers: tuple[ReaderComparison, ...]
-    shift: ShiftFindings
+    shift: Shift
     overconfidence: Interval
-    set_size: float
-    promised_coverage: float
-    reasons: tuple[tuple[str, int], ...]
+    mean_set_size: Number
+    nominal_coverage: Number
+    reasons: Mapping[str, int]
     subgroups: tuple[SubgroupTable, ...]
-    sizes: tuple[SizeRow, ...]
     half_width: float
-    judged: tuple[Judged, ...]
-    acceptance: Acceptance
-    missing: tuple[str, ...]
-    unreadable: tuple[tuple[str, str, str], ...] = ()
+    sizes: tuple[SampleSize, ...]
+    n_fitted: int = 0
+    n_reference: int = 0
+    unreadable: tuple[Rejected, ...] = ()
     warnings: tuple[str, ...] = ()
     recalibration: Recalibration | None = None
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
     @property
     def absent(self) -> tuple[str, ...]:
         """Classes of the network of which there is no cell."""
-        return tuple(one.name for one in self.per_class if not one.n_images)
+        return tuple(one.label for one in self.per_class if not one.n_images)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the bundle has prediction sets and can reject."""
+        return "accepted" in self.figures
 
     @property
     def n_unlabelled(self) -> int:
         """How many cells are in no figure only because their label is blank."""
-        return sum(reason == "no_label" for _, reason, _ in self.unreadable)
+        return sum(one.code == "no_label" for one in self.unreadable)
 
 
 def compute_validation(
     cells: LocalCells,
-    limits: Limits,
+    criteria: AcceptanceCriteria,
     *,
-    data_name: str,
-    bundle_name: str,
-    home: Reference | None = None,
-    no_home: str = "",
+    data: str,
+    bundle: str,
+    reference: Reference | None = None,
     reference_embeddings_MD: NDArray[np.float32] | None = None,
     reference_quality_MQ: NDArray[np.float32] | None = None,
-    unreadable: Sequence[tuple[str, str, str]] = (),
+    n_fitted: int = 0,
+    n_reference: int = 0,
+    unreadable: Sequence[Rejected] = (),
     warnings: Sequence[str] = (),
     recalibration: Recalibration | None = None,
-    provenance: Mapping[str, str] | None = None,
+    provenance: Provenance | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Validation:
-    """Compute every figure of a validation. All intervals are of 95 % and over sources. `no_home`
-    says why there is no `home`, if not for a bundle that carries none.
+    """Compute every figure of a validation. All intervals are of 95 % and over sources.
 
-    Raises `DataError` where no cell is of a class that the network knows.
+    `data` and `bundle` are names to show. Raises `DataError` where no cell is of a class that the
+    network knows.
     """
-    no_home = "" if home is not None else no_home or "the bundle carries no figures of home"
+    if n_reference:
+        reference = reference_embeddings_MD = None
     everything, classes = cells.table, cells.table.classes
     known = np.flatnonzero(everything.labels_N >= 0)
     if not len(known):
         raise DataError(
             f"a validation needs labelled cells of classes the network knows: {', '.join(classes)}",
-            f"{len(everything):,} cells of {_list_names(cells.names)}",
-            "label some cells, or say under [labels] in the limits which class each name means",
+            f"{len(everything):,} cells of {_list_labels(cells.labels)}",
+            "label some cells, or say under [labels] in the criteria which class each label means",
         )
-    table, answers = everything.take(known), cells.answers.take(known)
-    measured = _measure(table, answers, limits, replicates, seed)
-    figures = measured.figures
-    foreign = _count_foreign(cells)
-    if foreign and cells.answers.status is not None:
-        rows = np.flatnonzero(everything.labels_N < 0)
-        accepted_N = np.array([cells.answers.status[i] == "accepted" for i in rows])
-        figures["foreign_accepted"] = compute_proportion(
-            accepted_N, [everything.sources[i] for i in rows]
-        )
-    per_class = _compare_classes(table, figures, home)
-    against = None
-    if home is not None:
-        against = compare_shares(
-            figures["accuracy"],
-            len(table),
-            home.accuracy,
-            home.n_images,
-            independent=_is_independent(table) and home.n_images == home.n_sources,
-        )
-        drop = against.difference
-        figures["accuracy_drop"] = Interval(-drop.value, -drop.high, -drop.low)
-    counts_K = np.bincount(table.labels_N, minlength=len(classes)).astype(np.float64)
-    expected = mixture = recognition = None
-    if home is not None:
-        recalls_home = [one.sensitivity.there for one in per_class]
-        expected = compute_expected_accuracy(counts_K, recalls_home)
-        mixture = compute_mixture_effect(counts_K, _count_classes(home), recalls_home)
-    if expected is not None:
-        recognition = compare_shares(
-            figures["accuracy"], 0, expected, 0, independent=False
-        ).difference
-    sizes_of = _count_sizes(table, answers, cells)
-    judged = tuple(
-        judge_limit(
-            limit,
-            figures.get(limit.figure),
-            sizes_of.get(limit.figure, sizes_of["accuracy"]),
-            missing=_word_missing(limit.figure, cells, counts_K, no_home),
-            home=against,
-        )
-        for limit in limits.list_limits()
+    table, predictions = everything.take(known), cells.predictions.take(known)
+    figures = _compute_figures(table, predictions, criteria, replicates, seed)
+    if predictions.status is not None and len(known) < len(everything):
+        figures["unknown_accepted"] = _compute_unknown_accepted(cells)
+    per_class = _compare_classes(table, predictions, reference)
+    comparison = None
+    if reference is not None:
+        comparison = _compare_reference(table, figures["accuracy"], per_class, reference)
+        figures["accuracy_drop"] = compute_drop(comparison.accuracy)
+    results = tuple(
+        _evaluate(criterion, cells, table, predictions, figures, per_class, comparison)
+        for criterion in criteria.list_criteria()
     )
+    top_N = predictions.probabilities_NK.max(axis=1)
+    right_N = predictions.probabilities_NK.argmax(axis=1) == table.labels_N
+    sets_NK = predictions.sets_NK
     return Validation(
-        data_name=data_name,
-        bundle_name=bundle_name,
+        data=data,
+        bundle=bundle,
+        acceptance=decide_acceptance(results),
+        criteria=results,
         classes=classes,
         n_images=len(table),
         n_sources=len(set(table.sources)),
@@ -293,104 +327,96 @@ def compute_validation(
         per_class=per_class,
         confusion=tuple(
             tuple(int(x) for x in row)
-            for row in compute_confusion(table.labels_N, answers.calls_N, len(classes))
+            for row in compute_confusion(table.labels_N, predictions.labels_N, len(classes))
         ),
-        foreign=foreign,
-        kappa_note=measured.kappa_note,
-        home=home,
-        no_home=no_home,
-        accuracy_against_home=against,
-        expected_accuracy=expected,
-        mixture=mixture,
-        recognition=recognition,
+        unknown_classes=_count_unknown(cells),
+        kappa_weights=_find_weights(table, criteria),
+        reference=reference,
+        comparison=comparison,
         readers=_compare_readers(cells, replicates, seed),
-        shift=_find_shift(everything, no_home, reference_embeddings_MD, reference_quality_MQ, seed),
-        overconfidence=measured.overconfidence,
-        set_size=math.nan if answers.sets_NK is None else float(answers.sets_NK.sum(1).mean()),
-        promised_coverage=answers.promised_coverage,
-        reasons=count_reasons(list(answers.reasons or ())),
+        shift=Shift("no_reference")
+        if reference_embeddings_MD is None
+        else compute_shift(
+            reference_embeddings_MD,
+            everything.embeddings_ND,
+            everything.sources,
+            internal_MQ=reference_quality_MQ,
+            external_NQ=everything.quality_NQ if everything.quality_names else None,
+            names=everything.quality_names,
+            seed=seed,
+        ),
+        overconfidence=compute_mean(top_N - right_N, table.sources),
+        mean_set_size=math.nan if sets_NK is None else float(sets_NK.sum(1).mean()),
+        nominal_coverage=predictions.nominal_coverage,
+        reasons=dict(count_reasons(list(predictions.reasons or ()))),
         subgroups=tuple(
             split_column(
-                name, tuple(values[i] for i in known), table, answers.calls_N, answers.status
+                name,
+                tuple(values[i] for i in known),
+                table,
+                predictions.labels_N,
+                predictions.status,
             )
             for name, values in cells.columns.items()
         ),
-        sizes=_plan_sizes(table, per_class, figures, limits.half_width),
-        half_width=limits.half_width,
-        judged=judged,
-        acceptance=judge_all(judged),
-        missing=_list_missing(answers, no_home),
+        half_width=criteria.half_width,
+        sizes=_plan_sizes(table, per_class, figures["accuracy"], criteria.half_width),
+        n_fitted=n_fitted,
+        n_reference=n_reference,
         unreadable=tuple(unreadable),
         warnings=tuple(warnings),
         recalibration=recalibration,
-        provenance=provenance or {},
+        provenance=provenance,
     )
+
+
+def _list_labels(labels: Sequence[str]) -> str:
+    counts = Counter(labels).most_common(5)
+    listed = ", ".join(f"{label} ({n:,})" for label, n in counts)
+    return listed + (" and others" if len(set(labels)) > 5 else "") if counts else "no class"
 
 
 # -- figures of all cells -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Measured:
-    figures: dict[str, Interval]
-    kappa_note: str
-    overconfidence: Interval
-
-
-def _measure(
+def _compute_figures(
     table: ScoreTable,
-    answers: Answers,
-    limits: Limits,
+    predictions: Predictions,
+    criteria: AcceptanceCriteria,
     replicates: int,
     seed: int,
-) -> _Measured:
+) -> dict[str, Interval]:
     classes, labels_N, sources = table.classes, table.labels_N, table.sources
-    calls_N = answers.calls_N
+    every_N = np.ones(len(table), np.bool_)
+    hit_N = predictions.labels_N == labels_N
     figures = {
-        "accuracy": compute_share(calls_N == labels_N, np.ones(len(table), np.bool_), sources),
+        "accuracy": compute_share(hit_N, every_N, sources),
         "balanced_accuracy": compute_from_confusion(
-            labels_N, calls_N, classes, sources, _balance, signed=False,
+            labels_N, predictions.labels_N, classes, sources, _balance, signed=False,
             replicates=replicates, seed=seed,
         ),
     }  # fmt: skip
-    for k, name in enumerate(classes):
-        true_N, said_N = labels_N == k, calls_N == k
-        figures[f"recall/{name}"] = compute_share(said_N, true_N, sources)
-        figures[f"specificity/{name}"] = compute_share(~said_N, ~true_N, sources)
-        figures[f"precision/{name}"] = compute_share(true_N, said_N, sources)
-    figures |= compute_kappas(labels_N, calls_N, classes, sources, limits, replicates, seed)
-    # What is of the probabilities, and not of the names that a policy may have chosen otherwise.
-    calibrated = _with_probabilities(table, answers.probabilities_NK)
-    found = compute_intervals(calibrated, replicates=replicates, seed=seed)
+    figures |= compute_kappas(
+        labels_N, predictions.labels_N, classes, sources, criteria, replicates, seed
+    )
+    # Of the probabilities, and not of the labels that a policy with costs may choose otherwise.
+    p_NK = predictions.probabilities_NK
+    logits_NK = np.log(np.maximum(p_NK, 1e-30)).astype(np.float32)
+    found = compute_intervals(replace(table, logits_NK=logits_NK), replicates=replicates, seed=seed)
     figures |= {name: found[name] for name in ("brier", "log_loss", "roc_auc")}
-    confidence_N = answers.probabilities_NK.max(axis=1)
-    right_N = answers.probabilities_NK.argmax(axis=1) == labels_N
     figures["ece"] = compute_ece_interval(
-        confidence_N, right_N, sources, replicates=replicates, seed=seed
+        p_NK.max(axis=1), p_NK.argmax(axis=1) == labels_N, sources, replicates=replicates, seed=seed
     )
-    if answers.sets_NK is not None:
-        held_N = answers.sets_NK[np.arange(len(labels_N)), labels_N]
-        figures["coverage"] = compute_share(held_N, np.ones(len(table), np.bool_), sources)
-        for k, name in enumerate(classes):
-            figures[f"coverage/{name}"] = compute_share(held_N, labels_N == k, sources)
-    if answers.status is not None:
-        status_N = np.array(answers.status)
-        for name, status in (
-            ("accepted", "accepted"),
-            ("review", "review"),
-            ("rejected", "unknown"),
-        ):
-            figures[name] = compute_share(
-                status_N == status, np.ones(len(table), np.bool_), sources
-            )
-        figures["accuracy_accepted"] = compute_share(
-            calls_N == labels_N, status_N == "accepted", sources
-        )
-    return _Measured(
-        figures,
-        _word_kappa(classes, labels_N, limits),
-        compute_mean(confidence_N - right_N, sources),
-    )
+    if predictions.sets_NK is not None:
+        covered_N = predictions.sets_NK[np.arange(len(labels_N)), labels_N]
+        figures["coverage"] = compute_share(covered_N, every_N, sources)
+    if predictions.status is not None:
+        status_N = np.array(predictions.status)
+        figures["accepted"] = compute_share(status_N == "accepted", every_N, sources)
+        figures["review"] = compute_share(status_N == "review", every_N, sources)
+        figures["rejected"] = compute_share(status_N == "unknown", every_N, sources)
+        figures["accuracy_accepted"] = compute_share(hit_N, status_N == "accepted", sources)
+    return figures
 
 
 def compute_kappas(
@@ -398,23 +424,23 @@ def compute_kappas(
     second_N: NDArray[np.int64],
     classes: tuple[str, ...],
     sources: Sequence[str],
-    limits: Limits,
+    criteria: AcceptanceCriteria,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Return `kappa`, and where there are weights `kappa_linear`, `kappa_quadratic`, `kappa_cost`;
-    `weighted_kappa` is the one that a limit judges: by cost, else quadratic.
+    `weighted_kappa` is the one that a criterion bounds: by cost, else quadratic.
 
-    All are undefined where `first_N`, the labels, are of one class: whatever a network says of such
-    cells, chance would agree with it as often, and kappa is 0.
+    All are undefined where `first_N`, the labels, are of one class: whatever a network predicts of
+    such cells, chance would agree with it as often, and kappa is 0.
     """
     weights = {"kappa": 1.0 - np.eye(len(classes))}
-    order = limits.order or find_order(classes)
+    order = criteria.order or find_order(classes)
     if order:
         weights["kappa_linear"] = build_order_weights(classes, order, "linear")
         weights["kappa_quadratic"] = build_order_weights(classes, order, "quadratic")
-    if limits.cost:
-        weights["kappa_cost"] = build_cost_weights(classes, limits.cost)
+    if criteria.cost:
+        weights["kappa_cost"] = build_cost_weights(classes, criteria.cost)
     one_class = len(np.unique(first_N)) < 2
     found = {
         name: UNDEFINED
@@ -426,6 +452,17 @@ def compute_kappas(
     return found | ({"weighted_kappa": chosen} if chosen is not None else {})
 
 
+def _find_weights(table: ScoreTable, criteria: AcceptanceCriteria) -> KappaWeights:
+    if len(np.unique(table.labels_N)) < 2:
+        return KappaWeights("one_class")
+    if criteria.cost:
+        return KappaWeights("cost")
+    if criteria.order:
+        return KappaWeights("order", criteria.order)
+    order = find_order(table.classes)
+    return KappaWeights("maturation", order) if order else KappaWeights("none")
+
+
 def _balance(confusion_BKK: NDArray[np.float64]) -> NDArray[np.float64]:
     hits_BK = np.diagonal(confusion_BKK, axis1=1, axis2=2)
     true_BK = confusion_BKK.sum(axis=2)
@@ -433,130 +470,179 @@ def _balance(confusion_BKK: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(recall_BK.sum(axis=1) / np.maximum((true_BK > 0).sum(axis=1), 1))
 
 
-def _with_probabilities(table: ScoreTable, p_NK: NDArray[np.float64]) -> ScoreTable:
-    """The table with logits whose softmax is `p_NK`."""
-    from dataclasses import replace
-
-    return replace(table, logits_NK=np.log(np.maximum(p_NK, 1e-30)).astype(np.float32))
+def _compute_unknown_accepted(cells: LocalCells) -> Interval:
+    accepted_N = np.array(cells.predictions.status) == "accepted"
+    return compute_share(accepted_N, cells.table.labels_N < 0, cells.table.sources)
 
 
-def _word_kappa(classes: tuple[str, ...], labels_N: NDArray[np.int64], limits: Limits) -> str:
-    if len(np.unique(labels_N)) < 2:
-        return "All cells are of one class, of which kappa says nothing."
-    if limits.cost:
-        return "Weighted by the cost of each confusion, as the limits say."
-    order = limits.order or find_order(classes)
-    if order:
-        source = "the limits" if limits.order else "maturation"
-        outside = len(classes) - len(order)
-        rest = (
-            f" Confusions with the {outside} other classes count as the worst." if outside else ""
-        )
-        return f"Weighted along the order of {source}: {', '.join(order)}.{rest}"
-    return (
-        "There is no weighted kappa: these classes have no natural order, and weights along any"
-        " list of them would mean nothing. Give `order` or `cost` in the limits."
-    )
-
-
-# -- against home ---------------------------------------------------------------------------------
+# -- against the reference ------------------------------------------------------------------------
 
 
 def _compare_classes(
-    table: ScoreTable, figures: Mapping[str, Interval], home: Reference | None
-) -> tuple[ClassHere, ...]:
-    independent = _is_independent(table) and (home is None or home.n_images == home.n_sources)
-    n, k_classes = len(table), len(table.classes)
-    recalls = specificities = (UNDEFINED,) * k_classes
-    there_K = np.zeros(k_classes, dtype=np.int64)
-    if home is not None:
-        recalls, specificities = home.recall, home.specificity
-        there_K = _count_classes(home).astype(np.int64)
+    table: ScoreTable, predictions: Predictions, reference: Reference | None
+) -> tuple[ClassFigures, ...]:
+    labels_N, predicted_N, sources = table.labels_N, predictions.labels_N, table.sources
+    k_classes = len(table.classes)
+    recall = specificity = (UNDEFINED,) * k_classes
+    internal_K = np.zeros(k_classes, dtype=np.int64)
+    if reference is not None:
+        recall, specificity = reference.recall, reference.specificity
+        internal_K = _count_classes(reference)
+    # Fisher's test is exact where every cell, on either side, is its own source.
+    independent = int(_is_independent(table, reference))
     found = []
-    for k, name in enumerate(table.classes):
-        rows = np.flatnonzero(table.labels_N == k)
-        there = int(there_K[k])
+    for k, label in enumerate(table.classes):
+        true_N, said_N = labels_N == k, predicted_N == k
+        n, internal = int(true_N.sum()), int(internal_K[k])
+        coverage = UNDEFINED
+        if predictions.sets_NK is not None:
+            covered_N = predictions.sets_NK[np.arange(len(table)), labels_N]
+            coverage = compute_share(covered_N, true_N, sources)
         found.append(
-            ClassHere(
-                name,
-                len(rows),
-                len({table.sources[i] for i in rows}),
-                compare_shares(
-                    figures[f"recall/{name}"],
-                    len(rows),
-                    recalls[k],
-                    there,
-                    independent=independent,
+            ClassFigures(
+                label=label,
+                n_images=n,
+                n_sources=len({sources[i] for i in np.flatnonzero(true_N)}),
+                sensitivity=compare_shares(
+                    compute_share(said_N, true_N, sources),
+                    recall[k],
+                    n_external=n * independent,
+                    n_internal=internal * independent,
                 ),
-                compare_shares(
-                    figures[f"specificity/{name}"],
-                    n - len(rows),
-                    specificities[k],
-                    int(there_K.sum()) - there,
-                    independent=independent,
+                specificity=compare_shares(
+                    compute_share(~said_N, ~true_N, sources),
+                    specificity[k],
+                    n_external=(len(table) - n) * independent,
+                    n_internal=(int(internal_K.sum()) - internal) * independent,
                 ),
-                figures[f"precision/{name}"],
-                figures.get(f"coverage/{name}", UNDEFINED),
+                ppv=compute_share(true_N, said_N, sources),
+                coverage=coverage,
             )
         )
     return tuple(found)
 
 
-def _is_independent(table: ScoreTable) -> bool:
-    return len(set(table.sources)) == len(table)
-
-
-def _count_classes(home: Reference) -> NDArray[np.float64]:
-    return np.array([sum(row) for row in home.confusion], dtype=np.float64)
-
-
-def _find_shift(
+def _compare_reference(
     table: ScoreTable,
-    no_home: str,
-    embeddings_MD: NDArray[np.float32] | None,
-    quality_MQ: NDArray[np.float32] | None,
-    seed: int,
-) -> ShiftFindings:
-    if no_home:
-        return ShiftFindings(reason=no_home)
-    if embeddings_MD is None:
-        return ShiftFindings(reason="the bundle carries no images of home to compare with")
-    if embeddings_MD.shape[1] != table.embeddings_ND.shape[1]:
-        return ShiftFindings(reason="the embeddings of home have another width")
-    return compute_shift(
-        embeddings_MD,
-        table.embeddings_ND,
-        table.sources,
-        home_MQ=quality_MQ,
-        here_NQ=table.quality_NQ if table.quality_names else None,
-        names=table.quality_names,
-        seed=seed,
+    accuracy: Interval,
+    per_class: Sequence[ClassFigures],
+    reference: Reference,
+) -> ReferenceComparison:
+    independent = int(_is_independent(table, reference))
+    counts_K = np.array([one.n_images for one in per_class], dtype=np.float64)
+    recall = [one.sensitivity.internal for one in per_class]
+    expected = compute_expected_accuracy(counts_K, recall)
+    return ReferenceComparison(
+        accuracy=compare_shares(
+            accuracy,
+            reference.accuracy,
+            n_external=len(table) * independent,
+            n_internal=reference.n_images * independent,
+        ),
+        expected_accuracy=expected,
+        case_mix=compute_case_mix_effect(
+            counts_K, _count_classes(reference).astype(np.float64), recall
+        ),
+        recognition=None if expected is None else compare_shares(accuracy, expected).difference,
     )
 
 
-# -- other readers --------------------------------------------------------------------------------
+def _count_classes(reference: Reference) -> NDArray[np.int64]:
+    return np.asarray(np.array(reference.confusion, dtype=np.int64).sum(axis=1))
+
+
+def _is_independent(table: ScoreTable, reference: Reference | None) -> bool:
+    internal = reference is None or reference.n_images == reference.n_sources
+    return internal and len(set(table.sources)) == len(table)
+
+
+# -- acceptance criteria --------------------------------------------------------------------------
+
+
+def _evaluate(
+    criterion: Criterion,
+    cells: LocalCells,
+    table: ScoreTable,
+    predictions: Predictions,
+    figures: Mapping[str, Interval],
+    per_class: Sequence[ClassFigures],
+    comparison: ReferenceComparison | None,
+) -> CriterionResult:
+    figure = figures.get(criterion.figure)
+    sizes = _list_sizes(table)
+    if criterion.label:
+        k = table.classes.index(criterion.label)
+        if criterion.figure == "sensitivity":
+            figure = per_class[k].sensitivity.external
+            sizes = _list_sizes(table, table.labels_N == k)
+        else:
+            figure = per_class[k].specificity.external
+            sizes = _list_sizes(table, table.labels_N != k)
+    elif criterion.figure == "accuracy_accepted" and predictions.status is not None:
+        sizes = _list_sizes(table, np.array(predictions.status) == "accepted")
+    elif criterion.figure == "unknown_accepted":
+        sizes = _list_sizes(cells.table, cells.table.labels_N < 0)
+    return evaluate_criterion(
+        criterion,
+        figure,
+        sizes,
+        missing=_find_missing(criterion.figure, table, predictions),
+        comparison=None if comparison is None else comparison.accuracy,
+    )
+
+
+def _find_missing(figure: str, table: ScoreTable, predictions: Predictions) -> Missing:
+    """Why a figure would be undefined."""
+    if figure == "sensitivity":
+        return "no_cell_of_class"
+    if figure == "specificity":
+        return "no_cell_of_other_class"
+    if figure in ("kappa", "weighted_kappa") and len(np.unique(table.labels_N)) < 2:
+        return "one_class"
+    if figure == "weighted_kappa":
+        return "no_weights"
+    if figure == "accuracy_drop":
+        return "no_reference"
+    if predictions.status is None:
+        return "not_calibrated"
+    if figure == "unknown_accepted":
+        return "no_unknown_class"
+    return "none_accepted" if figure == "accuracy_accepted" else "undefined"
+
+
+def _list_sizes(table: ScoreTable, among_N: NDArray[np.bool_] | None = None) -> list[int]:
+    """Number of cells in each source."""
+    rows = range(len(table)) if among_N is None else np.flatnonzero(among_N).tolist()
+    return list(Counter(table.sources[i] for i in rows).values())
+
+
+# -- other readers, unknown classes, sample sizes -------------------------------------------------
 
 
 def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[ReaderComparison, ...]:
     table, classes = cells.table, cells.table.classes
-    index = {name: k for k, name in enumerate(classes)}
+    index = {label: k for k, label in enumerate(classes)}
     found = []
-    for reader, labels in cells.readers.items():
+    others = [(False, *one) for one in cells.readers.items()]
+    others += [(True, *one) for one in cells.networks.items()]
+    for is_network, reader, labels in others:
         rows = np.array(
             [i for i in range(len(table)) if table.labels_N[i] >= 0 and labels[i]], dtype=np.intp
         )
         if not len(rows):
             continue
         part = table.take(rows)
-        network_N = cells.answers.calls_N[rows] == part.labels_N
-        reader_N = np.array([labels[i] == cells.names[i] for i in rows])
-        # A name that the network does not have is one more way to disagree.
+        predicted_N = cells.predictions.labels_N[rows]
+        network_N = predicted_N == part.labels_N
+        reader_N = np.array([labels[i] == cells.labels[i] for i in rows])
+        # A label that the network does not have is one more way to disagree.
         extra = sorted({labels[i] for i in rows} - set(classes))
-        wide = {**index, **{name: len(classes) + k for k, name in enumerate(extra)}}
+        wide = {**index, **{label: len(classes) + k for k, label in enumerate(extra)}}
         said_N = np.array([wide[labels[i]] for i in rows], dtype=np.int64)
         found.append(
             ReaderComparison(
                 reader,
+                is_network,
                 len(rows),
                 compute_proportion(network_N, part.sources),
                 compute_proportion(reader_N, part.sources),
@@ -564,7 +650,7 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
                 UNDEFINED
                 if len(set(part.labels_N.tolist())) < 2
                 else compute_kappa(
-                    cells.answers.calls_N[rows],
+                    predicted_N,
                     said_N,
                     1.0 - np.eye(len(wide)),
                     part.sources,
@@ -576,112 +662,36 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
     return tuple(found)
 
 
-# -- foreign cells, sizes --------------------------------------------------------------
-
-
-def _count_foreign(cells: LocalCells) -> tuple[ForeignClass, ...]:
+def _count_unknown(cells: LocalCells) -> tuple[UnknownClass, ...]:
     rows = np.flatnonzero(cells.table.labels_N < 0)
     found = []
-    for name, n in Counter(cells.names[i] for i in rows).most_common():
-        own = [i for i in rows if cells.names[i] == name]
-        called = Counter(cells.table.classes[cells.answers.calls_N[i]] for i in own)
-        status = cells.answers.status
+    for label, n in Counter(cells.labels[i] for i in rows).most_common():
+        own = [i for i in rows if cells.labels[i] == label]
+        predicted = Counter(cells.table.classes[cells.predictions.labels_N[i]] for i in own)
+        status = cells.predictions.status
         accepted = None if status is None else sum(status[i] == "accepted" for i in own)
-        found.append(ForeignClass(name, n, tuple(called.most_common(3)), accepted))
+        found.append(UnknownClass(label, n, dict(predicted.most_common(3)), accepted))
     return tuple(found)
 
 
 def _plan_sizes(
     table: ScoreTable,
-    per_class: tuple[ClassHere, ...],
-    figures: Mapping[str, Interval],
+    per_class: Sequence[ClassFigures],
+    accuracy: Interval,
     half_width: float,
-) -> tuple[SizeRow, ...]:
-    overall = compute_design_effect(figures["accuracy"], _list_sizes(table))
+) -> tuple[SampleSize, ...]:
+    overall = compute_design_effect(accuracy, _list_sizes(table))
     found = []
     for k, one in enumerate(per_class):
-        here, there = one.sensitivity.here, one.sensitivity.there
-        expected, basis = 0.9, "guess"
+        external, internal = one.sensitivity.external, one.sensitivity.internal
+        expected: float = 0.9
+        basis: Literal["external", "internal", "assumed"] = "assumed"
         if one.n_images >= FEW:
-            expected, basis = here.value, "here"
-        elif not math.isnan(there.value):
-            expected, basis = there.value, "home"
+            expected, basis = external.value, "external"
+        elif not math.isnan(internal.value):
+            expected, basis = internal.value, "internal"
         own = _list_sizes(table, table.labels_N == k)
-        effect = compute_design_effect(here, own) if one.n_images >= FEW else overall
-        found.append(
-            SizeRow(
-                one.name,
-                one.n_images,
-                expected,
-                basis,  # type: ignore[arg-type]
-                effect,
-                compute_sample_size(expected, half_width, design_effect=effect),
-            )
-        )
+        effect = compute_design_effect(external, own) if one.n_images >= FEW else overall
+        needed = compute_sample_size(expected, half_width, design_effect=effect)
+        found.append(SampleSize(one.label, one.n_images, expected, basis, effect, needed))
     return tuple(found)
-
-
-# -- words for what is not there ------------------------------------------------------------------
-
-
-def _list_sizes(table: ScoreTable, among_N: NDArray[np.bool_] | None = None) -> list[int]:
-    """Number of cells in each source."""
-    rows = range(len(table)) if among_N is None else np.flatnonzero(among_N).tolist()
-    return list(Counter(table.sources[i] for i in rows).values())
-
-
-def _count_sizes(table: ScoreTable, answers: Answers, cells: LocalCells) -> dict[str, list[int]]:
-    """The sources behind a figure: `accuracy` for all cells, others where they are not all."""
-    found = {"accuracy": _list_sizes(table)}
-    for k, name in enumerate(table.classes):
-        found[f"recall/{name}"] = _list_sizes(table, table.labels_N == k)
-        found[f"specificity/{name}"] = _list_sizes(table, table.labels_N != k)
-    if answers.status is not None:
-        accepted_N = np.array([status == "accepted" for status in answers.status])
-        found["accuracy_accepted"] = _list_sizes(table, accepted_N)
-    found["foreign_accepted"] = _list_sizes(cells.table, cells.table.labels_N < 0)
-    return found
-
-
-def _word_missing(
-    figure: str, cells: LocalCells, counts_K: NDArray[np.float64], no_home: str
-) -> str:
-    if figure.startswith("recall/"):
-        return "no cell of this class"
-    if figure.startswith("specificity/"):
-        return "no cell of another class"
-    if figure in ("kappa", "weighted_kappa") and (counts_K > 0).sum() < 2:
-        return "all cells are of one class, of which kappa says nothing"
-    if figure == "weighted_kappa":
-        return "no order and no cost of the classes is given"
-    if figure == "accuracy_drop":
-        return no_home
-    if figure == "foreign_accepted" and cells.answers.status is not None:
-        return "no cell of a class the network does not know"
-    if figure in ("coverage", "accepted", "review", "rejected", "foreign_accepted"):
-        return "the bundle was not calibrated; it cannot reject"
-    if figure == "accuracy_accepted":
-        return (
-            "the bundle was not calibrated; it cannot reject"
-            if cells.answers.status is None
-            else "no cell was accepted"
-        )
-    return ""
-
-
-def _list_missing(answers: Answers, no_home: str) -> tuple[str, ...]:
-    found = []
-    if answers.status is None:
-        found.append(
-            "The bundle was not calibrated: prediction sets, coverage and rejection cannot be"
-            " judged. `leukoscope calibrate` on the run and another export add them."
-        )
-    if no_home:
-        found.append(f"{no_home[0].upper()}{no_home[1:]}: nothing is compared with home.")
-    return tuple(found)
-
-
-def _list_names(names: Sequence[str]) -> str:
-    counts = Counter(names).most_common(5)
-    told = ", ".join(f"{name} ({n:,})" for name, n in counts)
-    return told + (" and others" if len(set(names)) > 5 else "") if counts else "no class"

@@ -221,8 +221,7 @@ def _read_later(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     """Read the record of a command that takes any run or bundle; {} where there is none."""
     content = _read(path)
     origin = _take(content, "provenance")
-    judged = origin.get("weights_sha256", origin.get("Weights SHA-256"))
-    if content and judged != model.get("sha256"):
+    if content and origin.get("weights_sha256") != model.get("sha256"):
         raise RunError(
             f"{path} must be of the trained network beside it",
             "it is of other weights",

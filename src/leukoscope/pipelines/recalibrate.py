@@ -1,12 +1,12 @@
-"""From labelled cells of a laboratory to a new bundle that is fitted to half of them.
+"""Site-specific recalibration: from labelled cells of a site to a bundle fitted to half of them.
 
-The new bundle remembers which files it was fitted to and which it was measured on, so that the same
-cells are not spent again. What this file does not do: it fits nothing and computes no figure
+The new bundle keeps which files it was fitted to and which its reference was measured on, so that
+no cell is used twice. What this file does not do: it fits nothing and computes no figure
 (`trust.local`, `evaluation.recalibration`).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources
 from leukoscope.errors import BundleError, DataError
+from leukoscope.records import dump_record, parse_record
 from leukoscope.runfolder import collect_provenance
 
 if TYPE_CHECKING:
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
 _DIGITS = 16
 """So much of a file's SHA-256 is kept; of a million files two are alike with chance 3e-8."""
 
+_KEY = "recalibrated"
+
+
+@dataclass(frozen=True)
+class RecalibrationOrigin:
+    """What a bundle keeps of one recalibration; files by the first digits of their SHA-256."""
+
+    data: str
+    seed: int
+    n_fit: int
+    n_fit_sources: int
+    fitted_files: tuple[str, ...]
+    reference_files: tuple[str, ...]
+    from_arrays_sha256: str
+    by: Mapping[str, Any]
+
 
 def recalibrate_bundle(
     bundle: "Bundle",
@@ -32,7 +49,7 @@ def recalibrate_bundle(
     records: Sequence[ImageRecord],
     table: "ScoreTable",
     out: Path,
-    data_name: str,
+    data: str,
     seed: int,
     replicates: int,
 ) -> "Recalibration":
@@ -47,20 +64,20 @@ def recalibrate_bundle(
 
     if trust is None:
         raise BundleError(
-            "only a calibrated bundle can be calibrated again",
+            "only a calibrated bundle can be recalibrated",
             f"{bundle.path} was exported from a run that was not",
             "run `leukoscope calibrate` on the run, export it again, and validate that bundle",
         )
     found, local = measure_recalibration(table, trust, seed, replicates)
     if local is None:
         return found
-    fit, judge = split_halves(table, seed)
-    held = replace(table.take(judge), roles=("test",) * len(judge))
-    lent = fit[table.take(fit).draw_sources(REFERENCE_IMAGES, seed)]
-    arrays = pack_arrays(trust.novelty, table.embeddings_ND[lent], table.quality_NQ[lent])
+    fit, test = split_halves(table, seed)
+    held_out = replace(table.take(test), roles=("test",) * len(test))
+    sample = fit[table.take(fit).draw_sources(REFERENCE_IMAGES, seed)]
+    arrays = pack_arrays(trust.novelty, table.embeddings_ND[sample], table.quality_NQ[sample])
     note = (
-        f"Calibrated again on {found.n_fit:,} cells of {data_name} ({found.n_fit_sources:,}"
-        f" sources); home is now {found.n_judged:,} other cells of it."
+        f"Recalibrated on {found.n_fit:,} cells of {data} ({found.n_fit_sources:,} sources); the"
+        f" reference is now {found.n_test:,} other cells of it."
     )
     info = trust.info.model_copy(
         update={
@@ -71,23 +88,23 @@ def recalibrate_bundle(
             "notes": (note, *local.notes),
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
             "reference": compute_reference(
-                # Whether training has seen these cells, nobody can tell.
-                held, local.policy, trust.novelty, "local", frozenset(), data_name
+                # Whether training has seen these cells is not known.
+                held_out, local.policy, trust.novelty, "local", frozenset(), data
             ),
         }
     )  # fmt: skip
-    recalibrated = {
-        "data": data_name,
-        "seed": seed,
-        "n_fit": found.n_fit,
-        "n_fit_sources": found.n_fit_sources,
-        "fitted_files": _list_files([records[i] for i in fit]),
-        "judged_files": _list_files([records[i] for i in judge]),
-        "from_arrays_sha256": trust.info.arrays_sha256,
-        "by": collect_provenance(),
-    }
-    earlier = bundle.info.provenance.get("recalibrated", [])
-    provenance = {**bundle.info.provenance, "recalibrated": [*earlier, recalibrated]}
+    origin = RecalibrationOrigin(
+        data=data,
+        seed=seed,
+        n_fit=found.n_fit,
+        n_fit_sources=found.n_fit_sources,
+        fitted_files=_list_files([records[i] for i in fit]),
+        reference_files=_list_files([records[i] for i in test]),
+        from_arrays_sha256=trust.info.arrays_sha256,
+        by=collect_provenance(),
+    )
+    earlier = bundle.info.provenance.get(_KEY, [])
+    provenance = {**bundle.info.provenance, _KEY: [*earlier, dump_record(origin)]}
     graphs = {name: bundle.read_graph(name) for name in bundle.info.variants}
     new = bundle.info.model_copy(update={"trust": info, "provenance": provenance})
     save_bundle(new, graphs, out, arrays)
@@ -107,61 +124,55 @@ def check_new(out: Path, bundle: Path) -> None:
     check_target(out)
 
 
-def _list_files(records: Sequence[ImageRecord]) -> list[str]:
-    return sorted({record.sha256[:_DIGITS] for record in records})
+def _list_files(records: Sequence[ImageRecord]) -> tuple[str, ...]:
+    return tuple(sorted({record.sha256[:_DIGITS] for record in records}))
 
 
 @dataclass(frozen=True)
-class SpentCells:
-    """What an earlier recalibration of a bundle had of some cells.
+class UsableCells:
+    """The cells that a bundle may still be evaluated on, `n_reference` of them of sources that its
+    reference was measured on; and how many were left out, for it was fitted to their sources."""
 
-    `fresh` are the records whose sources were not fitted to, `n_judged` how many of these are of
-    sources that home was measured on. `warnings` say what was left out, or cannot be known.
+    records: tuple[ImageRecord, ...]
+    n_reference: int = 0
+    n_fitted: int = 0
+
+
+def find_usable(info: "BundleInfo", records: Sequence[ImageRecord]) -> UsableCells:
+    """Leave out the cells that a bundle was fitted to, and all that share a source with one of
+    these. Files are known by their bytes.
+
+    Raises `DataError` where no cell is left, `BundleError` for a record that cannot be read.
     """
-
-    fresh: tuple[ImageRecord, ...]
-    n_judged: int = 0
-    warnings: tuple[str, ...] = ()
-
-
-def find_spent(info: "BundleInfo", records: Sequence[ImageRecord]) -> SpentCells:
-    """Return which cells a bundle may still be judged on. Files are known by their bytes, and what
-    shares a source with one of them shares its fate.
-
-    Raises `DataError` where no cell is left.
-    """
-    entries: list[dict[str, Any]] = list(info.provenance.get("recalibrated", []))
-    if not entries:
-        return SpentCells(tuple(records))
-    fitted = {file for entry in entries for file in entry.get("fitted_files", ())}
-    judged = set(entries[-1].get("judged_files", ()))  # home is of the last time
+    origins = [
+        parse_record(
+            RecalibrationOrigin,
+            entry,
+            "the provenance of the bundle",
+            "leukoscope validate --recalibrate",
+            BundleError,
+        )
+        for entry in info.provenance.get(_KEY, [])
+    ]
+    if not origins:
+        return UsableCells(tuple(records))
+    fitted = {file for origin in origins for file in origin.fitted_files}
+    reference = set(origins[-1].reference_files)
     sources = group_sources(Catalog(tuple(records)))
 
     def list_sources(files: set[str]) -> set[str]:
         pairs = zip(records, sources, strict=True)
         return {source for record, source in pairs if record.sha256[:_DIGITS] in files}
 
-    out, known = list_sources(fitted), list_sources(judged)
+    out, known = list_sources(fitted), list_sources(reference)
     rows = [i for i, source in enumerate(sources) if source not in out]
-    n_out = len(records) - len(rows)
+    n_fitted = len(records) - len(rows)
     if not rows:
         raise DataError(
-            "a bundle is judged on cells that it was not fitted to",
-            f"it was fitted to all {n_out:,} of these, or to others of their sources",
+            "a bundle is evaluated on cells that it was not fitted to",
+            f"it was fitted to all {n_fitted:,} of these, or to others of their sources",
             "label cells of other patients or slides",
         )
-    warnings = []
-    if n_out:
-        warnings.append(
-            f"{n_out:,} of {len(records):,} cells are left out: this bundle was fitted to them, or"
-            " to others of their sources."
-        )
-    silent = [str(entry.get("data")) for entry in entries if "fitted_files" not in entry]
-    if silent:
-        warnings.append(
-            f"This bundle was fitted to cells of {', '.join(silent)} that it does not list: if some"
-            " of these are among them, the figures are too good."
-        )
-    return SpentCells(
-        tuple(records[i] for i in rows), sum(sources[i] in known for i in rows), tuple(warnings)
+    return UsableCells(
+        tuple(records[i] for i in rows), sum(sources[i] in known for i in rows), n_fitted
     )

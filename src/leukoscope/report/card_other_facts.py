@@ -5,6 +5,7 @@ the network on its own test images (`card_facts`).
 """
 
 from leukoscope.data.splits import ROLES
+from leukoscope.interval import Interval
 from leukoscope.report.card_facts import word_figure
 from leukoscope.report.card_records import (
     Reader,
@@ -16,6 +17,7 @@ from leukoscope.report.card_trust_facts import find_local, word_local_figure
 from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_number, format_range
 from leukoscope.report.markdown import escape_sentence, escape_text, render_table
 from leukoscope.report.robustness_page import CORRUPTION_NAMES
+from leukoscope.report.validation_words import describe_acceptance, describe_shared_sources
 from leukoscope.text import join_words
 
 _NAMES: dict[str, str] = {
@@ -73,7 +75,7 @@ def has_other_data(reader: Reader) -> bool:
 
 
 def _word_validation(reader: Reader) -> str:
-    """Accuracy on the cells of another laboratory, against home, and what became of limits."""
+    """Accuracy on the cells of an external site, against the reference, and the acceptance."""
     at = "validation"
     cells = count_things(reader.read_count(at, "n_images"), "labelled cell")
     sources = (
@@ -83,16 +85,20 @@ def _word_validation(reader: Reader) -> str:
     )
     accuracy = format_range(reader.read_interval(at, "figures", "accuracy"))
     data = escape_text(reader.read_text(at, "data"))
-    told = f"Named right: {accuracy} of {cells} {sources} ({data})"
-    home = reader.find_interval(at, "against_home", "accuracy")
-    if home is not None:
+    told = f"Accuracy {accuracy} on {cells} {sources} ({data})"
+    difference = reader.find_interval(at, "comparison", "accuracy", "difference")
+    if difference is not None:
         value, low, high = (
-            format_number(100 * x, 1, "+") for x in (home.value, home.low, home.high)
+            format_number(100 * x, 1, "+")
+            for x in (difference.value, difference.low, difference.high)
         )
-        told += f"; {value} points against home (95 % interval {low} to {high})"
+        told += f"; {value} points against the internal test set (95 % interval {low} to {high})"
+    outcomes = [
+        reader.read_text(at, "criteria", i, "outcome") for i in _count(reader, at, "criteria")
+    ]
     return (
-        f"{told}. {escape_sentence(reader.read_text(at, 'headline'))} Whether training has seen"
-        " some of these cells, a validation cannot know."
+        f"{told}. {describe_acceptance(reader.read_text(at, 'acceptance'), outcomes)} Whether"
+        " training has seen some of these cells, a validation cannot know."
     )
 
 
@@ -104,15 +110,14 @@ def word_clusters(reader: Reader) -> str:
         groups = [_word_group(reader, (*at, "groups", k)) for k in _count(reader, *at, "groups")]
         if groups:
             column = escape_text(reader.read_text(*at, "column"))
-            note = reader.find_text(*at, "note")
-            tables.append(
-                f"By {column}: {'; '.join(groups)}." + (f" {escape_sentence(note)}" if note else "")
-            )
+            shared = reader.find_count(*at, "n_shared_sources")
+            note = f" {describe_shared_sources(shared)}" if shared else ""
+            tables.append(f"By {column}: {'; '.join(groups)}.{note}")
     if not tables:
         reader.give_up("validation")
     return (
         f"On the validated cells ({escape_text(reader.read_text('validation', 'data'))}), share"
-        f" named right with its 95 % interval. {' '.join(tables)}"
+        f" correct with its 95 % interval. {' '.join(tables)}"
     )
 
 
@@ -126,12 +131,17 @@ def _word_group(reader: Reader, at: tuple[str | int, ...]) -> str:
         f"{name} {format_percents(reader.read_interval(*at, 'accuracy'))} of"
         f" {count_things(reader.read_count(*at, 'n_images'), 'cell')}"
     )
-    told += " (stands out)" * bool(reader.find_flag(*at, "stands_out"))
+    told += _mark_beyond_chance(reader.find_interval(*at, "difference"))
     accepted = reader.find_interval(*at, "accepted")
     if accepted is not None:
         told += f", accepted {format_percents(accepted)}"
-        told += " (stands out)" * bool(reader.find_flag(*at, "accepted_stands_out"))
+        told += _mark_beyond_chance(reader.find_interval(*at, "accepted_difference"))
     return told
+
+
+def _mark_beyond_chance(difference: Interval | None) -> str:
+    apart = difference is not None and (difference.low > 0 or difference.high < 0)
+    return " (stands out)" * apart
 
 
 def word_robustness(reader: Reader) -> str:

@@ -208,48 +208,6 @@ def draw_per_class(
     return figure
 
 
-@styled
-def draw_here_and_home(
-    rows: Mapping[str, tuple[Interval, Interval]], quantity: str = "sensitivity"
-) -> Figure:
-    """Draw a share of each class here (disc) and at home (diamond), with intervals.
-
-    Classes without a cell on either side say so. Raises `DataError` for no rows.
-    """
-    if not rows:
-        raise DataError("a comparison needs a class at least", "none", "pass the classes")
-    figure = Figure(figsize=(8, 1.3 + 0.62 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    lows = [x.low for pair in rows.values() for x in pair if not math.isnan(x.low)]
-    left = math.floor((min(lows, default=0.0) - 0.02) * 10) / 10
-    axes.set_xlim(max(0.0, min(left, 0.9)), 1.0)
-    across = axes.get_yaxis_transform()
-    styles = (("here", BLUE, "o", 8, -0.14), ("home", GREY, "D", 5, 0.2))
-    for y, pair in enumerate(rows.values()):
-        for interval, (name, colour, sign, size, shift) in zip(pair, styles, strict=True):
-            text = f"{name}: no cell"
-            if not math.isnan(interval.value):
-                axes.plot([interval.low, interval.high], [y + shift] * 2, color=colour, lw=2.2)
-                axes.plot(interval.value, y + shift, sign, color=colour, ms=size, clip_on=False,
-                          zorder=3)  # fmt: skip
-                text = (
-                    f"{name} {100 * interval.value:.1f} %  ({100 * interval.low:.1f} to"
-                    f" {100 * interval.high:.1f})"
-                )
-            weight = "bold" if name == "here" else "normal"
-            axes.text(1.03, y + shift, text, transform=across, va="center", fontsize=9,
-                      fontweight=weight, color=INK if name == "here" else "#52606d")  # fmt: skip
-    axes.set_yticks(range(len(rows)), [display_label(name) for name in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.grid(axis="x")
-    axes.set_axisbelow(True)
-    axes.set_xlabel(f"{quantity}, with 95 % interval")
-    return figure
-
-
 def _draw_ranges(axes: Axes, rows: Sequence[tuple[str, Interval]], colours: Sequence[str]) -> None:
     for y, ((_, interval), colour) in enumerate(zip(rows, colours, strict=True)):
         text = "not in the test set"

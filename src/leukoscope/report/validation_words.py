@@ -1,29 +1,40 @@
 """A validation in sentences: the answer, what stands behind it, and what to do next.
 
-What this file does not do: it computes nothing and judges no limit (`validation`, `limits`), and
-lays nothing out (`validate_page`).
+What this file does not do: it computes nothing (`evaluation.validation`) and lays nothing out
+(`validation_page`).
 """
 
 import math
+from collections.abc import Iterable, Sequence
 
-from leukoscope.evaluation.acceptance import Judged, Outcome
+from leukoscope.evaluation.acceptance import (
+    Acceptance,
+    CriterionKey,
+    CriterionResult,
+    Outcome,
+    Reason,
+)
 from leukoscope.evaluation.recalibration import Recalibration
-from leukoscope.evaluation.shift import word_separation
-from leukoscope.evaluation.subgroups import SubgroupTable
-from leukoscope.evaluation.validation import Validation
+from leukoscope.evaluation.shift import LEAST
+from leukoscope.evaluation.subgroups import MOST_GROUPS, Subgroup, SubgroupTable
+from leukoscope.evaluation.validation import ReaderComparison, Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
-from leukoscope.report.evaluation_page import (
+from leukoscope.text import (
+    format_count,
     format_figure,
     format_number,
     format_percent,
+    format_points,
     format_range,
-    join_limits,
+    format_short,
+    join_words,
 )
+from leukoscope.trust.local import LEAST_SOURCES
 
 OUTCOME_WORDS: dict[Outcome, str] = {
-    "pass": "kept",
-    "fail": "broken",
+    "met": "met",
+    "not_met": "not met",
     "undecided": "undecided",
     "not_measured": "not measurable",
 }
@@ -35,7 +46,7 @@ FIGURE_NAMES = {
     "kappa_linear": "Kappa, linear weights",
     "kappa_quadratic": "Kappa, quadratic weights",
     "kappa_cost": "Kappa, weighted by cost",
-    "roc_auc": "Area under ROC, mean over classes",
+    "roc_auc": "Area under the ROC curve, mean over classes",
     "ece": "Calibration error",
     "brier": "Brier score",
     "log_loss": "Log loss",
@@ -44,114 +55,164 @@ FIGURE_NAMES = {
     "review": "Sent to review",
     "rejected": "Rejected as unknown",
     "accuracy_accepted": "Accuracy among accepted",
-    "foreign_accepted": "Foreign cells accepted",
+    "unknown_accepted": "Cells of unknown classes accepted",
 }
 """Names of the figures of all cells, in the order of the table."""
 
-_PLAIN = ("kappa", "kappa_linear", "kappa_quadratic", "kappa_cost", "roc_auc", "ece", "brier",
-          "log_loss")  # fmt: skip
+_CRITERIA: dict[CriterionKey, str] = {
+    "min_accuracy": "Accuracy",
+    "min_balanced_accuracy": "Balanced accuracy",
+    "min_sensitivity": "Sensitivity",
+    "min_specificity": "Specificity",
+    "min_kappa": "Kappa",
+    "min_weighted_kappa": "Weighted kappa",
+    "max_ece": "Calibration error",
+    "min_coverage": "Coverage of the prediction sets",
+    "min_accepted": "Accepted",
+    "max_review": "Sent to review",
+    "max_rejected": "Rejected as unknown",
+    "min_accuracy_accepted": "Accuracy among accepted",
+    "max_unknown_accepted": "Cells of unknown classes accepted",
+    "max_accuracy_drop": "Loss of accuracy against the internal test set",
+}
+
+_REASONS: dict[Reason, str] = {
+    "interval_meets": "the whole interval meets the criterion",
+    "interval_misses": "the whole interval misses the criterion",
+    "no_interval": "cells of one source give no interval",
+    "figure_on_threshold": "the figure lies on the threshold itself",
+    "figure_above": "the figure lies above the threshold, its interval on both sides",
+    "figure_below": "the figure lies below the threshold, its interval on both sides",
+    "no_cell_of_class": "there is no cell of this class",
+    "no_cell_of_other_class": "there is no cell of another class",
+    "one_class": "all cells are of one class, where kappa is undefined",
+    "no_weights": "neither an order nor a cost of the classes is given",
+    "no_reference": "there is no reference to compare with",
+    "no_unknown_class": "there is no cell of a class unknown to the network",
+    "not_calibrated": "the bundle was not calibrated and cannot reject",
+    "none_accepted": "no cell was accepted",
+    "undefined": "these cells leave it undefined",
+}
+
+_UNITLESS = frozenset(
+    {
+        "kappa",
+        "kappa_linear",
+        "kappa_quadratic",
+        "kappa_cost",
+        "weighted_kappa",
+        "roc_auc",
+        "ece",
+        "brier",
+        "log_loss",
+    }
+)
+"""Figures that are no shares."""
+
+# -- the answer -----------------------------------------------------------------------------------
 
 
-def word_headline(v: Validation) -> str:
-    """Say in one sentence what became of the limits."""
-    n = len(v.judged)
-    if v.acceptance == "no_limits":
-        return "No limits were set, so nothing is passed or failed."
-    if v.acceptance == "pass":
-        return (
-            f"Passed: all {n} limits are kept here." if n > 1 else "Passed: the limit is kept here."
-        )
-    if v.acceptance == "fail":
-        k = sum(one.outcome == "fail" for one in v.judged)
-        return f"Not passed: {_of_limits(k, n, 'is broken', 'are broken')} here."
-    k = sum(one.outcome == "undecided" for one in v.judged)
-    silent = sum(one.outcome == "not_measured" for one in v.judged)
-    parts = [f"{_of_limits(k, n, 'needs', 'need')} more cells"] if k else []
+def describe_acceptance(acceptance: Acceptance | str, outcomes: Sequence[str]) -> str:
+    """Say in one sentence whether the network is accepted, from the outcome of each criterion."""
+    n = len(outcomes)
+    if acceptance == "no_criteria":
+        return "Not assessed: no acceptance criteria were set."
+    if acceptance == "pass":
+        return f"Accepted: {f'all {n} criteria are met' if n > 1 else 'the criterion is met'}."
+    if acceptance == "fail":
+        return f"Not accepted: {_count_of(outcomes.count('not_met'), n, 'is', 'are')} not met."
+    k, silent = outcomes.count("undecided"), outcomes.count("not_measured")
+    parts = [f"{_count_of(k, n, 'needs', 'need')} more cells"] if k else []
     if silent:
-        parts.append(
-            f"{silent} cannot be measured"
-            if k
-            else _of_limits(silent, n, *["cannot be measured"] * 2)
-        )
+        one = f"{silent:,}" if k else _count_of(silent, n, "", "").strip()
+        parts.append(f"{one} cannot be measured")
     return f"Not decided yet: {', '.join(parts)}."
 
 
-def _of_limits(k: int, n: int, one: str, several: str) -> str:
-    return f"{f'{k} of the {n} limits' if n > 1 else 'the limit'} {one if k == 1 else several}"
+def _count_of(k: int, n: int, one: str, several: str) -> str:
+    verb = one if k == 1 else several
+    return f"{k} of the {n} criteria {verb}" if n > 1 else f"the criterion {verb}"
 
 
-def word_accuracy(v: Validation) -> str:
-    """Say how many cells are named right, here and at home."""
-    text = f"{format_range(v.figures['accuracy'])} of the cells are named right here"
-    if v.home is not None:
-        text += f"; at home {format_percent(v.home.accuracy.value)}"
+def describe_accuracy(v: Validation) -> str:
+    """Say how many cells are classified correctly, here and on the internal test set."""
+    text = f"{format_range(v.figures['accuracy'])} of the cells are classified correctly"
+    if v.reference is not None:
+        text += f"; on the internal test set {format_percent(v.reference.accuracy.value)}"
     return text + "."
 
 
-def word_here(v: Validation) -> str:
-    """Say on whose blood the figures stand."""
+def describe_population(v: Validation) -> str:
+    """Say which cells the figures are of."""
     sources = (
-        f"from {v.n_sources:,} source{'s' * (v.n_sources != 1)}"
+        f"from {format_count(v.n_sources, 'source')} (patients, slides or fields)"
         if v.source_known
         else "from unknown sources"
     )
-    return f"{v.n_images:,} labelled cell{'s' * (v.n_images != 1)} {sources} ({v.data_name})."
+    return f"{format_count(v.n_images, 'labelled cell')} {sources}: {v.data}."
 
 
-def word_home(v: Validation) -> str:
-    """Say what home is, and how far its figures can be trusted."""
-    if v.home is None:
-        return f"Not compared: {v.no_home}."
-    home = v.home
-    sources = f"{home.n_sources:,} sources" if home.source_known else "unknown sources"
+def describe_reference(v: Validation) -> str:
+    """Say what the internal test set is, and how far its figures can be trusted."""
+    if v.reference is None:
+        return f"No comparison with an internal test set: {_describe_no_reference(v)}."
+    reference = v.reference
+    sources = (
+        format_count(reference.n_sources, "source") if reference.source_known else "unknown sources"
+    )
     trust = {
         "disjoint": "",
-        "leaking": " Its test images have copies in training, so that the figures of home are"
-        " inflated.",
-        "local": " They are of the laboratory that its levels were last fitted to; whether training"
-        " has seen them, nobody can tell.",
-    }.get(home.leakage_status, " Copies between training and test could not be excluded there.")
-    return f"{home.n_images:,} test cells from {sources} ({home.data}).{trust}"
+        "leaking": " It has duplicates in the training images, so that its figures are inflated.",
+        "local": " It is of the site that the bundle was last recalibrated on; whether training"
+        " has seen these cells is not known.",
+    }.get(
+        reference.leakage_status,
+        " Duplicates between training and test could not be excluded there.",
+    )
+    return (
+        f"Internal test set: {format_count(reference.n_images, 'cell')} from {sources},"
+        f" {reference.data}.{trust}"
+    )
 
 
-def word_mix(v: Validation) -> str:
-    """Say how much of the difference to home is another mixture of cells, and how much is beyond
-    chance; "" if unknown."""
-    if v.home is None or v.accuracy_against_home is None:
+def _describe_no_reference(v: Validation) -> str:
+    if v.n_reference:
+        return f"the reference of this bundle was measured on {v.n_reference:,} of these very cells"
+    return "the bundle carries no reference figures"
+
+
+def describe_difference(v: Validation) -> str:
+    """Say how much of the difference to the internal test set is the case mix, and how much is
+    beyond chance; "" without a comparison."""
+    if v.comparison is None:
         return ""
-    difference = v.accuracy_against_home.difference
+    found, difference = v.comparison, v.comparison.accuracy.difference
     text = (
-        f"Accuracy is {_points(difference)} {'higher' if difference.value >= 0 else 'lower'} than"
-        f" at home ({_between(difference)}){_chance(difference)}."
+        f"Accuracy is {format_points(difference.value)}"
+        f" {'higher' if difference.value >= 0 else 'lower'} than on the internal test set"
+        f" ({_between(difference)})"
     )
-    if v.expected_accuracy is None or v.recognition is None:
-        return f"{text} Not every class that occurs here was measured at home."
+    text += "." if _is_beyond_chance(difference) else ", which may be chance."
+    if found.expected_accuracy is None or found.recognition is None:
+        return f"{text} Not every class that occurs here was in the internal test set."
     text += (
-        " If each kind were named as well as at home,"
-        f" {format_percent(v.expected_accuracy.value)} would be right on this mixture of cells"
+        " At the sensitivities of the internal test set,"
+        f" {format_percent(found.expected_accuracy.value)} would be correct with this case mix"
     )
-    mixture, own = v.mixture, v.recognition
-    if mixture is not None and _is_beyond_chance(mixture):
-        more = "more" if mixture.value > 0 else "less"
-        text += f", {_points(mixture)} {more} than at home ({_between(mixture)})"
+    mix, own = found.case_mix, found.recognition
+    if mix is not None and _is_beyond_chance(mix):
+        more = "more" if mix.value > 0 else "less"
+        text += f", {format_points(mix.value)} {more} than with the internal one ({_between(mix)})"
     if _is_beyond_chance(own):
         return (
-            f"{text}; the other {_points(own)} ({_between(own)}) are"
+            f"{text}; the other {format_points(own.value)} ({_between(own)}) are"
             f" {'better' if own.value > 0 else 'worse'} recognition."
         )
-    return f"{text}; what is beyond that ({_between(own)}) may be chance."
+    return f"{text}; the rest of the difference ({_between(own)}) may be chance."
 
 
 def _is_beyond_chance(interval: Interval) -> bool:
     return interval.low > 0 or interval.high < 0
-
-
-def _chance(interval: Interval) -> str:
-    return "" if _is_beyond_chance(interval) else ", which may be chance"
-
-
-def _points(interval: Interval) -> str:
-    return f"{format_number(abs(100 * interval.value), 1)} points"
 
 
 def _between(interval: Interval) -> str:
@@ -159,254 +220,408 @@ def _between(interval: Interval) -> str:
     return f"95 % interval {low} to {high} points"
 
 
-def word_calibration(v: Validation) -> str:
-    """Say whether the network is as sure as it should be here."""
+# -- confidence, decisions, shift -----------------------------------------------------------------
+
+
+def describe_calibration(v: Validation) -> str:
+    """Say whether stated confidence agrees with accuracy."""
     over = v.overconfidence
-    points = _points(over)
+    points = format_points(over.value)
     if math.isnan(over.low):
-        return f"Stated confidence and success differ by {points}; one source gives no interval."
+        return f"Confidence and accuracy differ by {points}; cells of one source give no interval."
     between = f"({_between(over)})"
     if over.low > 0:
-        return f"Too sure: on average it states {points} more than it is right {between}."
+        return f"Overconfident: confidence exceeds accuracy by {points} on average {between}."
     if over.high < 0:
-        return f"Not sure enough: on average it states {points} less than it is right {between}."
-    return f"On average as sure as it is right, within {points} {between}."
+        return f"Underconfident: confidence is {points} below accuracy on average {between}."
+    return f"Confidence agrees with accuracy, within {points} on average {between}."
 
 
-def word_decisions(v: Validation) -> str:
-    """Say how many cells it accepts, and how often rightly; or that it never rejects."""
-    if "accepted" not in v.figures:
-        return "It never rejects: the bundle was not calibrated, and every cell gets a name."
-    right = v.figures["accuracy_accepted"]
-    rightly = "" if math.isnan(right.value) else f", of these {format_range(right)} rightly"
+def describe_decisions(v: Validation) -> str:
+    """Say how many cells are accepted, and how many of these correctly; or that it cannot
+    reject."""
+    if not v.is_calibrated:
+        return "It cannot reject: the bundle was not calibrated, and every cell gets a label."
+    correct = v.figures["accuracy_accepted"]
+    rightly = "" if math.isnan(correct.value) else f", {format_range(correct)} of these correctly"
     return (
-        f"It accepts {format_range(v.figures['accepted'])} of these cells{rightly};"
-        f" {format_percent(v.figures['review'].value)} go to a person,"
-        f" {format_percent(v.figures['rejected'].value)} it rejects as unknown."
+        f"{format_range(v.figures['accepted'])} of the cells are accepted{rightly};"
+        f" {format_percent(v.figures['review'].value)} are sent to review,"
+        f" {format_percent(v.figures['rejected'].value)} are rejected as unknown."
     )
 
 
-def word_coverage(v: Validation) -> str:
-    """Say whether the promise of the prediction sets holds here; "" for a bundle without sets."""
+def describe_coverage(v: Validation) -> str:
+    """Say whether the coverage guarantee of the prediction sets is met; "" without sets."""
     found = v.figures.get("coverage")
     if found is None:
         return ""
-    size = f" Sets hold {v.set_size:.2f} names on average."
-    promised = v.promised_coverage
-    if math.isnan(promised):
-        return f"The true name is in the set for {format_range(found)}.{size}"
-    start = f"Promised for at least {format_percent(promised)}, found for {format_range(found)}."
-    if found.high < promised:
-        return f"{start} The promise does not hold on these cells.{size}"
-    if found.low >= promised:
-        return f"{start} It holds here.{size}"
-    return f"{start} These cells are too few to tell.{size}"
+    met = (
+        "it is not met on these cells"
+        if found.high < v.nominal_coverage
+        else "it is met here"
+        if found.low >= v.nominal_coverage
+        else "these cells are too few to decide it"
+    )
+    return (
+        f"The prediction set holds the true class for {format_range(found)} of the cells. The"
+        f" guarantee is at least {format_percent(v.nominal_coverage)}: {met}. Sets hold"
+        f" {v.mean_set_size:.2f} classes on average."
+    )
 
 
-def word_shift(v: Validation) -> str:
+def describe_shift(v: Validation) -> str:
     """Say how different the images look."""
     found = v.shift
-    if found.separation is None or found.energy is None:
-        return f"Not compared: {found.reason}."
-    separation = found.separation
-    size = word_separation(separation.value)
-    text = (
-        f"As the network sees them, the shift of these images is {size}"
-        f" (told apart {format_percent(separation.value)}, 95 % interval"
-        f" {format_percent(separation.low)} to {format_percent(separation.high)}; energy"
-        f" coefficient {found.energy.coefficient:.2f}, p = {found.energy.p_value:.3f},"
-        f" {found.energy.n_home} against {found.energy.n_here} images)."
+    if found.status == "no_reference":
+        return f"Not compared: {_describe_no_reference(v)}."
+    if found.status == "too_few" or found.separation is None:
+        return (
+            f"Not compared: {format_count(found.n_internal, 'source')} in the reference sample and"
+            f" {found.n_external:,} here; {LEAST} on either side are needed."
+        )
+    size = describe_separation(found.separation.value)
+    return (
+        f"To the network, the shift of these images is {size}: a classifier that separates them"
+        " from the reference sample has an area under the ROC curve of"
+        f" {format_figure(found.separation)}, {found.n_external} images against"
+        f" {found.n_internal}. Another case mix counts as a shift."
     )
-    if not found.matched:
-        text += " Another mixture of cells counts as a difference here."
-    return text
 
 
-def word_groups(table: SubgroupTable) -> str:
+def describe_separation(area: float) -> str:
+    """Say how large a shift is by the area under the ROC curve of the classifier.
+
+    >>> describe_separation(0.52), describe_separation(0.97)
+    ('not visible', 'nearly complete')
+    """
+    steps = ((0.6, "not visible"), (0.7, "small"), (0.8, "clear"), (0.95, "large"))
+    return next((word for end, word in steps if area < end), "nearly complete")
+
+
+def describe_effect(effect: float) -> str:
+    """Say how large a difference is by Cohen's d (Cohen 1988: 0.2 small, 0.5 medium, 0.8 large).
+
+    >>> describe_effect(-0.1), describe_effect(1.5)
+    ('negligible', 'very large')
+    """
+    steps = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (1.2, "large"))
+    return next((word for end, word in steps if abs(effect) < end), "very large")
+
+
+# -- agreement and subgroups ----------------------------------------------------------------------
+
+
+def describe_weights(v: Validation) -> str:
+    """Say what weights kappa."""
+    basis, order = v.kappa_weights.basis, v.kappa_weights.order
+    if basis == "one_class":
+        return "All cells are of one class, where kappa is undefined."
+    if basis == "cost":
+        return "Kappa is weighted by the cost of each confusion, as the criteria give it."
+    if basis == "none":
+        return (
+            "There is no weighted kappa: these classes have no natural order, and weights along any"
+            " list of them would mean nothing. Give `order` or `cost` in the criteria."
+        )
+    outside = len(v.classes) - len(order)
+    rest = f" Confusions with the {outside} other classes count as the worst." if outside else ""
+    source = "in the criteria" if basis == "order" else "of maturation"
+    return f"Kappa is weighted along the order {source}: {join_labels(order)}.{rest}"
+
+
+def name_reader(reader: ReaderComparison) -> str:
+    """Return what to call another reader in a sentence."""
+    return f"the network {reader.name}" if reader.is_network else reader.name
+
+
+def describe_column(table: SubgroupTable) -> str:
+    """Say why a column has no groups, or what to mind about them; "" for nothing."""
+    if table.status == "one_value":
+        return "All cells have the same value."
+    if table.status == "too_many_values":
+        return f"{table.n_values:,} different values, more than {MOST_GROUPS}: no grouping."
+    return describe_shared_sources(table.n_shared_sources) if table.n_shared_sources else ""
+
+
+def describe_shared_sources(n: int) -> str:
+    """Say that sources lie in several groups."""
+    lie = format_count(n, "source lies", "sources lie")
+    return f"{lie} in several groups; the differences ignore it."
+
+
+def describe_groups(table: SubgroupTable) -> str:
     """Say which groups of a column are worse than the rest by more than chance, or else which are
     better; "" for none."""
-    told: dict[bool, list[str]] = {True: [], False: []}
+    worse: list[str] = []
+    better: list[str] = []
     for one in table.groups:
-        for figure, difference, stands_out, done in (
-            (one.accuracy, one.difference, one.stands_out, "named right"),
-            (one.accepted, one.accepted_difference, one.accepted_stands_out, "accepted"),
-        ):
-            if stands_out:
-                told[difference.value < 0].append(
-                    f"{one.value} ({format_percent(figure.value)} {done},"
-                    f" {abs(100 * difference.value):.1f} points"
-                    f" {'less' if difference.value < 0 else 'more'} than the rest)"
-                )
-    found = told[True] or told[False]
+        if one.stands_out:
+            text = _describe_group(one, one.accuracy, one.difference, "correct")
+            (worse if one.difference.value < 0 else better).append(text)
+        if one.accepted_stands_out:
+            text = _describe_group(one, one.accepted, one.accepted_difference, "accepted")
+            (worse if one.accepted_difference.value < 0 else better).append(text)
+    found = worse or better
     if not found:
         return ""
     return (
         f"The figures of all cells do not hold for every group by {table.column}:"
-        f" {_join(found)}. Judge each group by its own row."
+        f" {join_words(found)}. Consider each group by its own row."
     )
+
+
+def _describe_group(one: Subgroup, share: Interval, difference: Interval, done: str) -> str:
+    return (
+        f"{name_group(one)} ({format_percent(share.value)} {done},"
+        f" {format_points(difference.value)} {'less' if difference.value < 0 else 'more'} than the"
+        " rest)"
+    )
+
+
+def name_group(one: Subgroup) -> str:
+    """Return the value of a group, also where it is blank."""
+    return one.value or "(blank)"
+
+
+# -- recalibration --------------------------------------------------------------------------------
+
+
+def describe_recalibration(found: Recalibration) -> str:
+    """Say what was fitted to half of the cells."""
+    if not found.is_fitted:
+        return (
+            "Nothing was fitted: the half of the cells to fit on has"
+            f" {format_count(found.n_fit_sources, 'source')} of known classes, and {LEAST_SOURCES}"
+            " are needed."
+        )
+    return (
+        f"New bundle {found.bundle}: fitted on {format_count(found.n_fit, 'cell')} of"
+        f" {format_count(found.n_fit_sources, 'source')}, measured on {found.n_test:,} cells of"
+        f" {format_count(found.n_test_sources, 'other source')}. The old bundle is unchanged."
+    )
+
+
+def describe_gain(found: Recalibration) -> str:
+    """Say whether the new bundle is better on the other half, by the paired gain in log loss; ""
+    where nothing was fitted."""
+    gain = found.gain_log_loss
+    if math.isnan(gain.value):
+        return ""
+    if math.isnan(gain.low):
+        return "Whether it is better cannot be said: cells of one source give no interval."
+    low, high = sorted((abs(gain.low), abs(gain.high)))
+    between = f"(95 % interval {low:.3f} to {high:.3f})"
+    if gain.low > 0:
+        return f"Better on the other half: log loss falls by {gain.value:.3f} per cell {between}."
+    if gain.high < 0:
+        return (
+            f"Worse on the other half: log loss rises by {-gain.value:.3f} per cell {between}. Keep"
+            " the old bundle."
+        )
+    change, most, least = (format_number(-x, 3, "+") for x in (gain.value, gain.low, gain.high))
+    return (
+        f"No gain shown on the other half: log loss changes by {change} per cell (95 % interval"
+        f" {least} to {most}), which may be chance."
+    )
+
+
+def list_recalibration_notes(found: Recalibration) -> tuple[str, ...]:
+    """Return what to mind about a new bundle."""
+    if not found.is_fitted or "unknown_accepted" in found.after:
+        return found.notes
+    return (
+        *found.notes,
+        "There was no cell of an unknown class: how many of them the new thresholds accept was not"
+        " measured.",
+    )
+
+
+# -- what to do, what to mind ---------------------------------------------------------------------
+
+
+def list_limitations(v: Validation) -> tuple[str, ...]:
+    """Return what the figures leave open."""
+    found = []
+    if not v.is_calibrated:
+        found.append(
+            "The bundle was not calibrated: prediction sets, coverage and rejection cannot be"
+            " evaluated. `leukoscope calibrate` on the run and another export add them."
+        )
+    if v.reference is None:
+        found.append(describe_reference(v))
+    if v.n_fitted:
+        found.append(
+            f"{format_count(v.n_fitted, 'cell is', 'cells are')} left out: this bundle was fitted"
+            " to them, or to others of their sources."
+        )
+    found.append(
+        "A bundle does not carry its training images: whether some of these cells are among them"
+        " cannot be checked here. `leukoscope data audit CATALOG --against OTHER` looks for"
+        " duplicates."
+    )
+    return (*found, *v.warnings)
 
 
 def list_advice(v: Validation) -> tuple[str, ...]:
     """Return what to do next, the most urgent first."""
-    advice: list[str] = []
-    broken = [one.limit.name for one in v.judged if one.outcome == "fail"]
-    if broken:
-        advice.append(
-            f"Do not rely on it here as it is: {_join(broken)} {_does(broken)} not keep"
-            f" the limit{'s' * (len(broken) > 1)}."
-        )
-    if v.recalibration is not None and v.recalibration.gain_log_loss.high < 0:
-        advice.append(
-            f"The new bundle, fitted to half of these cells: {word_gain(v.recalibration)}"
-        )
-    for one in v.judged:
-        if one.outcome == "undecided" and one.needed is not None:
-            advice.append(
-                f"{one.limit.name}: label {word_needed(one)} to decide it, if the figure stays as"
-                " it is."
-            )
-        elif one.outcome == "undecided":
-            advice.append(f"{one.limit.name}: {one.reason}.")
-        elif one.outcome == "not_measured":
-            advice.append(f"{one.limit.name} cannot be judged: {one.reason}.")
-    kappa = v.figures["kappa"]
-    if kappa.low <= 0:
-        advice.append(
-            "That it names these cells better than chance would is not shown: kappa"
-            f" {format_figure(kappa)}."
-        )
-    most, name = max((one.n_images, one.name) for one in v.per_class)
-    if v.figures["accuracy"].high < most / v.n_images < 1:
-        advice.append(
-            f"Calling every cell {display_label(name)} would be right for"
-            f" {format_percent(most / v.n_images)} of them, more often than the network is."
-        )
-    rejected = v.figures.get("rejected")
-    drop = v.figures.get("accuracy_drop")
-    shifted = rejected is not None and rejected.value > 0.5
-    if rejected is not None and shifted:
-        start = (
-            f"It rejects {format_percent(rejected.value)} of these cells, as unlike those it knows"
-        )
-        if drop is not None and not drop.low > 0:
-            if v.recalibration is None:
-                advice.append(
-                    f"{start}, yet names them no worse than at home: `--recalibrate NEW_BUNDLE`"
-                    " fits the limits of rejection to half of these cells and measures the rest."
-                )
-        else:
-            advice.append(
-                f"{start}. Other limits do not mend that: train on such pictures, or bring the"
-                " pictures closer to those of home."
-            )
-    if v.absent:
-        critical = [name for name in v.absent if is_critical(name)]
-        extra = f" Critical among them: {_join_labels(critical)}." if critical else ""
-        advice.append(
-            f"No cell of {_join_labels(v.absent)} is here, so nothing is known of how well"
-            f" {'it is' if len(v.absent) == 1 else 'they are'} found: add some.{extra}"
-        )
-    if v.foreign:
-        n = sum(one.n_images for one in v.foreign)
-        names = [one.name for one in v.foreign]
-        count = [one.accepted for one in v.foreign if one.accepted is not None]
-        what = (
-            f"; {sum(count):,} of them {'was' if sum(count) == 1 else 'were'} accepted under"
-            " another name"
-            if count
-            else "; it gives each another name and cannot reject"
-        )
-        advice.append(
-            f"{n:,} cell{'s' * (n != 1)} of {_join_labels(names)}: the network has no such"
-            f" name{what}. If a name means a class it has, say so under `[labels]` in the limits."
-        )
-    # A bundle that was never calibrated cannot be calibrated again.
-    again = rejected is not None and not shifted and v.recalibration is None
-    if again and v.overconfidence.low > 0.02:
-        advice.append(
-            "It is too sure of itself here: `--recalibrate NEW_BUNDLE` fits confidence and limits"
-            " to half of these cells and measures the gain on the other half."
-        )
-    advice += filter(None, map(word_groups, v.subgroups))
-    strong = [one for one in v.shift.features if abs(one.effect) >= 0.8]
-    if strong:
-        names = [one.name.replace("_", " ") for one in strong[:3]]
-        advice.append(
-            f"The pictures differ most in {_join(names)}: check illumination, white balance, stain"
-            " and magnification before anything else."
-        )
-    if not v.source_known:
-        advice.append(
-            "Give the patient or slide of each image in a column `source`: intervals are too narrow"
-            " where cells come from the same one."
-        )
-    if v.n_unlabelled:
-        n = v.n_unlabelled
-        advice.append(f"{n:,} cell{'s' * (n != 1)} without a label {_are(n)} in no figure.")
-    if len(v.unreadable) > v.n_unlabelled:
-        n = len(v.unreadable) - v.n_unlabelled
-        advice.append(f"{n:,} file{'s' * (n != 1)} could not be used and {_are(n)} in no figure.")
-    if v.acceptance == "no_limits":
-        advice.append("Set limits (`--limits limits.toml`) before you look at the next cells.")
+    advice = [*_advise_criteria(v), *_advise_network(v), *_advise_rejection(v), *_advise_cells(v)]
+    if v.acceptance == "no_criteria":
+        advice.append("Set criteria (`--criteria criteria.toml`) before you see the next cells.")
     if v.acceptance == "pass" and not advice:
         advice.append("Nothing stands against it on these cells. Repeat it when anything changes.")
     return tuple(advice)
 
 
-def word_recalibration(found: Recalibration) -> tuple[str, ...]:
-    """Say what was fitted to half of the cells, with its notes."""
-    if found.reason:
-        return (f"Nothing was fitted: {found.reason}.",)
-    start = (
-        f"Fitted on {found.n_fit:,} cells of {found.n_fit_sources:,} sources, measured on"
-        f" {found.n_judged:,} others of {found.n_judged_sources:,} other sources."
-    )
-    return (start, word_gain(found), *found.notes)
-
-
-def word_gain(found: Recalibration) -> str:
-    """Say whether the new bundle is better on the held-out half, by the paired gain in log loss;
-    "" where nothing was fitted."""
-    gain = found.gain_log_loss
-    if math.isnan(gain.value):
-        return ""
-    if math.isnan(gain.low):
-        return "Whether it is better cannot be said: one source gives no interval."
-    low, high = sorted((abs(gain.low), abs(gain.high)))
-    between = f"(95 % interval {low:.3f} to {high:.3f})"
-    if gain.low > 0:
-        return f"Better on the other half: log loss falls by {gain.value:.3f} a cell {between}."
-    if gain.high < 0:
-        return (
-            f"Worse on the other half: log loss rises by {-gain.value:.3f} a cell {between}. Keep"
-            " the old bundle."
+def _advise_criteria(v: Validation) -> Iterable[str]:
+    missed = [name_criterion(one) for one in v.criteria if one.outcome == "not_met"]
+    if missed:
+        yield (
+            f"Do not rely on it here as it is: {join_words(missed)}"
+            f" {'does' if len(missed) == 1 else 'do'} not meet the"
+            f" {'criterion' if len(missed) == 1 else 'criteria'}."
         )
-    change, most, least = (format_number(-x, 3, "+") for x in (gain.value, gain.low, gain.high))
-    return (
-        f"No gain shown on the other half: log loss changes by {change} a cell (95 % interval"
-        f" {least} to {most}), which may be chance."
-    )
+    if v.recalibration is not None and v.recalibration.gain_log_loss.high < 0:
+        yield f"The recalibrated bundle: {describe_gain(v.recalibration)}"
+    for one in v.criteria:
+        if one.needed is not None:
+            yield (
+                f"{name_criterion(one)}: label {describe_needed(one)} to decide it, if the figure"
+                " stays as it is."
+            )
+        elif one.outcome == "undecided":
+            yield f"{name_criterion(one)}: {describe_reason(v, one)}."
+        elif one.outcome == "not_measured":
+            yield f"{name_criterion(one)} cannot be evaluated: {describe_reason(v, one)}."
 
 
-def list_gains(found: Recalibration | None) -> list[tuple[str, str, str]]:
-    """Return figures on the held-out half: name, before, after."""
-    if found is None:
-        return []
-    return [
-        (
-            FIGURE_NAMES.get(name, name),
-            format_named(name, before),
-            format_named(name, found.after[name]),
+def _advise_network(v: Validation) -> Iterable[str]:
+    kappa = v.figures["kappa"]
+    if kappa.low <= 0:
+        yield (
+            "That it classifies these cells better than chance is not shown: kappa"
+            f" {format_figure(kappa)}."
         )
-        for name, before in found.before.items()
-        if name in found.after
-    ]
+    most, label = max((one.n_images, one.label) for one in v.per_class)
+    if v.figures["accuracy"].high < most / v.n_images < 1:
+        yield (
+            f"Calling every cell {display_label(label)} would be correct for"
+            f" {format_percent(most / v.n_images)} of them, more often than the network is."
+        )
+
+
+def _advise_rejection(v: Validation) -> Iterable[str]:
+    if not v.is_calibrated:
+        return  # what was never calibrated cannot be recalibrated
+    rejected, drop = v.figures["rejected"], v.figures.get("accuracy_drop")
+    if rejected.value > 0.5:
+        start = f"It rejects {format_percent(rejected.value)} of these cells as unlike its training"
+        if drop is None or drop.low > 0:
+            yield (
+                f"{start}. Other thresholds do not mend that: train on such images, or bring the"
+                " images closer to those of the development site."
+            )
+        elif v.recalibration is None:
+            yield (
+                f"{start}, yet classifies them no worse than the internal test set:"
+                " `--recalibrate NEW_BUNDLE` fits the thresholds of rejection to half of these"
+                " cells and measures the rest."
+            )
+    elif v.recalibration is None and v.overconfidence.low > 0.02:
+        yield (
+            "It is overconfident here: `--recalibrate NEW_BUNDLE` fits confidence and thresholds to"
+            " half of these cells and measures the gain on the other half."
+        )
+
+
+def _advise_cells(v: Validation) -> Iterable[str]:
+    if v.absent:
+        critical = [label for label in v.absent if is_critical(label)]
+        extra = f" Critical among them: {join_labels(critical)}." if critical else ""
+        yield (
+            f"There is no cell of {join_labels(v.absent)}, so nothing is known of"
+            f" {'its' if len(v.absent) == 1 else 'their'} sensitivity here: add some.{extra}"
+        )
+    if v.unknown_classes:
+        n = sum(one.n_images for one in v.unknown_classes)
+        labels = join_labels(one.label for one in v.unknown_classes)
+        counts = [one.accepted for one in v.unknown_classes if one.accepted is not None]
+        what = (
+            f"{sum(counts):,} of them {'was' if sum(counts) == 1 else 'were'} accepted as another"
+            " class"
+            if counts
+            else "each is given another label, for it cannot reject"
+        )
+        yield (
+            f"{format_count(n, 'cell')} of {labels}: a class unknown to the network; {what}. If a"
+            " label means a class that it knows, say so under `[labels]` in the criteria."
+        )
+    yield from filter(None, map(describe_groups, v.subgroups))
+    strong = [one.name.replace("_", " ") for one in v.shift.features if abs(one.effect) >= 0.8]
+    if strong:
+        yield (
+            f"The images differ most in {join_words(strong[:3])}: check illumination, white"
+            " balance, stain and magnification before anything else."
+        )
+    if not v.source_known:
+        yield (
+            "Give the patient or slide of each image in a column `source`: intervals are too narrow"
+            " where cells come from the same one."
+        )
+    if v.n_unlabelled:
+        cells = format_count(v.n_unlabelled, "cell without a label is", "cells without a label are")
+        yield f"{cells} in no figure."
+    broken = len(v.unreadable) - v.n_unlabelled
+    if broken:
+        files = format_count(broken, "file that cannot be used is", "files that cannot be used are")
+        yield f"{files} in no figure."
 
 
 # -- small words ----------------------------------------------------------------------------------
 
 
-def format_named(name: str, interval: Interval) -> str:
+def name_criterion(one: CriterionResult) -> str:
+    """Return the name of a criterion, with its class."""
+    name, label = _CRITERIA[one.criterion.key], one.criterion.label
+    return f"{name}, {display_label(label)}" if label else name
+
+
+def describe_threshold(one: CriterionResult) -> str:
+    """Return what a criterion asks for."""
+    side = "at least" if one.criterion.is_minimum else "at most"
+    threshold = one.criterion.threshold
+    if one.criterion.figure in _UNITLESS:
+        return f"{side} {threshold:g}"
+    return f"{side} {100 * threshold:g} %"
+
+
+def describe_needed(one: CriterionResult) -> str:
+    """Say how many more cells would decide a criterion; "" if unknown."""
+    if one.needed is None:
+        return ""
+    figure, label = one.criterion.figure, display_label(one.criterion.label)
+    which = {
+        "sensitivity": f" of the class {label}",
+        "specificity": f" of other classes than {label}",
+        "accuracy_accepted": " that it accepts",
+        "unknown_accepted": " of unknown classes",
+    }.get(figure, "")
+    return f"about {format_count(one.needed, 'more cell')}{which} from other patients or slides"
+
+
+def describe_reason(v: Validation, one: CriterionResult) -> str:
+    """Say why a criterion has its outcome."""
+    if one.reason == "no_reference":
+        return _describe_no_reference(v)
+    text = _REASONS[one.reason]
+    if one.reason in ("figure_above", "figure_below") and one.needed is None:
+        text += "; no feasible number of cells decides it"
+        if one.criterion.figure == "accuracy_drop":
+            text += ", since the internal test set is so small"
+    return text
+
+
+def format_named(figure: str, interval: Interval) -> str:
     """Return a figure by its kind: shares in per cent, others with three decimals.
 
     >>> format_named("accuracy", Interval(0.5, 0.4, 0.6))
@@ -414,74 +629,9 @@ def format_named(name: str, interval: Interval) -> str:
     >>> format_named("kappa", Interval(0.5, 0.4, 0.6))
     '0.500 (0.400–0.600)'
     """
-    if name in (*_PLAIN, "weighted_kappa"):
-        return format_figure(interval)
-    return f"{format_short(interval)}"
+    return format_figure(interval) if figure in _UNITLESS else format_short(interval)
 
 
-def format_short(interval: Interval) -> str:
-    """Return a share in per cent with its limits in brackets.
-
-    >>> format_short(Interval(-0.0, -0.052, 0.1))
-    '0.0 % (−5.2 to 10.0)'
-    """
-    if math.isnan(interval.value):
-        return "–"
-    if math.isnan(interval.low):
-        return format_percent(interval.value)
-    limits = join_limits(100 * interval.low, 100 * interval.high, 1)
-    return f"{format_percent(interval.value)} ({limits})"
-
-
-def format_signed(interval: Interval) -> str:
-    """Return a difference of shares in points, signed, with its limits.
-
-    >>> format_signed(Interval(-0.0001, -0.2, 0.1))
-    '+0.0 (−20.0 to +10.0)'
-    """
-    if math.isnan(interval.value):
-        return "–"
-    value, low, high = (
-        format_number(100 * x, 1, "+") for x in (interval.value, interval.low, interval.high)
-    )
-    return f"{value} ({low} to {high})"
-
-
-def format_wanted(one: Judged) -> str:
-    """Return what a limit asks for, in words."""
-    side = "at least" if one.limit.side == "min" else "at most"
-    plain = one.limit.figure in (*_PLAIN, "weighted_kappa")
-    return f"{side} {one.limit.wanted:g}" if plain else f"{side} {100 * one.limit.wanted:g} %"
-
-
-def word_needed(one: Judged) -> str:
-    """Say how many more cells would decide a limit; "" if nobody knows."""
-    if one.needed is None:
-        return ""
-    cells = f"about {one.needed:,} more cell{'s' * (one.needed != 1)}{_of_class(one)}"
-    return f"{cells} from other patients or slides"
-
-
-def _of_class(one: Judged) -> str:
-    kind, _, name = one.limit.figure.partition("/")
-    if kind == "recall":
-        return f" of the class {display_label(name)}"
-    if kind == "specificity":
-        return f" of other classes than {display_label(name)}"
-    return " that it accepts" if kind == "accuracy_accepted" else ""
-
-
-def _join(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _join_labels(names: tuple[str, ...] | list[str]) -> str:
-    return _join([display_label(name) for name in names])
-
-
-def _does(names: list[str]) -> str:
-    return "does" if len(names) == 1 else "do"
-
-
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
+def join_labels(labels: Iterable[str]) -> str:
+    """Return labels as a sentence lists them."""
+    return join_words(map(display_label, labels))

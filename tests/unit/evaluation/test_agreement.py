@@ -13,10 +13,10 @@ from leukoscope.evaluation.agreement import (
     build_cost_weights,
     build_order_weights,
     compare_shares,
+    compute_case_mix_effect,
     compute_expected_accuracy,
     compute_kappa,
     compute_mcnemar,
-    compute_mixture_effect,
     find_order,
 )
 from leukoscope.evaluation.intervals import compute_intervals, wilson
@@ -204,18 +204,18 @@ def test_equal_readers_differ_by_nothing_but_with_an_interval():
 
 
 def test_shares_of_other_cells_are_newcombes_example():
-    found = compare_shares(wilson(56, 70), 70, wilson(48, 80), 80, independent=True)
+    found = compare_shares(wilson(56, 70), wilson(48, 80), n_external=70, n_internal=80)
     assert found.difference.value == pytest.approx(0.2)
     assert found.difference.low == pytest.approx(0.0524, abs=5e-5)
     assert found.difference.high == pytest.approx(0.3339, abs=5e-5)
     assert found.p_value == pytest.approx(fisher_exact([[56, 14], [48, 32]])[1])
-    clustered = compare_shares(wilson(56, 70), 70, wilson(48, 80), 80, independent=False)
+    clustered = compare_shares(wilson(56, 70), wilson(48, 80))
     assert math.isnan(clustered.p_value) and clustered.difference == found.difference
-    nothing = compare_shares(wilson(0, 0), 0, wilson(48, 80), 80, independent=True)
+    nothing = compare_shares(wilson(0, 0), wilson(48, 80), n_internal=80)
     assert math.isnan(nothing.difference.value) and math.isnan(nothing.p_value)
 
 
-def test_the_mixture_of_cells_alone_changes_accuracy():
+def test_the_case_mix_alone_changes_accuracy():
     recalls = [
         Interval(1.0, 0.9, 1.0),
         Interval(0.5, 0.4, 0.6),
@@ -228,10 +228,10 @@ def test_the_mixture_of_cells_alone_changes_accuracy():
     assert compute_expected_accuracy(np.zeros(3), recalls) is None
 
 
-def test_the_effect_of_the_mixture_is_what_it_adds_to_the_accuracy_expected():
+def test_the_effect_of_the_case_mix_is_what_it_adds_to_the_accuracy_expected():
     recalls = [wilson(90, 100), wilson(60, 100), wilson(99, 100)]
     here, home = np.array([10.0, 80, 10]), np.array([100.0, 100, 100])
-    found = compute_mixture_effect(here, home, recalls)
+    found = compute_case_mix_effect(here, home, recalls)
     apart = compute_expected_accuracy(here, recalls), compute_expected_accuracy(home, recalls)
     assert found.value == pytest.approx(apart[0].value - apart[1].value)
     assert found.low < found.value < found.high < 0
@@ -240,9 +240,9 @@ def test_the_effect_of_the_mixture_is_what_it_adds_to_the_accuracy_expected():
         Interval(0.9, 0.9, 0.95),
         *(Interval(x.value, x.value, x.value) for x in recalls[1:]),
     ]
-    only = compute_mixture_effect(here, home, sharper)
+    only = compute_case_mix_effect(here, home, sharper)
     assert only.low == pytest.approx(only.value - 0.05 * (1 / 3 - 0.1)) and only.high == only.value
-    same = compute_mixture_effect(3 * home, home, recalls)
+    same = compute_case_mix_effect(3 * home, home, recalls)
     assert (same.value, same.low, same.high) == (0, 0, 0)
     unknown = [UNDEFINED, *recalls[1:]]
-    assert compute_mixture_effect(here, home, unknown) is None
+    assert compute_case_mix_effect(here, home, unknown) is None

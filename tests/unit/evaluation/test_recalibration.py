@@ -43,10 +43,10 @@ def local(make_trust_table):
 
 
 def test_halves_share_no_source_and_hold_each_class_alike(local):
-    fit, judge = split_halves(local, 0)
+    fit, test = split_halves(local, 0)
     known = np.flatnonzero(local.labels_N >= 0)
-    assert sorted([*fit, *judge]) == known.tolist()
-    sources = [{local.sources[i] for i in half} for half in (fit, judge)]
+    assert sorted([*fit, *test]) == known.tolist()
+    sources = [{local.sources[i] for i in half} for half in (fit, test)]
     assert not sources[0] & sources[1]
     label_of = {local.sources[i]: int(local.labels_N[i]) for i in known}
     counts = [Counter(label_of[name] for name in half) for half in sources]
@@ -59,9 +59,9 @@ def test_halves_share_no_source_and_hold_each_class_alike(local):
 
 def test_figures_are_of_the_half_that_nothing_was_fitted_to(local, trust):
     found, fitted = measure_recalibration(local, trust, 0, 50)
-    fit, judge = split_halves(local, 0)
-    assert (found.n_fit, found.n_judged) == (len(fit), len(judge))
-    held = local.take(judge)
+    fit, test = split_halves(local, 0)
+    assert (found.n_fit, found.n_test) == (len(fit), len(test))
+    held = local.take(test)
     for figures, policy in ((found.before, trust.info.policy), (found.after, fitted.policy)):
         decisions = decide_table(policy, trust.novelty, held)
         hit_N = decisions.labels_N == held.labels_N
@@ -85,19 +85,17 @@ def test_figures_are_of_the_half_that_nothing_was_fitted_to(local, trust):
 
 def test_cells_of_unknown_kinds_tell_what_the_new_limits_let_in(local, trust):
     found, fitted = measure_recalibration(local, trust, 0, 50)
-    foreign = local.take(local.labels_N < 0)
-    assert len(foreign) == 10
+    unknown = local.take(local.labels_N < 0)
+    assert len(unknown) == 10
     for figures, policy in ((found.before, trust.info.policy), (found.after, fitted.policy)):
-        strange_N = decide_table(policy, trust.novelty, foreign).mask("accepted")
-        assert figures["foreign_accepted"].value == pytest.approx(strange_N.mean())
-    assert not any("No cell of an unknown kind" in note for note in found.notes)
+        strange_N = decide_table(policy, trust.novelty, unknown).mask("accepted")
+        assert figures["unknown_accepted"].value == pytest.approx(strange_N.mean())
     without, _ = measure_recalibration(local.take(local.labels_N >= 0), trust, 0, 50)
-    assert "foreign_accepted" not in without.after
-    assert any("No cell of an unknown kind" in note for note in without.notes)
+    assert "unknown_accepted" not in without.after
 
 
 def test_too_few_sources_fit_nothing_and_say_so(local, trust):
     few = local.take(np.arange(100))  # 25 sources, half of which are no 20
     found, fitted = measure_recalibration(few, trust, 0, 50)
-    assert fitted is None and "20 sources" in found.reason
-    assert not found.before and not found.after and found.n_fit + found.n_judged == 100
+    assert fitted is None and not found.is_fitted
+    assert not found.before and not found.after and found.n_fit + found.n_test == 100

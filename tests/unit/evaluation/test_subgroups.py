@@ -14,7 +14,7 @@ from leukoscope.evaluation.subgroups import split_column
 
 def test_groups_that_differ_stand_out_and_others_do_not():
     cells = cells_of.build_cells(n=400, per_source=1)
-    hits = cells.answers.calls_N == cells.table.labels_N
+    hits = cells.predictions.labels_N == cells.table.labels_N
     generator = np.random.default_rng(1)
     columns = {
         "scanner": tuple("old" if not hit and i % 4 else "new" for i, hit in enumerate(hits)),
@@ -28,14 +28,15 @@ def test_groups_that_differ_stand_out_and_others_do_not():
     }
     assert all(one.stands_out for one in found["scanner"].groups)
     assert not any(one.stands_out for one in found["site"].groups)
-    assert {one.value for one in found["site"].groups} == {"a", "b", "(blank)"}
-    assert "same value" in found["batch"].note and "no grouping" in found["patient_age"].note
+    assert {one.value for one in found["site"].groups} == {"a", "b", ""}
+    assert found["batch"].status == "one_value"
+    assert (found["patient_age"].status, found["patient_age"].n_values) == ("too_many_values", 400)
     few = found["rare"].groups[1]
     assert few.n_images == 3 and math.isnan(few.accuracy.value)
     mixed = cells_of.validate(
         replace(cells_of.build_cells(), columns={"half": ("a", "b") * 60})
     ).subgroups[0]
-    assert "60 sources lie in several groups" in mixed.note
+    assert mixed.n_shared_sources == 60
 
 
 def measure_groups(hits, values, accepted=None):
@@ -68,9 +69,9 @@ def test_many_groups_are_held_to_a_level_for_all_of_them():
     assert two.stands_out and not many.stands_out
     assert many.difference.value == two.difference.value
     wanted = 1 - 0.05 / 20
-    here, there = (compute_proportion(x, [str(i) for i in range(len(x))], wanted)
+    group, rest_share = (compute_proportion(x, [str(i) for i in range(len(x))], wanted)
                    for x in (hits[:40], hits[40:]))  # fmt: skip
-    alone = compare_shares(here, 40, there, 400, independent=False).difference
+    alone = compare_shares(group, rest_share).difference
     assert many.difference == alone
     # A second figure is a second chance to be wrong.
     both = measure_groups(hits, ["odd"] * 40 + rest, np.full(440, True))["odd"]

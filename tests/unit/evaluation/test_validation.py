@@ -8,14 +8,19 @@ import pytest
 from tests.builders import validation as cells_of
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.acceptance import Limits
+from leukoscope.evaluation.acceptance import AcceptanceCriteria
 from leukoscope.evaluation.intervals import compute_intervals, compute_mean
 from leukoscope.evaluation.trust_measures import compute_ece_interval
-from leukoscope.evaluation.validation import Answers, LocalCells, compute_kappas
+from leukoscope.evaluation.validation import LocalCells, Predictions, Validation, compute_kappas
 from leukoscope.interval import Interval
+from leukoscope.records import dump_record, load_record, save_record
 from leukoscope.trust.calibration import compute_debiased_ece
 
-CLASSES, build_cells, build_home = cells_of.CLASSES, cells_of.build_cells, cells_of.build_home
+CLASSES, build_cells, build_reference = (
+    cells_of.CLASSES,
+    cells_of.build_cells,
+    cells_of.build_reference,
+)
 validate, with_decisions = cells_of.validate, cells_of.with_decisions
 
 
@@ -23,25 +28,22 @@ def test_figures_are_those_of_the_evaluation():
     cells = build_cells()
     found = validate(cells, replicates=200)
     wanted = compute_intervals(cells.table, replicates=200)
-    names = [
-        "accuracy",
-        "kappa",
-        "balanced_accuracy",
-        "brier",
-        "recall/blast",
-        "specificity/monocyte",
-    ]
-    for name in names:
-        ours, theirs = found.figures[name], wanted[name]
-        assert (ours.value, ours.low, ours.high) == pytest.approx(
+    ours = {
+        name: found.figures[name] for name in ("accuracy", "kappa", "balanced_accuracy", "brier")
+    }
+    ours["recall/blast"] = found.per_class[1].sensitivity.external
+    ours["specificity/monocyte"] = found.per_class[2].specificity.external
+    for name, one in ours.items():
+        theirs = wanted[name]
+        assert (one.value, one.low, one.high) == pytest.approx(
             (theirs.value, theirs.low, theirs.high), rel=1e-4
         ), name
     assert found.n_images == 120 and found.n_sources == 60
     assert np.array(found.confusion).sum() == 120
 
 
-def test_the_calibration_error_is_the_one_of_home():
-    """Debiased, over sources: beside the figure of the bundle, and under the limit."""
+def test_the_calibration_error_is_the_one_of_the_reference():
+    """Debiased, over sources: beside the figure of the bundle, and under the criterion."""
     table = build_cells().table
     found = validate(build_cells(), replicates=200).figures["ece"]
     p = table.probabilities_NK
@@ -53,7 +55,7 @@ def test_the_calibration_error_is_the_one_of_home():
     assert found.value == pytest.approx(compute_debiased_ece(sure, right, table.sources), rel=1e-4)
 
 
-def test_a_calibrated_network_breaks_no_limit_of_its_calibration_error():
+def test_a_calibrated_network_meets_a_criterion_of_its_calibration_error():
     """Its plain error is 0.12 on a hundred cells, by chance alone."""
     errors, outcomes = [], []
     for seed in range(12):
@@ -62,34 +64,36 @@ def test_a_calibrated_network_breaks_no_limit_of_its_calibration_error():
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         labels = (generator.random((100, 1)) < p.cumsum(axis=1)).argmax(axis=1)
         cells = build_cells(n=100, per_source=1)
-        answers = Answers(p.argmax(axis=1), p.astype(np.float64))
+        predictions = Predictions(p.argmax(axis=1), p.astype(np.float64))
         table = replace(cells.table, labels_N=labels, logits_NK=logits)
-        found = validate(replace(cells, table=table, answers=answers), Limits(max_ece=0.03))
+        found = validate(
+            replace(cells, table=table, predictions=predictions), AcceptanceCriteria(max_ece=0.03)
+        )
         errors.append(found.figures["ece"].value)
-        outcomes += [one.outcome for one in found.judged]
-    assert np.mean(errors) < 0.05 and outcomes.count("fail") <= 1
+        outcomes += [one.outcome for one in found.criteria]
+    assert np.mean(errors) < 0.05 and outcomes.count("not_met") <= 1
 
 
-def test_names_chosen_by_a_policy_count_not_the_most_probable():
+def test_labels_chosen_by_a_policy_count_not_the_most_probable():
     cells = build_cells(right=1.0)
     calls = np.full(120, 2)
-    found = validate(replace(cells, answers=replace(cells.answers, calls_N=calls)))
+    found = validate(replace(cells, predictions=replace(cells.predictions, labels_N=calls)))
     assert found.figures["accuracy"].value == 0
     assert found.figures["log_loss"].value < 0.3  # the probabilities are as they were
 
 
 def test_classes_without_cells_and_cells_without_classes_are_told():
-    found = validate(build_cells(foreign=12))
+    found = validate(build_cells(unknown=12))
     assert found.absent == ("monocyte",)
-    assert math.isnan(found.figures["recall/monocyte"].value)
-    assert not math.isnan(found.figures["specificity/monocyte"].value)
-    (foreign,) = found.foreign
-    assert (foreign.name, foreign.n_images, foreign.accepted) == ("plasma_cell", 12, None)
-    assert sum(n for _, n in foreign.called) == 12 and found.n_images == 120
+    assert math.isnan(found.per_class[2].sensitivity.external.value)
+    assert not math.isnan(found.per_class[2].specificity.external.value)
+    (unknown,) = found.unknown_classes
+    assert (unknown.label, unknown.n_images, unknown.accepted) == ("plasma_cell", 12, None)
+    assert sum(unknown.predicted.values()) == 12 and found.n_images == 120
 
 
 def test_no_known_cell_is_an_error():
-    cells = build_cells(n=0, foreign=5)
+    cells = build_cells(n=0, unknown=5)
     with pytest.raises(DataError, match="plasma_cell"):
         validate(cells)
 
@@ -97,12 +101,12 @@ def test_no_known_cell_is_an_error():
 def test_one_class_only_still_validates():
     cells = build_cells(n=30)
     labels = np.zeros(30, np.int64)
-    one = replace(cells, table=replace(cells.table, labels_N=labels), names=("basophil",) * 30)
-    found = validate(one, Limits(min_kappa=0.5, min_specificity={"basophil": 0.5}))
-    assert math.isnan(found.figures["specificity/basophil"].value)
-    assert {one.outcome for one in found.judged} == {"not_measured"}
-    assert "all cells are of one class" in found.judged[1].reason
-    assert "of one class" in found.kappa_note
+    one = replace(cells, table=replace(cells.table, labels_N=labels), labels=("basophil",) * 30)
+    found = validate(one, AcceptanceCriteria(min_kappa=0.5, min_specificity={"basophil": 0.5}))
+    assert math.isnan(found.per_class[0].specificity.external.value)
+    assert {one.outcome for one in found.criteria} == {"not_measured"}
+    assert [one.reason for one in found.criteria] == ["no_cell_of_other_class", "one_class"]
+    assert found.kappa_weights.basis == "one_class"
     assert found.acceptance == "undecided"
 
 
@@ -111,7 +115,7 @@ def test_kappa_of_one_class_says_nothing(right):
     """However many are named right it is 0: no word against a good network, nor for a bad one."""
     labels, sources = np.zeros(48, np.int64), [str(i) for i in range(48)]
     calls = (np.arange(48) >= 48 * right).astype(np.int64)
-    asked = Limits(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
+    asked = AcceptanceCriteria(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
     found = compute_kappas(labels, calls, CLASSES, sources, asked, 20)
     assert len(found) == 5 and all(math.isnan(one.value) for one in found.values())
     assert (
@@ -122,63 +126,64 @@ def test_kappa_of_one_class_says_nothing(right):
     )
 
 
-def test_against_home():
-    found = validate(build_cells(n=400, per_source=1), home=build_home())
+def test_against_the_reference():
+    found = validate(build_cells(n=400, per_source=1), reference=build_reference())
     blast = found.per_class[1].sensitivity
-    assert blast.there.value == pytest.approx(0.9)
-    assert blast.difference.value == pytest.approx(blast.here.value - 0.9)
-    assert not math.isnan(blast.p_value)  # every cell its own source, here and there
-    assert found.expected_accuracy.value == pytest.approx(0.925, abs=0.02)
+    assert blast.internal.value == pytest.approx(0.9)
+    assert blast.difference.value == pytest.approx(blast.external.value - 0.9)
+    assert not math.isnan(blast.p_value)  # every cell its own source, on both sides
+    assert found.comparison.expected_accuracy.value == pytest.approx(0.925, abs=0.02)
     drop = found.figures["accuracy_drop"]
     assert drop.value == pytest.approx(0.95 - found.figures["accuracy"].value)
     assert drop.low < drop.value < drop.high
-    # Specificity is of the other classes: 5 of 200 at home were called blast.
+    # Specificity is of the other classes: 5 of 200 internal ones were called blast.
     monocyte = found.per_class[2].specificity
-    assert monocyte.there.value == pytest.approx(190 / 200)
-    assert found.per_class[1].specificity.there.value == pytest.approx(195 / 200)
+    assert monocyte.internal.value == pytest.approx(190 / 200)
+    assert found.per_class[1].specificity.internal.value == pytest.approx(195 / 200)
     vague = tuple(Interval(x, x - 0.3, 1.0) for x in (0.95, 0.9, 1.0))
     recorded = validate(
-        build_cells(n=400, per_source=1), home=build_home(recall=vague, specificity=vague)
+        build_cells(n=400, per_source=1), reference=build_reference(recall=vague, specificity=vague)
     )
-    wide, narrow = recorded.expected_accuracy, found.expected_accuracy
+    wide, narrow = recorded.comparison.expected_accuracy, found.comparison.expected_accuracy
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
     assert recorded.per_class[1].sensitivity.difference.low < blast.difference.low
-    clustered = validate(build_cells(n=60), home=build_home())
+    clustered = validate(build_cells(n=60), reference=build_reference())
     assert math.isnan(clustered.per_class[1].sensitivity.p_value)
 
 
-def test_a_loss_that_home_alone_leaves_open_asks_for_no_cells():
-    vague = build_home(accuracy=Interval(0.8, 0.55, 0.95))
-    (judged,) = validate(build_cells(), Limits(max_accuracy_drop=0.1), home=vague).judged
-    assert judged.outcome == "undecided" and judged.needed is None
-    sure = build_home(accuracy=Interval(0.8, 0.79, 0.81), n_images=10_000)
-    (judged,) = validate(build_cells(), Limits(max_accuracy_drop=0.1), home=sure).judged
-    assert judged.needed or judged.outcome == "pass"
+def test_a_loss_that_the_reference_alone_leaves_open_asks_for_no_cells():
+    asked = AcceptanceCriteria(max_accuracy_drop=0.1)
+    vague = build_reference(accuracy=Interval(0.8, 0.55, 0.95))
+    (result,) = validate(build_cells(), asked, reference=vague).criteria
+    assert result.outcome == "undecided" and result.needed is None
+    sure = build_reference(accuracy=Interval(0.8, 0.79, 0.81), n_images=10_000)
+    (result,) = validate(build_cells(), asked, reference=sure).criteria
+    assert result.needed or result.outcome == "met"
 
 
-def test_decisions_coverage_and_their_limits():
-    limits = Limits(
+def test_decisions_coverage_and_their_criteria():
+    criteria = AcceptanceCriteria(
         max_rejected=0.6, min_accepted=0.9, min_coverage=0.99, min_accuracy_accepted=0.4,
-        max_foreign_accepted=0.9,
+        max_unknown_accepted=0.9,
     )  # fmt: skip
-    found = validate(with_decisions(build_cells(foreign=30)), limits)
-    outcomes = {one.limit.key: one.outcome for one in found.judged}
+    found = validate(with_decisions(build_cells(unknown=30)), criteria)
+    outcomes = {one.criterion.key: one.outcome for one in found.criteria}
     assert outcomes == {
-        "max_rejected": "pass", "min_accepted": "fail", "min_coverage": "fail",
-        "min_accuracy_accepted": "pass", "max_foreign_accepted": "pass",
+        "max_rejected": "met", "min_accepted": "not_met", "min_coverage": "not_met",
+        "min_accuracy_accepted": "met", "max_unknown_accepted": "met",
     }  # fmt: skip
     assert found.figures["accepted"].value == pytest.approx(1 / 3)
-    assert found.foreign[0].accepted == 10
-    assert found.reasons == (("confidence too low", 80),)
-    bare = validate(build_cells(), limits)
-    assert {one.outcome for one in bare.judged} == {"not_measured"}
-    assert all("not calibrated" in one.reason for one in bare.judged)
+    assert found.unknown_classes[0].accepted == 10
+    assert list(found.reasons.values()) == [80]
+    bare = validate(build_cells(), criteria)
+    assert {one.outcome for one in bare.criteria} == {"not_measured"}
+    assert {one.reason for one in bare.criteria} == {"not_calibrated"}
 
 
 def test_other_readers_of_the_same_cells():
     cells = build_cells(n=80, per_source=1)
-    perfect = cells.names
-    odd = tuple("plasma_cell" if i < 5 else name for i, name in enumerate(cells.names))
+    perfect = cells.labels
+    odd = tuple("plasma_cell" if i < 5 else name for i, name in enumerate(cells.labels))
     blank = ("",) * 80
     found = validate(replace(cells, readers={"expert": perfect, "odd": odd, "nobody": blank}))
     expert, other = found.readers
@@ -189,7 +194,7 @@ def test_other_readers_of_the_same_cells():
     assert other.reader.value == pytest.approx(75 / 80)
     rows = np.flatnonzero(cells.table.labels_N == 1)
     blast = LocalCells(
-        cells.table.take(rows), ("blast",) * len(rows), cells.answers.take(rows),
+        cells.table.take(rows), ("blast",) * len(rows), cells.predictions.take(rows),
         readers={"expert": ("blast",) * len(rows)},
     )  # fmt: skip
     assert math.isnan(validate(blast).readers[0].kappa.value)
@@ -197,57 +202,54 @@ def test_other_readers_of_the_same_cells():
 
 def test_weighted_kappa_needs_an_order_or_a_cost():
     cells = build_cells()
-    assert "no natural order" in validate(cells).kappa_note
-    asked = Limits(min_weighted_kappa=0.5)
-    assert validate(cells, asked).judged[0].outcome == "not_measured"
-    ordered = Limits(min_weighted_kappa=0.5, order=("basophil", "blast", "monocyte"))
+    assert validate(cells).kappa_weights.basis == "none"
+    asked = AcceptanceCriteria(min_weighted_kappa=0.5)
+    assert validate(cells, asked).criteria[0].outcome == "not_measured"
+    ordered = AcceptanceCriteria(min_weighted_kappa=0.5, order=("basophil", "blast", "monocyte"))
     found = validate(cells, ordered)
     assert {"kappa_linear", "kappa_quadratic"} <= found.figures.keys()
-    assert found.judged[0].figure == found.figures["kappa_quadratic"]
-    labels, calls = cells.table.labels_N, cells.answers.calls_N
-    cost = Limits(cost={"blast": {"monocyte": 5.0}})
+    assert found.criteria[0].figure == found.figures["kappa_quadratic"]
+    labels, calls = cells.table.labels_N, cells.predictions.labels_N
+    cost = AcceptanceCriteria(cost={"blast": {"monocyte": 5.0}})
     kappas = compute_kappas(labels, calls, CLASSES, cells.table.sources, cost, 20)
     assert kappas["weighted_kappa"] == kappas["kappa_cost"] != kappas["kappa"]
-    both = Limits(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
+    both = AcceptanceCriteria(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
     found = validate(cells, both)
     assert found.figures["weighted_kappa"] == found.figures["kappa_cost"]
-    assert "by the cost" in found.kappa_note  # what the limit is judged by, not the order
+    assert found.kappa_weights.basis == "cost"  # what the limit is judged by, not the order
 
 
-def test_the_plan_says_with_what_it_reckons():
-    found = validate(build_cells(), home=build_home())
-    by_name = {one.name: one for one in found.sizes}
-    assert by_name["blast"].basis == "here" and by_name["monocyte"].basis == "home"
-    assert by_name["blast"].more == by_name["blast"].needed - by_name["blast"].n_images
-    assert {one.basis for one in validate(build_cells()).sizes} == {"here", "guess"}
+def test_sample_sizes_say_what_they_were_computed_with():
+    found = validate(build_cells(), reference=build_reference())
+    by_name = {one.label: one for one in found.sizes}
+    assert by_name["blast"].basis == "external" and by_name["monocyte"].basis == "internal"
+    assert by_name["blast"].missing == by_name["blast"].needed - by_name["blast"].n_images
+    assert {one.basis for one in validate(build_cells()).sizes} == {"external", "assumed"}
 
 
 def test_shift_is_found_where_it_is():
     generator = np.random.default_rng(3)
-    home = {
-        "home": build_home(),
+    reference = {
+        "reference": build_reference(),
         "reference_embeddings_MD": generator.normal(0, 1, (200, 5)).astype(np.float32),
     }
     cells = build_cells(n=200, per_source=1)
-    same = validate(cells, **home).shift
+    same = validate(cells, **reference).shift
     moved = validate(
         replace(cells, table=replace(cells.table, embeddings_ND=cells.table.embeddings_ND + 2)),
-        **home,
+        **reference,
     ).shift
     assert same.separation.low < 0.55 and moved.separation.low > 0.9
-    assert moved.energy.p_value < 0.01 < same.energy.p_value
-    assert "no figures of home" in validate(cells).shift.reason
-    assert "no images of home" in validate(cells, home=build_home()).shift.reason
-    other = home | {"reference_embeddings_MD": np.zeros((200, 9), np.float32)}
-    assert "another width" in validate(cells, **other).shift.reason
+    assert same.status == moved.status == "compared"
+    assert validate(cells).shift.status == "no_reference"
 
 
 def test_overconfidence_has_its_sign():
     cells = build_cells(right=0.5)
     assert validate(cells).overconfidence.low > 0.1
     sure = build_cells(right=1.0)
-    flat = np.full((120, 3), 0.2) + 0.4 * np.eye(3)[sure.answers.calls_N]
-    timid = replace(sure, answers=replace(sure.answers, probabilities_NK=flat))
+    flat = np.full((120, 3), 0.2) + 0.4 * np.eye(3)[sure.predictions.labels_N]
+    timid = replace(sure, predictions=replace(sure.predictions, probabilities_NK=flat))
     assert validate(timid).overconfidence.high < -0.3
 
 
@@ -263,3 +265,21 @@ def test_the_mean_over_sources_is_students():
     assert math.isnan(compute_mean(values, ["one"] * 12).low)
     with pytest.raises(DataError, match="at least one value"):
         compute_mean(values[:0], [])
+
+
+def test_cells_that_the_reference_was_measured_on_are_not_compared():
+    found = validate(build_cells(), reference=build_reference(), n_reference=60)
+    assert found.reference is None and found.comparison is None
+    assert found.shift.status == "no_reference" and found.n_reference == 60
+
+
+def test_the_record_comes_back_from_its_file(tmp_path):
+    """With labels that hold separators, quotes and tags, and a path that is not Unicode."""
+    found = cells_of.build_validation()
+    save_record(found, tmp_path / "validation.json")
+    again = load_record(Validation, tmp_path / "validation.json", "leukoscope validate")
+    assert dump_record(again) == dump_record(found)
+    assert [one.label for one in again.per_class] == list(cells_of.AWKWARD)
+    assert [one.criterion.label for one in again.criteria if one.criterion.label] == list(
+        cells_of.AWKWARD
+    )

@@ -80,7 +80,7 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
             "data": "cells", "n_images": 8, "levels": levels, "mean_loss": {"blur": 0.1},
             "provenance": {"weights_sha256": sha},
         },
-        "validation/validation.json": {"data": "lab", "provenance": {"Weights SHA-256": sha}},
+        "validation/validation.json": {"data": "lab", "provenance": {"weights_sha256": sha}},
         "explained/faithfulness.json": {
             "methods": ["occlusion"], "provenance": {"weights_sha256": sha},
         },

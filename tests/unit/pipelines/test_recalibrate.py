@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.errors import DataError
-from leukoscope.pipelines.recalibrate import find_spent
+from leukoscope.errors import BundleError, DataError
+from leukoscope.pipelines.recalibrate import find_usable
 
 
 def build_record(k, source="", box=None):
@@ -15,13 +15,24 @@ def build_record(k, source="", box=None):
     return ImageRecord(name, Path(name), "red", 9, 9, 9, f"{k:064x}"[::-1], "", source, box)
 
 
+ORIGIN = {
+    "data": "lab",
+    "seed": 0,
+    "n_fit": 1,
+    "n_fit_sources": 1,
+    "from_arrays_sha256": "",
+    "by": {},
+}
+
+
 def build_info(*entries):
     """A bundle fitted to the files of the first numbers and measured on those of the second."""
     content = [
         {
-            "data": "lab",
+            **ORIGIN,
+            "by": {},
             "fitted_files": [build_record(k).sha256[:16] for k in fitted],
-            "judged_files": [build_record(k).sha256[:16] for k in judged],
+            "reference_files": [build_record(k).sha256[:16] for k in judged],
         }
         for fitted, judged in entries
     ]
@@ -30,8 +41,8 @@ def build_info(*entries):
 
 def test_a_bundle_that_was_never_fitted_has_spent_nothing():
     records = [build_record(k) for k in range(3)]
-    found = find_spent(build_info(), records)
-    assert found.fresh == tuple(records) and not found.n_judged and not found.warnings
+    found = find_usable(build_info(), records)
+    assert found.records == tuple(records) and not found.n_reference and not found.n_fitted
 
 
 def test_fitted_files_are_left_out_with_all_of_their_sources():
@@ -39,22 +50,22 @@ def test_fitted_files_are_left_out_with_all_of_their_sources():
         build_record(1, "ann"), build_record(2, "ann"), build_record(3, "bob"), build_record(4),
         build_record(5, box=(0, 0, 3, 3)), build_record(5, box=(4, 4, 8, 8)),
     ]  # fmt: skip
-    found = find_spent(build_info(([1, 5], [3])), records)
-    assert [record.id for record in found.fresh] == ["3.png", "4.png"]
-    assert found.n_judged == 1
-    assert "4 of 6 cells are left out" in found.warnings[0]
+    found = find_usable(build_info(([1, 5], [3])), records)
+    assert [record.id for record in found.records] == ["3.png", "4.png"]
+    assert found.n_reference == 1
+    assert found.n_fitted == 4
 
 
 def test_all_that_was_ever_fitted_counts_and_home_of_the_last_time():
     records = [build_record(k) for k in range(6)]
-    found = find_spent(build_info(([0], [1, 2]), ([1], [3])), records)
-    assert [record.id for record in found.fresh] == ["2.png", "3.png", "4.png", "5.png"]
-    assert found.n_judged == 1
+    found = find_usable(build_info(([0], [1, 2]), ([1], [3])), records)
+    assert [record.id for record in found.records] == ["2.png", "3.png", "4.png", "5.png"]
+    assert found.n_reference == 1
 
 
-def test_nothing_left_is_an_error_and_a_silent_bundle_a_warning():
+def test_nothing_left_is_an_error_and_so_is_a_record_without_its_files():
     with pytest.raises(DataError, match="all 2 of these"):
-        find_spent(build_info(([0], [])), [build_record(0, "ann"), build_record(1, "ann")])
-    old = SimpleNamespace(provenance={"recalibrated": [{"data": "lab", "n_fit": 90}]})
-    found = find_spent(old, [build_record(0)])
-    assert len(found.fresh) == 1 and "cells of lab that it does not list" in found.warnings[0]
+        find_usable(build_info(([0], [])), [build_record(0, "ann"), build_record(1, "ann")])
+    broken = SimpleNamespace(provenance={"recalibrated": [{"data": "lab", "n_fit": 90}]})
+    with pytest.raises(BundleError, match="Field required"):
+        find_usable(broken, [build_record(0)])

@@ -1,7 +1,6 @@
-"""Validation from a bundle and images on disk, without PyTorch; new bundles from local cells."""
+"""Validation from a bundle and images on disk, without PyTorch; recalibrated bundles."""
 
 import csv
-import json
 import sys
 
 import numpy as np
@@ -16,7 +15,9 @@ from leukoscope.cli.render import print_validation
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError
-from leukoscope.pipelines import validate as room
+from leukoscope.evaluation.validation import Validation
+from leukoscope.records import load_record
+from leukoscope.report import validation_figures
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import fit_sets
 from leukoscope.trust.decision import Policy
@@ -70,7 +71,7 @@ def bare(graph, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calibrated(graph, tmp_path_factory):
-    """A bundle whose levels were fitted to painted discs, and are far too sure (temperature)."""
+    """A bundle whose thresholds were fitted to painted discs, far overconfident (temperature)."""
     import hashlib
 
     images = np.stack([paint(c, 9000 + 7 * i) for i in range(40) for c in COLOURS.values()])
@@ -107,7 +108,7 @@ def validate(bundle, data, out, **options):
 def few_figures(request, monkeypatch):
     """Figures take most of the time; one test draws them."""
     if "draws" not in request.keywords:
-        monkeypatch.setattr(room, "_draw", lambda *_: {})
+        monkeypatch.setattr(validation_figures, "draw_validation", lambda *_: {})
 
 
 @pytest.mark.draws
@@ -121,42 +122,43 @@ def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     (tmp_path / "cells" / "red3.png").write_bytes(b"no image")
     with table.open("a") as file:
         file.write("nowhere.png,red,p,old,red\n")
-    limits = tmp_path / "limits.toml"
-    limits.write_text("min_accuracy = 0.5\n[min_sensitivity]\nred = 0.99\n")
-    done = validate(bare, table, tmp_path / "out", limits=limits, against=bare)
-    found = done.found
+    criteria = tmp_path / "criteria.toml"
+    criteria.write_text("min_accuracy = 0.5\n[min_sensitivity]\nred = 0.99\n")
+    done = validate(bare, table, tmp_path / "out", criteria=criteria, against=bare)
+    found = done.record
     assert found.n_images == 35 and found.source_known
     assert found.figures["accuracy"].value == pytest.approx(29 / 35)
-    reasons = sorted(reason for _, reason, _ in found.unreadable)
+    reasons = sorted(one.code for one in found.unreadable)
     assert reasons == ["missing_file", "not_an_image"]
     (scanner,) = found.subgroups
     assert {one.value: one.accuracy.value for one in scanner.groups}["new"] == 1
-    assert [one.name for one in found.readers] == ["analyser", "the network bundle"]
+    assert [one.name for one in found.readers] == ["analyser", "bundle"]
+    assert [one.is_network for one in found.readers] == [False, True]
     assert found.readers[1].test.p_value == 1
     assert found.acceptance in ("undecided", "fail")
     names = ("validation.html", "validation.txt", "validation.json", "validation_scores.parquet")
     assert all((tmp_path / "out" / name).stat().st_size > 1000 for name in names)
     assert "not_an_image" in (tmp_path / "out" / "unreadable.csv").read_text()
-    content = json.loads((tmp_path / "out" / "validation.json").read_text())
-    assert content["confusion"] == [[9, 2, 0], [0, 10, 2], [2, 0, 10]]
+    record = load_record(Validation, tmp_path / "out" / "validation.json", "leukoscope validate")
+    assert record.confusion == ((9, 2, 0), (0, 10, 2), (2, 0, 10))
 
 
 def test_hostile_input(bare, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
         validate(bare, tmp_path / "empty", tmp_path / "out")
-    foreign = save_table(tmp_path / "foreign", 3, classes=("red",), x=lambda *_: "1")
-    foreign.write_text(foreign.read_text().replace(",red,", ",purple,"))
+    purple = save_table(tmp_path / "purple", 3, classes=("red",), x=lambda *_: "1")
+    purple.write_text(purple.read_text().replace(",red,", ",purple,"))
     with pytest.raises(DataError, match="purple"):
-        validate(bare, foreign, tmp_path / "out")
-    limits = tmp_path / "limits.toml"
-    limits.write_text('[labels]\npurple = "red"\n')
-    done = validate(bare, foreign, tmp_path / "out", limits=limits)
-    assert done.found.n_images == 3 and done.found.absent == ("green", "blue")
+        validate(bare, purple, tmp_path / "out")
+    criteria = tmp_path / "criteria.toml"
+    criteria.write_text('[labels]\npurple = "red"\n')
+    done = validate(bare, purple, tmp_path / "out", criteria=criteria)
+    assert done.record.n_images == 3 and done.record.absent == ("green", "blue")
     with pytest.raises(ConfigError, match="correct --reader"):
-        validate(bare, foreign, tmp_path / "out", readers=["nobody"])
+        validate(bare, purple, tmp_path / "out", readers=["nobody"])
     with pytest.raises(BundleError):
-        validate(tmp_path / "none", foreign, tmp_path / "out")
+        validate(tmp_path / "none", purple, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["model.json", "checkpoint.safetensors", "bundle.json"])
@@ -183,9 +185,9 @@ def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path
     with pytest.raises(BundleError, match="elsewhere"):
         validate(calibrated, table, tmp_path / "out", recalibrate=calibrated)
     done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
-    assert "20 sources" in done.found.recalibration.reason
+    assert not done.record.recalibration.is_fitted
     print_validation(done)
-    assert "Nothing was fitted to these cells" in capsys.readouterr().out
+    assert "Nothing was fitted" in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
 
 
@@ -196,7 +198,7 @@ def refitted(calibrated, tmp_path_factory):
     before = {p.name: p.read_bytes() for p in calibrated.iterdir()}
     table = save_table(folder / "cells", 60, 18)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "_draw", lambda *_: {})
+        patch.setattr(validation_figures, "draw_validation", lambda *_: {})
         done = validate(calibrated, table, folder / "out", recalibrate=folder / "new")
     assert {p.name: p.read_bytes() for p in calibrated.iterdir()} == before
     return done, table, folder / "new"
@@ -204,14 +206,11 @@ def refitted(calibrated, tmp_path_factory):
 
 def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, capsys):
     done, _, path = refitted
-    gain = done.found.recalibration
+    gain = done.record.recalibration
     print_validation(done)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "New bundle, fitted to half of these cells: new." in shown
-    assert "Better on the other half: log loss falls by" in shown
-    assert (
-        gain.n_fit + gain.n_judged == 180 and abs(gain.n_fit_sources - gain.n_judged_sources) <= 1
-    )
+    assert "New bundle new: fitted on" in shown and "Better on the other half" in shown
+    assert gain.n_fit + gain.n_test == 180 and abs(gain.n_fit_sources - gain.n_test_sources) <= 1
     assert gain.gain_log_loss.low > 0
     assert gain.after["accuracy"] == gain.before["accuracy"]  # a temperature renames nothing
     assert gain.after["ece"].value < gain.before["ece"].value
@@ -220,8 +219,8 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, c
     assert new.read_graph() == load_bundle(calibrated).read_graph()
     trust = new.read_trust()
     assert trust.info.policy.calibration.temperature > 0.5
-    # Home is the half that nothing was fitted to.
-    assert trust.info.reference.n_images == gain.n_judged and trust.info.n_calib == gain.n_fit
+    # The reference is the half that nothing was fitted to.
+    assert trust.info.reference.n_images == gain.n_test and trust.info.n_calib == gain.n_fit
     assert trust.info.reference.accuracy.value == pytest.approx(gain.after["accuracy"].value)
     assert trust.info.reference.accepted.value == pytest.approx(gain.after["accepted"].value)
     assert new.info.provenance["recalibrated"][0]["data"] == "cells"
@@ -229,43 +228,42 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, c
     assert trust.info.reference.leakage_status == "local"
 
 
-def test_cells_that_a_bundle_was_fitted_to_do_not_judge_it(refitted, tmp_path):
-    """And those that are its home are compared with no home."""
+def test_cells_that_a_bundle_was_fitted_to_are_left_out(refitted, tmp_path):
+    """And those that its reference was measured on are compared with no reference."""
     done, table, path = refitted
-    gain, home = done.found.recalibration, load_bundle(path).read_trust().info.reference
-    again = validate(path, table, tmp_path / "out").found
-    assert again.n_images == gain.n_judged and again.n_sources == gain.n_judged_sources
-    assert again.confusion == home.confusion  # the very cells: so much for a comparison
-    assert again.home is None and again.accuracy_against_home is None
-    assert again.shift.separation is None and "are its home" in again.no_home
-    assert "90 of 180 cells are left out: this bundle was fitted to them" in again.warnings[0]
-    assert again.figures["ece"].value < done.found.figures["ece"].value
-    # The promise of the sets is not home's.
-    assert again.promised_coverage == done.found.promised_coverage > 0
+    gain, reference = done.record.recalibration, load_bundle(path).read_trust().info.reference
+    again = validate(path, table, tmp_path / "out").record
+    assert again.n_images == gain.n_test and again.n_sources == gain.n_test_sources
+    assert again.confusion == reference.confusion  # the very cells: so much for a comparison
+    assert again.reference is None and again.comparison is None
+    assert again.shift.separation is None
+    assert (again.n_reference, again.n_fitted) == (gain.n_test, gain.n_fit)
+    assert again.figures["ece"].value < done.record.figures["ece"].value
+    # The guarantee of the sets is not the reference's.
+    assert again.nominal_coverage == done.record.nominal_coverage > 0
 
 
-def test_other_cells_are_compared_with_the_home_of_a_refitted_bundle(refitted, tmp_path):
+def test_other_cells_are_compared_with_the_reference_of_a_refitted_bundle(refitted, tmp_path):
     other = save_table(tmp_path / "cells", 14, seed=500)
-    found = validate(refitted[2], other, tmp_path / "out").found
-    home = load_bundle(refitted[2]).read_trust().info.reference
-    assert found.n_images == 42 and not found.no_home
-    assert found.home.data == "cells" and found.shift.separation is not None
-    assert [one.value for one in found.home.recall] == [one.value for one in home.recall]
-    assert [one.low for one in found.home.specificity] == [one.low for one in home.specificity]
-    assert found.per_class[0].sensitivity.there == found.home.recall[0]
+    found = validate(refitted[2], other, tmp_path / "out").record
+    reference = load_bundle(refitted[2]).read_trust().info.reference
+    assert found.n_images == 42 and not found.n_reference
+    assert found.reference == reference and reference.data == "cells"
+    assert found.shift.separation is not None
+    assert found.per_class[0].sensitivity.internal == reference.recall[0]
 
 
 def test_the_command_says_by_its_exit_code(bare, tmp_path):
     table = save_table(tmp_path / "cells", 12)
-    limits = tmp_path / "limits.toml"
+    criteria = tmp_path / "criteria.toml"
     run = CliRunner().invoke
     words = ["validate", str(bare), "--data", str(table), "--out", str(tmp_path / "out")]
-    limits.write_text("min_accuracy = 0.5\n")
-    passed = run(app, [*words, "--limits", str(limits)])
+    criteria.write_text("min_accuracy = 0.5\n")
+    passed = run(app, [*words, "--criteria", str(criteria)])
     assert passed.exit_code == 0, passed.output
-    assert "Passed: the limit is kept here." in passed.stdout
-    limits.write_text("min_accuracy = 0.999\n")
-    open_ = run(app, [*words, "--limits", str(limits)])
+    assert "Accepted: the criterion is met." in passed.stdout
+    criteria.write_text("min_accuracy = 0.999\n")
+    open_ = run(app, [*words, "--criteria", str(criteria)])
     assert open_.exit_code == 3 and "Not decided yet" in open_.stdout
-    limits.write_text("min_acuracy = 0.9\n")
-    assert run(app, [*words, "--limits", str(limits)]).exit_code == 2
+    criteria.write_text("min_acuracy = 0.9\n")
+    assert run(app, [*words, "--criteria", str(criteria)]).exit_code == 2
