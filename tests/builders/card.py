@@ -3,19 +3,153 @@
 import copy
 from dataclasses import replace
 
-from leukoscope.report.card_records import CardRecords
-from leukoscope.report.model_card import build_document, render_card, render_checklist
+from tests.builders.robustness import build_robustness
+from tests.builders.validation import build_validation
 
-CLASSES = ["basophil", "immature_granulocyte", "neutrophil"]
+from leukoscope.config import InputConfig, TrustConfig, load_recipe
+from leukoscope.data.findings import Finding
+from leukoscope.data.splits import SplitAudit
+from leukoscope.deploy.bundle import BundleInfo, Parity, VariantInfo
+from leukoscope.interval import Interval
+from leukoscope.report.card_records import CardRecords, DataSummary, Network, RunProvenance
+from leukoscope.report.model_card import build_document, render_card, render_checklist
+from leukoscope.trust.calibration import Calibration
+from leukoscope.trust.decision import Policy
+from leukoscope.trust.record import Reference, TrustInfo
+
+CLASSES = ("basophil", "immature_granulocyte", "neutrophil")
+
+
+def bound(value):
+    return Interval(value, value - 0.02, min(1.0, value + 0.01))
 
 
 def figure(value, **more):
     return {"value": value, "low": value - 0.02, "high": min(1.0, value + 0.01), **more}
 
 
-def build_records():
-    """A made-up run, every figure of which can be told apart."""
-    recalls = dict(zip(CLASSES, (0.971, 0.851, 0.961), strict=True))
+def build_network(**changes):
+    return Network(
+        **{
+            "name": "coatnet-pico",
+            "classes": CLASSES,
+            "input": InputConfig(image_size=128),
+            "weights_sha256": "a" * 64,
+            "stages": (("mbconv", 2), ("transformer", 5)),
+            "best_epoch": 3,
+        }
+        | changes
+    )
+
+
+def build_provenance(**changes):
+    return RunProvenance(
+        **{
+            "leukoscope": "0.1.0",
+            "python": "3.11.7",
+            "cores": 2,
+            "packages": {"torch": "2.13.0"},
+            "command": ("leukoscope", "train", "/home/ann/split.csv", "--out=/srv/runs/first"),
+            "seed": 43,
+            "recipe_hash": "eb56bca3e0ead197",
+            "split_sha256": "5" * 64,
+        }
+        | changes
+    )
+
+
+def build_data(name="smears", classes=CLASSES, columns=("scanner",)):
+    counts = {
+        "train": {label: 1000 + k for k, label in enumerate(classes)},
+        "val": {},
+        "calib": {},
+        "test": dict.fromkeys(classes, 211),
+    }
+    few = dict(zip(classes, (12, 41, 57), strict=True))
+    audit = SplitAudit(
+        "grouped", 44, counts, {"train": 110, "val": 0, "calib": 0, "test": 96}, 5, True, (), 0,
+        "disjoint", (Finding("without_role", "note", {"n_images": 5}),),
+    )  # fmt: skip
+    sources = {"train": few, "val": {}, "calib": {}, "test": dict.fromkeys(classes, 32)}
+    return DataSummary(name, classes, audit, sources, 0, (192, 192), (180, 200), columns)
+
+
+def build_reference(**changes):
+    return Reference(
+        **{
+            "data": "smears",
+            "role": "test",
+            "leakage_status": "disjoint",
+            "n_images": 633,
+            "n_sources": 96,
+            "source_known": True,
+            "confusion": ((200, 7, 3), (17, 190, 4), (1, 2, 209)),
+            "accuracy": bound(0.9512),
+            "recall": (bound(0.9),) * 3,
+            "specificity": (bound(0.9),) * 3,
+            "ece": 0.004,
+            "ece_raw": 0.031,
+            "coverage": 0.9531,
+            "mean_set_size": 1.07,
+            "accepted": bound(0.7712),
+            "accepted_accuracy": bound(0.9932),
+            "review_frac": 0.2162,
+            "unknown_frac": 0.0126,
+        }
+        | changes
+    )
+
+
+def build_trust(classes=CLASSES, **changes):
+    policy = Policy.model_construct(
+        classes=classes,
+        calibration=Calibration(method="temperature", temperature=1.3),
+        max_distance=418.9,
+        min_confidence=0.9547,
+        max_disagreement=None,
+        always_review=classes[:1],
+        cost=None,
+    )
+    return TrustInfo.model_construct(
+        **{
+            "asked": TrustConfig(),
+            "policy": policy,
+            "n_calib": 777,
+            "n_calib_sources": 130,
+            "weights_sha256": "a" * 64,
+            "notes": ("A note of calibration.",),
+            "reference": build_reference(),
+        }
+        | changes
+    )
+
+
+def build_bundle(trust, **changes):
+    parity = Parity(
+        images=2000,
+        max_logit_difference=9.5e-6,
+        mean_logit_difference=1e-6,
+        max_probability_difference=1e-6,
+        decisions_changed=3,
+        changed=(),
+        max_changed_frac=0.01,
+        outcomes_changed=4,
+    )
+    variant = VariantInfo(file="model.fp32.onnx", sha256="f" * 64, bytes=7544843, parity=parity)
+    return BundleInfo.model_construct(
+        network="coatnet-pico",
+        default="fp32",
+        variants={"fp32": variant},
+        reference_set="2,000 images",
+        trust=trust,
+    )
+
+
+def build_records(classes=CLASSES, names=("smears", "scanner", "elsewhere", "third_lab")):
+    """A made-up run, every figure of which can be told apart. `names` are those of the data, of a
+    further column, and of two other data sets."""
+    smears, column, elsewhere, third_lab = names
+    recalls = dict(zip(classes, (0.971, 0.851, 0.961), strict=True))
     metrics = {
         name: figure(0.9 + i / 1000)
         for i, name in enumerate(("balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc"))
@@ -31,9 +165,9 @@ def build_records():
             }
             for k, (name, recall) in enumerate(recalls.items())
         },
-        "classes": CLASSES,
+        "classes": list(classes),
         "confusion": [[200, 7, 3], [17, 190, 4], [1, 2, 209]],
-        "data": "smears",
+        "data": smears,
         "role": "test",
         "n_images": 633,
         "n_sources": 96,
@@ -46,165 +180,22 @@ def build_records():
             "colour_histogram": {"accuracy": figure(0.612), "description": "Sees colours."},
         },
     }
-    counts = {name: 1000 + k for k, name in enumerate(CLASSES)}
-    few = {"basophil": 12, "immature_granulocyte": 41, "neutrophil": 57}
+    recipe = load_recipe("quick", ["train.epochs=4", "augment.rotate_deg=20"])
+    trust = build_trust(classes, reference=build_reference(data=smears))
     return CardRecords(
-        recipe={
-            "name": "quick",
-            "augment": {"flip": True, "rotate_deg": 20.0, "mixup": 0.0},
-            "optim": {
-                "lr": 0.002,
-                "weight_decay": 0.02,
-                "schedule": "cosine",
-                "class_weights": "none",
-            },
-            "train": {"epochs": 4, "batch_size": 32, "precision": "fp32", "select": "accuracy"},
-        },
-        provenance={
-            "leukoscope": "0.1.0",
-            "python": "3.11.7",
-            "cores": 2,
-            "packages": {"torch": "2.13.0"},
-            "command": ["leukoscope", "train", "/home/ann/split.csv", "--out=/srv/runs/first"],
-            "recipe_hash": "eb56bca3e0ead197",
-            "split_sha256": "5" * 64,
-            "seed": 43,
-        },
-        model={
-            "classes": CLASSES,
-            "input": {"image_size": 128, "resize": "stretch", "interpolation": "bilinear"},
-            "spec": {
-                "name": "coatnet-pico",
-                "image_size": 128,
-                "stages": [{"kind": "mbconv", "depth": 2}],
-            },
-            "best_epoch": 3,
-            "sha256": "a" * 64,
-        },
-        data={
-            "name": "smears",
-            "protocol": "grouped",
-            "seed": 44,
-            "classes": CLASSES,
-            "counts": {
-                "train": counts,
-                "val": {},
-                "calib": {},
-                "test": dict.fromkeys(CLASSES, 211),
-            },
-            "sources": {"train": few, "test": dict.fromkeys(CLASSES, 32)},
-            "n_sources": {"train": 110, "val": 0, "calib": 0, "test": 96},
-            "sources_known": True,
-            "n_left_aside": 5,
-            "n_boxed": 0,
-            "width_px": [192, 192],
-            "height_px": [180, 200],
-            "columns": ["scanner"],
-            "warnings": ["5 images are left aside by protocol grouped."],
-        },
+        network=build_network(classes=classes),
+        recipe=recipe,
+        provenance=build_provenance(),
+        data=build_data(smears, classes, (column,)),
+        epochs_s=(90.0,) * 4,
+        trust=trust,
+        bundle=build_bundle(trust),
+        robustness=build_robustness(
+            {"blur": 0.065, "noise": 0.01}, wrong={"noise": 0.02}, data=smears
+        ),
         metrics=metrics,
-        evaluations={"other_lab": {**copy.deepcopy(metrics), "data": "elsewhere"}},
-        history=[{"Epoch": k, "Seconds": 90.0} for k in (1, 2, 3, 4)],
-        trust={
-            "asked": {"alpha": 0.05, "target_accuracy": 0.995},
-            "policy": {
-                "calibration": {"method": "temperature"},
-                "sets": {"method": "lac", "class_conditional": True},
-                "quality": {"limit": 8.5},
-                "max_distance": 418.9,
-                "min_confidence": 0.9547,
-                "always_review": ["basophil"],
-            },
-            "n_calib": 777,
-            "weights_sha256": "a" * 64,
-            "notes": ["A note of calibration."],
-            "reference": {
-                "data": "smears",
-                "leakage_status": "disjoint",
-                "n_images": 633,
-                "n_sources": 96,
-                "source_known": True,
-                "accuracy": figure(0.9512),
-                "ece": 0.004,
-                "ece_raw": 0.031,
-                "coverage": 0.9531,
-                "mean_set_size": 1.07,
-                "accepted": figure(0.7712),
-                "accepted_accuracy": figure(0.9932),
-                "review_frac": 0.2162,
-                "unknown_frac": 0.0126,
-            },
-        },
-        bundle={
-            "network": "coatnet-pico",
-            "default": "fp32",
-            "variants": {
-                "fp32": {
-                    "bytes": 7544843,
-                    "sha256": "f" * 64,
-                    "parity": {
-                        "images": 2000,
-                        "max_logit_difference": 9.5e-6,
-                        "decisions_changed": 3,
-                        "outcomes_changed": 4,
-                    },
-                }
-            },
-            "reference_set": "2,000 images",
-        },
-        robustness={
-            "data": "smears",
-            "n_images": 417,
-            "levels": [
-                {
-                    "corruption": fault,
-                    "severity": k,
-                    "accuracy": figure(right),
-                    "accepted_wrong": wrong,
-                }
-                for fault, k, right, wrong in (
-                    ("blur", 0, 0.941, 0.004),
-                    ("blur", 5, 0.613, 0.011),
-                    ("noise", 0, 0.941, 0.004),
-                    ("noise", 5, 0.887, 0.071),
-                )
-            ],
-            "mean_loss": {"blur": 0.152, "noise": 0.023},
-        },
-        validation={
-            "data": "third_lab",
-            "acceptance": "fail",
-            "criteria": [{"outcome": "not_met"}],
-            "n_images": 192,
-            "n_sources": 58,
-            "source_known": True,
-            "figures": {"accuracy": figure(0.881)},
-            "comparison": {
-                "accuracy": {"difference": {"value": -0.062, "low": -0.091, "high": -0.033}}
-            },
-            "subgroups": [
-                {
-                    "column": "instrument",
-                    "n_shared_sources": 3,
-                    "groups": [
-                        {
-                            "value": "old",
-                            "n_images": 97,
-                            "accuracy": figure(0.921),
-                            "difference": {"value": 0.01, "low": -0.02, "high": 0.04},
-                            "accepted": figure(0.989),
-                            "accepted_difference": {"value": 0.1, "low": 0.05, "high": 0.2},
-                        },
-                        {
-                            "value": "new",
-                            "n_images": 95,
-                            "accuracy": figure(0.842),
-                            "difference": {"value": -0.09, "low": -0.14, "high": -0.03},
-                        },
-                    ],
-                }
-            ],
-        },
+        evaluations={"other_lab": {**copy.deepcopy(metrics), "data": elsewhere}},
+        validation=build_validation(data=third_lab),
         explained={
             "methods": ["gradcam", "occlusion"],
             "results": [
@@ -222,24 +213,12 @@ def build_records():
 
 
 def recalibrate(records):
-    """The card of a bundle that was fitted to cells of a laboratory: no run is left."""
-    trust = copy.deepcopy(dict(records.trust)) | {
-        "n_calib": 96,
-        "n_calib_sources": 47,
-        "arrays_sha256": "c" * 64,
-    }
-    trust["reference"] |= {
-        "data": "lab",
-        "leakage_status": "local",
-        "n_images": 94,
-        "n_sources": 48,
-    }
-    again = [{"data": "older", "n_fit": 5}, {"data": "lab", "n_fit": 96}]
-    bundle = {**records.bundle, "trust": trust, "provenance": {"recalibrated": again}}
-    model = {key: value for key, value in records.model.items() if key != "spec"}
+    """The card of a bundle that was recalibrated on cells of a laboratory: no run is left."""
+    reference = build_reference(data="lab", leakage_status="local", n_images=94, n_sources=48)
+    trust = build_trust(n_calib=96, n_calib_sources=47, reference=reference)
     return CardRecords(
-        recipe=records.recipe, provenance=records.provenance, model=model, trust=trust,
-        bundle=bundle,
+        network=replace(records.network, stages=(), best_epoch=None), recipe=records.recipe,
+        provenance=records.provenance, trust=trust, bundle=build_bundle(trust),
     )  # fmt: skip
 
 
@@ -260,9 +239,12 @@ def leak(records, *, rest=True):
         else None,
         "source_disjoint_reason": None if rest else "every image has a copy in training",
     }
-    trust = copy.deepcopy(records.trust)
-    trust["reference"]["leakage_status"] = "leaking"
-    return replace(records, metrics=metrics, trust=trust, evaluations={"other_lab": metrics})
+    trust = build_trust(reference=build_reference(leakage_status="leaking"))
+    robustness = replace(records.robustness, leakage_status="leaking")
+    return replace(
+        records, metrics=metrics, trust=trust, robustness=robustness,
+        evaluations={"other_lab": metrics},
+    )  # fmt: skip
 
 
 def render_all(records):

@@ -9,21 +9,24 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from leukoscope.config import InputConfig, Recipe, parse_recipe
 from leukoscope.data.splits import ROLES, Split, audit_split, load_split
-from leukoscope.deploy.bundle import BUNDLE_JSON, load_bundle
+from leukoscope.deploy.bundle import BUNDLE_JSON, BundleInfo, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.records import load_record, parse_record, read_json, save_record
 from leukoscope.report.checklist import Document
-from leukoscope.report.data_words import describe_split_findings
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import write_text
+from leukoscope.trust.record import TrustInfo
 
 if TYPE_CHECKING:
-    from leukoscope.report.card_records import CardRecords
+    from leukoscope.report.card_records import CardRecords, DataSummary, Network
+
+_Record = TypeVar("_Record")
 
 CARD_FILE = "MODEL_CARD.md"
 FIELDS_FILE = "model_card.json"
@@ -99,88 +102,120 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     from the folders `robustness`, `validation` and `explained` inside of the run. Raises as
     `write_card` does, and `RunError` if one of them is of other weights.
     """
-    from leukoscope.report.card_records import CardRecords
-    from leukoscope.trust.record import TrustInfo
+    from leukoscope.evaluation.robustness import Robustness
+    from leukoscope.evaluation.validation import Validation
+    from leukoscope.report.card_records import CardRecords, RunProvenance
 
     folder = RunFolder(run)
-    model = read_json(folder.require(folder.model, "leukoscope train"))
-    trust = _read(folder.trust)
-    info = (
-        parse_record(TrustInfo, trust, str(folder.trust), "leukoscope calibrate") if trust else None
-    )
-    if info is not None and info.weights_sha256 != model.get("sha256"):
-        raise RunError(
-            f"{folder.trust} must be of the trained network beside it",
-            "it was calibrated with other weights",
-            "run `leukoscope calibrate` again",
-        )
+    network = _load_network(folder)
+    sha256 = network.weights_sha256
+    trust = _load(TrustInfo, folder.trust, "leukoscope calibrate")
+    if trust is not None:
+        _check_weights(folder.trust, trust.weights_sha256, sha256)
+    place = folder.path / "robustness" / "robustness.json"
+    robustness = _load(Robustness, place, "leukoscope robustness")
+    if robustness is not None:
+        _check_weights(place, robustness.provenance.get("weights_sha256"), sha256)
+    place = folder.path / "validation" / "validation.json"
+    validation = _load(Validation, place, "leukoscope validate")
+    if validation is not None and validation.provenance is not None:
+        _check_weights(place, validation.provenance.weights_sha256, sha256)
     return CardRecords(
-        recipe=_read(folder.recipe),
-        provenance=_read(folder.provenance),
-        model=model,
-        data=describe_split(load_split(folder.split)) if folder.split.is_file() else {},
+        network=network,
+        recipe=_parse_recipe(_read(folder.recipe)),
+        provenance=_load(RunProvenance, folder.provenance, "leukoscope train"),
+        data=summarise_split(load_split(folder.split)) if folder.split.is_file() else None,
+        epochs_s=_read_epochs(folder.history),
         metrics=_read(folder.path / "metrics.json"),
         evaluations={
             path.parent.name: read_json(path)
             for path in sorted((folder.path / "evaluations").glob("*/metrics.json"))
         },
-        history=_read_history(folder.history),
         trust=trust,
-        bundle=_read_bundle(Path(bundle), str(model.get("sha256"))) if bundle else {},
-        ensemble=_read(folder.path / "ensemble.json"),
-        distillation=_read(folder.path / "distillation.json"),
-        robustness=_read_later(folder.path / "robustness" / "robustness.json", model),
-        validation=_read_later(folder.path / "validation" / "validation.json", model),
-        explained=_read_later(folder.path / "explained" / "faithfulness.json", model),
+        bundle=_load_bundle(Path(bundle), sha256) if bundle else None,
+        robustness=robustness,
+        validation=validation,
+        explained=_read_later(folder.path / "explained" / "faithfulness.json", sha256),
     )
 
 
 def load_bundle_records(path: Path) -> "CardRecords":
     """Collect what a bundle knows of the network in it. Raises `BundleError`."""
-    from leukoscope.report.card_records import CardRecords
+    from leukoscope.report.card_records import CardRecords, Network, RunProvenance
 
-    content = load_bundle(path).info.model_dump(mode="json")
-    origin = content["provenance"]
+    info = load_bundle(path).info
+    trained = _take(info.provenance, "trained")
+    members = trained.get("members") or ()
     return CardRecords(
-        recipe=_take(origin, "recipe"),
-        provenance=_take(origin, "trained"),
-        model={
-            "classes": content["classes"],
-            "input": content["preprocessing"],
-            "sha256": origin.get("weights_sha256"),
-        },
-        trust=content["trust"] or {},
-        bundle=content,
+        network=Network(
+            info.network,
+            info.classes,
+            info.preprocessing,
+            str(info.provenance.get("weights_sha256", "")),
+            n_members=max(1, len(members)),
+        ),
+        recipe=_parse_recipe(_take(info.provenance, "recipe")),
+        provenance=parse_record(
+            RunProvenance, trained, str(path / BUNDLE_JSON), "leukoscope export", BundleError
+        )
+        if trained
+        else None,
+        trust=info.trust,
+        bundle=info,
     )
 
 
-def describe_split(split: Split) -> dict[str, Any]:
-    """Return what a card tells of a split: counts, sources, sizes; as `CardRecords.data`."""
-    audit = audit_split(split)
+def summarise_split(split: Split) -> "DataSummary":
+    """Return what a card says of a split."""
+    from leukoscope.report.card_records import DataSummary
+
     sources: dict[str, dict[str, set[str]]] = {role: {} for role in ROLES}
     for record, role, source in zip(split.catalog.records, split.roles, split.sources, strict=True):
         if role:
             sources[role].setdefault(record.label, set()).add(source)
     used = [r for r, role in zip(split.catalog.records, split.roles, strict=True) if role]
     widths, heights = [r.width for r in used], [r.height for r in used]
-    return {
-        "name": name_data(split),
-        "protocol": split.protocol,
-        "seed": split.seed,
-        "classes": list(split.catalog.classes),
-        "counts": audit.counts,
-        "sources": {
-            role: {name: len(found) for name, found in own.items()} for role, own in sources.items()
+    return DataSummary(
+        name=name_data(split),
+        classes=split.catalog.classes,
+        audit=audit_split(split),
+        class_sources={
+            role: {label: len(found) for label, found in own.items()}
+            for role, own in sources.items()
         },
-        "n_sources": audit.n_sources,
-        "sources_known": audit.sources_known,
-        "n_left_aside": audit.n_left_aside,
-        "n_boxed": sum(record.box is not None for record in used),
-        "width_px": [min(widths), max(widths)],
-        "height_px": [min(heights), max(heights)],
-        "columns": sorted({name for record in used for name in record.extra}),
-        "warnings": list(describe_split_findings(audit)),
-    }
+        n_boxed=sum(record.box is not None for record in used),
+        width_px=(min(widths), max(widths)),
+        height_px=(min(heights), max(heights)),
+        columns=tuple(sorted({name for record in used for name in record.extra})),
+    )
+
+
+def _load_network(folder: RunFolder) -> "Network":
+    from leukoscope.report.card_records import Network
+
+    content = read_json(folder.require(folder.model, "leukoscope train"))
+    spec = _take(content, "spec")
+    settings = {k: v for k, v in _take(content, "input").items() if k != "normalise"}
+    teacher = _take(_read(folder.distillation), "teacher")
+    return Network(
+        name=str(spec.get("name", "")),
+        classes=tuple(content["classes"]),
+        input=InputConfig.model_validate(settings),
+        weights_sha256=str(content["sha256"]),
+        stages=tuple((stage["kind"], stage["depth"]) for stage in spec.get("stages", ())),
+        best_epoch=content["best_epoch"],
+        n_members=max(1, len(content.get("members", ()))),
+        views=str(_read(folder.ensemble).get("tta", "none")),
+        teacher=str(teacher.get("network", "")),
+    )
+
+
+def _parse_recipe(content: Mapping[str, Any]) -> Recipe | None:
+    return parse_recipe({k: v for k, v in content.items() if k != "hash"}) if content else None
+
+
+def _load(kind: type[_Record], path: Path, writer: str) -> _Record | None:
+    return load_record(kind, path, writer) if path.is_file() else None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -192,13 +227,14 @@ def _take(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read_history(path: Path) -> list[dict[str, float]]:
+def _read_epochs(path: Path) -> tuple[float, ...] | None:
+    """Return how many seconds each epoch took."""
     if not path.is_file():
-        return []
+        return None
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:
+            return tuple(float(row["Seconds"]) for row in csv.DictReader(file))
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(
             f"{path} must hold one line of numbers per epoch",
             str(error),
@@ -206,28 +242,33 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         ) from error
 
 
-def _read_bundle(path: Path, weights_sha256: str) -> dict[str, Any]:
-    content = load_bundle(path).info.model_dump(mode="json")
-    if content["provenance"].get("weights_sha256") != weights_sha256:
+def _load_bundle(path: Path, weights_sha256: str) -> BundleInfo:
+    info = load_bundle(path).info
+    if info.provenance.get("weights_sha256") != weights_sha256:
         raise BundleError(
             f"{path} must be a bundle of the run that the card is about",
             "it was exported from other weights",
             "name the run's own bundle, or leave --bundle out",
         )
-    return content
+    return info
 
 
-def _read_later(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+def _read_later(path: Path, weights_sha256: str) -> dict[str, Any]:
     """Read the record of a command that takes any run or bundle; {} where there is none."""
     content = _read(path)
     origin = _take(content, "provenance")
-    if content and origin.get("weights_sha256") != model.get("sha256"):
+    if content:
+        _check_weights(path, origin.get("weights_sha256"), weights_sha256)
+    return content
+
+
+def _check_weights(path: Path, found: object, weights_sha256: str) -> None:
+    if found != weights_sha256:
         raise RunError(
             f"{path} must be of the trained network beside it",
             "it is of other weights",
-            "run that command again on this run or its bundle, or move the folder away",
+            "run that command again on this run or its bundle, or move the file away",
         )
-    return content
 
 
 def _check_not_edited(folder: Path) -> Mapping[str, tuple[str, ...]]:

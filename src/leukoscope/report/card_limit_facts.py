@@ -3,46 +3,73 @@
 Every function takes a `Reader`, as in `card_facts`. What this file does not do: it judges nothing.
 """
 
+from collections.abc import Sequence
+
 from leukoscope.data.audit import FEW_SOURCES
 from leukoscope.data.splits import FEW_IMAGES
+from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import CELL_TYPES, is_critical
-from leukoscope.report.card_facts import count_members, mark_leak, word_seed
-from leukoscope.report.card_other_facts import has_other_data
+from leukoscope.report.card_facts import mark_leak
+from leukoscope.report.card_figure_facts import find_local
+from leukoscope.report.card_other_facts import has_external_evaluation
 from leukoscope.report.card_records import (
+    DataSummary,
+    Network,
     Reader,
+    RunProvenance,
     format_percents,
-    read_classes,
     read_leakage_status,
 )
-from leukoscope.report.card_trust_facts import is_calibrated
+from leukoscope.report.data_words import describe_split_findings
 from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES
-from leukoscope.report.markdown import escape_sentence, format_class
+from leukoscope.report.markdown import escape_sentence, escape_text, format_class
 from leukoscope.report.trust_words import NEW_KINDS
-from leukoscope.text import join_words
+from leukoscope.text import format_count, join_words
+from leukoscope.trust.record import TrustInfo
 
 LOW_SENSITIVITY = 0.9
 """A kind of cell of which fewer than nine in ten are found is named among the limits."""
 
-_GRANULOCYTES = ("promyelocyte", "myelocyte", "metamyelocyte")
 
-
-def list_limits(reader: Reader) -> tuple[str, ...]:
-    """What the records say against believing too much, as a list."""
-    names = read_classes(reader)
-    found = [
-        *_limit_split(reader),
-        *_limit_classes(reader, names),
-        *_limit_sensitivity(reader, names),
-        *_limit_scope(reader),
+def describe_limitations(
+    reader: Reader,
+    network: Network,
+    data: DataSummary | None = None,
+    provenance: RunProvenance | None = None,
+    validation: Validation | None = None,
+    trust: TrustInfo | None = None,
+) -> tuple[str, ...]:
+    """What the records say against believing too much."""
+    found = [*_limit_split(reader)]
+    found += _list_few_sources(data) if data is not None else []
+    found += _limit_images(reader, network.classes)
+    found += _list_missing_classes(network.classes)
+    found += _limit_sensitivity(reader, network.classes)
+    if provenance is not None:
+        networks = (
+            format_count(network.n_members, "network")
+            if network.n_members > 1
+            else f"one training (seed {escape_text(str(provenance.seed))})"
+        )
+        found.append(
+            f"One split and {networks}: how far figures move with another split or seed was not"
+            " measured here."
+        )
+    if not (has_external_evaluation(reader) or validation is not None or find_local(trust)):
+        found.append(
+            "No evaluation on other data is on record: performance on another stain, scanner or"
+            " laboratory is unknown."
+        )
+    found.append(
+        "It never rejects: it was not calibrated."
+        if trust is None
+        else f"{NEW_KINDS} Rejection detects other stains, scanners and objects."
+    )
+    findings = describe_split_findings(data.audit) if data is not None else ()
+    found += [f"Split: {escape_sentence(text)}" for text in findings]
+    found += [
+        f"Evaluation: {escape_sentence(text)}" for text in reader.find_names("metrics", "warnings")
     ]
-    if not is_calibrated(reader):
-        found.append("It never rejects: no calibration is on record.")
-    else:
-        found.append(f"{NEW_KINDS} Rejecting tells other stains, scanners and objects from home's.")
-    for note in reader.find_names("data", "warnings"):
-        found.append(f"Audit of the split: {escape_sentence(note)}")
-    for note in reader.find_names("metrics", "warnings"):
-        found.append(f"Evaluation: {escape_sentence(note)}")
     return tuple(found)
 
 
@@ -55,20 +82,7 @@ def _limit_split(reader: Reader) -> list[str]:
     return [f"{LEAKAGE_TITLES[leakage_status]}. {LEAKAGE_TEXTS[leakage_status]}"]
 
 
-def _limit_classes(reader: Reader, names: tuple[str, ...]) -> list[str]:
-    found = []
-    if reader.find_flag("data", "sources_known"):
-        few = [
-            f"{format_class(name)} {n:,}"
-            for name in names
-            if (n := reader.find_count("data", "sources", "train", name)) is not None
-            and n < FEW_SOURCES
-        ]
-        if few:
-            found.append(
-                f"Few independent examples, whatever the number of images: fewer than {FEW_SOURCES}"
-                f" sources in training for {', '.join(few)}."
-            )
+def _limit_images(reader: Reader, names: tuple[str, ...]) -> list[str]:
     few = [
         f"{format_class(name)} {n:,}"
         for name in names
@@ -76,21 +90,8 @@ def _limit_classes(reader: Reader, names: tuple[str, ...]) -> list[str]:
         and n < FEW_IMAGES
     ]
     if few:
-        found.append(f"Few test images (below {FEW_IMAGES}), so wide intervals: {', '.join(few)}.")
-    absent = [
-        cell.display
-        for cell in CELL_TYPES
-        if cell.critical
-        and cell.name not in names
-        and not (cell.name == "immature_granulocyte" and set(_GRANULOCYTES) & set(names))
-        and not (cell.name in _GRANULOCYTES and "immature_granulocyte" in names)
-    ]
-    if absent:
-        found.append(
-            "It knows no class for these critical cells, and can only call them something else or"
-            f" reject them: {join_words(absent)}."
-        )
-    return found
+        return [f"Few test images (below {FEW_IMAGES}), so wide intervals: {', '.join(few)}."]
+    return []
 
 
 def _limit_sensitivity(reader: Reader, names: tuple[str, ...]) -> list[str]:
@@ -125,18 +126,31 @@ def _limit_sensitivity(reader: Reader, names: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _limit_scope(reader: Reader) -> list[str]:
-    found = []
-    if reader.find_names("provenance", "command") or reader.find("provenance", "seed"):
-        n = count_members(reader)
-        networks = f"{n} networks" if n else f"one training (seed {word_seed(reader)})"
-        found.append(
-            f"One split and {networks}: how far figures move with another split or seed was not"
-            " measured here."
-        )
-    if not has_other_data(reader):
-        found.append(
-            "No evaluation on other data is on record: how it does on another stain, scanner or"
-            " laboratory is unknown."
-        )
-    return found
+def _list_few_sources(data: DataSummary) -> list[str]:
+    training = data.class_sources.get("train", {}) if data.audit.sources_known else {}
+    few = [f"{format_class(label)} {n:,}" for label, n in training.items() if n < FEW_SOURCES]
+    if not few:
+        return []
+    return [
+        f"Few independent examples, whatever the number of images: fewer than {FEW_SOURCES} sources"
+        f" in training for {', '.join(few)}."
+    ]
+
+
+_GRANULOCYTES = {"promyelocyte", "myelocyte", "metamyelocyte"}
+
+
+def _list_missing_classes(classes: Sequence[str]) -> list[str]:
+    """Critical cells without a class. Immature granulocytes may be one class or three."""
+    known = {*classes}
+    if "immature_granulocyte" in classes:
+        known |= _GRANULOCYTES
+    elif known & _GRANULOCYTES:
+        known.add("immature_granulocyte")
+    missing = [one.display for one in CELL_TYPES if one.critical and one.name not in known]
+    if not missing:
+        return []
+    return [
+        "It knows no class for these critical cells, and can only call them something else or"
+        f" reject them: {join_words(missing)}."
+    ]

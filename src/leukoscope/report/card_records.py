@@ -1,19 +1,25 @@
-"""The records behind a model card, read one value at a time.
+"""The records behind a model card, and what a fact finds in them.
 
-Whatever a card says is read through `Reader`, which notes what was read; what is not on record
-becomes a blank that a person fills in. What this file does not do: it reads no files
-(`pipelines.card`) and says nothing of its own (`card_facts`).
+What this file does not do: it reads no files (`pipelines.card`) and words no fact
+(`card_data_facts`, `card_figure_facts`).
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
+from leukoscope.config import InputConfig, Recipe
+from leukoscope.data.splits import SplitAudit
+from leukoscope.deploy.bundle import BundleInfo
+from leukoscope.evaluation.robustness import Robustness
+from leukoscope.evaluation.validation import Validation
 from leukoscope.interval import Interval
 from leukoscope.report.checklist import Finding
 from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_percent
 from leukoscope.scores import LeakageStatus
+from leukoscope.trust.record import TrustInfo
 
 Record = Mapping[str, Any]
 
@@ -21,32 +27,120 @@ _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
-class CardRecords:
-    """What a run or a bundle knows about itself, as plain dictionaries; empty where it does not.
+class RunProvenance:
+    """What made the weights, as `provenance.json` of a run says."""
 
-    `recipe`, `provenance`, `model`, `metrics`, `trust`, `ensemble` and `distillation` are the JSON
-    files of a run folder, `bundle` is a bundle's, `evaluations` holds `metrics.json` of other
-    evaluations by name, `history` one row per epoch. `data` describes the split: `name`,
-    `protocol`, `seed`, `classes`, `counts` and `sources` (role -> class -> number), `n_sources`
-    (role -> number), `sources_known`, `n_left_aside`, `n_boxed`, `width_px` and `height_px`
-    (smallest, largest), `columns` (further columns of the table) and `warnings`. `robustness`,
-    `validation` and `explained` are what the commands of these names found.
+    leukoscope: str
+    python: str
+    cores: int | None
+    packages: Mapping[str, str]
+    command: tuple[str, ...]
+    seed: int | str
+    """Several for an ensemble."""
+    recipe_hash: str
+    split_sha256: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a run or a bundle. `stages` are kinds of block and their number, none where
+    the record does not say. `best_epoch` is None for an ensemble of `n_members`; `views` is its
+    test-time augmentation; `teacher` the network that it was distilled from, "" for none."""
+
+    name: str
+    classes: tuple[str, ...]
+    input: InputConfig
+    weights_sha256: str
+    stages: tuple[tuple[str, int], ...] = ()
+    best_epoch: int | None = None
+    n_members: int = 1
+    views: str = "none"
+    teacher: str = ""
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """A split: its audit, sources by role and class, how many images are boxes in fields, smallest
+    and largest side of the images, and further columns of the table of images."""
+
+    name: str
+    classes: tuple[str, ...]
+    audit: SplitAudit
+    class_sources: Mapping[str, Mapping[str, int]]
+    n_boxed: int
+    width_px: tuple[int, int]
+    height_px: tuple[int, int]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CardRecords:
+    """What a run or a bundle knows about itself; None where it does not.
+
+    `evaluations` are those on other data and roles, by name; `epochs_s` the seconds that each epoch
+    of training took. `robustness`, `validation` and `explanation` are what the commands found.
     """
 
-    recipe: Record = field(default_factory=dict)
-    provenance: Record = field(default_factory=dict)
-    model: Record = field(default_factory=dict)
-    data: Record = field(default_factory=dict)
+    network: Network | None = None
+    recipe: Recipe | None = None
+    provenance: RunProvenance | None = None
+    data: DataSummary | None = None
+    epochs_s: Sequence[float] | None = None
+    trust: TrustInfo | None = None
+    bundle: BundleInfo | None = None
+    robustness: Robustness | None = None
+    validation: Validation | None = None
     metrics: Record = field(default_factory=dict)
     evaluations: Mapping[str, Record] = field(default_factory=dict)
-    history: Sequence[Mapping[str, float]] = ()
-    trust: Record = field(default_factory=dict)
-    bundle: Record = field(default_factory=dict)
-    ensemble: Record = field(default_factory=dict)
-    distillation: Record = field(default_factory=dict)
-    robustness: Record = field(default_factory=dict)
-    validation: Record = field(default_factory=dict)
     explained: Record = field(default_factory=dict)
+
+
+_WRITERS = {
+    "network": "leukoscope train",
+    "recipe": "leukoscope train",
+    "provenance": "leukoscope train",
+    "data": "leukoscope train",
+    "epochs_s": "leukoscope train",
+    "trust": "leukoscope calibrate RUN",
+    "bundle": "leukoscope export RUN",
+    "robustness": "leukoscope robustness RUN --out RUN/robustness",
+    "validation": "leukoscope validate BUNDLE DATA --out RUN/validation",
+}
+"""The command that leaves each record."""
+
+_MAKERS = {
+    "metrics": "leukoscope evaluate RUN",
+    "evaluations": "leukoscope evaluate RUN --data",
+    "explained": "leukoscope explain RUN --out RUN/explained",
+}
+
+Fact = Callable[..., str | tuple[str, ...] | None]
+"""What the records say of one thing: Markdown, or sentences; None where they leave it open. Its
+parameters name the records that it needs; those with a default may be missing."""
+
+
+def find_fact(fact: Fact, records: CardRecords) -> Finding:
+    """Return what a fact finds in the records, and which of them it was given."""
+    parameters = inspect.signature(fact).parameters.values()
+    reader = Reader(records)
+    given = {
+        one.name: reader if one.name == "reader" else getattr(records, one.name)
+        for one in parameters
+    }
+    absent = [name for name, record in given.items() if record is None]
+    needed = [one.name for one in parameters if one.default is one.empty]
+    try:
+        text = None if set(needed) & set(absent) else fact(**given)
+    except _AbsentError as error:
+        maker = _MAKERS.get(error.path.split("/")[0])
+        remedy = f": run {maker}" if maker else ""
+        return Finding(None, missing=f"not on record{remedy}")
+    if text is None:
+        name = next((name for name in absent if name in needed), next(iter(absent), ""))
+        lack = f"not on record: run {_WRITERS[name]}" if name else "the records leave it open"
+        return Finding(None, missing=lack)
+    used = [name for name in given if name not in absent and name != "reader"]
+    return Finding(text, (*used, *reader.used))
 
 
 class _AbsentError(Exception):
@@ -170,11 +264,6 @@ def _require(value: _Found | None, path: tuple[str | int, ...]) -> _Found:
     return value
 
 
-def read_classes(reader: Reader) -> tuple[str, ...]:
-    """Return the classes of the network, as run or bundle says."""
-    return reader.find_names("model", "classes") or reader.read_names("bundle", "classes")
-
-
 def read_leakage_status(reader: Reader, *path: str | int) -> LeakageStatus:
     """Return how far a figure can be trusted, or give the sentence up."""
     found = reader.read_text(*path)
@@ -182,30 +271,6 @@ def read_leakage_status(reader: Reader, *path: str | int) -> LeakageStatus:
         if found == leakage_status:
             return leakage_status
     reader.give_up(*path)
-
-
-_MAKERS = {
-    "metrics": "leukoscope evaluate",
-    "trust": "leukoscope calibrate",
-    "evaluations": "leukoscope evaluate --data",
-    "robustness": "leukoscope robustness RUN --out RUN/robustness",
-    "validation": "leukoscope validate --out RUN/validation",
-    "explained": "leukoscope explain RUN --out RUN/explained",
-}
-
-Writer = Callable[[Reader], str | tuple[str, ...]]
-"""From records to Markdown. Gives up (through a `read_*`) where the records do not suffice."""
-
-
-def answer_fact(write: Writer, records: CardRecords) -> Finding:
-    """Return what the records say to a fact."""
-    reader = Reader(records)
-    try:
-        return Finding(write(reader), tuple(reader.used))
-    except _AbsentError as error:
-        maker = _MAKERS.get(error.path.split("/")[0])
-        written = f", which {maker} writes" if maker else ""
-        return Finding(None, missing=f"no record {error.path}{written}")
 
 
 # -- figures in words ------------------------------------------------------------------------------

@@ -9,65 +9,28 @@ papers; the wording is ours and short. What this file does not do: it reads and 
 (`pipelines.card`).
 """
 
+from collections.abc import Mapping
 from itertools import groupby
 
-from leukoscope.report import card_facts as facts
-from leukoscope.report import card_limit_facts as limit_facts
-from leukoscope.report import card_other_facts as other_facts
-from leukoscope.report import card_trust_facts as trust_facts
-from leukoscope.report.card_records import CardRecords, Reader, Writer, answer_fact
+from leukoscope.report import (
+    card_data_facts,
+    card_facts,
+    card_figure_facts,
+    card_limit_facts,
+    card_other_facts,
+)
+from leukoscope.report.card_records import CardRecords, Fact, find_fact
 from leukoscope.report.checklist import Answer, Document, answer_checklist, load_checklist
 from leukoscope.report.evaluation_page import GLOSSARY
-from leukoscope.report.markdown import render_table
+from leukoscope.report.markdown import escape_text, render_table
 
 NOTICE = "Research use only. Not a medical device. No claim of clinical performance."
 
-FACTS: dict[str, Writer] = {
-    "augmentation": facts.word_augmentation,
-    "baseline_table": facts.tabulate_baselines,
-    "calibration": trust_facts.word_calibration,
-    "class_counts": facts.word_counts_by_class,
-    "class_figures": facts.word_classes_accuracy,
-    "class_table": facts.tabulate_classes,
-    "class_weights": facts.word_balance,
-    "classes": facts.word_classes,
-    "columns": facts.word_columns,
-    "command": facts.word_command,
-    "cost": facts.word_cost,
-    "count_table": facts.tabulate_data,
-    "crops": facts.word_crops,
-    "data": facts.word_data,
-    "ensemble": facts.word_ensemble,
-    "evaluation_table": other_facts.tabulate_evaluations,
-    "explanation": other_facts.word_explanation,
-    "external_figures": other_facts.word_external,
-    "hashes": facts.list_hashes,
-    "image_size": facts.word_pixels,
-    "initial_weights": facts.word_initial,
-    "internal_figure": facts.word_internal_figure,
-    "intervals": facts.word_uncertainty,
-    "limitations": limit_facts.list_limits,
-    "main_figure": facts.word_main_figure,
-    "metrics": facts.word_measures,
-    "missing": facts.word_missing,
-    "mistakes": facts.word_failures,
-    "network": facts.word_network,
-    "output": trust_facts.word_output,
-    "overall": facts.word_overall,
-    "parity_table": other_facts.tabulate_parity,
-    "partition": facts.word_partition,
-    "prediction_sets": trust_facts.word_sets,
-    "predictors": facts.word_predictors,
-    "preprocessing": facts.word_preprocessing,
-    "rejection": trust_facts.word_rejection,
-    "robustness": other_facts.word_robustness,
-    "selection": facts.word_selection,
-    "separation": facts.word_disjoint,
-    "software": facts.word_software,
-    "subgroups": other_facts.word_clusters,
-    "thresholds": trust_facts.word_policy,
-    "training": facts.word_training,
-    "updates": facts.word_updates,
+FACTS: Mapping[str, Fact] = {
+    name.removeprefix("describe_"): fact
+    for room in (card_data_facts, card_figure_facts, card_facts, card_other_facts, card_limit_facts)
+    for name, fact in vars(room).items()
+    if name.startswith("describe_") and fact.__module__ == room.__name__
 }
 """By the names that items use."""
 
@@ -83,14 +46,24 @@ def build_document(name: str, records: CardRecords) -> Document:
     checklist = load_checklist(name)
     answers = answer_checklist(
         checklist,
-        lambda fact: answer_fact(FACTS[fact], records),
-        lambda record: bool(vars(records)[record]),
+        lambda fact: find_fact(FACTS[fact], records),
+        lambda record: getattr(records, record) is not None,
     )
     n_part, n_blank = (sum(a.status == status for a in answers) for status in ("part", "blank"))
     title = checklist.title
     if name == "model_card":
-        title = f"{title}: {facts.write_title(Reader(records))}"
+        title = f"{title}: {_name_network(records)}"
     return Document(title, n_part, n_blank, answers)
+
+
+def _name_network(records: CardRecords) -> str:
+    """The network and the data that it was trained on."""
+    name = escape_text(records.network.name) if records.network else "a network without a name"
+    data = records.data.name if records.data is not None else None
+    reference = records.trust.reference if records.trust is not None else None
+    if data is None and reference is not None and reference.leakage_status != "local":
+        data = reference.data
+    return f"{name}, trained on “{escape_text(data)}”" if data else name
 
 
 def render_card(card: Document) -> str:

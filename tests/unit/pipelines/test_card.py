@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+from tests.builders.robustness import build_robustness
+from tests.builders.validation import build_validation
 from typer.testing import CliRunner
 
 from leukoscope import pipelines
 from leukoscope.cli import app as cli
 from leukoscope.data.splits import load_split
 from leukoscope.errors import BundleError, MissingStepError, RunError
-from leukoscope.pipelines.card import describe_split, load_run_records
+from leukoscope.pipelines.card import load_run_records, summarise_split
+from leukoscope.records import dump_record
 
 
 @pytest.fixture
@@ -47,6 +51,7 @@ def test_a_run_gets_its_card(run, metrics, tmp_path):
     content = json.loads((run / "model_card.json").read_text())
     by_id = {a["id"]: a for a in content["documents"]["MODEL_CARD.md"]["answers"]}
     assert "metrics/accuracy/value" in by_id["figure"]["records"]
+    assert by_id["cost"]["records"] == ["epochs_s", "provenance"]
     assert by_id["labels"]["status"] == "blank"
     # Written again from other records: the new figure, without a quarrel.
     (run / "metrics.json").write_text(
@@ -67,20 +72,12 @@ def test_a_run_gets_its_card(run, metrics, tmp_path):
 
 def test_what_later_commands_left_inside_of_the_run_is_read(run):
     sha = json.loads((run / "model.json").read_text())["sha256"]
-    levels = [
-        {
-            "corruption": "blur",
-            "severity": k,
-            "accuracy": {"value": 0.9 - k / 10, "low": 0, "high": 1},
-        }
-        for k in (0, 1)
-    ]
+    robustness = build_robustness({"blur": 0.1}, provenance={"weights_sha256": sha})
+    validation = build_validation(unreadable=())
+    validation = replace(validation, provenance=replace(validation.provenance, weights_sha256=sha))
     content = {
-        "robustness/robustness.json": {
-            "data": "cells", "n_images": 8, "levels": levels, "mean_loss": {"blur": 0.1},
-            "provenance": {"weights_sha256": sha},
-        },
-        "validation/validation.json": {"data": "lab", "provenance": {"weights_sha256": sha}},
+        "robustness/robustness.json": dump_record(robustness),
+        "validation/validation.json": dump_record(validation),
         "explained/faithfulness.json": {
             "methods": ["occlusion"], "provenance": {"weights_sha256": sha},
         },
@@ -89,11 +86,9 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
         (run / name).parent.mkdir()
         (run / name).write_text(json.dumps(record))
     records = load_run_records(run)
-    found = [records.robustness, records.validation, records.explained]
-    assert found == list(content.values())
-    pipelines.write_card(run)
-    text = (run / "CLAIM.md").read_text()
-    assert "Blur at severity 1" in text and "looked at: Occlusion" in text
+    assert records.robustness == robustness
+    assert records.validation.figures["accuracy"] == validation.figures["accuracy"]
+    assert records.explained == content["explained/faithfulness.json"]
     for name, record in content.items():
         other = json.dumps(record).replace(sha, "0" * 64)
         (run / name).write_text(other)
@@ -102,13 +97,12 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
         (run / name).write_text(json.dumps(record))
 
 
-def test_the_split_is_described(run):
-    split = load_split(run / "split.csv")
-    found = describe_split(split)
-    assert sum(sum(x.values()) for x in found["counts"].values()) == 48
-    assert found["sources"]["train"] == found["counts"]["train"]
-    assert found["width_px"] == [32, 32] and not found["sources_known"]
-    assert found["columns"] == []
+def test_the_split_is_summarised(run):
+    found = summarise_split(load_split(run / "split.csv"))
+    assert sum(sum(x.values()) for x in found.audit.counts.values()) == 48
+    assert found.class_sources["train"] == found.audit.counts["train"]
+    assert found.width_px == (32, 32) and not found.audit.sources_known
+    assert found.columns == ()
 
 
 def test_what_does_not_fit_is_rejected(run, tmp_path):
@@ -122,7 +116,7 @@ def test_what_does_not_fit_is_rejected(run, tmp_path):
     (run / "training_history.csv").unlink()
     (run / "split.csv").unlink()
     records = load_run_records(run)
-    assert records.history == [] and records.data == {}
+    assert records.epochs_s is None and records.data is None
 
 
 @pytest.fixture
@@ -169,7 +163,7 @@ def test_a_bundle_gets_its_card_and_lends_its_parity(run, bundle, tmp_path):
     pipelines.write_card(bundle)
     text = (bundle / "MODEL_CARD.md").read_text()
     assert "| fp32 (default) | 1.2 MB | 0.00031 | 0 of 7 |" in text
-    assert "[to be filled in: main figure; no record metrics/leakage_status" in text
+    assert "[to be filled in: main figure; not on record" in text
     assert "Recipe “quick”" in text and str(tmp_path) not in text
     pipelines.write_card(run, tmp_path / "both", bundle=bundle)
     text = (tmp_path / "both" / "MODEL_CARD.md").read_text()
