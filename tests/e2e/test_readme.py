@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from leukoscope.config import load_recipe
+from leukoscope.evaluation.acceptance import load_criteria
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = ["data-and-sources", "training", "trust", "prediction", "validation", "explanation"]
@@ -131,6 +134,18 @@ def test_commands_of_documents_exist():
             assert first in root.commands, words
             if first == "data":
                 assert rest[0] in root.commands["data"].commands, words
+
+
+def test_the_criteria_of_the_guide_are_understood(tmp_path):
+    (content,) = re.findall(r"```toml\n(.*?)```", read_guide("validation"), re.DOTALL)
+    (tmp_path / "criteria.toml").write_text(content)
+    criteria = load_criteria(tmp_path / "criteria.toml", ("lymphocyte", "neutrophil"))
+    assert criteria.max_unknown_accepted == 0.1 and criteria.min_sensitivity
+
+
+def test_the_recipe_keys_of_the_guide_exist():
+    keys = re.findall(r"`trust\.(\w+)`", read_guide("trust"))
+    assert set(keys) == set(type(load_recipe("quick").trust).model_fields)
 
 
 def test_documents_use_standard_words():
