@@ -284,7 +284,13 @@ def compute_case_mix_effect(
     weight_K = external_K / max(float(external_K.sum()), 1.0)
     weight_K = weight_K - internal_K / max(float(internal_K.sum()), 1.0)
     used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
-    return _sum_weighted(used)
+    if any(math.isnan(r.value) for _, r in used):
+        return None
+    ends = [(w * (r.value - r.low), w * (r.high - r.value)) for w, r in used]
+    value = sum(w * r.value for w, r in used)
+    down = math.hypot(*(a if a > 0 else b for a, b in ends))
+    up = math.hypot(*(b if b > 0 else a for a, b in ends))
+    return Interval(value, value - down, value + up)
 
 
 def compute_expected_accuracy(
@@ -298,14 +304,9 @@ def compute_expected_accuracy(
     """
     share_K = counts_K / max(float(counts_K.sum()), 1.0)
     used = [(float(s), r) for s, r in zip(share_K, recalls, strict=True) if s > 0]
-    return _sum_weighted(used) if used else None
-
-
-def _sum_weighted(terms: Sequence[tuple[float, Interval]]) -> Interval | None:
-    if any(math.isnan(share.value) for _, share in terms):
+    if not used or any(math.isnan(r.value) for _, r in used):
         return None
-    value = sum(w * share.value for w, share in terms)
-    ends = [(w * (x.value - x.low), w * (x.high - x.value)) for w, x in terms]
-    down = math.sqrt(sum((a if a > 0 else b) ** 2 for a, b in ends))
-    up = math.sqrt(sum((b if b > 0 else a) ** 2 for a, b in ends))
+    value = sum(s * r.value for s, r in used)
+    down = math.hypot(*(s * (r.value - r.low) for s, r in used))
+    up = math.hypot(*(s * (r.high - r.value) for s, r in used))
     return Interval(value, value - down, value + up)

@@ -483,13 +483,15 @@ def _advise_criteria(v: Validation) -> Iterable[str]:
         )
     if v.recalibration is not None and v.recalibration.gain_log_loss.high < 0:
         yield f"The recalibrated bundle: {describe_gain(v.recalibration)}"
+    open_ = [one for one in v.criteria if one.needed is not None]
+    if open_:
+        yield (
+            f"Label more cells from other patients or slides to decide"
+            f" {join_words(map(name_criterion, open_))}: the table says about how many, if the"
+            f" {'figure stays as it is' if len(open_) == 1 else 'figures stay as they are'}."
+        )
     for one in v.criteria:
-        if one.needed is not None:
-            yield (
-                f"{name_criterion(one)}: label {describe_needed(one)} to decide it, if the figure"
-                " stays as it is."
-            )
-        elif one.outcome == "undecided":
+        if one.outcome == "undecided" and one.needed is None:
             yield f"{name_criterion(one)}: {describe_reason(v, one)}."
         elif one.outcome == "not_measured":
             yield f"{name_criterion(one)} cannot be evaluated: {describe_reason(v, one)}."
@@ -606,7 +608,7 @@ def describe_needed(one: CriterionResult) -> str:
         "accuracy_accepted": " that it accepts",
         "unknown_accepted": " of unknown classes",
     }.get(figure, "")
-    return f"about {format_count(one.needed, 'more cell')}{which} from other patients or slides"
+    return f"about {format_count(one.needed, 'more cell')}{which}"
 
 
 def describe_reason(v: Validation, one: CriterionResult) -> str:

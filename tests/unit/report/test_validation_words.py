@@ -91,12 +91,13 @@ def test_rejection_of_most_cells_is_advised_on_by_accuracy(found, drop, told):
 
 def test_cells_still_needed_are_of_other_patients(found):
     criterion = Criterion("min_sensitivity", "blast", 0.9)
-    for needed, told in ((1, "about 1 more cell of"), (1200, "about 1,200 more cells of")):
+    for needed, told in ((1, "about 1 more cell"), (1200, "about 1,200 more cells")):
         one = CriterionResult(
             criterion, Interval(0.95, 0.8, 0.99), "undecided", "figure_above", needed
         )
-        text = " ".join(words.list_advice(replace(found, criteria=(one,))))
-        assert f"label {told} the class Blast from other patients or slides" in text
+        assert words.describe_needed(one) == f"{told} of the class Blast"
+    text = " ".join(words.list_advice(replace(found, criteria=(one,))))
+    assert "other patients or slides to decide Sensitivity, Blast:" in text
     assert words.describe_needed(replace(one, needed=None)) == ""
 
 
