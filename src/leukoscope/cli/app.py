@@ -125,15 +125,18 @@ def sources(
     ] = Path("sources.csv"),
     cache: CacheOption = None,
 ) -> None:
-    """Find the copies in the pixels: turned, flipped, sheared, shifted, cropped, re-encoded."""
+    """Find duplicates in the pixels: turned, flipped, sheared, shifted, cropped, re-encoded."""
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.data.catalog import load_catalog
+    from leukoscope.report.source_page import describe_sources
+    from leukoscope.sources.review import review_sources
 
     records = load_catalog(catalog)
     with render.progress() as progress:
         found = pipelines.trace_sources(records, out, cache=cache, progress=progress)
-    render.print_sources(found, out)
+    files = (f"Table: {out}", f"Look at the groups: {out.with_suffix('.html')}")
+    render.print_page(describe_sources(review_sources(found), {}, files))
 
 
 @data_app.command("split")

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -26,8 +25,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
-
-from leukoscope.labels import display_label
 
 if TYPE_CHECKING:
     from leukoscope.config import Recipe
@@ -51,7 +48,6 @@ if TYPE_CHECKING:
     from leukoscope.report.leak_page import LeakReport
     from leukoscope.report.page import Block, Cell, Level, Page
     from leukoscope.report.page import Table as PageTable
-    from leukoscope.sources.search import SourceFindings
     from leukoscope.training.loop import EpochResult
 
 ADVICE = "Research use only. Not a medical device."
@@ -253,49 +249,6 @@ def print_record(record: object) -> None:
 
 
 # -- results --------------------------------------------------------------------------------------
-
-
-def print_sources(findings: "SourceFindings", out: Path) -> None:
-    """Show how many images are copies of how many sources, and where the evidence lies."""
-    console = _console()
-    catalog = findings.catalog
-    grouped = sum(len(group) for group in findings.groups.values())
-    largest = next((len(group) for group in findings.groups.values()), 1)
-    n, alone = len(catalog), len(catalog) - grouped
-    console.print(
-        f"[bold]{_count(n, 'image')} {_agree(n, 'shows', 'show')}"
-        f" {_count(findings.n_sources, 'source')}.[/]"
-        f" {_count(grouped, 'image')} {_agree(grouped, 'has', 'have')} a copy;"
-        f" {alone:,} {_agree(alone, 'stands', 'stand')} alone; the largest group has {largest:,}."
-    )
-    table = Table()
-    for name, numeric in (("Class", False), ("Images", True), ("Sources", True)):
-        table.add_column(name, justify="right" if numeric else "left")
-    for label in catalog.classes:
-        own = [record.source for record in catalog.records if record.label == label]
-        table.add_row(escape(display_label(label)), f"{len(own):,}", f"{len(set(own)):,}")
-    console.print(table)
-    fields = len({record.extra.get("field_group", "") for record in catalog.records} - {""})
-    if fields:
-        console.print(
-            f"{_count(fields, 'field')} {_agree(fields, 'is', 'are')} shown by several pictures"
-            " that share a part without being copies; splits keep them together."
-        )
-    smooth = len(findings.featureless)
-    if smooth:
-        console.print(
-            f"{_count(smooth, 'image')} {_agree(smooth, 'is', 'are')} too smooth to be compared;"
-            f" of {_agree(smooth, 'it', 'these')} only identical files are found."
-        )
-    rejected = sum(not link.accepted for link in findings.links)
-    if rejected:
-        console.print(
-            f"{_count(rejected, 'link')} between groups"
-            f" {_agree(rejected, 'lacks support and joins', 'lack support and join')} nothing;"
-            f" the page shows {_agree(rejected, 'it', 'them')}."
-        )
-    page = out.with_suffix(".html")
-    console.print(f"Table: {escape(str(out))}. Look at the groups: {escape(str(page))}")
 
 
 def _plain(text: str) -> str:

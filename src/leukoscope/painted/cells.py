@@ -13,12 +13,10 @@ white cell are in units of its radius.
 """
 
 import io
-import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +24,8 @@ from PIL import Image, ImageFilter
 
 from leukoscope.data.catalog import write_rows
 from leukoscope.errors import ConfigError, StorageError
-from leukoscope.storage import create_folder, storage_errors, write_text
+from leukoscope.records import load_record, save_record
+from leukoscope.storage import create_folder, storage_errors
 
 LABELS = ("neutrophil", "eosinophil", "lymphocyte", "monocyte")
 """The painted classes; source k shows `LABELS[k % 4]`."""
@@ -72,6 +71,17 @@ class PaintedImage:
     pixels_HWC: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Painting:
+    """What a painted set was made with; the marker of its folder (`painted.json`)."""
+
+    copies: int
+    n_sources: int
+    seed: int
+    size_px: int
+    style: int
+
+
 def paint_cells(
     n_sources: int, *, copies: int = 4, size_px: int = 96, seed: int = 0
 ) -> Iterator[PaintedImage]:
@@ -115,22 +125,16 @@ def save_painted(
     """
     folder = Path(folder)
     _check_arguments(n_sources, copies, size_px, seed)
-    arguments = {
-        "copies": copies,
-        "n_sources": n_sources,
-        "seed": seed,
-        "size_px": size_px,
-        "style": _STYLE,
-    }
+    painting = Painting(copies, n_sources, seed, size_px, _STYLE)
     marker, table = folder / "painted.json", folder / "painted.csv"
-    _check_folder(folder, marker, arguments)
+    _check_folder(folder, marker, painting)
     total = n_sources * copies
     with storage_errors(folder):
         finished = table.is_file() and len(list(folder.glob("images/*/*.png"))) == total
     if finished:
         return table
     create_folder(folder)
-    write_text(marker, json.dumps(arguments, indent=2) + "\n")
+    save_record(painting, marker)
     for label in LABELS:
         create_folder(folder / "images" / label.upper())
     rows = []
@@ -167,20 +171,17 @@ def _check_arguments(n_sources: int, copies: int, size_px: int, seed: int) -> No
             )
 
 
-def _check_folder(folder: Path, marker: Path, arguments: dict[str, int]) -> None:
+def _check_folder(folder: Path, marker: Path, painting: Painting) -> None:
     with storage_errors(folder):
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return
-        found: Any = None
+        found = None
         if marker.is_file():
-            try:
-                found = json.loads(marker.read_text(encoding="utf-8"))
-            except ValueError:
-                found = "what its painted.json does not tell"
-    if found != arguments:
+            found = load_record(Painting, marker, "leukoscope data paint", StorageError)
+    if found != painting:
         raise StorageError(
             f"{folder} must be new, empty, or hold the same painted set",
-            "other files" if found is None else f"a set painted with {found}",
+            "other files" if found is None else f"a set painted with {asdict(found)}",
             "choose another folder",
         )
 

@@ -96,11 +96,15 @@ def check_nothing_rejected(catalog: Catalog) -> None:
 
 def save_findings(found: SourceFindings, path: Path, progress: Progress) -> None:
     """Write table, links, summary and page of what was found, side by side."""
-    from leukoscope.report.source_page import render_source_page
+    from leukoscope.report.frame import render_html
+    from leukoscope.report.pairs import draw_views
+    from leukoscope.report.source_page import describe_sources
+    from leukoscope.sources.review import review_sources
 
     progress("Writing the page", 0, 1)
     save_sources(found, path)
-    write_text(path.with_suffix(".html"), render_source_page(found))
+    review = review_sources(found)
+    write_text(path.with_suffix(".html"), render_html(describe_sources(review, draw_views(review))))
     progress("Writing the page", 1, 1)
 
 

@@ -1,86 +1,53 @@
-"""Two pictures that share pixels: the map between them, composed, in words, and drawn.
+"""Pictures that share pixels, drawn: as stored, and moved onto a reference.
 
 A map is in pixels of the stored images, with whole numbers at pixel centres, as OpenCV has it.
-What this file does not do: it finds no maps (`data.copies`), and it does not need OpenCV.
+What this file does not do: it finds no maps (`sources`), says nothing (`source_page`), and does
+not need OpenCV.
 """
 
-import base64
 import hashlib
-import io
 import math
 
-import numpy as np
 from PIL import Image
 
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.images import decode_image
 from leukoscope.errors import ImageError
-from leukoscope.sources.evidence import Affine, Link
+from leukoscope.report.data_words import REJECT_TITLES
+from leukoscope.report.page import Picture
+from leukoscope.report.thumbnails import encode_jpeg
+from leukoscope.sources.evidence import Affine
+from leukoscope.sources.review import Review, View, list_views
 
 EMPTY_COLOUR = (132, 139, 148)
 """Grey, where a moved picture has no content."""
 
-NBSP = "\N{NO-BREAK SPACE}"
-
-IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+THUMBNAIL_PX = 120
 
 _JPEG_QUALITY = 80
 
-# -- maps -----------------------------------------------------------------------------------------
 
-
-def compose(outer: Affine, inner: Affine) -> Affine:
-    """Return the map that applies `inner` first, then `outer`.
-
-    >>> compose((1, 0, 5, 0, 1, 0), (2, 0, 0, 0, 2, 0))
-    (2.0, 0.0, 5.0, 0.0, 2.0, 0.0)
-    """
-    a, b, c, d, e, f = (_square(outer) @ _square(inner))[:2].ravel().tolist()
-    return a, b, c, d, e, f
-
-
-def invert(matrix: Affine) -> Affine:
-    """Return the map that undoes this one.
-
-    >>> invert((2, 0, 6, 0, 4, 8))
-    (0.5, 0.0, -3.0, 0.0, 0.25, -2.0)
-    """
-    a, b, c, d, e, f = matrix
-    determinant = a * e - b * d
-    p, q, r, s = (x / determinant for x in (e, b, d, a))
-    # + 0.0 turns a negative zero into zero.
-    return p, 0.0 - q, 0.0 - (p * c - q * f), 0.0 - r, s, 0.0 - (s * f - r * c)
-
-
-def _square(matrix: Affine) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    return np.array([matrix[:3], matrix[3:], (0.0, 0.0, 1.0)])
-
-
-def describe_map(matrix: Affine, size: tuple[int, int], other: tuple[int, int]) -> str:
-    """Word a map from an image of `size` (width, height) to one of `other` size, shift included.
-
-    >>> describe_map((0, -1, 99, 1, 0, 10), (100, 100), (100, 100))
-    'turned 90°, moved 10\\xa0px down'
-    """
-    a, b, c, d, e, f = matrix
-    words = Link("", "", "geometric", 0, 0.0, 0.0, 0.0, matrix).describe()
-    # Where the middle of the one comes to lie, from the middle of the other.
-    x, y = (size[0] - 1) / 2, (size[1] - 1) / 2
-    right = a * x + b * y + c - (other[0] - 1) / 2
-    down = d * x + e * y + f - (other[1] - 1) / 2
-    least = max(1.0, 0.02 * max(other))
-    moves = [
-        f"{abs(way):.0f}{NBSP}px {after if way > 0 else before}"
-        for way, before, after in ((right, "left", "right"), (down, "up", "down"))
-        if abs(way) >= least
-    ]
-    if not moves:
-        return "same place" if words == "not turned" else words
-    moved = f"moved {' and '.join(moves)}"
-    return moved if words == "not turned" else f"{words}, {moved}"
-
-
-# -- pixels ---------------------------------------------------------------------------------------
+def draw_views(review: Review, thumbnail_px: int = THUMBNAIL_PX) -> dict[View, Picture]:
+    """Return the pictures of all sheets, the longer side `thumbnail_px`. Of a file that cannot be
+    read, or has changed since it was compared, the stored one says so and the moved one is left
+    out."""
+    drawn = {}
+    loaded: tuple[str, Image.Image | str] = ("", "")
+    for view, (file, reference) in list_views(review).items():
+        if loaded[0] != view.file:
+            loaded = (view.file, load_picture(file.record))
+        image = loaded[1]
+        if isinstance(image, str):
+            if view.matrix is None:
+                drawn[view] = Picture("", file.ids[0], image)
+        elif view.matrix is None:
+            small = draw_thumbnail(image, thumbnail_px)
+            drawn[view] = Picture(encode_jpeg(small, _JPEG_QUALITY), file.ids[0])
+        else:
+            moved = move_back(image, view.matrix, reference.size, thumbnail_px)
+            alt = f"{file.ids[0]} moved onto {reference.ids[0]}"
+            drawn[view] = Picture(encode_jpeg(moved, _JPEG_QUALITY), alt, framed=True)
+    return drawn
 
 
 def load_picture(record: ImageRecord) -> Image.Image | str:
@@ -94,7 +61,7 @@ def load_picture(record: ImageRecord) -> Image.Image | str:
     try:
         return Image.fromarray(decode_image(content, name=record.id))
     except ImageError as error:
-        return f"cannot be read: {error.reason.replace('_', ' ')}"
+        return f"cannot be read: {REJECT_TITLES[error.reason]}"
 
 
 def fit_size(size: tuple[int, int], longer_px: float) -> tuple[int, int]:
@@ -138,10 +105,3 @@ def move_back(
         fillcolor=EMPTY_COLOUR,
     )
     return moved.reduce(2)
-
-
-def embed_image(image: Image.Image) -> str:
-    """Return an image as a data URI, for a page that needs no other file."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

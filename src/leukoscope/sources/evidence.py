@@ -1,6 +1,6 @@
 """A link: two image files that show the same pixels, and what speaks for it.
 
-What this file does not do: it finds no links (`links`) and draws no conclusion (`sources`).
+What this file does not do: it finds no links (`grouping`) and draws no conclusion (`search`).
 """
 
 import math
@@ -42,43 +42,66 @@ class Link:
     accepted: bool = True
 
     @property
-    def mirrored(self) -> bool:
-        """Whether the map flips the picture over."""
-        a, b, _, d, e, _ = self.matrix
-        return a * e - b * d < 0
+    def parts(self) -> "MapParts":
+        """The map, taken apart."""
+        return split_map(self.matrix)
 
-    @property
-    def scale(self) -> float:
-        """Linear magnification from `first` to `second`."""
-        a, b, _, d, e, _ = self.matrix
-        return math.sqrt(abs(a * e - b * d))
 
-    @property
-    def rotation_deg(self) -> float:
-        """Turn of the x axis, -180 to 180, clockwise as seen on screen; after unflipping the
-        y axis where the map is mirrored."""
-        a, _, _, d, _, _ = self.matrix
-        return math.degrees(math.atan2(d, a))
+# -- maps -----------------------------------------------------------------------------------------
 
-    @property
-    def shear(self) -> float:
-        """How far the y axis leans from the perpendicular of the x axis: 0 for a rigid map."""
-        a, b, _, d, e, _ = self.matrix
-        determinant = a * e - b * d
-        return (a * b + d * e) / determinant if determinant else math.inf
+IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
-    def describe(self) -> str:
-        """Word the map for a person.
 
-        >>> link = Link("a", "b", "near", 90, 1.0, 1.0, 0.0, (0.0, -1.0, 99.0, 1.0, 0.0, 0.0))
-        >>> link.describe()
-        'turned 90°'
-        """
-        parts = ["mirrored"] if self.mirrored else []
-        if abs(self.rotation_deg) >= 0.5:
-            parts.append(f"turned {self.rotation_deg:.0f}°")
-        if abs(self.shear) >= 0.015:
-            parts.append(f"sheared {abs(self.shear):.2f}")
-        if abs(self.scale - 1) >= 0.015:
-            parts.append(f"scaled {self.scale:.2f}")
-        return ", ".join(parts) or "not turned"
+@dataclass(frozen=True, slots=True)
+class MapParts:
+    """What an affine map does: flip the picture over; turn the x axis by -180 to 180 degrees,
+    clockwise as seen on screen (after unflipping the y axis where it is mirrored); magnify; lean
+    the y axis from the perpendicular of the x axis (0 for a rigid map)."""
+
+    mirrored: bool
+    rotation_deg: float
+    scale: float
+    shear: float
+
+
+def split_map(matrix: Affine) -> MapParts:
+    """Return the parts of a map.
+
+    >>> split_map((0.0, -1.0, 99.0, 1.0, 0.0, 0.0)).rotation_deg
+    90.0
+    """
+    a, b, _, d, e, _ = matrix
+    determinant = a * e - b * d
+    return MapParts(
+        mirrored=determinant < 0,
+        rotation_deg=math.degrees(math.atan2(d, a)),
+        scale=math.sqrt(abs(determinant)),
+        shear=(a * b + d * e) / determinant if determinant else math.inf,
+    )
+
+
+def compose_maps(outer: Affine, inner: Affine) -> Affine:
+    """Return the map that applies `inner` first, then `outer`.
+
+    >>> compose_maps((1, 0, 5, 0, 1, 0), (2, 0, 0, 0, 2, 0))
+    (2, 0, 5, 0, 2, 0)
+    """
+    a, b, c, d, e, f = outer
+    g, h, i, j, k, n = inner
+    return (
+        *(a * g + b * j, a * h + b * k, a * i + b * n + c),
+        *(d * g + e * j, d * h + e * k, d * i + e * n + f),
+    )
+
+
+def invert_map(matrix: Affine) -> Affine:
+    """Return the map that undoes this one.
+
+    >>> invert_map((2, 0, 6, 0, 4, 8))
+    (0.5, 0.0, -3.0, 0.0, 0.25, -2.0)
+    """
+    a, b, c, d, e, f = matrix
+    determinant = a * e - b * d
+    p, q, r, s = (x / determinant for x in (e, b, d, a))
+    # + 0.0 turns a negative zero into zero.
+    return p, 0.0 - q, 0.0 - (p * c - q * f), 0.0 - r, s, 0.0 - (s * f - r * c)

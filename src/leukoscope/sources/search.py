@@ -4,13 +4,13 @@
 `fingerprints` describes an image, `matching` compares a pair, `grouping` chooses pairs and builds
 groups.
 
-What this file does not do: it reads no roles (`splits`) and judges no data set (`audit`).
+What this file does not do: it reads no roles (`splits`) and audits no data set (`audit`).
 """
 
 import csv
 import io
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from pathlib import Path
 from leukoscope.data.catalog import Catalog, ImageRecord, save_catalog
 from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, find_root, join_roots
 from leukoscope.errors import CatalogError
-from leukoscope.records import write_json
+from leukoscope.records import save_record
 from leukoscope.sources.evidence import LINK_KINDS, Link
 from leukoscope.storage import write_text
 
@@ -54,21 +54,57 @@ class SourceFindings:
         """Number of different sources, images without a copy included."""
         return len({record.source for record in self.catalog.records})
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the summary for JSON."""
-        kinds = {kind: sum(link.kind == kind for link in self.links) for kind in LINK_KINDS}
-        grouped = sum(len(group) for group in self.groups.values())
-        return {
-            "images": len(self.catalog),
-            "sources": self.n_sources,
-            "groups": len(self.groups),
-            "images_with_copies": grouped,
-            "images_alone": len(self.catalog) - grouped,
-            "byte_identical_images": count_identical(self.catalog),
-            "links": kinds | {"rejected": sum(not link.accepted for link in self.links)},
-            "featureless": list(self.featureless),
-            "settings": dict(self.settings),
-        }
+
+@dataclass(frozen=True, slots=True)
+class LinkCounts:
+    """Links by kind, and how many of all are not accepted."""
+
+    near: int
+    geometric: int
+    overlap: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSummary:
+    """The findings in numbers. `n_grouped` images share their source with another image, `n_alone`
+    do not; `n_exact` have the same file and box as another; `n_fields` microscope fields are shown
+    by pictures of different sources."""
+
+    n_images: int
+    n_sources: int
+    n_groups: int
+    n_grouped: int
+    n_alone: int
+    n_exact: int
+    n_fields: int
+    links: LinkCounts
+    featureless: tuple[str, ...]
+    settings: Mapping[str, int | float | str]
+
+
+def summarise_sources(findings: SourceFindings) -> SourceSummary:
+    """Return what was found in numbers."""
+    records, links = findings.catalog.records, findings.links
+    grouped = sum(len(group) for group in findings.groups.values())
+    kinds = Counter(link.kind for link in links)
+    return SourceSummary(
+        n_images=len(records),
+        n_sources=findings.n_sources,
+        n_groups=len(findings.groups),
+        n_grouped=grouped,
+        n_alone=len(records) - grouped,
+        n_exact=count_identical(findings.catalog),
+        n_fields=len({record.extra.get(FIELD_COLUMN, "") for record in records} - {""}),
+        links=LinkCounts(
+            near=kinds["near"],
+            geometric=kinds["geometric"],
+            overlap=kinds["overlap"],
+            rejected=sum(not link.accepted for link in links),
+        ),
+        featureless=findings.featureless,
+        settings=findings.settings,
+    )
 
 
 def count_identical(catalog: Catalog) -> int:
@@ -234,14 +270,15 @@ def save_sources(findings: SourceFindings, path: Path) -> None:
     writer.writerow(LINK_COLUMNS)
     for link in findings.links:
         shares = (link.overlap_frac, link.agreement_frac, link.contradiction_frac)
+        parts = link.parts
         writer.writerow(
             [link.first, link.second, link.kind, int(link.accepted), link.inliers]
             + [f"{share:.6f}" for share in shares]
-            + [int(link.mirrored), f"{link.rotation_deg:.2f}", f"{link.scale:.4f}"]
-            + [f"{link.shear:.4f}", *(repr(value) for value in link.matrix)]
+            + [int(parts.mirrored), f"{parts.rotation_deg:.2f}", f"{parts.scale:.4f}"]
+            + [f"{parts.shear:.4f}", *(repr(value) for value in link.matrix)]
         )
     write_text(path.with_name(f"{path.stem}.links.csv"), text.getvalue())
-    write_json(path.with_name(f"{path.stem}.json"), findings.to_dict())
+    save_record(summarise_sources(findings), path.with_name(f"{path.stem}.json"))
 
 
 def load_links(path: Path) -> tuple[Link, ...]:

@@ -18,10 +18,8 @@ from leukoscope.cli import render
 from leukoscope.config import list_keys, load_recipe
 from leukoscope.data.audit import audit_catalog
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.groups import FIELD_COLUMN
 from leukoscope.report import results
 from leukoscope.report.audit_page import describe_audit
-from leukoscope.sources.evidence import Link
 from leukoscope.sources.search import SourceFindings
 from leukoscope.training.loop import EpochResult
 
@@ -177,7 +175,7 @@ def test_sources_are_found_and_a_split_keeps_them_together(invoke, tmp_path, dra
     invoke("data", "scan", "cells")
     done = invoke("data", "sources", "catalog.csv", "--cache", "own.sqlite")
     assert done.exit_code == 0
-    assert "18 images show 6 sources" in done.stdout
+    assert done.stdout.startswith("6 sources among 18 images\n")
     assert "Lymphocyte" in done.stdout
     for name in ("sources.csv", "sources.links.csv", "sources.json", "sources.html", "own.sqlite"):
         assert (tmp_path / name).is_file(), name
@@ -185,19 +183,6 @@ def test_sources_are_found_and_a_split_keeps_them_together(invoke, tmp_path, dra
     assert invoke("data", "audit", "split.csv").exit_code == 0
     invoke("data", "split", "sources.csv", "--protocol", "random")
     assert invoke("data", "audit", "split.csv").exit_code == 3
-
-
-def test_a_search_tells_of_overlaps_smooth_images_and_rejected_links(invoke, capsys, searched):
-    first = ImageRecord("a", Path("/x/a"), "blast", 9, 9, 9, "a" * 64, source="px-1")
-    second = ImageRecord("b", Path("/x/b"), "blast", 9, 9, 9, "b" * 64, source="px-2")
-    field = {FIELD_COLUMN: "field-1"}
-    link = Link("a" * 64, "b" * 64, "geometric", 9, 0.9, 0.9, 0.0, (1, 0, 0, 0, 1, 0), False)
-    rows = (replace(first, extra=field), replace(second, extra=field))
-    render.print_sources(SourceFindings(Catalog(rows), (link,), ("a",), {}), Path("sources.csv"))
-    text = capsys.readouterr().out
-    assert "1 field is shown by several pictures" in text
-    assert "1 image is too smooth" in text
-    assert "1 link between groups lacks support" in text
 
 
 def test_errors_have_three_parts_and_an_exit_code(invoke):

@@ -2,22 +2,16 @@
 
 import math
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from leukoscope.cli import render
-from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.groups import FIELD_COLUMN
-from leukoscope.data.readers import Rejected
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.interval import Interval
 from leukoscope.pipelines import Evaluation, Packed, PredictedFiles
 from leukoscope.report.evaluation_page import Leak
 from leukoscope.report.leak_page import EXPLANATION, LeakReport, LeakRow
-from leukoscope.sources.evidence import Link
-from leukoscope.sources.search import SourceFindings
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "roc_auc")
 HIGH, LOW = Interval(0.994, 0.989, 0.997), Interval(0.811, 0.702, 0.903)
@@ -126,59 +120,14 @@ def test_a_leak_report_begins_with_the_answer(capsys, leaks):
 # -- one and several ------------------------------------------------------------------------------
 
 
-def make_catalog(n, n_rejected=0, n_copies=0):
-    """`n` images of different bytes and sources and `n_copies` copies of the first, in one
-    field."""
-    records = [
-        ImageRecord(
-            f"{i}", Path(f"/c/{i}.png"), f"kind {i % 2}", 9, 9, 9, f"{i}", source=f"s{i}",
-            extra={FIELD_COLUMN: "f"},
-        )
-        for i in range(n)
-    ]  # fmt: skip
-    copies = [replace(records[0], id=f"copy {i}") for i in range(n_copies)]
-    rejected = tuple(Rejected(f"/c/{i}.txt", "not_an_image") for i in range(n_rejected))
-    return Catalog((*records, *copies), rejected)
-
-
 def test_nouns_and_verbs_agree_with_their_number(capsys):
     def read():
         return " ".join(capsys.readouterr().out.split())
-
-    out = Path("x.csv")
-    rejected = Link("0", "1", "near", 9, 1.0, 1.0, 0.0, (1, 0, 0, 0, 1, 0), accepted=False)
-    for catalog, links, smooth, sentences in (
-        (
-            make_catalog(1),
-            (rejected,),
-            ("0",),
-            (
-                "1 image shows 1 source. 0 images have a copy; 1 stands alone;",
-                "1 field is shown by several pictures",
-                "1 image is too smooth to be compared; of it only identical files are found.",
-                "1 link between groups lacks support and joins nothing; the page shows it.",
-            ),
-        ),
-        (
-            make_catalog(3, n_copies=1),
-            (rejected,) * 2,
-            ("0", "1"),
-            (
-                "4 images show 3 sources. 2 images have a copy; 2 stand alone;",
-                "2 images are too smooth to be compared; of these only identical files",
-                "2 links between groups lack support and join nothing; the page shows them.",
-            ),
-        ),
-    ):
-        render.print_sources(SourceFindings(catalog, links, smooth, {}), out)
-        shown = read()
-        for sentence in sentences:
-            assert sentence in shown
 
     for n, images in ((1, "1 image"), (2, "2 images")):
         render.print_evaluation(make_evaluation(n_images=n, leak=None, leakage_status="disjoint"))
         assert f"{images} of cells, role test" in read()
         render.print_pack(Packed(Path("p/x.npy"), n, 32, 1000))
         assert f"{images} at 32 px" in read()
-        render.print_predictions(PredictedFiles(out, n, 0, 0.5))
+        render.print_predictions(PredictedFiles(Path("x.csv"), n, 0, 0.5))
         assert f"{images} in 0.5 s ({2 * n} per second)." in read()

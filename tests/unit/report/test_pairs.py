@@ -7,48 +7,14 @@ from scipy import ndimage
 from tests.builders.images import paint
 
 from leukoscope.report import pairs
-
-
-def test_maps_compose_and_invert():
-    outer, inner = (0.8, -0.6, 5, 0.7, 0.9, -3), (1.1, 0.2, -7, 0.1, -0.9, 40)
-    x, y = 12.0, -5.0
-
-    def apply(m, point):
-        return (
-            m[0] * point[0] + m[1] * point[1] + m[2],
-            m[3] * point[0] + m[4] * point[1] + m[5],
-        )
-
-    assert apply(pairs.compose(outer, inner), (x, y)) == pytest.approx(
-        apply(outer, apply(inner, (x, y)))
-    )
-    assert apply(pairs.invert(outer), apply(outer, (x, y))) == pytest.approx((x, y))
-
-
-@pytest.mark.parametrize(
-    ("matrix", "words"),
-    [
-        (pairs.IDENTITY, "same place"),
-        ((1, 0, 1.9, 0, 1, -1.9), "same place"),
-        ((1, 0, -30, 0, 1, 0), "moved 30 px left"),
-        ((1, 0, 0, 0, 1, 12), "moved 12 px down"),
-        ((-1, 0, 99, 0, 1, -4), "mirrored, turned 180°, moved 4 px up"),
-        ((0, -1, 99, 1, 0, 0), "turned 90°"),
-        ((0.5, 0, -0.25, 0, 0.5, -0.25), "scaled 0.50, moved 25 px left and 25 px up"),
-    ],
-)
-def test_maps_are_worded(matrix, words):
-    found = pairs.describe_map(matrix, (100, 100), (100, 100))
-    assert found.replace(pairs.NBSP, " ") == words
-    assert " px" not in found  # the number and its unit stay on one line
-
+from leukoscope.sources.evidence import IDENTITY, invert_map
 
 # -- pixels ---------------------------------------------------------------------------------------
 
 
 def warp(pixels_HWC, matrix, size):
     """Apply a map by another library: scipy counts rows first, whole numbers at pixel centres."""
-    a, b, c, d, e, f = pairs.invert(matrix)
+    a, b, c, d, e, f = invert_map(matrix)
     return np.stack(
         [
             ndimage.affine_transform(
@@ -118,7 +84,7 @@ def test_moving_a_copy_back_gives_the_reference(turn_deg, scale, mirrored, shear
 def test_nothing_moved_is_the_thumbnail_itself():
     image = Image.fromarray(paint(2, (90, 70)))
     for px in (30, 90, 120):
-        moved = np.asarray(pairs.move_back(image, pairs.IDENTITY, image.size, px), float)
+        moved = np.asarray(pairs.move_back(image, IDENTITY, image.size, px), float)
         difference = np.abs(moved - np.asarray(pairs.draw_thumbnail(image, px), float))
         assert difference.max() <= 4 and difference.mean() < 0.7
 

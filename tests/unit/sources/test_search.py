@@ -1,6 +1,5 @@
 import hashlib
 import itertools
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +11,18 @@ from leukoscope.data.catalog import Catalog, ImageRecord, Rejected, load_catalog
 from leukoscope.data.groups import FIELD_COLUMN, group_sources, sources_known
 from leukoscope.errors import CatalogError, ImageError, StorageError
 from leukoscope.painted.cells import paint_cells
+from leukoscope.records import load_record
 from leukoscope.sources.evidence import Link
 from leukoscope.sources.grouping import FoundLinks
-from leukoscope.sources.search import count_identical, find_sources, load_links, save_sources
+from leukoscope.sources.search import (
+    LinkCounts,
+    SourceSummary,
+    count_identical,
+    find_sources,
+    load_links,
+    save_sources,
+    summarise_sources,
+)
 
 
 def make_catalog(*rows):
@@ -174,16 +182,11 @@ def test_overlapping_pictures_share_a_field_and_not_a_source(found):
 
 
 def test_the_summary_counts_what_was_found(found):
-    summary = found.to_dict()
-    assert summary["images"] == 8
-    assert summary["groups"] == 1
-    assert summary["images_with_copies"] == 4
-    assert summary["images_alone"] == 4
-    assert summary["byte_identical_images"] == 2
-    assert summary["links"]["overlap"] == 1
-    assert summary["links"]["geometric"] == 3
-    assert summary["links"]["rejected"] == 0
-    json.dumps(summary)
+    summary = summarise_sources(found)
+    assert (summary.n_images, summary.n_sources, summary.n_groups) == (8, 5, 1)
+    assert (summary.n_grouped, summary.n_alone, summary.n_exact) == (4, 4, 2)
+    assert summary.n_fields == 1
+    assert summary.links == LinkCounts(near=0, geometric=3, overlap=1, rejected=0)
 
 
 def test_names_that_are_known_stay_and_join(tmp_path, draw_field):
@@ -219,7 +222,8 @@ def test_sources_and_links_come_back_from_their_files(found, tmp_path):
     assert [(x.first, x.second, x.kind, x.matrix) for x in again] == [
         (x.first, x.second, x.kind, x.matrix) for x in found.links
     ]
-    assert json.loads((tmp_path / "sources.json").read_text()) == found.to_dict()
+    summary = load_record(SourceSummary, tmp_path / "sources.json", "data sources")
+    assert summary == summarise_sources(found)
 
 
 @pytest.mark.parametrize("damage", ["absent", "not a table", "first,second,kind\na,b,sideways\n"])
@@ -291,10 +295,9 @@ def test_accepted_copies_share_a_source_and_rejected_ones_do_not(monkeypatch):
     }
     assert sources[0] == f"px-{min(map(hash_of, 'abc'))[:12]}"
     assert found.featureless == ("004",)
-    summary = found.to_dict()
-    assert summary["links"] == {"near": 1, "geometric": 2, "overlap": 0, "rejected": 1}
-    assert summary["settings"] == {"rules": 1}
-    assert summary["featureless"] == ["004"]
+    summary = summarise_sources(found)
+    assert summary.links == LinkCounts(near=1, geometric=2, overlap=0, rejected=1)
+    assert summary.settings == {"rules": 1} and summary.featureless == ("004",)
 
 
 def test_fields_join_sources_in_a_chain_and_only_different_ones(monkeypatch):
