@@ -265,7 +265,7 @@ def test_an_unfinished_set_is_finished(tmp_path: Path, lost: str) -> None:
 def test_a_folder_of_somebody_else_is_rejected(tmp_path: Path, content: str | None) -> None:
     name = "letter.txt" if content is None else "painted.json"
     (tmp_path / name).write_text(content or "dear reader")
-    with pytest.raises(StorageError, match="painted.json must be|choose another folder"):
+    with pytest.raises(StorageError, match=r"painted\.json must be|choose another folder"):
         save_painted(tmp_path, 4, **SET)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
