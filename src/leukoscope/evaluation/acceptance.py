@@ -57,17 +57,16 @@ predicts. `no_weights`: weighted kappa needs an order of the classes or costs.""
 
 Reason = (
     Literal[
-        "interval_meets",
-        "interval_misses",
+        "interval",
+        "few_cells",
         "no_interval",
         "figure_on_threshold",
-        "figure_above",
-        "figure_below",
+        "not_feasible",
     ]
     | Missing
 )
-"""Why a criterion has its outcome. `figure_above` and `figure_below`: undecided, the interval holds
-the threshold and the figure lies above or below it."""
+"""Why a criterion has its outcome. `interval`: it decides. `few_cells`: it holds the threshold, and
+so many cells more would decide; `not_feasible`: no feasible number would."""
 
 CriterionKey = Literal[
     "min_accuracy",
@@ -283,14 +282,12 @@ def evaluate_criterion(
     if is_share and len(sizes) < EXACT_BELOW and not math.isnan(effective):
         figure = _bound(seen.value, effective, len(sizes), level)
     outcome = _decide(criterion, figure)
-    if outcome == "met":
-        return CriterionResult(criterion, figure, outcome, "interval_meets")
-    if outcome == "not_met":
-        return CriterionResult(criterion, figure, outcome, "interval_misses")
+    if outcome != "undecided":
+        return CriterionResult(criterion, figure, outcome, "interval")
     if figure.value == criterion.threshold:
         return CriterionResult(criterion, figure, outcome, "figure_on_threshold")
-    reason: Reason = "figure_above" if figure.value > criterion.threshold else "figure_below"
     more = _count_more(criterion, seen, sizes, comparison, level)
+    reason: Reason = "not_feasible" if more is None else "few_cells"
     return CriterionResult(criterion, figure, outcome, reason, more)
 
 

@@ -17,7 +17,7 @@ from leukoscope.evaluation.acceptance import (
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.shift import LEAST
 from leukoscope.evaluation.subgroups import MOST_GROUPS, Subgroup, SubgroupTable
-from leukoscope.evaluation.validation import ReaderComparison, Validation
+from leukoscope.evaluation.validation import Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.text import (
@@ -77,36 +77,22 @@ _CRITERIA: dict[CriterionKey, str] = {
 }
 
 _REASONS: dict[Reason, str] = {
-    "interval_meets": "the whole interval meets the criterion",
-    "interval_misses": "the whole interval misses the criterion",
     "no_interval": "cells of one source give no interval",
     "figure_on_threshold": "the figure lies on the threshold itself",
-    "figure_above": "the figure lies above the threshold, its interval on both sides",
-    "figure_below": "the figure lies below the threshold, its interval on both sides",
+    "not_feasible": "so near the threshold that no feasible number of cells decides it",
     "no_cell_of_class": "there is no cell of this class",
     "no_cell_of_other_class": "there is no cell of another class",
     "one_class": "all cells are of one class, where kappa is undefined",
     "no_weights": "neither an order nor a cost of the classes is given",
-    "no_reference": "there is no reference to compare with",
     "no_unknown_class": "there is no cell of a class unknown to the network",
     "not_calibrated": "the bundle was not calibrated and cannot reject",
     "none_accepted": "no cell was accepted",
     "undefined": "these cells leave it undefined",
 }
+"""Why a criterion is open."""
 
-_UNITLESS = frozenset(
-    {
-        "kappa",
-        "kappa_linear",
-        "kappa_quadratic",
-        "kappa_cost",
-        "weighted_kappa",
-        "roc_auc",
-        "ece",
-        "brier",
-        "log_loss",
-    }
-)
+_UNITLESS = {"kappa", "kappa_linear", "kappa_quadratic", "kappa_cost", "weighted_kappa"}
+_UNITLESS |= {"roc_auc", "ece", "brier", "log_loss"}
 """Figures that are no shares."""
 
 # -- the answer -----------------------------------------------------------------------------------
@@ -330,11 +316,6 @@ def describe_weights(v: Validation) -> str:
     return f"Kappa is weighted along the order {source}: {join_labels(order)}.{rest}"
 
 
-def name_reader(reader: ReaderComparison) -> str:
-    """Return what to call another reader in a sentence."""
-    return f"the network {reader.name}" if reader.is_network else reader.name
-
-
 def describe_column(table: SubgroupTable) -> str:
     """Say why a column has no groups, or what to mind about them; "" for nothing."""
     if table.status == "one_value":
@@ -490,11 +471,6 @@ def _advise_criteria(v: Validation) -> Iterable[str]:
             f" {join_words(map(name_criterion, open_))}: the table says about how many, if the"
             f" {'figure stays as it is' if len(open_) == 1 else 'figures stay as they are'}."
         )
-    for one in v.criteria:
-        if one.outcome == "undecided" and one.needed is None:
-            yield f"{name_criterion(one)}: {describe_reason(v, one)}."
-        elif one.outcome == "not_measured":
-            yield f"{name_criterion(one)} cannot be evaluated: {describe_reason(v, one)}."
 
 
 def _advise_network(v: Validation) -> Iterable[str]:
@@ -597,30 +573,22 @@ def describe_threshold(one: CriterionResult) -> str:
     return f"{side} {100 * threshold:g} %"
 
 
-def describe_needed(one: CriterionResult) -> str:
-    """Say how many more cells would decide a criterion; "" if unknown."""
-    if one.needed is None:
-        return ""
-    figure, label = one.criterion.figure, display_label(one.criterion.label)
-    which = {
-        "sensitivity": f" of the class {label}",
-        "specificity": f" of other classes than {label}",
-        "accuracy_accepted": " that it accepts",
-        "unknown_accepted": " of unknown classes",
-    }.get(figure, "")
-    return f"about {format_count(one.needed, 'more cell')}{which}"
-
-
 def describe_reason(v: Validation, one: CriterionResult) -> str:
-    """Say why a criterion has its outcome."""
+    """Say why a criterion is open: how many more cells would decide it, or what is missing."""
+    if one.needed is not None:
+        label = display_label(one.criterion.label)
+        which = {
+            "sensitivity": f" of the class {label}",
+            "specificity": f" of other classes than {label}",
+            "accuracy_accepted": " that it accepts",
+            "unknown_accepted": " of unknown classes",
+        }.get(one.criterion.figure, "")
+        return f"about {format_count(one.needed, 'more cell')}{which}"
     if one.reason == "no_reference":
         return _describe_no_reference(v)
-    text = _REASONS[one.reason]
-    if one.reason in ("figure_above", "figure_below") and one.needed is None:
-        text += "; no feasible number of cells decides it"
-        if one.criterion.figure == "accuracy_drop":
-            text += ", since the internal test set is so small"
-    return text
+    if one.reason == "not_feasible" and one.criterion.figure == "accuracy_drop":
+        return "the internal test set is too small: no feasible number of cells decides it"
+    return _REASONS[one.reason]
 
 
 def format_named(figure: str, interval: Interval) -> str:

@@ -132,7 +132,7 @@ def test_a_figure_on_the_limit_needs_no_invented_number():
     on = evaluate_criterion(LOWER, wilson(90, 100), [1] * 100)
     near = evaluate_criterion(LOWER, wilson(9001, 10000), [1] * 10000)
     assert on.needed is None and on.reason == "figure_on_threshold"
-    assert near.needed is None and near.reason == "figure_above"
+    assert near.needed is None and near.reason == "not_feasible"
 
 
 def test_other_figures_shrink_with_the_root():

@@ -93,12 +93,11 @@ def test_cells_still_needed_are_of_other_patients(found):
     criterion = Criterion("min_sensitivity", "blast", 0.9)
     for needed, told in ((1, "about 1 more cell"), (1200, "about 1,200 more cells")):
         one = CriterionResult(
-            criterion, Interval(0.95, 0.8, 0.99), "undecided", "figure_above", needed
+            criterion, Interval(0.95, 0.8, 0.99), "undecided", "few_cells", needed
         )
-        assert words.describe_needed(one) == f"{told} of the class Blast"
+        assert words.describe_reason(found, one) == f"{told} of the class Blast"
     text = " ".join(words.list_advice(replace(found, criteria=(one,))))
     assert "other patients or slides to decide Sensitivity, Blast:" in text
-    assert words.describe_needed(replace(one, needed=None)) == ""
 
 
 def test_calling_every_cell_alike_is_no_rival_where_all_are_alike(found):
