@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
             recipe = load_recipe("quick", [*COMMON, *settings, f"train.seed={seed}"])
             out = folder / f"{name} {seed}".replace(",", "").replace(" ", "-")
             train_run(split, recipe, out, resume=True)
-            found = evaluate_run(out).intervals["accuracy"]
+            found = evaluate_run(out).record.figures["accuracy"]
             cells.append(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
         print(f"{name:26} {'   '.join(cells)}", flush=True)
 

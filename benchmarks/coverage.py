@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binom
 
-from leukoscope.evaluation.metrics import compute_ece
+from leukoscope.evaluation.metrics import compute_calibration_bins
 from leukoscope.scores import compute_probabilities, load_scores
 from leukoscope.trust.calibration import (
     Calibration,
@@ -30,6 +30,12 @@ from leukoscope.trust.conformal import fit_sets, measure_coverage
 
 ALPHAS = (0.1, 0.05)
 CASES = (("lac", "val"), ("aps", "val"), ("raps", "val"), ("lac", "calib"))
+
+
+def compute_plain_ece(confidence_N, hit_N):
+    """The mean gap in bins of equal mass, which is above 0 by chance alone."""
+    mass_M, confidence_M, accuracy_M = compute_calibration_bins(confidence_N, hit_N)
+    return (mass_M * np.abs(confidence_M - accuracy_M)).sum() / mass_M.sum()
 
 
 def split_by_source(sources, fraction, rng):
@@ -74,7 +80,7 @@ def main() -> None:
                 errors[name, where].append(
                     (
                         compute_debiased_ece(*seen, b.sources),
-                        compute_ece(*seen),
+                        compute_plain_ece(*seen),
                         compute_log_losses(logits_NK, b.labels_N).mean(),
                     )
                 )

@@ -2,6 +2,7 @@
 
 from tests.builders.robustness import build_robustness
 
+from leukoscope.evaluation.record import Remark
 from leukoscope.report.robustness_page import describe_robustness
 
 
@@ -13,7 +14,7 @@ def build_page():
         model="<script>run</script>",
         data="a/b",
         leakage_status="leaking",
-        sentences=("40 images also lie in training or validation.",),
-        warnings=("3 files were rejected; `leukoscope data scan` says why.",),
+        remarks=(Remark("images_in_training", {"n": 40}),),
+        warnings=(Remark("files_rejected", {"n": 3}),),
     )
     return describe_robustness(record, trailer=("Page: robustness.html",))

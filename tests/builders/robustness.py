@@ -28,7 +28,8 @@ def build_robustness(losses, decides=True, wrong=None, detected=(), spread=0.02,
             levels.append(level)
     given = {
         "model": "run <a>", "data": "cells", "n_images": 200, "n_sources": 200, "majority": 0.3,
-        "leakage_status": "disjoint", "sentences": (), "warnings": (), "provenance": {"seed": 0},
+        "leakage_status": "disjoint", "remarks": (), "split_findings": (),
+        "warnings": (), "provenance": {"seed": 0},
     }  # fmt: skip
     amounts = {name: AMOUNTS[name] for name in losses}
     mean_loss = compute_mean_losses(levels)

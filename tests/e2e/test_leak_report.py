@@ -1,7 +1,6 @@
 """The leak report as a user asks for it, on painted cells of which copies are known."""
 
 import csv
-import json
 from dataclasses import replace
 
 import pytest
@@ -13,8 +12,12 @@ from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog, load_catalog, save_catalog
 from leukoscope.data.splits import load_split
 from leukoscope.errors import RunError
+from leukoscope.evaluation.leakage import LeakReport, LeakWarning
+from leukoscope.evaluation.record import EvaluationRecord, Remark
 from leukoscope.painted.cells import save_painted
-from leukoscope.report import results
+from leukoscope.records import load_record
+from leukoscope.report import evaluation_figures
+from leukoscope.report.leak_page import describe_difference
 from leukoscope.sources.search import SourceFindings
 
 SETTINGS = ["input.image_size=32", "train.epochs=1", "train.batch_size=16"]
@@ -23,7 +26,7 @@ SETTINGS = ["input.image_size=32", "train.epochs=1", "train.batch_size=16"]
 @pytest.fixture(autouse=True)
 def few_figures(monkeypatch):
     """The figures of single evaluations are looked at elsewhere; the report's own are drawn."""
-    monkeypatch.setattr(results, "_draw_all", lambda *_: {})
+    monkeypatch.setattr(evaluation_figures, "draw_evaluation", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def invoked(painted, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "leak"
     options = [x for setting in SETTINGS for x in ("--set", setting)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "_draw_all", lambda *_: {})
+        patch.setattr(evaluation_figures, "draw_evaluation", lambda *_: {})
         patch.setenv("COLUMNS", "200")
         done = CliRunner().invoke(
             cli.app,
@@ -71,52 +74,52 @@ def invoked(painted, tmp_path_factory):
     return out, done
 
 
+def load_report(out):
+    return load_record(LeakReport, out / "leak_report.json", "leukoscope data leak-report")
+
+
 def test_the_command_tells_what_the_leak_is_worth(invoked):
     out, done = invoked
-    found = json.loads((out / "leak_report.json").read_text())
-    assert found["headline"] in done.stdout.replace("\n", " ")
-    assert found["headline"].startswith("The random split says")
-    assert "Random split, its test images (LEAKED)" in done.stdout
+    headline, _ = describe_difference(load_report(out))
+    assert headline in done.stdout.replace("\n", " ")
+    assert "Random split, its test images [leaked]" in done.stdout
     assert "Research use only" in done.stdout and "leak_report.html" in done.stdout
     # The two splits have the same images: they are decoded once.
     assert "Grouped split: scoring images" in done.stderr
     assert "Grouped split: decoding images" not in done.stderr
     page = (out / "leak_report.html").read_text()
-    assert found["headline"] in page and "<script" not in page
-    assert found["headline"] in (out / "leak_report.txt").read_text()
+    assert headline in page and "<script" not in page
+    assert headline.upper() in (out / "leak_report.txt").read_text()
     assert not (out / "sources.csv").exists()  # they were known
 
 
 def test_its_rows_are_those_of_the_runs(invoked):
     out, _ = invoked
-    found = json.loads((out / "leak_report.json").read_text())
-    rows = {(row["protocol"], row["subject"]): row for row in found["rows"]}
+    found = load_report(out)
+    rows = {(row.protocol, row.subject): row for row in found.rows}
     assert list(rows)[-2:] == [("random", "external"), ("grouped", "external")]
     for protocol in ("random", "grouped"):
-        metrics = json.loads((out / protocol / "metrics.json").read_text())
+        record = load_record(EvaluationRecord, out / protocol / "metrics.json", "x")
         row = rows[protocol, "test"]
-        for limit in ("value", "low", "high"):
-            assert row["accuracy"][limit] == metrics["accuracy"][limit]
-        assert row["n_images"] == metrics["n_images"]
-        assert set(row["baselines"]) == {"majority", "colour_histogram", "nearest_neighbour"}
-        assert rows[protocol, "external"]["n_images"] == 12
-        assert rows[protocol, "external"]["leakage_status"] == "disjoint"
-    # Witness: the published shares, and the copies counted from the split itself.
-    assert found["images_by_role"]["random"] == {"train": 64, "val": 17, "test": 15}
-    assert set(found["images_by_role"]["grouped"]) == {"train", "val", "calib", "test"}
+        assert row.accuracy == record.figures["accuracy"] and row.n_images == record.n_images
+        assert set(row.baselines) == {"majority", "colour_histogram", "nearest_neighbour"}
+        assert rows[protocol, "external"].n_images == 12
+        assert rows[protocol, "external"].leakage_status == "disjoint"
+    # Witness: the published shares, and the duplicates counted from the split itself.
+    assert found.counts["random"] == {"train": 64, "val": 17, "test": 15}
+    assert set(found.counts["grouped"]) == {"train", "val", "calib", "test"}
     with (out / "random" / "split.csv").open() as file:
         table = list(csv.DictReader(file))
     seen = {row["source"] for row in table if row["role"] in ("train", "val")}
     copied = sum(row["role"] == "test" and row["source"] in seen for row in table)
-    assert rows["random", "test"]["n_with_copy_in_training"] == copied > 0
-    assert rows["random", "test"]["accuracy"]["leaked"]
-    assert rows["grouped", "test"]["n_with_copy_in_training"] == 0
-    assert "leaked" not in rows["grouped", "test"]["accuracy"]
+    assert rows["random", "test"].n_duplicates == copied > 0
+    assert rows["random", "test"].leaked and not rows["grouped", "test"].leaked
+    assert rows["grouped", "test"].n_duplicates == 0
 
 
 def test_a_second_call_trains_nothing_again(invoked, painted):
     out, _ = invoked
-    before = (out / "leak_report.json").read_text()
+    before = load_report(out)
     epochs = Epochs()
     again = pipelines.report_leak(
         load_catalog(painted / "catalog.csv"),
@@ -126,8 +129,7 @@ def test_a_second_call_trains_nothing_again(invoked, painted):
         reporter=epochs,
     )
     assert epochs.count == 0
-    rows = json.loads(before)["rows"]
-    assert [row.to_dict() for row in again.rows] == rows
+    assert again.report.rows == before.rows
     with pytest.raises(RunError, match="with the recipe and data it was started with"):
         pipelines.report_leak(
             load_catalog(painted / "catalog.csv"),
@@ -180,7 +182,7 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
         external=[tmp_path / "a" / "set.csv", tmp_path / "b" / "set.csv"],
         cache=tmp_path / "cache.sqlite",
         replicates=20,
-    )
+    ).report
     (union,) = searched
     assert len(union) == 95 + 11 + 12 and len({r.id for r in union.records}) == len(union)
     # What two data sets call by one name has nothing in common.
@@ -190,17 +192,17 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
     assert findings.featureless == (home.records[3].id,)
     assert {r.sha256: r.source for r in findings.catalog.records}.items() <= truth.items()
     assert (report.n_images, report.n_sources) == (95, 32)
-    assert report.origin == "were found in the pixels (sources.csv)"
-    assert report.provenance["Search for sources"] == "a 1"
-    assert any("1 images that the data name as test part" in text for text in report.warnings)
+    assert report.pixels and report.provenance.search == {"a": "1"}
+    assert report.warnings == (LeakWarning("", Remark("test_part_left_aside", {"n": 1})),)
     external = {(r.protocol, r.data): r for r in report.rows if r.subject == "external"}
+    rest = {r.protocol: r for r in report.rows if r.subject == "external_without_duplicates"}
     for protocol in ("random", "grouped"):
         split = load_split(tmp_path / "leak" / protocol / "split.csv")
         fitted = [r.source for role in ("train", "val") for r in split.records_of(role)]
         shared = external[protocol, "set.csv"]
         assert shared.leaked == (truth[copy.sha256] in fitted)
-        assert shared.n_with_copy == shared.leaked
+        assert shared.n_duplicates == shared.leaked
         assert external[protocol, "b/set.csv"].leakage_status == "disjoint"
         if shared.leaked:
-            assert external[protocol, "set.csv, without copies"].n_images == 10
+            assert rest[protocol].n_images == 10
     assert any(row.leaked for row in external.values())

@@ -1,7 +1,6 @@
 """Paint, train, calibrate, evaluate, export, predict: the bundle decides as the run does."""
 
 import csv
-import json
 import shutil
 from dataclasses import replace
 
@@ -13,9 +12,11 @@ from typer.testing import CliRunner
 from leukoscope.cli.app import app
 from leukoscope.config import load_recipe
 from leukoscope.deploy.predictor import Predictor
+from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.painted.cells import save_painted
 from leukoscope.pipelines import scan_images, split_catalog, train_run
 from leukoscope.pipelines.trust import word_leak
+from leukoscope.records import load_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores, save_scores
 from leukoscope.trust.decision import STATUSES, decide_table
@@ -91,34 +92,38 @@ def test_the_report_answers_how_sure_and_when_it_rejects(run):
     assert "cells are accepted; of these" in " ".join(ask("evaluate", run).split())
     page = (run / "report.html").read_text()
     first = page.split("What the network adds")[0]
-    for words in ("On whose blood?", "How sure?", "When does it reject?", "cells are accepted"):
+    for words in ("Test population", "Confidence", "Rejection", "cells are accepted"):
         assert words in first
-    assert "Under another name" in page and "Not calibrated" not in page
-    metrics = json.loads((run / "metrics.json").read_text())["trust"]
-    assert sum(share["value"] for share in metrics["shares"].values()) == pytest.approx(1)
+    assert "Under another label" in page and "Not calibrated" not in page
+    trust = load_evaluation(run).trust
+    assert sum(share.value for share in trust.decisions.shares.values()) == pytest.approx(1)
     text = (run / "model_evaluation_results.txt").read_text()
-    assert "Accepted cells" in text and "When does it reject?" in text
-    assert "its resolution: frequencies apart (higher is better)" in page
-    parts = metrics["after_calibration"]
-    assert parts["brier_reliability"]["low"] <= parts["brier_reliability"]["value"]
+    assert "What is accepted, and what is not" in text and "Rejection:" in text
+    part = trust.after["brier_reliability"]
+    assert part.low <= part.value
 
 
-def test_images_that_set_the_limits_are_said_to_have_done_so(run):
+def load_evaluation(folder):
+    return load_record(EvaluationRecord, folder / "metrics.json", "leukoscope evaluate")
+
+
+def test_images_that_set_the_thresholds_are_said_to_have_done_so(run):
     output = " ".join(ask("evaluate", run, "--role", "calib").split())
-    assert "These images set the limits of this run" in output
-    page = (run / "evaluations" / "calib" / "report.html").read_text()
-    assert "Measured on the very images" in page.split("What the network adds")[0]
+    assert "These images set the thresholds of this run" in output
+    record = load_evaluation(run / "evaluations" / "calib")
+    assert record.remarks[0].code == "thresholds_fitted_here"
+    assert [one.code for one in record.trust.remarks] == ["trust_fitted_here"]
 
 
-def test_the_figures_at_home_are_those_of_the_report(run):
+def test_the_reference_figures_are_those_of_the_report(run):
     """Two roads to one number: calibrate's record, and the evaluation's report."""
     home = load_trust(RunFolder(run)).info.reference
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert home.accepted.value == metrics["trust"]["shares"]["accepted"]["value"]
-    assert home.accuracy.value == metrics["accuracy"]["value"]
-    after = metrics["trust"]["after_calibration"]["ece"]["value"]
+    record = load_evaluation(run)
+    assert home.accepted == record.trust.decisions.shares["accepted"]
+    assert home.accuracy == record.figures["accuracy"]
+    after = record.trust.after["ece"].value
     assert home.ece == pytest.approx(after, abs=1e-6)  # the table keeps logits in float32
-    assert [list(row) for row in home.confusion] == metrics["confusion"]
+    assert home.confusion == record.confusion
 
 
 def test_home_lends_one_calibration_image_of_each_source(run):
@@ -149,8 +154,8 @@ def test_other_data_void_the_promise(run, bundle, tmp_path):
     home = ask("predict", bundle, run.parent / "painted", "-o", tmp_path / "h.csv")
     assert "are accepted, where" not in home
     ask("evaluate", run, "--data", tmp_path / "other" / "images")
-    page = (run / "evaluations" / "images" / "report.html").read_text()
-    assert "sets and limits promise nothing here" in page.split("What the network adds")[0]
+    record = load_evaluation(run / "evaluations" / "images")
+    assert [one.code for one in record.trust.remarks] == ["trust_shifted"]
 
 
 def test_without_calibration_it_says_that_it_never_rejects(run, tmp_path):

@@ -20,7 +20,9 @@ def scores(draw):
 
 
 def assert_close(found, expected):
-    assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert found.overall == pytest.approx(expected.overall, abs=1e-9, nan_ok=True)
+    for label, own in found.per_class.items():
+        assert own == pytest.approx(expected.per_class[label], abs=1e-9, nan_ok=True)
 
 
 @settings(deadline=None, max_examples=20)
@@ -57,7 +59,9 @@ def test_the_same_rows_again_change_nothing(given, times):
 @given(scores())
 def test_figures_lie_in_their_range(given):
     labels, p, classes, _ = given
-    for name, value in compute_metrics(labels, p, classes).items():
+    figures = compute_metrics(labels, p, classes)
+    classwise = [pair for own in figures.per_class.values() for pair in own.items()]
+    for name, value in (*figures.overall.items(), *classwise):
         low = -1 if name in ("mcc", "kappa") else 0
         high = {"log_loss": math.inf, "brier": 2}.get(name, 1)
         assert math.isnan(value) or low - 1e-12 <= value <= high + 1e-12, name
@@ -67,8 +71,8 @@ def test_figures_lie_in_their_range(given):
 @given(scores())
 def test_the_truth_itself_is_perfect(given):
     labels, _, classes, _ = given
-    figures = compute_metrics(labels, np.eye(len(classes))[labels], classes)
+    figures = compute_metrics(labels, np.eye(len(classes))[labels], classes).overall
     for name in OVERALL:
-        expected = 0 if name in ("log_loss", "brier", "ece") else 1
+        expected = 0 if name in ("log_loss", "brier") else 1
         assert math.isnan(figures[name]) or figures[name] == pytest.approx(expected, abs=1e-12)
     assert figures["accuracy"] == 1

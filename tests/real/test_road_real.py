@@ -17,11 +17,13 @@ def test_test_simple_from_folder_to_report(real_data, tmp_path):
     assert len(set(split.sources)) == 69
     pipelines.train_run(split, load_recipe("quick", SETTINGS), tmp_path / "run")
     found = pipelines.evaluate_run(tmp_path / "run", replicates=100)
-    accuracy = found.intervals["accuracy"]
+    accuracy = found.record.figures["accuracy"]
     assert 0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1
     assert accuracy.high - accuracy.low > 0.2  # so few images decide little, and it says so
-    assert found.leakage_status in ("unproven", "suspect")
-    assert "cannot be excluded" in found.report.read_text() or found.leakage_status == "suspect"
+    assert found.record.leakage_status in ("unproven", "suspect")
+    assert (
+        "cannot be excluded" in found.report.read_text() or found.record.leakage_status == "suspect"
+    )
 
 
 def test_eight_classes_of_pbc_work_unchanged(real_data, tmp_path):

@@ -265,7 +265,7 @@ def leak_report(
     loaded = load_recipe(recipe, overrides or ())
     records = load_catalog(catalog)
     with render.progress() as progress:
-        report = pipelines.report_leak(
+        found = pipelines.report_leak(
             records,
             loaded,
             out,
@@ -275,7 +275,7 @@ def leak_report(
             progress=progress,
             reporter=progress,
         )
-    render.print_leak_report(report)
+    render.print_leak_report(found)
 
 
 @data_app.command("pack")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         EnsembleRun,
         Evaluation,
         Explained,
+        LeakRun,
         Packed,
         PredictedFiles,
         RobustnessRun,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
         ValidatedBundle,
         WrittenCard,
     )
-    from leukoscope.report.leak_page import LeakReport
     from leukoscope.report.page import Block, Cell, Level, Page
     from leukoscope.report.page import Table as PageTable
     from leukoscope.training.loop import EpochResult
@@ -324,87 +324,21 @@ def _print_networks(console: Console, rows: "Sequence[NetworkFigures]") -> None:
         console.print(table)
 
 
-_BANNERS = {"disjoint": "green", "unproven": "yellow", "suspect": "red", "leaking": "red"}
-
-
 def print_evaluation(found: "Evaluation") -> None:
-    """Show the main figures with intervals and baselines, and where the report lies. Figures that
-    count copies of training images are marked, and stand beside those without."""
-    from leukoscope.report.evaluation_page import format_figure
+    """Show the first screen of the report, what the network adds, and where the report lies."""
+    from leukoscope.report.evaluation_page import describe_evaluation
 
-    console = _console()
-    table = Table(
-        title=f"{_count(found.n_images, 'image')} of {escape(found.data_name)},"
-        f" role {escape(found.role)}",
-        title_justify="left",
-    )
-    table.add_column("Figure")
-    leak = found.leak
-    heads = ("Value", "95 % interval")
-    if leak:
-        heads = (f"LEAKED: all {found.n_images:,}", f"Without copies: {leak.n_images:,}")
-    for head in heads:
-        table.add_column(head, justify="right")
-
-    def tell(name: str, all_images: "Interval", rest: "Interval | None") -> None:
-        if leak:
-            cells = (format_figure(all_images), format_figure(rest) if rest else "no figure")
-        else:
-            cells = (f"{all_images.value:.3f}", f"{all_images.low:.3f} to {all_images.high:.3f}")
-        table.add_row(name, *cells)
-
-    shown = (
-        ("accuracy", "Accuracy"),
-        ("balanced_accuracy", "Balanced accuracy"),
-        ("macro_f1", "Macro F1"),
-        ("kappa", "Kappa"),
-        ("roc_auc", "ROC-AUC"),
-    )
-    for key, name in shown:
-        tell(name, found.intervals[key], leak.figures.get(key) if leak else None)
-    table.add_section()
-    for key, baseline in found.baselines.items():
-        label = "Baseline: " + key.replace("_", " ")
-        tell(label, baseline, leak.baselines.get(key) if leak else None)
-    console.print(table)
-    colour = _BANNERS[found.leakage_status]
-    for sentence in found.sentences:
-        console.print(f"[{colour}]{escape(sentence)}[/]")
-    for sentence in found.rejection or (
-        "It names every cell: `leukoscope calibrate` sets limits.",
-    ):
-        console.print(escape(sentence))
-    console.print(ADVICE)
-    console.print(f"Report: {escape(str(found.report))}\nModel card: leukoscope card RUN")
+    trailer: tuple[str, ...] = (f"Report: {found.report}", "Model card: leukoscope card RUN")
+    if found.uncalibrated:
+        trailer = (f"It was not calibrated, so it never rejects: {found.uncalibrated}", *trailer)
+    print_page(describe_evaluation(found.record, trailer=trailer))
 
 
-def print_leak_report(report: "LeakReport") -> None:
+def print_leak_report(found: "LeakRun") -> None:
     """Show the answer in one sentence, then what was measured, and where the page lies."""
-    from leukoscope.report.leak_page import EXPLANATION, word_headline
+    from leukoscope.report.leak_page import describe_leak_report
 
-    console = _console()
-    headline, behind = word_headline(report)
-    colour = "red" if report.row_of("random").leaked else "green"
-    console.print(f"[bold {colour}]{escape(headline)}[/]")
-    console.print(escape(behind))
-    table = Table(title="Accuracy with 95 % interval", title_justify="left")
-    table.add_column("Trained and judged")
-    for name in ("Images", "With copy", "Network", "Best baseline"):
-        table.add_column(name, justify="right")
-    for row in report.rows:
-        best = max(row.baselines.values(), key=lambda baseline: baseline.value)
-        table.add_row(
-            escape(f"{row.name}{' (LEAKED)' * row.leaked}"),
-            f"{row.n_images:,}",
-            f"{row.n_with_copy:,}",
-            *(f"{x.value:.3f} ({x.low:.3f} to {x.high:.3f})" for x in (row.accuracy, best)),
-        )
-    console.print(table)
-    console.print(EXPLANATION)
-    for warning in report.warnings:
-        console.print(f"- {escape(warning)}")
-    console.print(ADVICE)
-    console.print(f"Report: {escape(str(report.page))}")
+    print_page(describe_leak_report(found.report, trailer=(f"Report: {found.page}",)))
 
 
 def print_recipe(recipe: "Recipe") -> None:
@@ -441,7 +375,7 @@ def print_pack(packed: "Packed") -> None:
 
 def print_calibrated(found: "CalibratedRun") -> None:
     """Show what the limits do on the test images, and what has to be known about them."""
-    from leukoscope.report.evaluation_page import LEAKAGE_TITLES
+    from leukoscope.report.leakage_words import LEAKAGE_TITLES
 
     info, console = found.info, _console()
     home = info.reference

@@ -16,8 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import compute_proportion
+from leukoscope.evaluation.record import BaselineName
 from leukoscope.interval import Interval
-from leukoscope.labels import display_label
 
 THUMBNAIL_PX = 16
 _BINS = 8
@@ -27,13 +27,14 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Baseline:
-    """What one simple method reaches. `predictions_N` indexes the classes of the call."""
+    """What one simple method reaches. `predictions_N` indexes the classes of the call; `label` is
+    the class that `majority` always predicts, "" for others."""
 
-    name: str
+    name: BaselineName
     predictions_N: NDArray[np.int64]
     accuracy: Interval
     balanced_accuracy: float
-    description: str
+    label: str = ""
 
 
 def compute_baselines(
@@ -46,7 +47,7 @@ def compute_baselines(
     *,
     seed: int,
     level: float = 0.95,
-) -> dict[str, Baseline]:
+) -> dict[BaselineName, Baseline]:
     """Fit three simple methods on the training images and score them on the test images.
 
     Images are uint8 RGB of one size, at least 16 pixels wide and high; labels index `classes`,
@@ -69,24 +70,13 @@ def compute_baselines(
     centre_F, scale_F = train_NF.mean(axis=0), train_NF.std(axis=0) + 1e-6
     neighbour = KNeighborsClassifier(n_neighbors=1, algorithm="brute")
     neighbour.fit((train_NF - centre_F) / scale_F, train_labels_N)
-    predictions = {
-        "majority": (
-            np.full(len(test_labels_N), commonest, dtype=np.int64),
-            f"Answers “{display_label(classes[commonest])}”, the commonest class in training,"
-            " without looking.",
-        ),
-        "colour_histogram": (
-            trees.predict(compute_colour_histograms(test_images_NHWC)),
-            "Sees only which colours occur and how often. It is blind to any shape.",
-        ),
-        "nearest_neighbour": (
-            neighbour.predict((test_NF - centre_F) / scale_F),
-            f"Copies the answer of the most similar training image, at {THUMBNAIL_PX} x"
-            f" {THUMBNAIL_PX} pixels.",
-        ),
+    predictions: dict[BaselineName, NDArray[np.int64]] = {
+        "majority": np.full(len(test_labels_N), commonest, dtype=np.int64),
+        "colour_histogram": trees.predict(compute_colour_histograms(test_images_NHWC)),
+        "nearest_neighbour": neighbour.predict((test_NF - centre_F) / scale_F),
     }
-    baselines = {}
-    for name, (predictions_N, description) in predictions.items():
+    baselines: dict[BaselineName, Baseline] = {}
+    for name, predictions_N in predictions.items():
         baselines[name] = Baseline(
             name=name,
             predictions_N=np.asarray(predictions_N, dtype=np.int64),
@@ -100,7 +90,7 @@ def compute_baselines(
                     zero_division=np.nan,
                 )
             ),
-            description=description,
+            label=classes[commonest] if name == "majority" else "",
         )
     return baselines
 

@@ -12,12 +12,11 @@ import numpy as np
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import compute_intervals, compute_proportion
-from leukoscope.evaluation.trust_measures import compute_ece_interval
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 
 FIGURES = ("accuracy", "balanced_accuracy", "log_loss", "brier", "ece")
-"""What is compared; lower is better for the last three. `ece` is the debiased one."""
+"""What is compared; lower is better for the last three."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,7 @@ def compute_network_figures(
     chosen = chosen.take(chosen.labels_N >= 0)
     if not len(chosen):
         return None
-    found = compute_intervals(chosen, replicates=replicates)
-    # As `calibrate` states it: the plain error of a perfectly calibrated network is above 0.
-    p_NK = chosen.probabilities_NK
-    found["ece"] = compute_ece_interval(
-        p_NK.max(axis=1),
-        p_NK.argmax(axis=1) == chosen.labels_N,
-        chosen.sources,
-        replicates=replicates,
-    )
+    found = compute_intervals(chosen, replicates=replicates).overall
     spread = None if chosen.disagreement_N is None else float(chosen.disagreement_N.mean())
     return NetworkFigures(name, role, len(chosen), {k: found[k] for k in FIGURES}, spread)
 

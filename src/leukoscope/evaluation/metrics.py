@@ -1,7 +1,8 @@
 """Figures of merit of a classifier, by name: a function of labels, probabilities and weights.
 
 scikit-learn computes what it has. Axes: N images, K classes, M bins. What this file does not do:
-it gives no intervals (`intervals.py`) and knows nothing of sources.
+it gives no intervals (`intervals.py`), knows nothing of sources, and leaves the calibration error
+to what does (`trust.calibration.compute_debiased_ece`).
 
 What is undefined is NaN, never an invented 0: recall, F1 and the areas of a class that does not
 occur in truth, precision of a class that is never predicted, MCC of constant truth or constant
@@ -10,7 +11,9 @@ in `macro_precision` and `weighted_precision` a class that occurs but is never p
 as 0, because leaving it out would reward a network for never naming it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +45,23 @@ OVERALL = (
     "pr_auc",
     "log_loss",
     "brier",
-    "ece",
 )
-"""Names of the figures of the whole test set. Lower is better for the last three."""
+"""Names of the figures of the whole test set. Lower is better for the last two."""
 
 PER_CLASS = ("precision", "recall", "specificity", "f1", "roc_auc", "pr_auc")
-"""Names of the figures of one class; the full name is `<figure>/<class>`."""
+"""Names of the figures of one class."""
 
 ECE_BINS = 15
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Figures(Generic[Value]):
+    """Figures of merit by name: of the whole test set, and of each class by its label."""
+
+    overall: Mapping[str, Value]
+    per_class: Mapping[str, Mapping[str, Value]]
 
 
 def compute_metrics(
@@ -57,7 +69,7 @@ def compute_metrics(
     probabilities_NK: NDArray[np.float64],
     classes: Sequence[str],
     weights_N: NDArray[np.float64] | None = None,
-) -> dict[str, float]:
+) -> Figures[float]:
     """Compute every figure of `OVERALL`, and of `PER_CLASS` for each class.
 
     `labels_N` indexes `classes`, 0 to K - 1: rows without a known label are the caller's to drop.
@@ -66,15 +78,13 @@ def compute_metrics(
 
     `balanced_accuracy` and `macro_recall` are one number under two names, as are `accuracy` and
     `weighted_recall`. `roc_auc` and `pr_auc` are unweighted means of one-vs-rest areas (the second
-    is average precision). `brier` sums squared errors over classes, 0 to 2 (Brier 1950). `ece` is
-    the expected calibration error of the top probability in 15 bins of equal mass
-    (Guo et al. 2017, there in bins of equal width), 0 to 1.
+    is average precision). `brier` sums squared errors over classes, 0 to 2 (Brier 1950).
 
     Raises `DataError` for no rows, labels out of range, or rows that are no probabilities.
 
     >>> import numpy as np
     >>> figures = compute_metrics(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ["a", "b"])
-    >>> figures["accuracy"], figures["recall/a"]
+    >>> figures.overall["accuracy"], figures.per_class["a"]["recall"]
     (1.0, 1.0)
     """
     weights_N = normalise_weights(labels_N, probabilities_NK, len(classes), weights_N)
@@ -132,12 +142,17 @@ def compute_metrics(
             y_N, p_NK / p_NK.sum(axis=1, keepdims=True), labels=index_K, sample_weight=w_N
         ),
         "brier": np.average(((p_NK - onehot_NK) ** 2).sum(axis=1), weights=w_N),
-        "ece": compute_ece(p_NK.max(axis=1), hit_N, w_N),
     }
     columns = (precision_K, recall_K, specificity_K, f1_K, roc_K, pr_K)
-    for name, values_K in zip(PER_CLASS, columns, strict=True):
-        figures |= {f"{name}/{c}": values_K[k] for k, c in enumerate(classes)}
-    return {name: float(value) for name, value in figures.items()}
+    return Figures(
+        {name: float(value) for name, value in figures.items()},
+        {
+            label: {
+                name: float(values_K[k]) for name, values_K in zip(PER_CLASS, columns, strict=True)
+            }
+            for k, label in enumerate(classes)
+        },
+    )
 
 
 def compute_confusion(
@@ -183,21 +198,6 @@ def compute_calibration_bins(
 def round_ties(confidence_N: NDArray[np.float64]) -> NDArray[np.float64]:
     """Make confidences equal that differ by the rounding of a softmax only (12 decimals)."""
     return np.round(confidence_N, 12)
-
-
-def compute_ece(
-    confidence_N: NDArray[np.float64],
-    hit_N: NDArray[np.bool_],
-    weights_N: NDArray[np.float64] | None = None,
-) -> float:
-    """Compute the expected calibration error in 15 bins of equal mass, 0 to 1.
-
-    >>> import numpy as np
-    >>> round(compute_ece(np.array([0.9, 0.9]), np.array([True, False])), 3)
-    0.4
-    """
-    mass_M, confidence_M, accuracy_M = compute_calibration_bins(confidence_N, hit_N, weights_N)
-    return float((mass_M * np.abs(confidence_M - accuracy_M)).sum() / mass_M.sum())
 
 
 def normalise_weights(

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.data.corrupt import Corruption
+from leukoscope.data.findings import Finding
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
+from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
@@ -71,8 +73,9 @@ class Robustness:
     majority: Number
     decides: bool
     leakage_status: LeakageStatus
-    sentences: tuple[str, ...]
-    warnings: tuple[str, ...]
+    remarks: tuple[Remark, ...]
+    split_findings: tuple[Finding, ...]
+    warnings: tuple[Remark, ...]
     amounts: Mapping[Corruption, tuple[float, ...]]
     levels: tuple[Level, ...]
     mean_loss: Mapping[Corruption, Number]
@@ -156,7 +159,7 @@ def measure_level(
         severity,
         compute_proportion(correct_N, table.sources),
         compute_mean(clean_correct_N.astype(np.float64) - correct_N, table.sources),
-        compute_metrics(table.labels_N, p_NK, table.classes)["balanced_accuracy"],
+        compute_metrics(table.labels_N, p_NK, table.classes).overall["balanced_accuracy"],
         float(confidence_N.mean()),
         compute_debiased_ece(confidence_N, correct_N, table.sources),
         accepted,

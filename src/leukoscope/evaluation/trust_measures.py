@@ -5,15 +5,18 @@ this file does not do: it fits nothing (`trust.calibration`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.intervals import compute_intervals
+from leukoscope.evaluation.intervals import (
+    compute_intervals,
+    compute_tails,
+    draw_source_counts,
+)
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import (
@@ -21,7 +24,6 @@ from leukoscope.trust.calibration import (
     Calibration,
     compute_equal_mass_bins,
     compute_log_losses,
-    compute_squared_errors,
     number_sources,
 )
 
@@ -40,25 +42,15 @@ def calibrate_table(table: ScoreTable, calibration: Calibration) -> ScoreTable:
 def measure_calibration(
     table: ScoreTable, *, replicates: int = 1000, seed: int = 0
 ) -> Mapping[str, Interval]:
-    """Return `ece` (debiased), `brier`, its parts and `log_loss` of a table of known classes, with
-    intervals.
+    """Return `ece`, `brier`, its parts and `log_loss` of a table of known classes, with intervals.
 
-    Brier score and log loss are those of `compute_intervals`, the calibration error that of
-    `compute_ece_interval`. The parts are `BRIER_PARTS`, as `brier_reliability`; resampling inflates
-    the first two, so the limits are those of the reverse percentile interval. Errors as in
-    `compute_intervals`.
+    Brier score, log loss and calibration error are those of `compute_intervals`. The parts are
+    `BRIER_PARTS`, as `brier_reliability`; resampling inflates the first two, so the bounds are
+    those of the reverse percentile interval. Errors as in `compute_intervals`.
     """
-    found = compute_intervals(table, replicates=replicates, seed=seed)
-    p_NK = table.probabilities_NK
-    ece = compute_ece_interval(
-        p_NK.max(axis=1),
-        p_NK.argmax(axis=1) == table.labels_N,
-        table.sources,
-        replicates=replicates,
-        seed=seed,
-    )
+    found = compute_intervals(table, replicates=replicates, seed=seed).overall
     parts = _bound_parts(table, replicates, seed)
-    return {"ece": ece, "brier": found["brier"], **parts, "log_loss": found["log_loss"]}
+    return {"ece": found["ece"], "brier": found["brier"], **parts, "log_loss": found["log_loss"]}
 
 
 def _bound_parts(table: ScoreTable, replicates: int, seed: int) -> dict[str, Interval]:
@@ -67,10 +59,10 @@ def _bound_parts(table: ScoreTable, replicates: int, seed: int) -> dict[str, Int
     p_NK, labels_N = table.probabilities_NK, table.labels_N
     value_P = _take_apart(p_NK, labels_N, source_N, np.ones((1, s)))[0]
     low_P = high_P = np.full(len(BRIER_PARTS), math.nan)
-    counts_BS = _draw_sources(s, replicates, seed)
+    counts_BS = draw_source_counts(s, replicates, seed)
     if len(counts_BS):
         drawn_BP = _take_apart(p_NK, labels_N, source_N, counts_BS)
-        high_P, low_P = 2 * value_P - np.quantile(drawn_BP, _list_tails(s), axis=0)
+        high_P, low_P = 2 * value_P - np.quantile(drawn_BP, compute_tails(s), axis=0)
         low_P, high_P = np.minimum(low_P, value_P), np.maximum(high_P, value_P)
         low_P[:3] = np.maximum(low_P[:3], 0)  # only what bins hide may be negative
     return {
@@ -112,33 +104,6 @@ def _take_apart(
     return parts_BP
 
 
-def compute_ece_interval(
-    confidence_N: NDArray[np.float64],
-    hit_N: NDArray[np.bool_],
-    sources: Sequence[str],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Return the debiased calibration error with its 95 % interval over sources.
-
-    A basic (reverse percentile) bootstrap of its square: a replicate's debiased square estimates
-    the plain square of the images as they are, and the distance between those two stands for that
-    between ours and the truth. Few sources widen it as they do in `intervals`. Limits are NaN for a
-    single source. Raises `DataError` for no images, or lengths that differ.
-    """
-    debiased_B, plain_B = compute_squared_errors(confidence_N, hit_N, sources)
-    ours, plain = float(debiased_B[0]), float(plain_B[0])
-    value = math.sqrt(max(0.0, ours))
-    counts_BS = _draw_sources(len(set(sources)), replicates, seed)
-    if not len(counts_BS):
-        return Interval(value, math.nan, math.nan)
-    drawn_B, _ = compute_squared_errors(confidence_N, hit_N, sources, counts_BS=counts_BS)
-    tails = np.quantile(drawn_B, _list_tails(counts_BS.shape[1])).tolist()
-    high, low = (math.sqrt(max(0.0, ours - x + plain)) for x in tails)
-    return Interval(value, min(low, value), max(high, value))
-
-
 def measure_gain(
     before: ScoreTable, after: ScoreTable, *, replicates: int = 1000, seed: int = 0
 ) -> Mapping[str, Interval]:
@@ -161,7 +126,7 @@ def measure_gain(
         "log_loss": [compute_log_losses(t.logits_NK, t.labels_N) for t in (before, after)],
     }
     mass_S = np.bincount(source_N).astype(np.float64)
-    counts_BS = _draw_sources(s, replicates, seed)
+    counts_BS = draw_source_counts(s, replicates, seed)
     found = {}
     for name, (old_N, new_N) in losses.items():
         gain_S = np.bincount(source_N, old_N - new_N)
@@ -169,21 +134,6 @@ def measure_gain(
         found[name] = Interval(value, math.nan, math.nan)
         if len(counts_BS):
             drawn_B = counts_BS @ gain_S / (counts_BS @ mass_S)
-            low, high = np.quantile(drawn_B, _list_tails(s)).tolist()
+            low, high = np.quantile(drawn_B, compute_tails(s)).tolist()
             found[name] = Interval(value, min(low, value), max(high, value))
     return found
-
-
-def _draw_sources(s: int, replicates: int, seed: int) -> NDArray[np.float64]:
-    """How often each of `s` sources is drawn in each replicate; no replicates of one source."""
-    if s < 2:
-        return np.zeros((0, s))
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(s, np.full(s, 1 / s), size=replicates).astype(np.float64)
-
-
-def _list_tails(s: int) -> tuple[float, float]:
-    """Shares of replicates below the two limits: 2.5 and 97.5 %, further out for few sources
-    (Hesterberg 2015, "expanded percentile")."""
-    tail = float(ndtr(float(stdtrit(s - 1, 0.025)) * math.sqrt(s / (s - 1))))
-    return tail, 1 - tail

@@ -47,6 +47,7 @@ from leukoscope.evaluation.agreement import (
 )
 from leukoscope.evaluation.decisions import count_reasons
 from leukoscope.evaluation.intervals import (
+    compute_ece_interval,
     compute_from_confusion,
     compute_intervals,
     compute_mean,
@@ -55,10 +56,10 @@ from leukoscope.evaluation.intervals import (
 )
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
+from leukoscope.evaluation.record import Remark
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import Shift, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
-from leukoscope.evaluation.trust_measures import compute_ece_interval
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Status
@@ -245,7 +246,7 @@ class Validation:
     n_fitted: int = 0
     n_reference: int = 0
     unreadable: tuple[Rejected, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Remark, ...] = ()
     recalibration: Recalibration | None = None
     provenance: Provenance | None = None
 
@@ -277,7 +278,7 @@ def compute_validation(
     n_fitted: int = 0,
     n_reference: int = 0,
     unreadable: Sequence[Rejected] = (),
-    warnings: Sequence[str] = (),
+    warnings: Sequence[Remark] = (),
     recalibration: Recalibration | None = None,
     provenance: Provenance | None = None,
     replicates: int = 1000,
@@ -402,7 +403,9 @@ def _compute_figures(
     # Of the probabilities, and not of the labels that a policy with costs may choose otherwise.
     p_NK = predictions.probabilities_NK
     logits_NK = np.log(np.maximum(p_NK, 1e-30)).astype(np.float32)
-    found = compute_intervals(replace(table, logits_NK=logits_NK), replicates=replicates, seed=seed)
+    found = compute_intervals(
+        replace(table, logits_NK=logits_NK), replicates=replicates, seed=seed
+    ).overall
     figures |= {name: found[name] for name in ("brier", "log_loss", "roc_auc")}
     figures["ece"] = compute_ece_interval(
         p_NK.max(axis=1), p_NK.argmax(axis=1) == labels_N, sources, replicates=replicates, seed=seed

@@ -6,7 +6,7 @@
     calibrate_run("runs/a")                            # when to reject
     evaluation = evaluate_run("runs/a")
     evaluation.report                                  # the HTML file
-    evaluation.intervals["accuracy"]                   # value, low, high
+    evaluation.record.figures["accuracy"]              # value, low, high
 
 What these files do not do: they print nothing (that is `cli.render`) and compute nothing
 themselves.
@@ -33,7 +33,7 @@ from leukoscope.pipelines.distill import DistilledRun, distill_run
 from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import Explained, explain_images
-from leukoscope.pipelines.leak import report_leak
+from leukoscope.pipelines.leak import LeakRun, report_leak
 from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
 from leukoscope.pipelines.runs import (
     Packed,
@@ -50,6 +50,7 @@ __all__ = [
     "EnsembleRun",
     "Evaluation",
     "Explained",
+    "LeakRun",
     "Packed",
     "PredictedFiles",
     "RobustnessRun",

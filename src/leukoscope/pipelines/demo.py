@@ -30,8 +30,8 @@ def run_demo(
 
     Sources that the data do not name are found in the pixels, so that no copy crosses the split.
     Without `data`, cells are painted into `out/painted`, with known sources. A run that was
-    interrupted goes on. Where the cells are too few to calibrate on, the report judges a network
-    that never rejects, and the last of the sentences says why.
+    interrupted goes on. Where the cells are too few to calibrate on, the report is of a network
+    that never rejects, and `uncalibrated` says why.
     """
     out = Path(out)
     settings = list(overrides)
@@ -51,9 +51,7 @@ def run_demo(
     try:
         calibrate_run(out / "run", progress=progress)
     except DataError as error:
-        found = evaluate_run(out / "run", progress=progress)
-        reason = f"It was not calibrated, so it never rejects a cell: {error}"
-        return replace(found, sentences=(*found.sentences, reason))
+        return replace(evaluate_run(out / "run", progress=progress), uncalibrated=str(error))
     return evaluate_run(out / "run", progress=progress)
 
 

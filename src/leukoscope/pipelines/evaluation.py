@@ -1,70 +1,79 @@
 """From a trained run to an evaluation and its report, on its own images or on others.
 
-What this file does not do: it computes no figure and draws none (`leukoscope.evaluation`).
+What this file does not do: it computes nothing (`evaluation.evaluate`), draws and says nothing
+(`report.evaluation_figures`, `report.evaluation_page`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leukoscope.config import Recipe, parse_recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
-from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
+from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
-from leukoscope.data.splits import Split, audit_split, load_split
+from leukoscope.data.splits import Split, load_split
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_scores
 from leukoscope.progress import Progress, silent
-from leukoscope.records import read_json
-from leukoscope.report.data_words import describe_split_findings
+from leukoscope.records import load_record, read_json, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scoring import score_records
+from leukoscope.storage import create_folder, write_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from leukoscope.data.images import Pixels
-    from leukoscope.interval import Interval
-    from leukoscope.report.evaluation_page import Comparison, Leak, ReportContent
-    from leukoscope.report.results import Study
-    from leukoscope.scores import LeakageStatus, ScoreTable
+    from leukoscope.evaluation.baselines import Baseline
+    from leukoscope.evaluation.leakage import Leakage
+    from leukoscope.evaluation.record import (
+        BaselineName,
+        Comparison,
+        EpochFigures,
+        EvaluationProvenance,
+        EvaluationRecord,
+        Remark,
+    )
+    from leukoscope.report.evaluation_figures import Drawing
+    from leukoscope.scores import ScoreTable
+
+BASELINE_PX = 96
+"""Baselines see images of at most this side; they use nothing finer."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found. `baselines` are accuracies; `sentences` word the leakage_status.
+    """What an evaluation found, and where its files lie: `metrics.json` (the record),
+    `model_evaluation_results.txt`, `report.html` and `figures/`. `uncalibrated` says why a run that
+    was to be calibrated was not."""
 
-    Where the leakage_status is `leaking`, `intervals` and `baselines` count images with a copy in
-    training; `leak` says how many these are, and what is left without them.
-    """
-
+    record: "EvaluationRecord"
     folder: Path
-    report: Path
-    data_name: str
-    role: str
-    n_images: int
-    n_sources: int
-    source_known: bool
-    intervals: "dict[str, Interval]"
-    baselines: "dict[str, Interval]"
-    leakage_status: "LeakageStatus"
-    sentences: tuple[str, ...]
-    leak: "Leak | None"
-    rejection: tuple[str, ...] = ()
-    """When it rejects, in words; empty for a run that was not calibrated."""
+    uncalibrated: str = ""
 
     @property
-    def source_disjoint(self) -> "Interval | None":
-        """Accuracy on the images of which no copy lies in training, as far as copies are known;
-        None where these are too few, or where it is not known at all which images are copies."""
-        if self.leak is not None:
-            return self.leak.accuracy
-        return self.intervals["accuracy"] if self.leakage_status == "disjoint" else None
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / "report.html"
+
+
+@dataclass(frozen=True)
+class OtherData:
+    """Images from elsewhere to be evaluated on. `folder_name` names the evaluation's folder.
+    `joint`: their sources were found together with those of the training images, so that equal
+    names and different names both mean what they say."""
+
+    name: str
+    folder_name: str
+    records: tuple[ImageRecord, ...]
+    warnings: "tuple[Remark, ...]"
+    joint: bool = False
 
 
 def evaluate_run(
@@ -84,8 +93,8 @@ def evaluate_run(
     `evaluations/<name>`. Of other data with roles or named parts, those of `role` count; of data
     without any, all images.
 
-    Where images have a copy in training, no accuracy stands alone: the figures of all images are
-    marked as leaked, and those of the images without a copy stand beside them.
+    Where images have a duplicate in training, no accuracy stands alone: the figures of all images
+    are marked as leaked, and those of the images without a duplicate stand beside them.
 
     Raises `MissingStepError` before training has ended, `DataError` for an empty role.
     """
@@ -99,120 +108,97 @@ def evaluate_run(
 
 def evaluate_folder(
     folder: RunFolder,
-    other: "OtherData | None",
+    other: OtherData | None,
     role: str,
     replicates: int,
     progress: Progress,
 ) -> Evaluation:
     """Do what `evaluate_run` does, on other data that were read already; None means its own."""
-    import numpy as np
-
-    from leukoscope.data.pack import build_pack, shrink_pack
-    from leukoscope.evaluation.baselines import compute_baselines
-    from leukoscope.report.results import write_evaluation
-    from leukoscope.report.trust_words import word_rejection
+    from leukoscope.data.pack import build_pack
+    from leukoscope.evaluation.evaluate import evaluate_table
+    from leukoscope.evaluation.leakage import list_duplicates
+    from leukoscope.evaluation.record import Remark
+    from leukoscope.report.evaluation_figures import draw_evaluation
     from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
     recipe = parse_recipe(
         without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
     )
-    home = load_split(folder.require(folder.split, "leukoscope train"))
-    records, roles = used_rows(home)
+    split = load_split(folder.require(folder.split, "leukoscope train"))
+    records, roles = used_rows(split)
     pack = build_pack(
         records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
     )
     if other is None:
-        subject = _own_subject(folder, home, role, pack)
+        subject = _select_role(folder, split, role, pack)
     else:
-        subject = _other_subject(folder, home, other, role, recipe, progress)
-    trust = load_trust(folder)
-    study = replace(
-        subject.study,
-        trust=trust,
-        limit_copies=list_copies(home, role, ("calib",)) if other is None else frozenset(),
-        fitted_on=trust is not None and other is None and role in ("train", "calib"),
-    )
-    if study.fitted_on and role == "calib":
-        note = "These images set the limits of this run; figures of them are optimistic."
-        study = replace(study, leakage_sentences=(note, *study.leakage_sentences))
-    labels = {label: k for k, label in enumerate(subject.table.classes)}
-    train_rows = np.flatnonzero(roles == "train")
-    known = np.flatnonzero(subject.table.labels_N >= 0)
-    baseline_px = min(recipe.input.image_size, BASELINE_PX)
-    progress("Fitting baselines", 0, 1)
-    baselines = (
-        compute_baselines(
-            shrink_pack(pack, train_rows, baseline_px),
-            np.array([labels[records[row].label] for row in train_rows], dtype=np.int64),
-            shrink_pack(subject.pack_NHWC, subject.rows[known], baseline_px),
-            subject.table.labels_N[known],
-            subject.table.classes,
-            [subject.table.sources[row] for row in known],
-            seed=recipe.train.seed,
-        )
-        if len(known)
-        else {}
-    )
-    progress("Fitting baselines", 1, 1)
+        subject = _score_other(folder, split, other, role, recipe, progress)
+    trust, leakage = load_trust(folder), subject.leakage
+    fitted_here = trust is not None and other is None and role in ("train", "calib")
+    if fitted_here and role == "calib":
+        remark = Remark("thresholds_fitted_here", {})
+        leakage = replace(leakage, remarks=(remark, *leakage.remarks))
+    baselines = _fit_baselines(records, roles, pack, subject, recipe, progress)
     progress("Writing the report", 0, 1)
-    content = write_evaluation(
+    found = evaluate_table(
         subject.table,
-        study,
         baselines,
-        subject.folder,
-        ignores_sources=subject.ignores_sources,
+        leakage,
+        data=subject.data,
+        role=role,
+        protocol=split.protocol if other is None else "other data",
+        trust=trust,
+        calib_duplicates=list_duplicates(split, role, ("calib",)) if other is None else frozenset(),
+        fitted_here=fitted_here,
+        warnings=subject.warnings,
         replicates=replicates,
     )
-    progress("Writing the report", 1, 1)
-    return Evaluation(
-        folder=subject.folder,
-        report=subject.folder / "report.html",
-        data_name=content.data_name,
-        role=content.role,
-        n_images=content.n_images,
-        n_sources=content.n_sources,
-        source_known=content.source_known,
-        intervals=dict(content.intervals),
-        baselines={baseline: found.accuracy for baseline, found in content.baselines.items()},
-        leakage_status=content.leakage_status,
-        sentences=_word_leakage(content),
-        leak=content.leak,
-        rejection=word_rejection(content.trust) if content.trust else (),
+    record = replace(
+        found.record,
+        compare=_list_others(folder, subject.folder),
+        history=_load_history(folder),
+        provenance=_collect_provenance(folder),
     )
+    boxes = {one.id: one.box for one in subject.records if one.box is not None}
+    write_evaluation(record, draw_evaluation(replace(found, record=record), boxes), subject.folder)
+    progress("Writing the report", 1, 1)
+    return Evaluation(record, subject.folder)
 
 
-BASELINE_PX = 96
-"""Baselines see images of at most this side; they use nothing finer."""
+def write_evaluation(record: "EvaluationRecord", drawn: "Mapping[str, Drawing]", out: Path) -> None:
+    """Write `metrics.json`, `model_evaluation_results.txt`, `report.html` and `figures/` into a
+    folder. Raises `StorageError` if it cannot be written."""
+    from leukoscope.report.evaluation_figures import save_drawings
+    from leukoscope.report.evaluation_page import describe_evaluation
+    from leukoscope.report.frame import render_html
+    from leukoscope.report.page import render_text
 
-
-@dataclass(frozen=True)
-class OtherData:
-    """Images from elsewhere to be judged on. `folder_name` names the evaluation's folder. `joint`:
-    their sources were found together with those of the training images, so that equal names and
-    different names both mean what they say."""
-
-    name: str
-    folder_name: str
-    records: tuple[ImageRecord, ...]
-    warnings: tuple[str, ...]
-    joint: bool = False
+    pictures = save_drawings(drawn, create_folder(out / "figures"))
+    page = describe_evaluation(record, pictures)
+    write_text(out / "report.html", render_html(page))
+    write_text(out / "model_evaluation_results.txt", render_text(page))
+    save_record(record, out / "metrics.json")
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is judged: scores, the pack rows of the same images, and what is known about them."""
+    """What is evaluated: scores, the pack rows of the same images, and what is known about them."""
 
     folder: Path
+    data: str
+    records: tuple[ImageRecord, ...]
     table: "ScoreTable"
     pack_NHWC: "Pixels"
     rows: "NDArray[np.int64]"
-    ignores_sources: bool
-    study: "Study"
+    leakage: "Leakage"
+    warnings: "tuple[Remark, ...]" = ()
 
 
-def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _Subject:
+def _select_role(folder: RunFolder, split: Split, role: str, pack: "Pixels") -> _Subject:
     import numpy as np
+
+    from leukoscope.evaluation.leakage import assess_role
 
     scores = load_run_scores(folder)
     rows = np.flatnonzero(np.array(scores.roles) == role)
@@ -220,60 +206,25 @@ def _own_subject(folder: RunFolder, home: Split, role: str, pack: "Pixels") -> _
         raise DataError(
             f"the run must have images in the role {role}",
             f"roles {', '.join(sorted(set(scores.roles)))}",
-            "its members together were trained on all the others: judge it on other data, by --data"
+            "its members together were trained on all the others: evaluate it on other data, by"
+            " --data"
             if folder.ensemble.is_file()
             else "choose one of these by --role",
         )
-    audit = audit_split(home)
-    out = folder.path if role == "test" else folder.evaluation(role)
-    sentences = describe_split_findings(audit)
-    leakage_status, leaked = judge_own_role(home, role)
-    if role == "train":
-        sentences = ("These are the training images themselves.",)
-    elif role == "val":
-        sentences = ("These images chose the best epoch; the figure is optimistic.", *sentences)
     return _Subject(
-        folder=out,
+        folder=folder.path if role == "test" else folder.evaluation(role),
+        data=name_data(split),
+        records=split.catalog.records,
         table=scores.take(rows),
         pack_NHWC=pack,
         rows=rows,
-        # Where the data's own parts decide, nobody drew single images.
-        ignores_sources=home.protocol != "given" and not audit.sources_known,
-        study=_build_study(
-            folder,
-            home.catalog.records,
-            name_data(home),
-            role,
-            home.protocol,
-            leakage_status,
-            sentences,
-            out,
-            leaked=leaked,
-        ),
+        leakage=assess_role(split, role),
     )
 
 
-def judge_own_role(home: Split, role: str) -> "tuple[LeakageStatus, frozenset[str]]":
-    """Tell how far a figure of one role of a split can be trusted, and which of its images have a
-    copy among those that the network was fitted on."""
-    # What chose the epoch is judged against what the network was fitted on.
-    leaked = list_copies(home, role, ("train",) if role == "val" else ("train", "val"))
-    # Sources that cross other roles do not make this figure any better.
-    if leaked:
-        return "leaking", leaked
-    return ("disjoint" if audit_split(home).sources_known else "unproven"), leaked
-
-
-def list_copies(home: Split, role: str, among: Sequence[str]) -> frozenset[str]:
-    """Return the ids of the images of a role whose source has images in the roles `among` too."""
-    own = list(zip(home.catalog.records, home.roles, home.sources, strict=True))
-    seen = {source for _, part, source in own if part in among}
-    return frozenset(r.id for r, part, source in own if part == role and source in seen)
-
-
-def _other_subject(
+def _score_other(
     folder: RunFolder,
-    home: Split,
+    split: Split,
     other: OtherData,
     role: str,
     recipe: Recipe,
@@ -282,6 +233,7 @@ def _other_subject(
     import numpy as np
 
     from leukoscope.data.pack import build_pack
+    from leukoscope.evaluation.leakage import assess_other
     from leukoscope.training.trained import load_trained
 
     records = other.records
@@ -295,99 +247,83 @@ def _other_subject(
         trained, records, pack, [role] * len(records), group_sources(catalog),
         sources_known(catalog), progress,
     )  # fmt: skip
-    leakage_status, sentences, leaked = judge_other(
-        home, records, trained.classes, other.name, joint=other.joint
-    )
-    warnings = other.warnings + warn_unknown(records, trained.classes)
     return _Subject(
         folder=out,
+        data=other.name,
+        records=records,
         table=table,
         pack_NHWC=pack,
         rows=np.arange(len(records)),
-        ignores_sources=False,
-        study=_build_study(
-            folder,
-            records,
-            other.name,
-            role,
-            "other data",
-            leakage_status,
-            sentences,
-            out,
-            warnings,
-            leaked,
-        ),
+        leakage=assess_other(split, records, trained.classes, other.name, joint=other.joint),
+        warnings=other.warnings + list_unknown(records, trained.classes),
     )
 
 
-def judge_other(
-    home: Split,
+def _fit_baselines(
     records: Sequence[ImageRecord],
-    classes: Sequence[str],
-    name: str,
-    *,
-    joint: bool = False,
-) -> "tuple[LeakageStatus, tuple[str, ...], frozenset[str]]":
-    """Tell how far a figure on other data can be trusted, why, and which of its images also lie in
-    training or validation."""
-    leaked = _list_shared(home, records, classes)
-    if leaked:
-        return "leaking", (f"{len(leaked):,} images also lie in training or validation.",), leaked
-    if (
-        sources_known(Catalog(tuple(records)))
-        and sources_known(home.catalog)
-        and (joint or not found_in_pixels(r.source for r in (*home.catalog.records, *records)))
-    ):
-        return "disjoint", (), leaked
-    told = (
-        f"No image of {name} is byte-identical to a training image; copies that were rotated,"
-        " cropped or re-encoded cannot be excluded. `leukoscope data audit --against` looks for"
-        " them."
+    roles: "NDArray[np.str_]",
+    pack: "Pixels",
+    subject: _Subject,
+    recipe: Recipe,
+    progress: Progress,
+) -> "dict[BaselineName, Baseline]":
+    """Fit the baselines on the training images, and score them on the rows of known class."""
+    import numpy as np
+
+    from leukoscope.data.pack import shrink_pack
+    from leukoscope.evaluation.baselines import compute_baselines
+
+    table = subject.table
+    known = np.flatnonzero(table.labels_N >= 0)
+    if not len(known):
+        return {}
+    progress("Fitting baselines", 0, 1)
+    labels = {label: k for k, label in enumerate(table.classes)}
+    train_rows = np.flatnonzero(roles == "train")
+    side_px = min(recipe.input.image_size, BASELINE_PX)
+    found = compute_baselines(
+        shrink_pack(pack, train_rows, side_px),
+        np.array([labels[records[int(row)].label] for row in train_rows], dtype=np.int64),
+        shrink_pack(subject.pack_NHWC, subject.rows[known], side_px),
+        table.labels_N[known],
+        table.classes,
+        [table.sources[row] for row in known],
+        seed=recipe.train.seed,
     )
-    return "unproven", (told,), leaked
+    progress("Fitting baselines", 1, 1)
+    return found
 
 
-def warn_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> tuple[str, ...]:
+def list_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> "tuple[Remark, ...]":
     """Say how many images are of classes that a network does not know; nothing if none is."""
+    from leukoscope.evaluation.record import Remark
+
     unknown = [record.label for record in records if record.label not in classes]
     if not unknown:
         return ()
-    return (
-        f"{len(unknown):,} images are of classes the network does not know and are left out:"
-        f" {', '.join(sorted(set(unknown)))}.",
-    )
-
-
-def _list_shared(
-    home: Split, records: Sequence[ImageRecord], classes: Sequence[str]
-) -> frozenset[str]:
-    """Ids of the images of these classes that share bytes, source or field with an image of
-    `train` or `val`. A source that has the same name in both data sets is one source."""
-    groups = group_sources(Catalog((*home.catalog.records, *records)))
-    at_home = len(home.catalog)
-    seen = {
-        group
-        for group, part in zip(groups[:at_home], home.roles, strict=True)
-        if part in ("train", "val")
-    }
-    pairs = zip(records, groups[at_home:], strict=True)
-    return frozenset(r.id for r, group in pairs if group in seen and r.label in classes)
+    labels = tuple(sorted(set(unknown)))
+    return (Remark("unknown_classes", {"n": len(unknown), "labels": labels}),)
 
 
 def select_other(
     data: Path, role: str, progress: Progress
-) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
-    """The rows of other data that count, and a warning about those that do not."""
+) -> "tuple[tuple[ImageRecord, ...], tuple[Remark, ...]]":
+    """Return the rows of other data that count, and warnings about those that do not."""
+    from leukoscope.evaluation.record import Remark
+
     chosen, warnings, rejected = select_images(data, role, progress)
     if rejected:
-        warnings += (f"{len(rejected):,} files were rejected; `leukoscope data scan` says why.",)
+        warnings += (Remark("files_rejected", {"n": len(rejected)}),)
     return chosen, warnings
 
 
 def select_images(
     data: Path, role: str, progress: Progress
-) -> tuple[tuple[ImageRecord, ...], tuple[str, ...], tuple[Rejected, ...]]:
-    """The rows of other data that count, warnings about rows that do not, and rejected files."""
+) -> "tuple[tuple[ImageRecord, ...], tuple[Remark, ...], tuple[Rejected, ...]]":
+    """Return the rows of other data that count, warnings about rows that do not, and rejected
+    files."""
+    from leukoscope.evaluation.record import Remark
+
     split = load_table(data)
     rejected: tuple[Rejected, ...] = ()
     if isinstance(split, Split):
@@ -397,7 +333,7 @@ def select_images(
         records, parts = catalog.records, tuple(r.split for r in catalog.records)
         rejected = catalog.rejected
     chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Remark, ...] = ()
     if not any(parts):
         chosen = records
     elif not chosen:
@@ -406,107 +342,69 @@ def select_images(
             f"roles {', '.join(sorted(set(parts) - {''}))}",
             "choose one of these by --role",
         )
-    else:
-        warnings += (
-            (f"{len(records) - len(chosen):,} images of other parts than {role} are left out.",)
-            if len(chosen) < len(records)
-            else ()
-        )
+    elif len(chosen) < len(records):
+        left_out = len(records) - len(chosen)
+        warnings += (Remark("other_parts_left_out", {"n": left_out, "role": role}),)
     return chosen, warnings, rejected
 
 
-def _build_study(
-    folder: RunFolder,
-    records: Sequence[ImageRecord],
-    data_name: str,
-    role: str,
-    protocol: str,
-    leakage_status: "LeakageStatus",
-    sentences: tuple[str, ...],
-    out: Path,
-    warnings: tuple[str, ...] = (),
-    leaked: frozenset[str] = frozenset(),
-) -> "Study":
+def _load_history(folder: RunFolder) -> "tuple[EpochFigures, ...]":
+    """Return the epochs of a run; none of an ensemble, whose members have their own."""
     import csv
 
-    from leukoscope.report.results import Study
+    from leukoscope.evaluation.record import EpochFigures
+
+    if folder.ensemble.is_file():
+        return ()
+    with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
+        return tuple(
+            EpochFigures(
+                int(float(row["Epoch"])),
+                float(row["Training Loss"]),
+                float(row["Validation Loss"]),
+                float(row["Training Accuracy"]),
+                float(row["Validation Accuracy"]),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def _collect_provenance(folder: RunFolder) -> "EvaluationProvenance":
+    from leukoscope.evaluation.record import EvaluationProvenance
 
     model = read_json(folder.model)
-    history: list[dict[str, float]] = []
-    if "members" not in model:  # an ensemble was not trained; its members have histories
-        with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
-            history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     origin = read_json(folder.require(folder.provenance, "leukoscope train"))
     recipe = read_json(folder.recipe)
-    return Study(
-        title=f"Evaluation on {data_name}",
-        data_name=data_name,
-        role=role,
-        protocol=protocol,
-        leakage_status=leakage_status,
-        leakage_sentences=sentences,
-        history=history,
-        compare=_list_others(folder, out),
-        warnings=warnings,
-        provenance={
-            "Run": str(folder.path.resolve().name),
-            "Network": f"{model['spec']['name']}, {model['spec']['image_size']} px"
-            + (f", best epoch {model['best_epoch']} of {len(history)}" if history else ""),
-            "Recipe": f"{recipe['name']} ({recipe['hash']})",
-            "Seed": str(origin["seed"]),
-            "Precision": recipe["train"]["precision"],
-            "Weights SHA-256": model["sha256"],
-            "Split SHA-256": origin["split_sha256"],
-            "leukoscope": origin["leukoscope"],
-            "Python": f"{origin['python']}, {origin['platform']}",
-            "Packages": ", ".join(f"{k} {v}" for k, v in origin["packages"].items()),
-            "Command": " ".join(origin["command"]),
-            "Started": origin["started"],
-        },
-        boxes={record.id: record.box for record in records if record.box is not None},
-        leaked=leaked,
+    return EvaluationProvenance(
+        run=folder.path.resolve().name,
+        network=model["spec"]["name"],
+        image_size=model["spec"]["image_size"],
+        best_epoch=None if folder.ensemble.is_file() else model["best_epoch"],
+        recipe=recipe["name"],
+        recipe_hash=recipe["hash"],
+        seed=origin["seed"],
+        precision=recipe["train"]["precision"],
+        weights_sha256=model["sha256"],
+        split_sha256=origin["split_sha256"],
+        leukoscope=origin["leukoscope"],
+        python=origin["python"],
+        platform=origin["platform"],
+        packages=origin["packages"],
+        command=tuple(origin["command"]),
+        started=origin["started"],
     )
 
 
 def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
-    """Other evaluations of the same run that were written before."""
-    from leukoscope.report.results import list_comparisons
+    """Return other evaluations of the same run that were written before."""
+    from leukoscope.evaluation.record import EvaluationRecord
 
-    found: list[Comparison] = []
-    for path in (folder.path, *sorted((folder.path / "evaluations").glob("*"))):
-        if path == out or not (path / "metrics.json").is_file():
-            continue
-        metrics = read_json(path / "metrics.json")
-        rest = metrics["accuracy"].get("source_disjoint")
-        found += list_comparisons(
-            f"{metrics['data']}, {metrics['role']}",
-            _read_interval(metrics["accuracy"]),
-            metrics["n_images"],
-            metrics["leakage_status"],
-            _read_interval(rest["accuracy"]) if rest else None,
-            rest["n_images"] if rest else 0,
-        )
-    return tuple(found)
-
-
-def _read_interval(figure: dict[str, Any]) -> "Interval":
-    from leukoscope.interval import Interval
-
-    return Interval(figure["value"], figure["low"], figure["high"])
-
-
-def _word_leakage(content: "ReportContent") -> tuple[str, ...]:
-    from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES, word_leak
-
-    leak = content.leak
-    return (
-        f"{LEAKAGE_TITLES[content.leakage_status]}. {LEAKAGE_TEXTS[content.leakage_status]}",
-        *(
-            word_leak(leak, content.intervals["accuracy"], content.n_images, content.source_known)
-            if leak
-            else ()
-        ),
-        *content.leakage_sentences,
+    places = (folder.path, *sorted((folder.path / "evaluations").glob("*")))
+    files = [place / "metrics.json" for place in places if place != out]
+    return tuple(
+        load_record(EvaluationRecord, path, "leukoscope evaluate").summarise()
+        for path in files
+        if path.is_file()
     )
 
 

@@ -1,10 +1,10 @@
 """What a leak is worth: one recipe trained under two splits, and the report on both.
 
-What this file does not do: it words nothing (`evaluation.leak_report`).
+What this file does not do: it says nothing (`report.leak_page`).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
 from leukoscope.pipelines.evaluation import (
-    Evaluation,
     OtherData,
     evaluate_folder,
     safe_name,
@@ -22,11 +21,26 @@ from leukoscope.pipelines.evaluation import (
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import train_run
 from leukoscope.progress import Progress, silent
+from leukoscope.records import save_record
 from leukoscope.runfolder import collect_provenance
+from leukoscope.storage import write_text
 
 if TYPE_CHECKING:
-    from leukoscope.report.leak_page import LeakProtocol, LeakReport, LeakRow
+    from leukoscope.evaluation.leakage import LeakProtocol, LeakReport
     from leukoscope.training.loop import TrainingReporter
+
+
+@dataclass(frozen=True)
+class LeakRun:
+    """A leak report, and the folder that holds it and both runs."""
+
+    report: "LeakReport"
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self.folder / "leak_report.html"
 
 
 def report_leak(
@@ -40,12 +54,12 @@ def report_leak(
     replicates: int = 1000,
     progress: Progress = silent,
     reporter: "TrainingReporter | None" = None,
-) -> "LeakReport":
+) -> LeakRun:
     """Train one recipe under `random` and under `grouped`, and report what the leak is worth.
 
     Where the catalog lacks sources they are found in the pixels, those of `external` data in the
     same search, and written to `out/sources.csv`; `cache` is that of `trace_sources`. The runs are
-    `out/random` and `out/grouped`; each network is judged on its own test images and on all
+    `out/random` and `out/grouped`; each network is evaluated on its own test images and on all
     external data. Images that the data themselves name as test part are left aside by both splits.
     A second call goes on where the first one stopped; what is trained is not trained again. `seed`
     draws both splits; the recipe has its own for training.
@@ -53,36 +67,39 @@ def report_leak(
     Raises what `split_catalog`, `train_run`, `evaluate_run` and `trace_sources` raise.
     """
     require_extra("train")
-    import shlex
-
-    from leukoscope.report.leak_page import LeakReport, LeakRow, write_leak_report
+    from leukoscope.evaluation.leakage import (
+        PROTOCOLS,
+        LeakProvenance,
+        LeakReport,
+        LeakRow,
+        LeakWarning,
+        compute_difference,
+        find_test_row,
+        list_leak_rows,
+    )
+    from leukoscope.evaluation.record import Remark
 
     out = Path(out)
     others = _select_externals(external, progress)
-    warnings = tuple(f"{other.name}: {text}" for other in others for text in other.warnings)
-    home = Catalog(tuple(r for r in catalog.records if r.split != "test"), catalog.rejected)
-    aside = len(catalog) - len(home)
+    warnings = [LeakWarning(other.name, remark) for other in others for remark in other.warnings]
+    own = Catalog(tuple(r for r in catalog.records if r.split != "test"), catalog.rejected)
+    aside = len(catalog) - len(own)
     if aside:
-        warnings += (
-            f"{aside:,} images that the data name as test part are left aside; give them by"
-            " `--external`.",
-        )
-    origin, settings = "are those of the catalog", ""
+        warnings.append(LeakWarning("", Remark("test_part_left_aside", {"n": aside})))
+    search: dict[str, str] | None = None
     # Names found in one data set say nothing of another: then both are searched together.
-    if not sources_known(home) or (others and found_in_pixels(r.source for r in home.records)):
-        home, others, settings = _find_joint_sources(home, others, out, cache, progress)
-        origin = "were found in the pixels (sources.csv)"
+    if not sources_known(own) or (others and found_in_pixels(r.source for r in own.records)):
+        own, others, search = _find_joint_sources(own, others, out, cache, progress)
     counts: dict[LeakProtocol, dict[str, int]] = {}
     rows: list[LeakRow] = []
-    data_name = ""
-    protocols: tuple[LeakProtocol, ...] = ("random", "grouped")
-    for protocol in protocols:
+    data = ""
+    for protocol in PROTOCOLS:
 
         def tell(what: str, done: int, total: int, protocol: str = protocol) -> None:
             progress(f"{protocol.capitalize()} split: {what[0].lower()}{what[1:]}", done, total)
 
-        split = split_catalog(home, protocol, seed=seed)
-        data_name = name_data(split)
+        split = split_catalog(own, protocol, seed=seed)
+        data = name_data(split)
         counts[protocol] = {
             role: split.roles.count(role)
             for role in ("train", "val", "calib", "test")
@@ -98,37 +115,56 @@ def report_leak(
             reporter=reporter,
         )
         found = evaluate_folder(run.folder, None, "test", replicates, tell)
-        rows += _list_leak_rows(protocol, found)
+        rows += list_leak_rows(protocol, found.record)
         for other in others:
             found = evaluate_folder(run.folder, other, "test", replicates, tell)
-            rows += _list_leak_rows(protocol, found, external=True)
-    origin_of = collect_provenance()
+            rows += list_leak_rows(protocol, found.record, external=True)
+    origin = collect_provenance()
     report = LeakReport(
-        folder=out,
-        data_name=data_name,
-        n_images=len(home),
-        n_sources=len(set(group_sources(home))),
-        origin=origin,
+        data=data,
+        n_images=len(own),
+        n_sources=len(set(group_sources(own))),
+        pixels=search is not None,
+        difference=compute_difference(
+            *(find_test_row(rows, protocol).accuracy for protocol in PROTOCOLS)
+        ),
         counts=counts,
         # The splits' own test images first: these are compared.
-        rows=tuple(sorted(rows, key=lambda row: row.subject == "external")),
-        reproduce={
-            "Command": shlex.join(origin_of["command"]),
-            "Seed of both splits": str(seed),
-            "Seed of training": str(recipe.train.seed),
-            "Recipe": f"{recipe.name} ({recipe.hash()})",
-        },
-        provenance={
-            "leukoscope": origin_of["leukoscope"],
-            "Python": f"{origin_of['python']}, {origin_of['platform']}",
-            "Packages": ", ".join(f"{k} {v}" for k, v in origin_of["packages"].items()),
-            "Written": origin_of["started"],
-            **({"Search for sources": settings} if settings else {}),
-        },
-        warnings=warnings,
+        rows=tuple(sorted(rows, key=lambda row: row.subject.startswith("external"))),
+        provenance=LeakProvenance(
+            command=tuple(origin["command"]),
+            split_seed=seed,
+            seed=recipe.train.seed,
+            recipe=recipe.name,
+            recipe_hash=recipe.hash(),
+            leukoscope=origin["leukoscope"],
+            python=origin["python"],
+            platform=origin["platform"],
+            packages=origin["packages"],
+            started=origin["started"],
+            search=search or {},
+        ),
+        warnings=tuple(warnings),
     )
-    write_leak_report(report)
-    return report
+    return write_leak_report(report, out)
+
+
+def write_leak_report(report: "LeakReport", out: Path) -> LeakRun:
+    """Write `leak_report.json`, `leak_report.txt` and `leak_report.html` into a folder.
+
+    Raises `StorageError`.
+    """
+    from leukoscope.report.evaluation_figures import draw_leak_report, render_drawings
+    from leukoscope.report.frame import render_html
+    from leukoscope.report.leak_page import describe_leak_report
+    from leukoscope.report.page import render_text
+
+    run = LeakRun(report, out)
+    page = describe_leak_report(report, render_drawings(draw_leak_report(report)))
+    save_record(report, out / "leak_report.json")
+    write_text(out / "leak_report.txt", render_text(page))
+    write_text(run.page, render_html(page))
+    return run
 
 
 def _select_externals(external: Sequence[str | Path], progress: Progress) -> tuple[OtherData, ...]:
@@ -148,12 +184,12 @@ def _select_externals(external: Sequence[str | Path], progress: Progress) -> tup
 
 
 def _find_joint_sources(
-    home: Catalog,
+    own: Catalog,
     others: tuple[OtherData, ...],
     out: Path,
     cache: str | Path | None,
     progress: Progress,
-) -> tuple[Catalog, tuple[OtherData, ...], str]:
+) -> tuple[Catalog, tuple[OtherData, ...], dict[str, str]]:
     """Find the sources of a catalog and of other data in one search; write the catalog's.
 
     What two data sets call by one name has nothing in common, nor has a name that was found in
@@ -173,18 +209,18 @@ def _find_joint_sources(
                 for r in other.records
             )
         )
-    union = Catalog((*home.records, *(r for records in renamed for r in records)), home.rejected)
+    union = Catalog((*own.records, *(r for records in renamed for r in records)), own.rejected)
     findings = trace_sources(union, cache=cache, progress=progress)
     found = {record.id: record for record in findings.catalog.records}
-    catalog = Catalog(tuple(found[r.id] for r in home.records), home.rejected)
-    ids, files = {r.id for r in home.records}, {r.sha256 for r in home.records}
-    own = replace(
+    catalog = Catalog(tuple(found[r.id] for r in own.records), own.rejected)
+    ids, files = {r.id for r in own.records}, {r.sha256 for r in own.records}
+    searched = replace(
         findings,
         catalog=catalog,
         links=tuple(x for x in findings.links if {x.first, x.second} <= files),
         featureless=tuple(name for name in findings.featureless if name in ids),
     )
-    save_findings(own, out / "sources.csv", progress)
+    save_findings(searched, out / "sources.csv", progress)
     joined = tuple(
         replace(
             other,
@@ -196,40 +232,4 @@ def _find_joint_sources(
         )
         for other, records in zip(others, renamed, strict=True)
     )
-    return catalog, joined, ", ".join(f"{key} {value}" for key, value in findings.settings.items())
-
-
-def _list_leak_rows(
-    protocol: "LeakProtocol", found: Evaluation, *, external: bool = False
-) -> "list[LeakRow]":
-    """The row of an evaluation, and one of its images without a copy where some have one."""
-    from leukoscope.report.leak_page import LeakRow
-
-    rows = [
-        LeakRow(
-            protocol=protocol,
-            subject="external" if external else "test",
-            data=found.data_name,
-            leakage_status=found.leakage_status,
-            n_images=found.n_images,
-            n_sources=found.n_sources if found.source_known else None,
-            n_with_copy=found.leak.n_with_copy if found.leak else 0,
-            accuracy=found.intervals["accuracy"],
-            baselines=found.baselines,
-        )
-    ]
-    if found.leak and found.leak.accuracy:
-        rows.append(
-            LeakRow(
-                protocol=protocol,
-                subject="external" if external else "without_copies",
-                data=f"{found.data_name}, without copies" if external else found.data_name,
-                leakage_status="disjoint" if found.source_known else "unproven",
-                n_images=found.leak.n_images,
-                n_sources=found.leak.n_sources if found.source_known else None,
-                n_with_copy=0,
-                accuracy=found.leak.accuracy,
-                baselines=found.leak.baselines,
-            )
-        )
-    return rows
+    return catalog, joined, {key: str(value) for key, value in findings.settings.items()}

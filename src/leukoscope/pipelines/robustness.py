@@ -8,27 +8,24 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources, sources_known
-from leukoscope.data.splits import Split, audit_split, load_split
+from leukoscope.data.splits import Split, load_split
 from leukoscope.deploy.bundle import BUNDLE_JSON
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.evaluation import (
-    judge_other,
-    judge_own_role,
+    list_unknown,
     select_other,
-    warn_unknown,
 )
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
-from leukoscope.report.data_words import describe_split_findings
 from leukoscope.runfolder import RunFolder, collect_provenance
 from leukoscope.storage import check_new_folder, create_folder, write_text
 
@@ -37,9 +34,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukoscope.data.corrupt import Corruption
+    from leukoscope.evaluation.leakage import Leakage
+    from leukoscope.evaluation.record import Remark
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.report.page import Drawings
-    from leukoscope.scores import LeakageStatus, ScoreTable
+    from leukoscope.scores import ScoreTable
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,8 @@ class _Sample:
 
     name: str
     records: tuple[ImageRecord, ...]
-    leakage_status: "LeakageStatus"
-    sentences: tuple[str, ...]
-    warnings: tuple[str, ...]
+    leakage: "Leakage"
+    warnings: "tuple[Remark, ...]"
 
 
 def measure_robustness(
@@ -160,8 +158,9 @@ def measure_robustness(
         n_sources=len(set(sources)),
         majority=float(np.bincount(clean.labels_N).max()) / len(records),
         decides=trust is not None,
-        leakage_status=sample.leakage_status,
-        sentences=sample.sentences,
+        leakage_status=sample.leakage.status,
+        remarks=sample.leakage.remarks,
+        split_findings=sample.leakage.split_findings,
         warnings=sample.warnings,
         amounts=AMOUNTS,
         levels=tuple(levels),
@@ -209,8 +208,11 @@ def _select_images(
     progress: Progress,
 ) -> _Sample:
     """`home` is what a run was trained on; None for a bundle, which does not carry it."""
+    from leukoscope.evaluation.leakage import Leakage, assess_other, assess_role
+    from leukoscope.evaluation.record import Remark
+
     chosen: tuple[ImageRecord, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Remark, ...] = ()
     if data is not None:
         name = Path(data).resolve().name
         chosen, warnings = select_other(Path(data), "test", progress)
@@ -219,7 +221,7 @@ def _select_images(
         name = name_data(home)
         pairs = zip(home.catalog.records, home.roles, strict=True)
         chosen = tuple(record for record, role in pairs if role == "test")
-    warnings += warn_unknown(chosen, classes)
+    warnings += list_unknown(chosen, classes)
     known = [record for record in chosen if record.label in classes]
     if not known:
         raise DataError(
@@ -228,24 +230,17 @@ def _select_images(
             "check the labels of the data",
         )
     records = _draw_sample(known, images, seed)
-    leakage_status: LeakageStatus
-    sentences: tuple[str, ...]
     if home is None:
-        leakage_status, sentences = "unproven", (
-            "A bundle does not carry its training images: whether some of these are among them"
-            " cannot be seen here. `leukoscope data audit CATALOG --against OTHER` looks for"
-            " copies.",
-        )  # fmt: skip
+        leakage = Leakage("unproven", (Remark("training_unknown", {}),))
     elif data is not None:
-        leakage_status, sentences, _ = judge_other(home, records, classes, name)
+        leakage = assess_other(home, records, classes, name)
     else:
-        leakage_status, leaked = judge_own_role(home, "test")
-        shared = sum(record.id in leaked for record in records)
-        sentences = describe_split_findings(audit_split(home))
-        if shared:
-            told = f"Of these {len(records):,} images, {shared:,} have a copy in training."
-            sentences = (told, *sentences)
-    return _Sample(name, records, leakage_status, sentences, warnings)
+        leakage = assess_role(home, "test")
+        n = sum(record.id in leakage.leaked for record in records)
+        if n:
+            remark = Remark("duplicates_in_sample", {"n": n, "n_images": len(records)})
+            leakage = replace(leakage, remarks=(remark, *leakage.remarks))
+    return _Sample(name, records, leakage, warnings)
 
 
 def _draw_sample(records: Sequence[ImageRecord], images: int, seed: int) -> tuple[ImageRecord, ...]:

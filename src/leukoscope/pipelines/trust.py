@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leukoscope.config import TrustConfig, override_section, parse_recipe
 from leukoscope.data.splits import load_split
 from leukoscope.pipelines.data import name_data
-from leukoscope.pipelines.evaluation import judge_own_role, list_copies, without_hash
+from leukoscope.pipelines.evaluation import without_hash
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_scores
 from leukoscope.progress import Progress, silent
@@ -51,6 +51,7 @@ def calibrate_run(
     """
     require_extra("train")
     from leukoscope.evaluation.decisions import compute_reference
+    from leukoscope.evaluation.leakage import assess_role, list_duplicates
     from leukoscope.trust.fitting import fit_policy
     from leukoscope.trust.record import REFERENCE_IMAGES, TrustInfo, pack_arrays
 
@@ -76,15 +77,15 @@ def calibrate_run(
             n_calib=fitted.n_calib,
             n_calib_sources=fitted.n_calib_sources,
             choice=fitted.choice.to_dict(),
-            notes=(*fitted.notes, *word_leak(judge_own_role(home, "calib")[0])),
+            notes=(*fitted.notes, *word_leak(assess_role(home, "calib").status)),
             weights_sha256=hash_file(folder.weights),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
             reference=compute_reference(
                 table,
                 fitted.policy,
                 fitted.novelty,
-                judge_own_role(home, "test")[0],
-                list_copies(home, "test", ("train", "val", "calib")),
+                assess_role(home, "test").status,
+                list_duplicates(home, "test", ("train", "val", "calib")),
                 name_data(home),
             ),
         )

@@ -4,6 +4,7 @@ Every function takes a `Reader` and returns Markdown, or gives up where the reco
 What this file does not do: it decides no order and asks nothing (`checklists`).
 """
 
+from leukoscope.interval import Interval
 from leukoscope.labels import is_critical
 from leukoscope.report.card_figure_facts import find_local, write_reference
 from leukoscope.report.card_records import (
@@ -13,22 +14,15 @@ from leukoscope.report.card_records import (
     read_leakage_status,
     show_count,
 )
-from leukoscope.report.evaluation_page import (
-    BASELINE_NAMES,
-    LEAKAGE_TEXTS,
-    LEAKAGE_TITLES,
-    METRIC_NAMES,
-    Leak,
-    format_figure,
-    format_range,
-    word_leak,
-)
+from leukoscope.report.evaluation_page import METRIC_NAMES
+from leukoscope.report.leakage_words import BASELINE_NAMES, LEAKAGE_TEXTS, LEAKAGE_TITLES
 from leukoscope.report.markdown import (
     escape_sentence,
     escape_text,
     format_class,
     render_table,
 )
+from leukoscope.text import format_figure, format_range
 from leukoscope.trust.record import TrustInfo
 
 _LEAKED = "All images, LEAKED: copies of them lie in training"
@@ -67,7 +61,7 @@ def word_figure(reader: Reader, at: tuple[str, ...] = ("metrics",)) -> str:
     known = reader.read_flag(*at, "source_known")
     title = f"**{LEAKAGE_TITLES[leakage_status]}.**"
     if leakage_status == "leaking":
-        lines = word_leak(_read_leak(reader, at), accuracy, n_images, known)
+        lines = _describe_leak(reader, at, accuracy, n_images, known)
         return f"{title} {' '.join(lines)} {LEAKAGE_TEXTS[leakage_status]}"
     # A figure that says it counts copies, under a leakage_status that does not: no figure.
     if reader.find_flag(*at, "accuracy", "leaked"):
@@ -81,19 +75,24 @@ def word_figure(reader: Reader, at: tuple[str, ...] = ("metrics",)) -> str:
     )
 
 
-def _read_leak(reader: Reader, at: tuple[str, ...]) -> Leak:
+def _describe_leak(
+    reader: Reader, at: tuple[str, ...], leaked: Interval, n_images: int, known: bool
+) -> tuple[str, str]:
     n_with_copy = reader.read_count(*at, "accuracy", "n_with_copy_in_training")
+    basis = f"all {n_images:,} images, {n_with_copy:,} of them with a duplicate in training."
     rest = (*at, "accuracy", "source_disjoint")
     accuracy = reader.find_interval(*rest, "accuracy")
     if accuracy is None:
         reason = reader.find_text(*at, "accuracy", "source_disjoint_reason")
-        return Leak(n_with_copy, 0, 0, reason=escape_sentence(reason or "none is on record"))
-    return Leak(
-        n_with_copy,
-        reader.read_count(*rest, "n_images"),
-        reader.read_count(*rest, "n_sources"),
-        {"accuracy": accuracy},
-    )
+        text = f"no figure, since {escape_sentence(reason or 'none is on record')}."
+    else:
+        text = f"{format_range(accuracy)} on {reader.read_count(*rest, 'n_images'):,} images"
+        text += (
+            f" of {count_things(reader.read_count(*rest, 'n_sources'), 'source')}."
+            if known
+            else ". Not all sources are known, so that other duplicates may hide among them."
+        )
+    return f"Leaked: {format_range(leaked)} on {basis}", f"Without duplicates: {text}"
 
 
 def _is_leaking(reader: Reader) -> bool:
@@ -174,12 +173,13 @@ def describe_baseline_table(reader: Reader) -> str:
     network = [format_percents(reader.read_interval("metrics", "accuracy"))]
     network += [format_percents(reader.find_interval(*rest, "accuracy"))] * without
     rows = [["This network", *network, ""]]
+    shown_names = {str(key): shown for key, shown in BASELINE_NAMES.items()}
     for name in reader.read_keys("metrics", "baselines"):
         at = ("metrics", "baselines", name)
         figures = [format_percents(reader.find_interval(*at, "accuracy"))]
         figures += [format_percents(reader.find_interval(*rest, "baselines", name))] * without
         told = escape_sentence(reader.find_text(*at, "description") or "")
-        rows.append([escape_text(BASELINE_NAMES.get(name, name)), *figures, told])
+        rows.append([escape_text(shown_names.get(name, name)), *figures, told])
     told = (
         "A baseline is what a method reaches that knows nothing of cells. A network has to be"
         " clearly better to have shown anything."

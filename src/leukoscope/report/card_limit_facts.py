@@ -21,9 +21,9 @@ from leukoscope.report.card_records import (
     read_leakage_status,
 )
 from leukoscope.report.data_words import describe_split_findings
-from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES
+from leukoscope.report.evaluation_page import NEW_CLASSES
+from leukoscope.report.leakage_words import LEAKAGE_TEXTS, LEAKAGE_TITLES
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class
-from leukoscope.report.trust_words import NEW_KINDS
 from leukoscope.text import format_count, join_words
 from leukoscope.trust.record import TrustInfo
 
@@ -63,7 +63,7 @@ def describe_limitations(
     found.append(
         "It never rejects: it was not calibrated."
         if trust is None
-        else f"{NEW_KINDS} Rejection detects other stains, scanners and objects."
+        else f"{NEW_CLASSES} Rejection detects other stains, scanners and objects."
     )
     findings = describe_split_findings(data.audit) if data is not None else ()
     found += [f"Split: {escape_sentence(text)}" for text in findings]

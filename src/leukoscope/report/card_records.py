@@ -17,8 +17,9 @@ from leukoscope.evaluation.robustness import Robustness
 from leukoscope.evaluation.validation import Validation
 from leukoscope.interval import Interval
 from leukoscope.report.checklist import Finding
-from leukoscope.report.evaluation_page import LEAKAGE_TITLES, format_percent
+from leukoscope.report.leakage_words import LEAKAGE_TITLES
 from leukoscope.scores import LeakageStatus
+from leukoscope.text import format_percent
 from leukoscope.trust.record import TrustInfo
 
 Record = Mapping[str, Any]

@@ -1,63 +1,61 @@
-"""The report of one evaluation: a self-contained HTML page, a plain text, and the JSON of figures.
+"""The page of one evaluation: how good, on whose cells, how sure, when it rejects; then details.
 
-All three say the same facts, the trust in the number before the number's details. What this
-file does not do: it computes nothing and decides no leakage_status; it words what it is given.
+What this file does not do: it computes nothing (`evaluation.evaluate`) and draws nothing
+(`evaluation_figures`).
 """
 
-import base64
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
-from leukoscope.errors import DataError
-from leukoscope.evaluation.baselines import Baseline
-from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
+from leukoscope.evaluation.metrics import OVERALL
+from leukoscope.evaluation.record import (
+    Comparison,
+    EvaluationProvenance,
+    EvaluationRecord,
+    LeakFigures,
+    TrustFigures,
+)
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
-from leukoscope.report.pages import DISCLAIMER, render_page
-from leukoscope.report.trust_words import (
-    CALIBRATION_WORDS,
-    TrustReport,
-    format_share,
-    list_trust_rows,
-    word_rejection,
-    word_sureness,
+from leukoscope.report.data_words import describe_finding
+from leukoscope.report.glossary import build_terms
+from leukoscope.report.leakage_words import (
+    BASELINE_NAMES,
+    LEAKAGE_LEVELS,
+    LEAKAGE_NOTES,
+    LEAKAGE_TITLES,
+    build_leakage_banner,
+    describe_baseline,
+    describe_remark,
 )
-from leukoscope.scores import LeakageStatus
-
-LEAKAGE_TITLES: dict[LeakageStatus, str] = {
-    "disjoint": "Measured on sources the network has never seen",
-    "unproven": "Copies between training and test cannot be excluded",
-    "suspect": "These numbers are probably inflated",
-    "leaking": "These numbers are inflated",
-}
-
-LEAKAGE_TEXTS: dict[LeakageStatus, str] = {
-    "disjoint": "No source of the test images occurs in training. The figures say what to expect"
-    " on other images from the same kind of source.",
-    "unproven": "The sources of the images are not known. If copies of"
-    " one cell lie in training and in test, the network has seen the answers.",
-    "suspect": "The split ignores sources, and a method far too simple to know cells does as well"
-    " as the network. That is the sign of copies of one cell in training and in test.",
-    "leaking": "Images with a copy in training test only the network's memory: the same cell,"
-    " perhaps turned or shifted, was among those it learned from, as if the questions of an"
-    " examination had been handed out before. Only images without a copy show whether it can name"
-    " cells it has never seen: judge it by their figure alone.",
-}
-
-_LEVELS: dict[LeakageStatus, str] = {
-    "disjoint": "good",
-    "unproven": "caution",
-    "suspect": "bad",
-    "leaking": "bad",
-}
-
-BASELINE_NAMES = {
-    "majority": "Majority class",
-    "colour_histogram": "Colour histogram",
-    "nearest_neighbour": "Nearest neighbour",
-}
-"""How the baselines of `baselines` are shown."""
+from leukoscope.report.page import (
+    Banner,
+    Big,
+    Block,
+    Box,
+    Bullets,
+    Cell,
+    Column,
+    Details,
+    Drawings,
+    Page,
+    Row,
+    Section,
+    Text,
+    build_figures,
+    build_provenance,
+    build_table,
+)
+from leukoscope.text import (
+    DASH,
+    format_count,
+    format_figure,
+    format_percent,
+    format_points,
+    format_range,
+    join_bounds,
+)
+from leukoscope.trust.calibration import CalibrationMethod
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -76,6 +74,7 @@ METRIC_NAMES = {
     "brier": "Brier score (lower is better)",
     "ece": "Calibration error (lower is better)",
 }
+"""Figures of the whole in the order of the table."""
 
 CLASS_METRIC_NAMES = {
     "recall": "Sensitivity",
@@ -87,501 +86,136 @@ CLASS_METRIC_NAMES = {
 }
 """Figures of one class in the order of the table."""
 
-_SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("per_class", "", ("per_class",)),
-    (
-        "confusion",
-        "Each row is what the cells are, each column what the network called them. A perfect"
-        " network fills the diagonal only.",
-        ("confusion",),
-    ),
-    (
-        "samples",
-        "Look at the mistakes first: the ones the network is most sure of tell most.",
-        ("confident_wrong", "unsure_right", "confident_right"),
-    ),
-    (
-        "curves",
-        "How sensitivity is traded against false alarms, and against precision, as the threshold"
-        " for one class moves.",
-        ("roc", "pr"),
-    ),
-    (
-        "confidence",
-        "How sure the network says it is, against how often it is right. Points below the diagonal:"
-        " surer than it should be. Above: less sure than it could be.",
-        ("reliability", "probabilities"),
-    ),
-    ("training", "How loss and accuracy moved during training.", ("training_curves",)),
-)
+_AREAS = ("roc_auc", "pr_auc")
 
-_TRUST_FIGURES = ("risk_coverage", "reliability_both", "coverage")
-"""Figures of the section on rejections."""
+NEW_CLASSES = "A cell of a class that it never learned may be accepted under another label."
+"""Of five classes left out of training 8 to 51 % were (docs/experiments/030), and no figure of
+known classes shows it."""
 
-GLOSSARY: tuple[tuple[str, str], ...] = (
-    ("Accuracy", "The share of all test images that got the right name."),
-    (
-        "95 % interval",
-        "If the test were repeated on other sources of the same kind, the interval would hold the"
-        " true figure in about 95 of 100 repeats. Few sources give wide intervals. It does not"
-        " cover other laboratories, stains or scanners.",
-    ),
-    (
-        "Source",
-        "Where images come from together: a patient, a slide, a field, an original that was copied."
-        " Images of one source are not independent evidence.",
-    ),
-    ("Sensitivity (recall)", "Of all cells of this kind, the share that was found."),
-    (
-        "PPV (precision)",
-        "Of all cells called by this name, the share that really was. It depends on how common"
-        " each kind is in the test set.",
-    ),
-    ("Specificity", "Of all other cells, the share that was not called by this name."),
-    ("F1", "One number for sensitivity and PPV together (their harmonic mean)."),
-    ("Balanced accuracy", "The mean of the sensitivities: each kind counts alike, rare or not."),
-    (
-        "Kappa, MCC",
-        "Agreement beyond what chance alone would give: 0 is chance, 1 is perfect.",
-    ),
-    (
-        "ROC area",
-        "The chance that a cell of the kind is ranked above another cell: 0.5 is a coin, 1 is"
-        " perfect.",
-    ),
-    (
-        "Calibration error",
-        "How far stated confidence and real success lie apart: at 0, cells named with 90 %"
-        " confidence are right 90 times in 100.",
-    ),
-    (
-        "Accepted, review, unknown",
-        "What becomes of a cell: its name is accepted; or a person looks, because two names fit,"
-        " confidence is low or the image is poor; or it is unlike anything in training.",
-    ),
-    (
-        "Set of names, coverage",
-        "Instead of one name, all names that fit. Coverage is the share of cells whose set holds"
-        " the right one; it is promised for cells of the same kind as those of calibration only.",
-    ),
-    (
-        "Baseline",
-        "What a method reaches that knows nothing of cells. A network has to be clearly better"
-        " to have shown anything.",
-    ),
-    (
-        "Leak",
-        "The same cell, or a copy of it, in training and in test. The network then repeats what"
-        " it was told.",
-    ),
-)
+CALIBRATION_NAMES: dict[CalibrationMethod, str] = {
+    "none": "nothing had to be corrected",
+    "temperature": "by a temperature",
+    "bias_corrected": "by a temperature and a shift per class",
+}
+
+_CALIBRATION_ROWS = {
+    "ece": "Calibration error",
+    "brier": "Brier score: reliability - resolution + uncertainty + within bins",
+    "brier_reliability": "its reliability: stated chance against frequency",
+    "brier_resolution": "its resolution: frequencies apart (higher is better)",
+    "brier_uncertainty": "its uncertainty: that of the classes themselves",
+    "brier_within": "what its bins hide",
+    "log_loss": "Log loss",
+}
+
+_LEAKED = "leaked"
+_TO_SCAN = "`leukoscope data sources` finds duplicates in the pixels."
 
 
-@dataclass(frozen=True)
-class ClassCount:
-    """One class of the test set: its name, and how many images and sources it has there."""
-
-    name: str
-    n_images: int
-    n_sources: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Another evaluation of the same network; `note` says what it means. `leaked` marks a figure
-    that counts images with a copy in training."""
-
-    name: str
-    accuracy: Interval
-    n_images: int
-    note: str
-    leaked: bool = False
-
-
-@dataclass(frozen=True)
-class Leak:
-    """How many judged images have a copy in training, and the figures without these images.
-
-    `n_images` and `n_sources` count the images without a copy. `figures` holds what
-    `compute_intervals` finds on them, `baselines` the accuracy of each baseline; both are empty
-    where such images are too few, and then `reason` says so.
-    """
-
-    n_with_copy: int
-    n_images: int
-    n_sources: int
-    figures: Mapping[str, Interval] = field(default_factory=dict)
-    baselines: Mapping[str, Interval] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def accuracy(self) -> Interval | None:
-        """Accuracy on the images without a copy; None where there are too few."""
-        return self.figures.get("accuracy")
+def describe_evaluation(
+    record: EvaluationRecord, drawn: Drawings | None = None, trailer: tuple[str, ...] = ()
+) -> Page:
+    """Return the page of an evaluation. `drawn` holds the figures of
+    `evaluation_figures.draw_evaluation`."""
+    drawn = drawn or {}
+    return Page(
+        f"Evaluation on {record.data}",
+        _build_lead(record),
+        (
+            *_build_baselines(record, drawn),
+            *_build_comparisons(record),
+            *_warn_of_leak(record),
+            _build_classes(record, drawn),
+            _build_confusion(record, drawn),
+            *_build_trust(record, drawn),
+            *_build_pictures(drawn),
+            _build_all_figures(record),
+            build_terms(
+                "accuracy", "interval", "source", "recall", "precision", "specificity", "f1",
+                "balanced_accuracy", "kappa", "roc_auc", "ece", "decision", "prediction_set",
+                "baseline", "leak",
+            ),
+            *build_provenance(describe_provenance(record.provenance), "What made these numbers"),
+        ),
+        trailer,
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ReportContent:
-    """Everything a report says.
+# -- the first screen -----------------------------------------------------------------------------
 
-    `intervals` is what `compute_intervals` returns, `per_class` and the rows and columns of
-    `confusion` are its classes in order. `figures` maps the names below to (PNG bytes or SVG
-    text, alternative text); other names are shown at the end. Known names: `headline`,
-    `per_class`, `confusion`, `confident_wrong`, `unsure_right`, `confident_right`, `roc`, `pr`,
-    `reliability`, `probabilities`, `training_curves`. `leakage_sentences` are the findings behind
-    the leakage_status, with counts. `compare` lists all evaluations of the network, this one too.
-    `leak` is there exactly where the leakage_status is `leaking`: no accuracy of such a split
-    stands alone. `trust` is there where the run was calibrated. `persons_unknown`: sources were
-    found in the pixels, so that each is one picture, and nobody knows whose blood it shows.
 
-    Raises `DataError` if the confusion matrix does not fit the classes, a class has no figures, or
-    leakage_status and `leak` disagree.
-    """
+def _build_lead(record: EvaluationRecord) -> tuple[Block, ...]:
+    level = LEAKAGE_LEVELS[record.leakage_status]
+    banner = build_leakage_banner(record.leakage_status, list_reasons(record))
+    if record.leak is None:
+        accuracy = record.figures["accuracy"]
+        good: tuple[Block, ...] = (
+            build_accuracy(accuracy, doubted=level == "bad"),
+            Text(describe_accuracy(accuracy)),
+        )
+    else:
+        good = _build_pair(record, record.leak)
+    answers = Row(
+        (
+            Box(tuple(map(Text, describe_population(record))), "Test population"),
+            Box(tuple(map(Text, describe_confidence(record.trust))), "Confidence"),
+            Box(tuple(map(Text, describe_rejection(record.trust))), "Rejection"),
+        )
+    )
+    warnings = (
+        (Banner("caution", "Mind this", (Bullets(tuple(map(describe_remark, record.warnings))),)),)
+        if record.warnings
+        else ()
+    )
+    if level == "bad":
+        return (banner, *good, answers, *warnings)
+    return (*good, answers, banner, *warnings)
 
-    title: str
-    data_name: str
-    role: str
-    n_images: int
-    n_sources: int
-    source_known: bool
-    protocol: str
-    leakage_status: LeakageStatus
-    intervals: Mapping[str, Interval]
-    per_class: tuple[ClassCount, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    leakage_sentences: tuple[str, ...] = ()
-    baselines: Mapping[str, Baseline] = field(default_factory=dict)
-    figures: Mapping[str, tuple[bytes | str, str]] = field(default_factory=dict)
-    compare: tuple[Comparison, ...] = ()
-    warnings: tuple[str, ...] = ()
-    provenance: Mapping[str, str] = field(default_factory=dict)
-    leak: Leak | None = None
-    trust: TrustReport | None = None
-    persons_unknown: bool = False
 
-    def __post_init__(self) -> None:
-        if (self.leakage_status == "leaking") != (self.leak is not None):
-            raise DataError(
-                "a leaking split, and no other, is reported with what leaks",
-                f"leakage_status {self.leakage_status}, {'no ' * (self.leak is None)}leak",
-                "pass the images with a copy in training to `write_evaluation`",
+def build_accuracy(accuracy: Interval, *, doubted: bool = False) -> Big:
+    """Return accuracy in large letters, with its interval."""
+    low, high = format_percent(accuracy.low), format_percent(accuracy.high)
+    caption = f"accuracy, 95 % interval {low} to {high}"
+    return Big(format_percent(accuracy.value), caption, doubted)
+
+
+def _build_pair(record: EvaluationRecord, leak: LeakFigures) -> tuple[Block, ...]:
+    """Both accuracies of a leaking split: neither stands alone."""
+    basis, rest = describe_leak_basis(record)
+    without: tuple[Block, ...] = (
+        (Big("No figure", "", doubted=True), Text(f"There is {rest}"))
+        if leak.accuracy is None
+        else (build_accuracy(leak.accuracy), Text(f"On {rest}"))
+    )
+    everything = (build_accuracy(record.figures["accuracy"], doubted=True), Text(f"On {basis}"))
+    return (
+        Row(
+            (
+                Box(without, "Without duplicates", trusted=True),
+                Box(everything, "All images", _LEAKED),
             )
-        k = len(self.per_class)
-        shape = [len(row) for row in self.confusion]
-        if shape != [k] * k:
-            raise DataError(
-                f"the confusion matrix of {k} classes must have {k} rows of {k}",
-                f"rows of {shape}",
-                "pass the confusion of the same classes",
-            )
-        wanted = list(OVERALL) + [f"{m}/{c.name}" for c in self.per_class for m in PER_CLASS]
-        missing = [name for name in wanted if name not in self.intervals]
-        if missing:
-            raise DataError(
-                "a report needs every figure of merit",
-                f"{len(missing)} missing, the first is {missing[0]}",
-                "pass the result of compute_intervals for the same classes",
-            )
-
-
-def list_filters() -> dict[str, Callable[..., object]]:
-    """Return the filters that show figures in a template."""
-    return {
-        "percent": format_percent,
-        "figure": format_figure,
-        "critical": is_critical,
-        "range": _format_short_range,
-        "share": format_share,
-    }
-
-
-def render_report(content: ReportContent) -> str:
-    """Render the report as one HTML page that needs no other file, no network and no script.
-
-    All text of `content` is escaped: class names are what users made of them.
-    """
-    known = {"headline", *_TRUST_FIGURES}
-    known |= {name for _, _, names in _SECTIONS for name in names}
-    return render_page(
-        "report.html.j2",
-        list_filters(),
-        baseline_names=BASELINE_NAMES,
-        c=content,
-        headline=_word_headline(content),
-        answers=list_answers(content),
-        trust=content.trust,
-        trust_figures=_TRUST_FIGURES,
-        trust_rows=list_trust_rows(content.trust) if content.trust else (),
-        calibrated=CALIBRATION_WORDS[content.trust.info.policy.calibration.method]
-        if content.trust
-        else "",
-        leak_basis=word_leak_basis(content.leak, content.n_images, content.source_known)
-        if content.leak
-        else (),
-        without=content.leak.figures if content.leak else {},
-        basis=_word_basis(content),
-        leakage_title=LEAKAGE_TITLES[content.leakage_status],
-        leakage_text=LEAKAGE_TEXTS[content.leakage_status],
-        leakage_level=_LEVELS[content.leakage_status],
-        added=_word_added(content),
-        metric_names=METRIC_NAMES,
-        class_metric_names=CLASS_METRIC_NAMES,
-        images={name: (embed_image(image), alt) for name, (image, alt) in content.figures.items()},
-        sections={key: (text, names) for key, text, names in _SECTIONS},
-        further=[name for name in content.figures if name not in known],
-        glossary=GLOSSARY,
+        ),
+        Text(
+            "These images cannot show how the network does on cells it has never seen."
+            if leak.accuracy is None
+            else describe_accuracy(leak.accuracy, " among those without a duplicate in training")
+        ),
     )
 
 
-def render_text(content: ReportContent) -> str:
-    """Render the same facts as aligned plain text, for `model_evaluation_results.txt`."""
-    lines = [content.title, "=" * len(content.title), DISCLAIMER, ""]
-    lines += [LEAKAGE_TITLES[content.leakage_status].upper(), LEAKAGE_TEXTS[content.leakage_status]]
-    lines += [f"- {sentence}" for sentence in content.leakage_sentences]
-    lines += ["", _word_headline(content), *_word_leak(content), _word_basis(content)]
-    for question, sentences in list_answers(content)[1:]:
-        lines.append(f"{question} {' '.join(sentences)}")
-    if content.baselines:
-        lines.append(_word_added(content))
-    if content.warnings:
-        lines += head_lines("Warnings") + [f"- {warning}" for warning in content.warnings]
-    if content.leak and content.leak.figures:
-        lines += head_lines("Figures on the images without a copy in training, with 95 % intervals")
-        lines += _tabulate(content.leak.figures)
-    lines += head_lines(f"Figures, each with its 95 % interval{_mark(content)}")
-    lines += _tabulate(content.intervals)
-    rows = []
-    for count in content.per_class:
-        sources = f"{count.n_sources:,}" if content.source_known else "unknown"
-        row = [display_label(count.name), f"{count.n_images:,}", sources]
-        rows.append(
-            row
-            + [format_figure(content.intervals[f"{m}/{count.name}"]) for m in CLASS_METRIC_NAMES]
-        )
-    lines += head_lines(f"Each class{_mark(content)}") + align_columns(
-        rows, ["", "images", "sources", *CLASS_METRIC_NAMES.values()]
-    )
-    if content.trust:
-        lines += _tabulate_trust(content.trust)
-    names = [display_label(count.name) for count in content.per_class]
-    lines += head_lines(f"Confusion matrix (rows: true, columns: predicted){_mark(content)}")
-    lines += align_columns(
-        [[n, *(str(x) for x in row)] for n, row in zip(names, content.confusion, strict=True)],
-        ["", *names],
-    )
-    if content.baselines:
-        lines += head_lines(
-            f"Baselines: what methods reach that know nothing of cells{_mark(content)}"
-        )
-        lines += align_columns(
-            [
-                [
-                    BASELINE_NAMES.get(name, name),
-                    *format_cells(baseline.accuracy),
-                    baseline.description,
-                ]
-                for name, baseline in content.baselines.items()
-            ],
-            ["", "accuracy", "low", "high", ""],
-        )
-    if content.leak and content.leak.baselines:
-        lines += head_lines("Baselines on the images without a copy in training")
-        lines += align_columns(
-            [
-                [BASELINE_NAMES.get(name, name), *format_cells(x)]
-                for name, x in content.leak.baselines.items()
-            ],
-            ["", "accuracy", "low", "high"],
-        )
-    if content.compare:
-        lines += head_lines("The same network, evaluated in other ways")
-        lines += align_columns(
-            [
-                [
-                    f"{x.name}{' (leaked)' * x.leaked}",
-                    f"{x.n_images:,}",
-                    *format_cells(x.accuracy),
-                    x.note,
-                ]
-                for x in content.compare
-            ],
-            ["", "images", "accuracy", "low", "high", ""],
-        )
-    if content.provenance:
-        lines += head_lines("Provenance") + align_columns(
-            [list(x) for x in content.provenance.items()], None
-        )
-    return "\n".join(line.rstrip() for line in [*lines, "", DISCLAIMER]) + "\n"
+def describe_accuracy(accuracy: Interval, among: str = "") -> str:
+    """Return accuracy as so many of 100 cells."""
+    value, low, high = per_hundred(accuracy.value, accuracy.low, accuracy.high)
+    return f"{value} of 100 cells correctly classified{among}, 95 % interval {low} to {high}."
 
 
-def metrics_to_json(content: ReportContent) -> dict[str, object]:
-    """Return what `metrics.json` holds: only numbers, strings, lists and None, never NaN.
+def per_hundred(*values: float) -> list[str]:
+    """Return fractions as so many of 100, all with a decimal where one of them needs it: `100` and
+    `0` stand only where they are exact.
 
-    The figures of `metrics.OVERALL` stand at the top level, each as `{"value", "low", "high"}`.
-    Where copies lie in training, each figure of the network or a baseline that counts them says
-    `"leaked": true`, and `accuracy` holds what is left without them.
+    >>> per_hundred(0.94, 0.91, 0.957), per_hundred(0.994, 0.989, 0.997), per_hundred(1.0, 0.98)
+    (['94', '91', '96'], ['99.4', '98.9', '99.7'], ['100', '98'])
     """
-    found = content.intervals
-    leak = content.leak
-    leaked = {"leaked": True} if leak else {}
-    overall: dict[str, dict[str, object]] = {
-        name: {**found[name].to_dict(), **leaked} for name in OVERALL
-    }
-    if leak:
-        overall["accuracy"] |= {
-            "n_with_copy_in_training": leak.n_with_copy,
-            "source_disjoint": {
-                **{name: leak.figures[name].to_dict() for name in OVERALL},
-                "n_images": leak.n_images,
-                "n_sources": leak.n_sources,
-                "baselines": {
-                    name: baseline.to_dict() for name, baseline in leak.baselines.items()
-                },
-            }
-            if leak.figures
-            else None,
-            "source_disjoint_reason": leak.reason or None,
-        }
-    return {
-        **overall,
-        "trust": trust_to_json(content.trust) if content.trust else None,
-        "per_class": {
-            count.name: {
-                **{m: {**found[f"{m}/{count.name}"].to_dict(), **leaked} for m in PER_CLASS},
-                "n_images": count.n_images,
-                "n_sources": count.n_sources,
-            }
-            for count in content.per_class
-        },
-        "classes": [count.name for count in content.per_class],
-        "confusion": [list(row) for row in content.confusion],
-        "data": content.data_name,
-        "role": content.role,
-        "protocol": content.protocol,
-        "n_images": content.n_images,
-        "n_sources": content.n_sources,
-        "source_known": content.source_known,
-        "leakage_status": content.leakage_status,
-        "leakage_sentences": list(content.leakage_sentences),
-        "persons_unknown": content.persons_unknown,
-        "warnings": list(content.warnings),
-        "baselines": {
-            name: {
-                "accuracy": {**baseline.accuracy.to_dict(), **leaked},
-                "balanced_accuracy": None
-                if math.isnan(baseline.balanced_accuracy)
-                else baseline.balanced_accuracy,
-                "description": baseline.description,
-            }
-            for name, baseline in content.baselines.items()
-        },
-        "compare": [
-            {
-                "name": other.name,
-                "accuracy": {
-                    **other.accuracy.to_dict(),
-                    **({"leaked": True} if other.leaked else {}),
-                },
-                "n_images": other.n_images,
-                "note": other.note,
-            }
-            for other in content.compare
-        ],
-    }
-
-
-def trust_to_json(trust: TrustReport) -> dict[str, object]:
-    """Return what `metrics.json` says of calibration and decisions."""
-    coverage = trust.coverage
-    return {
-        "shares": {name: share.to_dict() for name, share in trust.decisions.shares.items()},
-        "accepted_accuracy": trust.decisions.accepted_accuracy.to_dict(),
-        "per_class": {
-            own.name: {
-                "n_images": own.n_images,
-                "accepted": own.accepted.to_dict(),
-                "accepted_accuracy": own.accepted_accuracy.to_dict(),
-                "missed": own.missed,
-            }
-            for own in trust.decisions.per_class
-        },
-        "reasons": dict(trust.decisions.reasons),
-        "before_calibration": {name: x.to_dict() for name, x in trust.before.items()},
-        "after_calibration": {name: x.to_dict() for name, x in trust.after.items()},
-        "coverage": coverage.to_dict(),
-        "alpha": trust.info.asked.alpha,
-        "cautions": list(trust.cautions),
-        "foreign": list(trust.foreign),
-        "notes": list(trust.info.notes),
-    }
-
-
-def format_percent(value: float) -> str:
-    """Return a share in per cent with one decimal; 100.0 and 0.0 only where they are exact.
-
-    >>> format_percent(0.9379), format_percent(0.99996), format_percent(1.0), format_percent(-0.0)
-    ('93.8 %', '>99.9 %', '100.0 %', '0.0 %')
-    """
-    if math.isnan(value):
-        return "–"
-    text = format_number(100 * value, 1)
-    if text == "100.0" and value < 1:
-        return ">99.9 %"
-    if text == "0.0" and value > 0:
-        return "<0.1 %"
-    return f"{text} %"
-
-
-def format_figure(interval: Interval) -> str:
-    """Return a figure with three decimals and its interval, dashes for what is undefined.
-
-    >>> format_figure(Interval(0.5, 0.41234, 0.6))
-    '0.500 (0.412–0.600)'
-    >>> format_figure(Interval(0.1, -0.2, 0.4))
-    '0.100 (−0.200 to 0.400)'
-    """
-    if math.isnan(interval.value):
-        return "–"
-    value = format_number(interval.value, 3)
-    if math.isnan(interval.low):
-        return f"{value} (–)"
-    return f"{value} ({join_limits(interval.low, interval.high, 3)})"
-
-
-def format_number(value: float, digits: int, sign: str = "") -> str:
-    """Return a number with so many decimals and a true minus, never `−0.0`; `+` signs all.
-
-    >>> format_number(-0.04, 1), format_number(-2.5, 1), format_number(-0.04, 1, "+")
-    ('0.0', '−2.5', '+0.0')
-    """
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
-
-
-def join_limits(low: float, high: float, digits: int) -> str:
-    """Return two limits with a dash, or with `to` where a dash would look like a minus."""
-    between = " to " if low < 0 else "–"
-    return f"{format_number(low, digits)}{between}{format_number(high, digits)}"
-
-
-def format_range(interval: Interval) -> str:
-    """Return a share in per cent with its interval.
-
-    >>> format_range(Interval(0.931, 0.8604, 0.97))
-    '93.1 % (95 % interval 86.0 % to 97.0 %)'
-    """
-    low, high = format_percent(interval.low), format_percent(interval.high)
-    return f"{format_percent(interval.value)} (95 % interval {low} to {high})"
-
-
-def format_cells(interval: Interval) -> list[str]:
-    """Return value, low and high for a plain table; dashes for what is undefined."""
-    values = (interval.value, interval.low, interval.high)
-    return ["–" if math.isnan(x) else f"{x:.4f}" for x in values]
-
-
-def _per_hundred(*values: float) -> list[str]:
-    """Word shares as so many of 100, all with a decimal where one of them needs it: `100` and `0`
-    stand only where they are exact."""
     if all(f"{100 * x:.0f}" not in ("0", "100") or x in (0, 1) for x in values):
         return [f"{100 * x:.0f}" for x in values]
     return [
@@ -590,169 +224,470 @@ def _per_hundred(*values: float) -> list[str]:
     ]
 
 
-def _word_headline(content: ReportContent) -> str:
-    accuracy = content.leak.accuracy if content.leak else content.intervals["accuracy"]
-    if accuracy is None:
-        return "These images cannot show how the network does on cells it has never seen."
-    value, low, high = _per_hundred(accuracy.value, accuracy.low, accuracy.high)
-    unseen = " among those without a copy in training" if content.leak else ""
-    return f"{value} of 100 cells named right{unseen}, 95 % interval {low} to {high}."
-
-
-def _word_leak(content: ReportContent) -> tuple[str, ...]:
-    """Both figures of a leaking split, one line each; nothing for any other split."""
-    if content.leak is None:
+def describe_leak(record: EvaluationRecord) -> tuple[str, ...]:
+    """Say both accuracies of a leaking split, a sentence each: the leaked one on all images, and
+    the one without duplicates, or why there is none; nothing for any other split."""
+    if record.leak is None:
         return ()
-    return word_leak(
-        content.leak, content.intervals["accuracy"], content.n_images, content.source_known
+    basis, rest = describe_leak_basis(record)
+    if record.leak.accuracy is not None:
+        rest = f"{format_range(record.leak.accuracy)} on {rest}"
+    return (
+        f"Leaked: {format_range(record.figures['accuracy'])} on {basis}",
+        f"Without duplicates: {rest}",
     )
 
 
-def word_leak(leak: Leak, leaked: Interval, n_images: int, source_known: bool) -> tuple[str, ...]:
-    """Say both accuracies of a leaking split, a line each: the leaked one on all images, and the
-    one without copies, or why there is none and what to do."""
-    basis, rest = word_leak_basis(leak, n_images, source_known)
-    if leak.accuracy is not None:
-        rest = f"{format_range(leak.accuracy)} on {rest}"
-    return (f"Leaked: {format_range(leaked)} on {basis}", f"Without copies: {rest}")
-
-
-def word_leak_basis(leak: Leak, n_images: int, source_known: bool) -> tuple[str, str]:
+def describe_leak_basis(record: EvaluationRecord) -> tuple[str, str]:
     """Say on which images either accuracy of a leaking split stands, or why one is missing."""
-    basis = f"all {n_images:,} images, {leak.n_with_copy:,} of them with a copy in training."
+    leak = record.leak
+    if leak is None:
+        return "", ""
+    basis = (
+        f"all {format_count(record.n_images, 'image')}, {leak.n_duplicates:,} of them with a"
+        " duplicate in training."
+    )
     if leak.accuracy is None:
-        return basis, f"no figure, since {leak.reason}."
-    if source_known:
-        plural = "s" * (leak.n_sources != 1)
-        return basis, f"{leak.n_images:,} images of {leak.n_sources:,} source{plural}."
+        return basis, f"no figure, since {describe_too_few(leak)}."
+    if record.source_known:
+        sources = format_count(leak.n_sources, "source")
+        return basis, f"{format_count(leak.n_images, 'image')} of {sources}."
     return basis, (
-        f"{leak.n_images:,} images. Not all sources are known, so that other copies may hide among"
-        " them; `leukoscope data sources` finds copies in the pixels."
+        f"{format_count(leak.n_images, 'image')}. Not all sources are known, so that other"
+        f" duplicates may hide among them; {_TO_SCAN}"
     )
 
 
-def _mark(content: ReportContent) -> str:
-    """What a heading adds where the figures below it count copies."""
-    return ": all images, LEAKED" if content.leak else ""
+def describe_too_few(leak: LeakFigures) -> str:
+    """Say why there is no figure without duplicates, and what to do."""
+    remedy = "`leukoscope data leak-report` measures the same recipe without the leak"
+    few = format_count(leak.n_images, "image has", "images have")
+    return {
+        "": "",
+        "training_images": "these are the training images; evaluate it on `--role test`",
+        "all_duplicates": f"every image has a duplicate in training; {remedy}",
+        "few_left": f"only {few} no duplicate in training, too few to say anything; {remedy}",
+    }[leak.reason]
 
 
-def _tabulate_trust(trust: TrustReport) -> list[str]:
-    """Decisions by kind of cell, and calibration before and after, in plain text."""
-    rows = [
-        [
-            display_label(own.name),
-            f"{own.n_images:,}",
-            format_figure(own.accepted),
-            format_figure(own.accepted_accuracy),
-            f"{own.missed:,}",
-        ]
-        for own in trust.decisions.per_class
-    ]
-    columns = ["", "images", "accepted", "right of these", "under another name"]
-    lines = head_lines("Accepted cells") + align_columns(rows, columns)
-    lines += [f"Not accepted: {count:,} {reason}" for reason, count in trust.decisions.reasons]
-    rows = [[name, format_figure(a), format_figure(b)] for name, a, b in list_trust_rows(trust)]
-    lines += head_lines("Calibration") + align_columns(rows, ["", "before", "after"])
-    return lines + [f"- {note}" for note in trust.info.notes]
+def list_reasons(record: EvaluationRecord) -> tuple[str, ...]:
+    """Return what stands behind the leakage status, a sentence each."""
+    found = (describe_finding(one).sentence for one in record.split_findings)
+    return (*map(describe_remark, record.remarks), *found)
 
 
-def _tabulate(figures: Mapping[str, Interval]) -> list[str]:
-    rows = [[METRIC_NAMES[name], *format_cells(figures[name])] for name in OVERALL]
-    return align_columns(rows, ["", "value", "low", "high"])
-
-
-def _word_basis(content: ReportContent) -> str:
+def describe_population(record: EvaluationRecord) -> tuple[str, ...]:
+    """Say which cells were tested, and how far that test can be trusted."""
     sources = (
-        f"from {content.n_sources:,} source{'s' * (content.n_sources != 1)}"
-        if content.source_known
+        f"from {format_count(record.n_sources, 'source')}"
+        if record.source_known
         else "from unknown sources"
     )
-    told = (
-        f"{content.n_images:,} cell image{'s' * (content.n_images != 1)} {sources}"
-        f" ({content.data_name}, role “{content.role}”, split “{content.protocol}”)."
+    basis = (
+        f"{format_count(record.n_images, 'cell image')} {sources} ({record.data}, role"
+        f" “{record.role}”, split “{record.protocol}”)."
     )
-    if content.persons_unknown:
-        told += " A source is one picture here; how many persons gave blood is not recorded."
-    return told
-
-
-def list_answers(content: ReportContent) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Answer what a reader asks before believing a figure: (question, sentences), three of them.
-
-    How good stands above them, as the figure itself.
-    """
-    trust = content.trust
-    kinds = ", ".join(display_label(count.name) for count in content.per_class if count.n_images)
-    blood = (
-        _word_basis(content),
-        f"Kinds of cell: {kinds}.",
-        f"{LEAKAGE_TITLES[content.leakage_status]}.",
+    if record.persons_unknown:
+        basis += " A source is one picture here; how many persons gave blood is not recorded."
+    present = [display_label(one.label) for one in record.per_class if one.n_images]
+    return (
+        basis,
+        f"Cell types: {', '.join(present)}.",
+        f"{LEAKAGE_TITLES[record.leakage_status]}.",
     )
+
+
+def describe_confidence(trust: TrustFigures | None) -> tuple[str, ...]:
+    """Say how far stated confidence can be believed."""
     if trust is None:
-        sure: tuple[str, ...] = (
+        return (
             "Not calibrated: stated confidence may be far from real success.",
             "`leukoscope calibrate` sets that right.",
         )
-        rejects: tuple[str, ...] = (
-            "Never: every cell gets a name, however strange it is.",
-            "`leukoscope calibrate` sets limits.",
-        )
-    else:
-        sure, rejects = word_sureness(trust), word_rejection(trust)
-    return (("On whose blood?", blood), ("How sure?", sure), ("When does it reject?", rejects))
-
-
-def _word_added(content: ReportContent) -> str:
-    """Say what the network adds over the best baseline, and whether the intervals keep apart."""
-    if not content.baselines:
-        return ""
-    network = content.intervals["accuracy"]
-    baselines = {name: baseline.accuracy for name, baseline in content.baselines.items()}
-    where = "The"
-    if content.leak:
-        where = "On all images, those with a copy in training among them, the"
-        if content.leak.accuracy is not None and content.leak.baselines:
-            network, baselines = content.leak.accuracy, dict(content.leak.baselines)
-            where = "On the images without a copy in training, the"
-    name, best = max(baselines.items(), key=lambda item: item[1].value)
-    points = 100 * (network.value - best.value)
-    shown = f"the best baseline ({BASELINE_NAMES.get(name, name)}, {format_percent(best.value)})"
-    if network.low > best.high:
-        return f"{where} network is {points:.1f} points better than {shown}."
-    if network.high < best.low:
-        return f"{where} network is {-points:.1f} points worse than {shown}."
-    side = "above" if points >= 0 else "below"
+    before, after = trust.before["ece"], trust.after["ece"]
+    up_to = (
+        "no interval, since all come from one source"
+        if math.isnan(after.high)
+        else f"95 % interval up to {format_points(after.high)}"
+    )
+    was = (
+        CALIBRATION_NAMES["none"]
+        if trust.method == "none"
+        else f"{format_points(before.value)} before calibration"
+    )
     return (
-        f"{where} network lies {abs(points):.1f} points {side} {shown};"
+        *map(describe_remark, trust.remarks),
+        f"Stated confidence and real success differ by {format_points(after.value)} on average"
+        f" ({up_to}; {was}).",
+        "The prediction set holds the right label for"
+        f" {format_percent(trust.coverage.marginal.value)} of cells; the target was"
+        f" {format_percent(1 - trust.alpha)}.",
+    )
+
+
+def describe_rejection(trust: TrustFigures | None) -> tuple[str, ...]:
+    """Say how many cells are accepted, how often correctly, and what becomes of the others."""
+    if trust is None:
+        return (
+            "Never: every cell gets a label, however strange it is.",
+            "`leukoscope calibrate` sets decision thresholds.",
+        )
+    shares = trust.decisions.shares
+    right = trust.decisions.accepted_accuracy
+    accepted = f"{format_percent(shares['accepted'].value)} of cells are accepted"
+    if not math.isnan(right.value):
+        accepted += f"; of these {_describe_right(right)} are correctly classified"
+    basis = [describe_remark(one) for one in trust.remarks if one.code != "trust_shifted"]
+    return (
+        *basis,
+        f"{accepted}.",
+        f"{format_percent(shares['review'].value)} go to a person for review;"
+        f" {format_percent(shares['unknown'].value)} are rejected as unknown.",
+        NEW_CLASSES,
+    )
+
+
+def _describe_right(right: Interval) -> str:
+    return format_percent(right.value) if math.isnan(right.low) else format_range(right)
+
+
+# -- sections -------------------------------------------------------------------------------------
+
+
+def _rest(record: EvaluationRecord) -> LeakFigures | None:
+    """What is left without duplicates, where it has figures."""
+    return record.leak if record.leak and record.leak.figures else None
+
+
+def _tag(record: EvaluationRecord) -> str:
+    return _LEAKED if record.leak else ""
+
+
+def _build_baselines(record: EvaluationRecord, drawn: Drawings) -> tuple[Section, ...]:
+    figure = build_figures(drawn, "headline")
+    if not record.baselines:
+        return (Section("Accuracy", (Box(figure),)),) if figure else ()
+    rest, tag = _rest(record), _tag(record)
+    columns = (
+        Column("Method"),
+        *((Column("Without duplicates"),) if rest else ()),
+        Column("All images" if tag else "Accuracy", tag=tag),
+        Column("Balanced", tag=tag),
+        Column("What it does", is_text=True),
+    )
+    rows = [
+        (
+            "Network",
+            *((_show_range(rest.figures["accuracy"]),) if rest else ()),
+            _show_range(record.figures["accuracy"]),
+            format_percent(record.figures["balanced_accuracy"].value),
+            "Looks at the image.",
+        )
+    ]
+    for name, one in record.baselines.items():
+        rows.append(
+            (
+                BASELINE_NAMES[name],
+                *((_show_range(rest.baselines[name]),) if rest else ()),
+                _show_range(one.accuracy),
+                format_percent(one.balanced_accuracy),
+                describe_baseline(name, one),
+            )
+        )
+    caption = (
+        "Accuracy with 95 % interval, beside methods that know nothing of cells, on the same images"
+    )
+    table = build_table(columns, rows, caption)
+    blocks = (Text(describe_gain(record)), Box((*figure, table)))
+    return (Section("What the network adds", blocks, brief=True),)
+
+
+def describe_gain(record: EvaluationRecord) -> str:
+    """Say what the network adds over the best baseline, and whether the intervals keep apart."""
+    network = record.figures["accuracy"]
+    baselines = {name: one.accuracy for name, one in record.baselines.items()}
+    rest, where = _rest(record), "The"
+    if rest and rest.baselines:
+        network, baselines = rest.figures["accuracy"], dict(rest.baselines)
+        where = "On the images without a duplicate in training, the"
+    elif record.leak:
+        where = "On all images, those with a duplicate in training among them, the"
+    name, best = max(baselines.items(), key=lambda item: item[1].value)
+    points = format_points(network.value - best.value)
+    shown = f"the best baseline ({BASELINE_NAMES[name]}, {format_percent(best.value)})"
+    if network.low > best.high:
+        return f"{where} network is {points} better than {shown}."
+    if network.high < best.low:
+        return f"{where} network is {points} worse than {shown}."
+    side = "above" if network.value >= best.value else "below"
+    return (
+        f"{where} network lies {points} {side} {shown};"
         " the intervals overlap, so on these images the difference is uncertain."
     )
 
 
-def _format_short_range(interval: Interval) -> str:
-    """Return the limits in per cent without the sign, for narrow columns."""
-    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+def _build_comparisons(record: EvaluationRecord) -> tuple[Section, ...]:
+    if not record.compare:
+        return ()
+    head = (
+        Column("Evaluation"),
+        Column("Images"),
+        Column("Accuracy"),
+        Column("What it means", is_text=True),
+    )
+    rows = [*_list_comparison(record.summarise(), " (this report)")]
+    for one in record.compare:
+        rows += _list_comparison(one)
+    table = build_table(head, rows)
+    return (Section("The same network, evaluated in other ways", (Box((table,)),)),)
 
 
-def embed_image(image: bytes | str) -> str:
-    """Return PNG bytes or SVG text as a data URL."""
-    kind, data = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def head_lines(title: str) -> list[str]:
-    """Return the lines of a heading in plain text."""
-    return ["", title, "-" * len(title)]
-
-
-def align_columns(rows: list[list[str]], header: list[str] | None) -> list[str]:
-    """Lay out columns: the first and any without a header flush left, numbers flush right."""
-    table = rows if header is None else [header, *rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    right = [bool(name) for name in header] if header else [False] * len(widths)
-    return [
-        "  ".join(
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(row, widths, right, strict=True)
+def _list_comparison(one: Comparison, mark: str = "") -> list[tuple[Cell, Cell, Cell, Cell]]:
+    """One evaluation; a leaking one has a second line for its images without a duplicate."""
+    name = f"{one.data}, {one.role}{mark}"
+    leaking = one.leakage_status == "leaking"
+    lines = [
+        (
+            Cell(name, tag=_LEAKED if leaking else ""),
+            Cell(f"{one.n_images:,}"),
+            _show_range(one.accuracy),
+            Cell(LEAKAGE_NOTES[one.leakage_status]),
         )
-        for row in table
     ]
+    if one.disjoint is not None:
+        lines.append(
+            (
+                Cell(f"{name}, without duplicates"),
+                Cell(f"{one.n_disjoint:,}"),
+                _show_range(one.disjoint),
+                Cell("only images without a known duplicate in training"),
+            )
+        )
+    return lines
+
+
+def _warn_of_leak(record: EvaluationRecord) -> tuple[Section, ...]:
+    if record.leak is None:
+        return ()
+    but = ", except where a column says otherwise" if _rest(record) else ""
+    text = (
+        "From here on all images count, those with a duplicate in training among them"
+        f"{but}: the figures are inflated."
+    )
+    return (Section("Leaked figures", (Banner("bad", "", (Text(text),)),)),)
+
+
+def _build_classes(record: EvaluationRecord, drawn: Drawings) -> Section:
+    sources = record.source_known
+    head = ("Class", "Images", *(("Sources",) if sources else ()), *CLASS_METRIC_NAMES.values())
+    rows = [
+        (
+            _name_class(one.label),
+            f"{one.n_images:,}",
+            *((f"{one.n_sources:,}",) if sources else ()),
+            *(_show_compact(one.figures[name], name in _AREAS) for name in CLASS_METRIC_NAMES),
+        )
+        for one in record.per_class
+    ]
+    caption = (
+        "Each figure with its 95 % interval. “Critical” marks classes whose oversight can harm a"
+        " patient."
+    )
+    note = Text(
+        "A dash means that the figure is undefined: the class does not occur in the test set, or"
+        " was never predicted.",
+        muted=True,
+    )
+    table = build_table(head, rows, caption, dense=True)
+    return Section("Each class", (Box((*build_figures(drawn, "per_class"), table, note)),))
+
+
+def _name_class(label: str) -> Cell:
+    return Cell(display_label(label), tag="critical" if is_critical(label) else "")
+
+
+def _build_confusion(record: EvaluationRecord, drawn: Drawings) -> Section:
+    figure = build_figures(drawn, "confusion")
+    names = [display_label(label) for label in record.classes]
+    rows = []
+    for i, (name, counts) in enumerate(zip(names, record.confusion, strict=True)):
+        cells = [
+            Cell(f"{n:,}", mark="zero" if not n else "hit" if k == i else "miss")
+            for k, n in enumerate(counts)
+        ]
+        rows.append((Cell(name), *cells))
+    table = build_table(
+        ("True \\ predicted", *names),
+        rows,
+        "Images by true class (row) and predicted class (column)",
+        matrix=True,
+    )
+    return Section(
+        "Confusion",
+        (
+            Text(
+                "Each row is what the cells are, each column what the network predicted. A perfect"
+                " network fills the diagonal only."
+            ),
+            Box((*figure, Details("The same as a table", (table,), is_open=not figure))),
+        ),
+    )
+
+
+def _build_trust(record: EvaluationRecord, drawn: Drawings) -> tuple[Section, ...]:
+    trust = record.trust
+    if trust is None:
+        return ()
+    own = build_table(
+        ("Class", "Images", "Accepted", "Correct of these", "Under another label"),
+        (
+            (
+                _name_class(one.name),
+                f"{one.n_images:,}",
+                _show_compact(one.accepted),
+                _show_compact(one.accepted_accuracy),
+                f"{one.missed:,}",
+            )
+            for one in trust.decisions.per_class
+        ),
+        "By true class. “Under another label”: accepted, and misclassified. These are the mistakes"
+        " nobody looks at.",
+        dense=True,
+    )
+    reasons = tuple(f"{n:,} × {reason}" for reason, n in trust.decisions.reasons)
+    calib = format_count(trust.n_calib, "image")
+    sources = (
+        f" from {format_count(trust.n_calib_sources, 'source')}" if record.source_known else ""
+    )
+    fit = f"On {calib} of the role “calib”{sources}."
+    rows = [
+        (name, format_figure(trust.before[key]), format_figure(trust.after[key]))
+        for key, name in _CALIBRATION_ROWS.items()
+    ]
+    calibration = build_table(
+        ("Figure", "Before", "After"),
+        rows,
+        f"Before and after calibration ({CALIBRATION_NAMES[trust.method]}), each with its 95 %"
+        " interval; lower is better",
+    )
+    return (
+        Section(
+            "What is accepted, and what is not",
+            (
+                Text(" ".join(describe_rejection(trust))),
+                Box((*build_figures(drawn, "risk_coverage"), own)),
+                *((Box((Bullets(reasons),), "Why cells were not accepted"),) if reasons else ()),
+                Box((Bullets((fit, *trust.notes)),), "How the thresholds were set"),
+            ),
+        ),
+        Section(
+            "Can its confidence be believed?",
+            (
+                Text(" ".join(describe_confidence(trust))),
+                Box(
+                    (
+                        *build_figures(drawn, "reliability_both"),
+                        calibration,
+                        *build_figures(drawn, "coverage"),
+                    )
+                ),
+            ),
+        ),
+    )
+
+
+_PICTURES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Look at the cells",
+        "Look at the mistakes first: the most confident ones are the most instructive.",
+        ("confident_wrong", "unsure_right", "confident_right"),
+    ),
+    (
+        "Sensitivity and false alarms",
+        "How sensitivity is traded against false alarms, and against precision, as the threshold"
+        " for one class moves.",
+        ("roc", "pr"),
+    ),
+    (
+        "Confidence and success",
+        "The confidence that the network states, against how often it is right. Points below the"
+        " diagonal: overconfident. Above: underconfident.",
+        ("reliability", "probabilities"),
+    ),
+    (
+        "How it was trained",
+        "How loss and accuracy moved during training.",
+        ("training_curves",),
+    ),
+)
+
+
+def _build_pictures(drawn: Drawings) -> Iterable[Section]:
+    for title, text, names in _PICTURES:
+        figures = build_figures(drawn, *names)
+        if figures:
+            yield Section(title, (Text(text), Box(figures)))
+
+
+def _build_all_figures(record: EvaluationRecord) -> Section:
+    rest, tag = _rest(record), _tag(record)
+    head = (
+        Column("Figure"),
+        *((Column("Without duplicates (interval)"),) if rest else ()),
+        Column("All images (interval)" if tag else "Value (interval)", tag=tag),
+    )
+    rows = [
+        (
+            METRIC_NAMES[name],
+            *((format_figure(rest.figures[name]),) if rest else ()),
+            format_figure(record.figures[name]),
+        )
+        for name in (*OVERALL, "ece")
+    ]
+    caption = "Of the whole test set, each with its 95 % interval"
+    return Section("All figures", (Box((build_table(head, rows, caption),)),))
+
+
+def describe_provenance(origin: EvaluationProvenance | None) -> dict[str, str]:
+    """Return what made the figures, by name; nothing where it is not known."""
+    if origin is None:
+        return {}
+    epoch = "" if origin.best_epoch is None else f", best epoch {origin.best_epoch}"
+    return {
+        "Run": origin.run,
+        "Network": f"{origin.network}, {origin.image_size} px{epoch}",
+        "Recipe": f"{origin.recipe} ({origin.recipe_hash})",
+        "Seed": str(origin.seed),
+        "Precision": origin.precision,
+        "Weights SHA-256": origin.weights_sha256,
+        "Split SHA-256": origin.split_sha256,
+        "leukoscope": origin.leukoscope,
+        "Python": f"{origin.python}, {origin.platform}",
+        "Packages": ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
+        "Command": " ".join(origin.command),
+        "Started": origin.started,
+    }
+
+
+# -- cells of tables ------------------------------------------------------------------------------
+
+
+def _show_range(interval: Interval) -> Cell:
+    """A fraction in per cent, its interval below it."""
+    note = (
+        ""
+        if math.isnan(interval.low)
+        else f"{format_percent(interval.low)} to {format_percent(interval.high)}"
+    )
+    return Cell(format_percent(interval.value), note)
+
+
+def _show_compact(interval: Interval, area: bool = False) -> Cell:
+    """As `_show_range`, for narrow columns; an `area` has three decimals."""
+    if math.isnan(interval.value):
+        return Cell(DASH)
+    text = f"{interval.value:.3f}" if area else format_percent(interval.value)
+    if math.isnan(interval.low):
+        return Cell(text)
+    scale, digits = (1, 3) if area else (100, 1)
+    return Cell(text, join_bounds(scale * interval.low, scale * interval.high, digits))

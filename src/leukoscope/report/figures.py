@@ -28,7 +28,8 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 from leukoscope.errors import DataError, StorageError
 from leukoscope.evaluation.intervals import wilson
-from leukoscope.evaluation.metrics import compute_calibration_bins, compute_ece
+from leukoscope.evaluation.metrics import compute_calibration_bins
+from leukoscope.evaluation.record import EpochFigures
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
 from leukoscope.trust.calibration import compute_debiased_ece
@@ -229,28 +230,26 @@ def _draw_ranges(axes: Axes, rows: Sequence[tuple[str, Interval]], colours: Sequ
 
 
 @styled
-def draw_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw loss and accuracy by epoch from rows of `training_history.csv`.
-
-    Each row has `Epoch`, `Training Loss`, `Validation Loss`, `Training Accuracy` and
-    `Validation Accuracy`. Raises `DataError` for no rows or a missing column.
-    """
-    columns = ["Epoch"] + [f"{p} {q}" for q in ("Loss", "Accuracy") for p in _PARTS]
-    missing = [c for c in columns if not history or c not in history[0]]
-    if missing:
-        raise DataError(
-            "training curves need a row per epoch with " + ", ".join(columns),
-            f"{len(history)} rows, no {missing[0]}",
-            "train at least one epoch",
-        )
-    epochs = [row["Epoch"] for row in history]
-    best = int(np.argmax([row["Validation Accuracy"] for row in history]))
+def draw_training_curves(history: Sequence[EpochFigures]) -> Figure:
+    """Draw loss and accuracy by epoch. Raises `DataError` for no epochs."""
+    if not history:
+        raise DataError("training curves need an epoch at least", "none", "train first")
+    epochs = [one.epoch for one in history]
+    panels = {
+        "Loss": ([one.train_loss for one in history], [one.val_loss for one in history]),
+        "Accuracy": (
+            [one.train_accuracy for one in history],
+            [one.val_accuracy for one in history],
+        ),
+    }
+    best = epochs[int(np.argmax(panels["Accuracy"][1]))]
     figure = Figure(figsize=(8, 3.4), layout="constrained")
-    for axes, quantity in zip(figure.subplots(1, 2), ("Loss", "Accuracy"), strict=True):
-        for (part, line), colour in zip(_PARTS.items(), (ORANGE, BLUE), strict=True):
-            values = [row[f"{part} {quantity}"] for row in history]
-            axes.plot(epochs, values, line, color=colour, label=part.lower(), marker="o", ms=3)
-        axes.axvline(epochs[best], color=GREY, lw=1, ls=":", label="best validation accuracy")
+    for axes, (quantity, pair) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for values, part, line, colour in zip(
+            pair, ("training", "validation"), ("--", "-"), (ORANGE, BLUE), strict=True
+        ):
+            axes.plot(epochs, values, line, color=colour, label=part, marker="o", ms=3)
+        axes.axvline(best, color=GREY, lw=1, ls=":", label="best validation accuracy")
         axes.set_title(quantity)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -261,9 +260,6 @@ def draw_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
             axes.set_ylim(bottom=0)
             axes.legend(fontsize=9)
     return figure
-
-
-_PARTS = {"Training": "--", "Validation": "-"}
 
 
 @styled
@@ -411,7 +407,7 @@ def draw_probability_distributions(
     predictions_N = probabilities_NK.argmax(axis=1)
     figure = Figure(figsize=(8, 1.6 + 0.55 * len(classes)), layout="constrained")
     axes = figure.subplots()
-    styles = ((True, BLUE, "o", "named right"), (False, VERMILLION, "X", "named wrong"))
+    styles = ((True, BLUE, "o", "correct"), (False, VERMILLION, "X", "misclassified"))
     names = []
     for k, name in enumerate(classes):
         own_N = labels_N == k
@@ -451,12 +447,12 @@ def draw_probability_distributions(
 def draw_reliability(
     labels_N: NDArray[np.int64],
     probabilities_NK: NDArray[np.float64],
-    sources: Sequence[str] | None = None,
+    sources: Sequence[str],
 ) -> Figure:
-    """Draw how often the network is right against how sure it says it is, in bins of equal mass.
+    """Draw how often the network is right against the confidence it states, in bins of equal mass.
 
     Bars are Wilson intervals over images; the lower panel counts images by confidence. The title
-    states the calibration error: with `sources` the debiased one, else the plain one.
+    states the debiased calibration error.
     """
     confidence_N = probabilities_NK.max(axis=1)
     hit_N = probabilities_NK.argmax(axis=1) == labels_N
@@ -471,12 +467,8 @@ def draw_reliability(
         label="measured, with 95 % interval",
     )  # fmt: skip
     upper.set_ylim(0, 1)
-    upper.set_ylabel("share named right")
-    upper.set_title(
-        f"Expected calibration error {compute_ece(confidence_N, hit_N):.3f}"
-        if sources is None
-        else f"Calibration error {compute_debiased_ece(confidence_N, hit_N, sources):.3f}"
-    )
+    upper.set_ylabel("correctly classified")
+    upper.set_title(f"Calibration error {compute_debiased_ece(confidence_N, hit_N, sources):.3f}")
     upper.legend(loc="upper left", fontsize=9)
     upper.grid()
     lower.hist(confidence_N, bins=np.linspace(0, 1, 31).tolist(), color=BLUE)
@@ -510,18 +502,18 @@ def choose_samples(
 
 
 def caption_sample(label: int, probabilities_K: NDArray[np.float64], classes: Sequence[str]) -> str:
-    """Return what stands under one sample: what it is, what the network said, how sure it was.
+    """Return what stands under one sample: what it is, what the network said, and its confidence.
 
     >>> import numpy as np
     >>> print(caption_sample(0, np.array([0.1, 0.9]), ["eosinophil", "basophil"]))
     Eosinophil
-    named Basophil, 90 %
+    predicted Basophil, 90 %
     """
     said = int(probabilities_K.argmax())
     sure = f"{math.floor(100 * float(probabilities_K[said])):d} %"
     if said == label:
         return f"{display_label(classes[label])}\nright, {sure}"
-    return f"{display_label(classes[label])}\nnamed {display_label(classes[said])}, {sure}"
+    return f"{display_label(classes[label])}\npredicted {display_label(classes[said])}, {sure}"
 
 
 @styled

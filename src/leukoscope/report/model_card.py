@@ -21,7 +21,7 @@ from leukoscope.report import (
 )
 from leukoscope.report.card_records import CardRecords, Fact, find_fact
 from leukoscope.report.checklist import Answer, Document, answer_checklist, load_checklist
-from leukoscope.report.evaluation_page import GLOSSARY
+from leukoscope.report.glossary import MEANINGS
 from leukoscope.report.markdown import escape_text, render_table
 
 NOTICE = "Research use only. Not a medical device. No claim of clinical performance."
@@ -71,7 +71,7 @@ def render_card(card: Document) -> str:
     parts = [f"# {card.title}", f"> **{NOTICE}**"]
     for title, answers in groupby(card.answers, key=lambda answer: answer.section):
         parts += [f"## {title}", *map(_render_answer, answers)]
-    terms = "\n".join(f"- **{term}**: {meaning}" for term, meaning in GLOSSARY)
+    terms = "\n".join(f"- **{term}**: {meaning}" for term, meaning in MEANINGS.values())
     parts += ["## Terms", terms, "---", _render_end(card)]
     return "\n\n".join(parts) + "\n"
 

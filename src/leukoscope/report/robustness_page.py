@@ -7,11 +7,10 @@ What this file does not do: it computes no figure (`evaluation.robustness`) and 
 from leukoscope.data.corrupt import SEVERITIES, Corruption
 from leukoscope.evaluation.robustness import LARGE_LOSS, Level, Robustness
 from leukoscope.interval import Interval
-from leukoscope.report.evaluation_page import LEAKAGE_TEXTS, LEAKAGE_TITLES
+from leukoscope.report.data_words import describe_finding
+from leukoscope.report.leakage_words import build_leakage_banner, describe_remark
 from leukoscope.report.page import (
-    Banner,
     Box,
-    Bullets,
     Cell,
     Drawings,
     Page,
@@ -51,7 +50,11 @@ def describe_robustness(
     """Describe the page. `drawn`: "robustness" (accuracy against severity) and "corruptions" (what
     they look like)."""
     drawn = drawn or {}
-    reasons = (*record.sentences, *record.warnings)
+    reasons = (
+        *map(describe_remark, record.remarks),
+        *(describe_finding(one).sentence for one in record.split_findings),
+        *map(describe_remark, record.warnings),
+    )
     lead = (
         Statement(describe_sensitivity(record)),
         Text(describe_protection(record)),
@@ -62,11 +65,7 @@ def describe_robustness(
             " use: they show which of them matter, not what another laboratory will find.",
             muted=True,
         ),
-        Banner(
-            {"disjoint": "good", "unproven": "caution"}.get(record.leakage_status, "bad"),  # type: ignore[arg-type]
-            LEAKAGE_TITLES[record.leakage_status],
-            (Text(LEAKAGE_TEXTS[record.leakage_status]), Bullets(reasons)),
-        ),
+        build_leakage_banner(record.leakage_status, reasons),
     )
     sections = [
         Section(

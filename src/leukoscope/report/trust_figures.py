@@ -21,8 +21,8 @@ from leukoscope.trust.conformal import Coverage
 def compute_risk_coverage(
     confidence_N: NDArray[np.float64], hit_N: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the shares accepted and the shares wrong among them as the limit falls: two arrays
-    `(M,)`, one entry per distinct confidence, from the surest down (El-Yaniv and Wiener 2010).
+    """Return the shares accepted and the shares wrong among them as the threshold falls: two arrays
+    `(M,)`, one entry per distinct confidence, the highest first (El-Yaniv and Wiener 2010).
 
     >>> compute_risk_coverage(np.array([0.9, 0.8]), np.array([True, False]))
     (array([0.5, 1. ]), array([0. , 0.5]))
@@ -38,31 +38,31 @@ def compute_risk_coverage(
 def draw_risk_coverage(
     confidence_N: NDArray[np.float64],
     hit_N: NDArray[np.bool_],
-    here: tuple[float, float],
+    point: tuple[float, float],
     target: float,
 ) -> Figure:
-    """Draw what accepting more cells costs. `here` is where the limits stand: (share accepted,
+    """Draw what accepting more cells costs. `point` is where the thresholds stand: (share accepted,
     share wrong among these); `target` the wanted share right."""
     share_M, risk_M = compute_risk_coverage(confidence_N, hit_N)
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(share_M, risk_M, color=BLUE, lw=2)
     axes.axhline(1 - target, color=GREY, ls="--", lw=1)
-    top = max(float(risk_M[-1]), 1 - target, here[1]) * 1.35 + 0.001
+    top = max(float(risk_M[-1]), 1 - target, point[1]) * 1.35 + 0.001
     axes.annotate(
         f"target: {100 * (1 - target):.2g} % wrong",
         (0.01, 1 - target), (0, 4), textcoords="offset points", color=INK, fontsize=9,
     )  # fmt: skip
-    if here[0] > 0:
-        axes.plot(*here, "o", ms=9, color=VERMILLION, clip_on=False, zorder=5)
+    if point[0] > 0:
+        axes.plot(*point, "o", ms=9, color=VERMILLION, clip_on=False, zorder=5)
         axes.annotate(
-            f"limits here: {100 * here[0]:.1f} % accepted,\n{100 * here[1]:.2f} % of these wrong",
-            here, (-12, 14), textcoords="offset points", ha="right", color=INK,
+            f"thresholds: {100 * point[0]:.1f} % accepted,\n{100 * point[1]:.2f} % of these wrong",
+            point, (-12, 14), textcoords="offset points", ha="right", color=INK,
             arrowprops={"arrowstyle": "-", "color": GREY},
         )  # fmt: skip
     axes.set_xlim(0, 1)
     axes.set_ylim(0, top)
-    axes.set_xlabel("share of cells accepted, surest first")
+    axes.set_xlabel("share of cells accepted, most confident first")
     axes.set_ylabel("wrong among accepted")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
@@ -127,7 +127,7 @@ def draw_reliability_both(
         axes.grid()
     pair[0].set_ylabel("share wrong")
     pair[0].annotate(
-        "above: surer than\nit should be", (0.03, 0.97), xycoords="axes fraction", va="top",
+        "above: over-\nconfident", (0.03, 0.97), xycoords="axes fraction", va="top",
         color=INK, fontsize=9,
     )  # fmt: skip
     each = round(len(labels_N) / len(bins))
@@ -148,11 +148,11 @@ def _format_chance(value: float, _place: object = None) -> str:
 
 @styled
 def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> Figure:
-    """Draw how often sets hold the true name, in all and by class, within what chance allows
-    (99 %), and beside it how many names they hold on average.
+    """Draw how often sets hold the true label, in all and by class, within what chance allows
+    (99 %), and beside it how many labels they hold on average.
 
-    A cross lies below what chance allows; a hollow mark is of a class that the sets promise nothing
-    for by itself.
+    A cross lies below what chance allows; a hollow mark is of a class that the sets guarantee
+    nothing for by itself.
     """
     rows = [("All cells", coverage.marginal, coverage.mean_size)]
     rows += [
@@ -187,8 +187,8 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"sets that hold the true name; asked: {100 * (1 - alpha):g} %")
-    sizes.set_xlabel("names in a set")
+    axes.set_xlabel(f"sets that hold the true label; target: {100 * (1 - alpha):g} %")
+    sizes.set_xlabel("labels in a set")
     missed = [name for name, share, _ in rows if not share.holds]
     axes.set_title(
         f"Below what chance allows (grey): {', '.join(missed)}"

@@ -324,7 +324,7 @@ def compute_debiased_ece(
     error of a perfectly calibrated network is above 0 by chance alone, 0.006 or so with 2,000
     images that are 94 % right; here that part is taken off (`compute_squared_errors`).
 
-    Deviations: `compute_ece` of the metrics averages absolute gaps, this squared ones, because only
+    Deviations: the usual error averages absolute gaps, this squared ones, because only
     these can be debiased in closed form; without noise it is the larger of the two. What falls
     below 0 is 0, so a 0 means "no larger than chance". Errors as in `compute_squared_errors`.
 

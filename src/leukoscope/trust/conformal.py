@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.errors import DataError
+from leukoscope.interval import Number
 from leukoscope.trust.calibration import number_sources
 
 SetMethod = Literal["lac", "aps", "raps"]
@@ -425,10 +426,10 @@ class Share:
     a threshold that all classes share); the limits then only say what was asked.
     """
 
-    value: float
+    value: Number
     n_images: int
-    low: float
-    high: float
+    low: Number
+    high: Number
     promised: bool = True
 
     @property
@@ -465,7 +466,7 @@ class Coverage:
     empty_frac: float
     single_frac: float
     many_frac: float
-    size_by_class: Mapping[str, float]
+    size_by_class: Mapping[str, Number]
     """Mean size of the sets of each true class; NaN for a class without images."""
 
     def to_dict(self) -> dict[str, object]:

@@ -54,7 +54,7 @@ def test_plain_kappa_is_that_of_the_metrics_with_its_interval():
         tuple(LETTERS), *([tuple(name_rows(200))] * 2), tuple(sources), ("test",) * 200,
         first, logits, np.zeros((200, 0), np.float32), True,
     )  # fmt: skip
-    wanted = compute_intervals(table, replicates=100, seed=3)["kappa"]
+    wanted = compute_intervals(table, replicates=100, seed=3).overall["kappa"]
     found = compute_kappa(first, second, 1.0 - np.eye(4), sources, replicates=100, seed=3)
     assert found.value == pytest.approx(cohen_kappa_score(first, second))
     assert (found.value, found.low, found.high) == pytest.approx(

@@ -6,9 +6,13 @@ from sklearn.metrics import roc_auc_score
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation import intervals as room
-from leukoscope.evaluation.intervals import compute_intervals, compute_proportion, wilson
-from leukoscope.evaluation.metrics import OVERALL, compute_metrics
-from leukoscope.interval import Interval
+from leukoscope.evaluation.intervals import (
+    compute_ece_interval,
+    compute_intervals,
+    compute_proportion,
+    wilson,
+)
+from leukoscope.evaluation.metrics import OVERALL, PER_CLASS, compute_metrics
 from leukoscope.scores import ScoreTable
 
 
@@ -52,10 +56,6 @@ def test_wilson_edges():
     for successes, n, level in ((3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0), (1, 2, 0)):
         with pytest.raises(ConfigError):
             wilson(successes, n, level)
-
-
-def test_interval_to_dict_turns_nan_into_none():
-    assert Interval(1.0, math.nan, 0.5).to_dict() == {"value": 1.0, "low": None, "high": 0.5}
 
 
 def test_single_images_take_plain_wilson():
@@ -123,17 +123,28 @@ def test_every_vectorised_figure_agrees_with_scikit_learn(decimals):
     counts[0, :2] = 1  # two of four classes only
     p, labels = table.probabilities_NK, table.labels_N
     confusion = room._count_confusions(index, labels, p.argmax(axis=1), table.classes)
-    found = room._score_confusions(np.tensordot(counts, confusion, 1), table.classes)
-    found |= room._score_probabilities(counts[:, index], labels, p, table.classes)
+    found, found_of = room._score_confusions(np.tensordot(counts, confusion, 1), table.classes)
+    more, more_of = room._score_probabilities(counts[:, index], labels, p, table.classes)
+    found, found_of = found | more, found_of | more_of
     for b, row in enumerate(counts):
         expected = compute_metrics(labels, p, table.classes, row[index])
         own = {name: float(values[b]) for name, values in found.items()}
-        assert own == pytest.approx({name: expected[name] for name in own}, abs=1e-9, nan_ok=True)
-    ratios = room._list_ratios(confusion, table.classes)
-    assert set(found) | set(ratios) == set(expected)
+        assert own == pytest.approx(
+            {name: expected.overall[name] for name in own}, abs=1e-9, nan_ok=True
+        )
+        for (name, label), values in found_of.items():
+            wanted = expected.per_class[label][name]
+            assert float(values[b]) == pytest.approx(wanted, abs=1e-9, nan_ok=True)
+    ratios = room._list_ratios(confusion)
+    class_ratios = room._list_class_ratios(confusion, table.classes)
+    assert set(found) | set(ratios) == set(OVERALL)
+    assert {name for name, _ in found_of | class_ratios} == set(PER_CLASS)
     expected = compute_metrics(labels, p, table.classes)
     for name, (top, bottom) in ratios.items():
-        assert top.sum() / bottom.sum() == pytest.approx(expected[name], abs=1e-12), name
+        assert top.sum() / bottom.sum() == pytest.approx(expected.overall[name], abs=1e-12), name
+    for (name, label), (top, bottom) in class_ratios.items():
+        wanted = expected.per_class[label][name]
+        assert top.sum() / bottom.sum() == pytest.approx(wanted, abs=1e-12), name
 
 
 @pytest.mark.parametrize("per_source", [1, 5])
@@ -141,12 +152,19 @@ def test_every_figure_lies_inside_its_interval(per_source):
     table = make_table(per_source=per_source)
     found = compute_intervals(table, replicates=100)
     values = compute_metrics(table.labels_N, table.probabilities_NK, table.classes)
-    assert {name: x.value for name, x in found.items()} == values
-    for name, interval in found.items():
-        assert interval.low <= interval.value <= interval.high, name
-        assert interval.high > interval.low, name
-    assert found["accuracy"] == found["weighted_recall"]
-    assert found["balanced_accuracy"] == found["macro_recall"]
+    assert {name: found.overall[name].value for name in OVERALL} == values.overall
+    hit_N = table.probabilities_NK.argmax(axis=1) == table.labels_N
+    assert found.overall["ece"] == compute_ece_interval(
+        table.probabilities_NK.max(axis=1), hit_N, table.sources, replicates=100
+    )
+    for label, own in found.per_class.items():
+        assert {name: x.value for name, x in own.items()} == values.per_class[label]
+    for figures in (found.overall, *found.per_class.values()):
+        for name, interval in figures.items():
+            assert interval.low <= interval.value <= interval.high, name
+            assert interval.high > interval.low, name
+    assert found.overall["accuracy"] == found.overall["weighted_recall"]
+    assert found.overall["balanced_accuracy"] == found.overall["macro_recall"]
 
 
 def test_unknown_labels_do_not_count():
@@ -169,22 +187,23 @@ def test_same_seed_same_interval_and_any_chunk(monkeypatch):
     monkeypatch.setattr(room, "_CHUNK", 7 * 200)
     chunked = compute_intervals(table, replicates=30, seed=4)
     for name in OVERALL:
-        assert chunked[name].low == pytest.approx(first[name].low, abs=1e-9)
+        assert chunked.overall[name].low == pytest.approx(first.overall[name].low, abs=1e-9)
 
 
 def test_perfect_scores_have_intervals_that_are_not_zero_wide():
     found = compute_intervals(make_table(n=120, per_source=10, perfect=True), replicates=50)
     for name in OVERALL[:12]:
-        assert found[name].value == pytest.approx(1) and found[name].high == pytest.approx(1)
-        assert 0 < found[name].low < 0.9, name
-    assert found["recall/c0"].low == pytest.approx(wilson(3, 3).low)
-    assert found["f1/c0"].low == pytest.approx(wilson(3, 3).low)
+        one = found.overall[name]
+        assert one.value == pytest.approx(1) and one.high == pytest.approx(1)
+        assert 0 < one.low < 0.9, name
+    for name in ("recall", "f1"):
+        assert found.per_class["c0"][name].low == pytest.approx(wilson(3, 3).low)
 
 
 def test_a_single_source_has_no_bootstrap():
     table = make_table(n=40, k=2, per_source=1)
     one = ScoreTable(**{**vars(table), "sources": ("s",) * 40})
-    found = compute_intervals(one, replicates=10)
+    found = compute_intervals(one, replicates=10).overall
     assert found["accuracy"].high - found["accuracy"].low > 0.5
     assert found["macro_f1"].high - found["macro_f1"].low > 0.5
     for name in ("log_loss", "brier", "ece"):
@@ -193,7 +212,7 @@ def test_a_single_source_has_no_bootstrap():
 
 def test_two_sources_widen_percentiles():
     table = make_table(n=40, k=2, per_source=20)
-    found = compute_intervals(table, replicates=50)
+    found = compute_intervals(table, replicates=50).overall
     assert found["log_loss"].low < found["log_loss"].value < found["log_loss"].high
 
 
@@ -201,9 +220,10 @@ def test_absent_class_has_no_figure_and_no_interval():
     table = make_table(n=60, k=3, per_source=3)
     some = table.take(table.labels_N < 2)
     found = compute_intervals(some, replicates=30)
-    for name in ("recall/c2", "f1/c2", "roc_auc/c2"):
-        assert all(math.isnan(x) for x in (found[name].value, found[name].low, found[name].high))
-    assert found["macro_f1"].low < found["macro_f1"].high
+    for name in ("recall", "f1", "roc_auc"):
+        one = found.per_class["c2"][name]
+        assert all(math.isnan(x) for x in (one.value, one.low, one.high))
+    assert found.overall["macro_f1"].low < found.overall["macro_f1"].high
 
 
 def test_bad_arguments():
@@ -237,7 +257,7 @@ def test_a_slide_with_every_class_is_one_slide():
         embeddings_ND=np.zeros((n, 1), np.float32),
         source_known=True,
     )
-    found = room.compute_intervals(table, replicates=50)
+    found = room.compute_intervals(table, replicates=50).overall
     assert found["accuracy"].low == pytest.approx(wilson(2, 2).low)
     assert found["balanced_accuracy"].low == pytest.approx(found["accuracy"].low)
     recall = room.compute_from_confusion(

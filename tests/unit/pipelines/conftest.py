@@ -7,14 +7,14 @@ from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
-from leukoscope.report import results
+from leukoscope.report import evaluation_figures
 
 
 @pytest.fixture(autouse=True)
 def few_figures(request, monkeypatch):
     """Figures take most of an evaluation's time; one test looks at all of them."""
     if "draws" not in request.keywords:
-        monkeypatch.setattr(results, "_draw_all", lambda *_: {})
+        monkeypatch.setattr(evaluation_figures, "draw_evaluation", lambda *_: {})
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from tests.builders.evaluation import build_evaluation
 from tests.builders.robustness import build_robustness
 from tests.builders.validation import build_validation
 from typer.testing import CliRunner
@@ -13,31 +14,23 @@ from leukoscope import pipelines
 from leukoscope.cli import app as cli
 from leukoscope.data.splits import load_split
 from leukoscope.errors import BundleError, MissingStepError, RunError
+from leukoscope.interval import Interval
 from leukoscope.pipelines.card import load_run_records, summarise_split
-from leukoscope.records import dump_record
+from leukoscope.records import dump_record, save_record
 
 
-@pytest.fixture
-def metrics():
-    accuracy = {"value": 0.912, "low": 0.8, "high": 0.95}
-    return {
-        "accuracy": accuracy,
-        "classes": ["eosinophil", "lymphocyte", "monocyte", "neutrophil"],
-        "data": "cells",
-        "role": "test",
-        "n_images": 8,
-        "n_sources": 8,
-        "source_known": False,
-        "leakage_status": "unproven",
-        "leakage_sentences": [],
-    }
+def save_metrics(folder, **changes):
+    given = {"leakage_status": "unproven", "source_known": False, "trust": None}
+    record = build_evaluation(**(given | changes))
+    save_record(record, folder / "metrics.json")
+    return record
 
 
-def test_a_run_gets_its_card(run, metrics, tmp_path):
-    (run / "metrics.json").write_text(json.dumps(metrics))
+def test_a_run_gets_its_card(run, tmp_path):
+    record = save_metrics(run)
     other = run / "evaluations" / "far"
     other.mkdir(parents=True)
-    (other / "metrics.json").write_text(json.dumps({**metrics, "data": "far_lab"}))
+    save_metrics(other, data="far_lab")
     written = pipelines.write_card(run)
     assert written.folder == run
     assert [path.name for path in written.files] == [
@@ -47,19 +40,17 @@ def test_a_run_gets_its_card(run, metrics, tmp_path):
         "model_card.json",
     ]
     text = (run / "MODEL_CARD.md").read_text()
-    assert "91.2 %" in text and "far_lab" in text and str(tmp_path) not in text
+    assert "94.0 %" in text and "far_lab" in text and str(tmp_path) not in text
     content = json.loads((run / "model_card.json").read_text())
     by_id = {a["id"]: a for a in content["documents"]["MODEL_CARD.md"]["answers"]}
     assert "metrics/accuracy/value" in by_id["figure"]["records"]
     assert by_id["cost"]["records"] == ["epochs_s", "provenance"]
     assert by_id["labels"]["status"] == "blank"
     # Written again from other records: the new figure, without a quarrel.
-    (run / "metrics.json").write_text(
-        json.dumps({**metrics, "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}})
-    )
+    save_metrics(run, figures={**record.figures, "accuracy": Interval(0.5, 0.4, 0.6)})
     pipelines.write_card(run)
     text = (run / "MODEL_CARD.md").read_text()
-    assert "91.2 %" not in text.split("## Data and test population")[0] and "50.0 %" in text
+    assert "94.0 %" not in text.split("## Data and test population")[0] and "50.0 %" in text
     # What a person wrote is not lost.
     edited = text.replace("[to be filled in: the licence of the weights]", "MIT")
     (run / "MODEL_CARD.md").write_text(edited)

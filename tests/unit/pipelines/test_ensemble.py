@@ -171,7 +171,7 @@ def test_it_is_evaluated_like_any_run(joint):
     found = pipelines.evaluate_run(joint.folder.path)
     table = load_scores(joint.folder.scores).of_role("test")
     hits = table.labels_N == table.logits_NK.argmax(1)
-    assert found.intervals["accuracy"].value == pytest.approx(hits.mean())
+    assert found.record.figures["accuracy"].value == pytest.approx(hits.mean())
     assert "2 x tiny, 32 px" in found.report.read_text()
 
 

@@ -1,5 +1,4 @@
 import csv
-import json
 import shutil
 from dataclasses import replace
 
@@ -19,7 +18,10 @@ from leukoscope.errors import (
     SplitError,
     WeightsError,
 )
-from leukoscope.pipelines.evaluation import _list_shared, list_copies
+from leukoscope.evaluation.leakage import list_duplicates, list_shared
+from leukoscope.evaluation.record import EvaluationRecord, Remark
+from leukoscope.records import dump_record, load_record
+from leukoscope.report.leakage_words import LEAKAGE_TITLES
 from leukoscope.scores import load_scores
 
 
@@ -30,14 +32,15 @@ def test_evaluate_writes_every_file(run):
         assert (run / name).stat().st_size > 500
     figures = {path.name for path in (run / "figures").iterdir()}
     assert {"confusion.png", "confusion.svg", "roc.png", "training_curves.svg"} <= figures
-    metrics = json.loads((run / "metrics.json").read_text())
-    accuracy = metrics["accuracy"]
-    assert set(accuracy) == {"value", "low", "high"}
-    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    record = load_record(EvaluationRecord, run / "metrics.json", "leukoscope evaluate")
+    assert dump_record(record) == dump_record(found.record)
+    accuracy = record.figures["accuracy"]
+    assert accuracy.low <= accuracy.value <= accuracy.high
     table = load_scores(run / "scores.parquet").of_role("test")
     right = (table.logits_NK.argmax(1) == table.labels_N).mean()
-    assert accuracy["value"] == pytest.approx(right) == found.intervals["accuracy"].value
-    assert set(found.baselines) == {"majority", "colour_histogram", "nearest_neighbour"}
+    assert accuracy.value == pytest.approx(right)
+    assert len(record.history) == 3 and record.provenance.best_epoch in (1, 2, 3)
+    assert set(record.baselines) == {"majority", "colour_histogram", "nearest_neighbour"}
     html = found.report.read_text()
     assert "Research use only" in html and "http://" not in html.replace("http://www.w3.org", "")
 
@@ -45,43 +48,41 @@ def test_evaluate_writes_every_file(run):
 def test_other_roles_have_their_own_folder(run):
     found = pipelines.evaluate_run(run, role="val", replicates=50)
     assert found.folder == run / "evaluations" / "val"
-    assert any("optimistic" in sentence for sentence in found.sentences)
+    assert found.record.remarks == (Remark("epoch_chosen_here", {}),)
     found = pipelines.evaluate_run(run, role="train", replicates=50)
-    assert found.leakage_status == "leaking" and found.source_disjoint is None
-    assert found.leak.reason.startswith("these are the training images")
+    assert found.record.leakage_status == "leaking" and found.record.source_disjoint is None
+    assert found.record.leak.reason == "training_images"
+    assert [one.code for one in found.record.remarks] == ["training_images"]
     with pytest.raises(DataError, match="must have images in the role nobody"):
         pipelines.evaluate_run(run, role="nobody")
 
 
 def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path):
-    own = pipelines.evaluate_run(run, data=disc_folder, name="again", replicates=50)
+    own = pipelines.evaluate_run(run, data=disc_folder, name="again", replicates=50).record
     assert own.leakage_status == "leaking"
-    assert any("also lie in training" in sentence for sentence in own.sentences)
+    assert [one.code for one in own.remarks] == ["images_in_training"]
     fresh = save_discs(tmp_path / "other lab", 3)
     (fresh / "MARTIAN").mkdir()
     draw_disc((0, 200, 0), 5).save(fresh / "MARTIAN" / "a.png")
     (fresh / "MARTIAN" / "notes.txt").write_text("x")
     found = pipelines.evaluate_run(run, data=fresh, replicates=50)
     assert found.folder == run / "evaluations" / "other_lab"
-    assert (
-        found.leakage_status == "leaking" and found.n_images == 12
-    )  # the same discs as in training
-    report = json.loads((found.folder / "metrics.json").read_text())
-    assert any("martian" in warning for warning in report["warnings"])
-    assert any("1 files were rejected" in warning for warning in report["warnings"])
+    record = found.record
+    # The same discs as in training.
+    assert record.leakage_status == "leaking" and record.n_images == 12
+    assert record.warnings == (
+        Remark("files_rejected", {"n": 1}),
+        Remark("unknown_classes", {"n": 1, "labels": ("martian",)}),
+    )
     # The other evaluation of the same run stands beside it.
-    assert [entry["name"] for entry in report["compare"]] == [
-        "other lab, test (this report)",
-        "cells, test",
-        "cells, test, without copies",
-    ]
+    assert record.compare == (own.summarise(),)
     # Of the discs, those kept for calibration and test have no copy in training.
     home = load_split(run / "split.csv")
     unseen = sum(role in ("calib", "test") for role in home.roles)
-    assert own.leak.n_images == unseen >= 10 and own.leak.n_with_copy == 48 - unseen
+    assert own.leak.n_images == unseen >= 10 and own.leak.n_duplicates == 48 - unseen
     assert own.source_disjoint == own.leak.accuracy
     # Discs of unknown class do not count, whether their bytes are known or not.
-    assert found.n_images == found.leak.n_with_copy + found.leak.n_images
+    assert record.n_images == record.leak.n_duplicates + record.leak.n_images
 
 
 def save_fresh(folder, per_class=2):
@@ -98,7 +99,7 @@ def save_fresh(folder, per_class=2):
 def test_other_data_with_parts_count_by_role(run, tmp_path):
     save_discs(tmp_path / "set" / "TRAIN", 2)
     save_fresh(tmp_path / "set" / "TEST")
-    found = pipelines.evaluate_run(run, data=tmp_path / "set", replicates=50)
+    found = pipelines.evaluate_run(run, data=tmp_path / "set", replicates=50).record
     assert found.n_images == 4 and found.leakage_status == "unproven"
     assert found.source_disjoint is None and found.leak is None
     with pytest.raises(DataError, match="role calib"):
@@ -106,7 +107,7 @@ def test_other_data_with_parts_count_by_role(run, tmp_path):
     whole = pipelines.split_catalog(pipelines.scan_images(tmp_path / "set"), "given")
     save_split(whole, tmp_path / "split.csv")
     again = pipelines.evaluate_run(run, data=tmp_path / "split.csv", replicates=50)
-    assert again.n_images == 4
+    assert again.record.n_images == 4
 
 
 def test_disjoint_needs_known_sources_on_both_sides(disc_folder, tmp_path):
@@ -125,15 +126,17 @@ def test_disjoint_needs_known_sources_on_both_sides(disc_folder, tmp_path):
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     out = tmp_path / "run"
     assert pipelines.train_run(home, recipe, out).audit.leakage_status == "disjoint"
-    found = pipelines.evaluate_run(out, replicates=50)
+    found = pipelines.evaluate_run(out, replicates=50).record
     assert found.leakage_status == "disjoint"
-    assert found.source_disjoint == found.intervals["accuracy"]
+    assert found.source_disjoint == found.figures["accuracy"]
     other = with_sources(save_fresh(tmp_path / "other"), "other")
-    assert pipelines.evaluate_run(out, data=other, replicates=50).leakage_status == "disjoint"
+    found = pipelines.evaluate_run(out, data=other, replicates=50).record
+    assert found.leakage_status == "disjoint" and not found.remarks
     # A name from the pixels of one data set says nothing of another.
     pixels = with_sources(tmp_path / "other", SOURCE_PREFIX)
-    found = pipelines.evaluate_run(out, data=pixels, replicates=50)
-    assert found.leakage_status == "unproven" and "audit --against" in " ".join(found.sentences)
+    found = pipelines.evaluate_run(out, data=pixels, replicates=50).record
+    assert found.leakage_status == "unproven"
+    assert [one.code for one in found.remarks] == ["duplicates_not_excluded"]
 
 
 def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
@@ -144,23 +147,20 @@ def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
     split = pipelines.split_catalog(pipelines.scan_images(folder), "random")
     out = tmp_path / "run"
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
-    found = pipelines.evaluate_run(out, replicates=50)
+    found = pipelines.evaluate_run(out, replicates=50).record
     assert found.leakage_status == "leaking"
-    assert any("with a copy in training" in sentence for sentence in found.sentences)
-    assert "These numbers are inflated" in found.report.read_text()
+    assert LEAKAGE_TITLES["leaking"] in (out / "report.html").read_text()
     # Witness: bytes, role by role.
     seen = {r.sha256 for role in ("train", "val") for r in split.records_of(role)}
     copied = [r.sha256 in seen for r in split.records_of("test")]
-    assert found.leak.n_with_copy == sum(copied) > 0
+    assert found.leak.n_duplicates == sum(copied) > 0
     assert found.leak.n_images == len(copied) - sum(copied) < 10
-    assert found.source_disjoint is None and "leak-report" in found.leak.reason
-    metrics = json.loads((out / "metrics.json").read_text())["accuracy"]
-    assert metrics["leaked"] and metrics["source_disjoint"] is None
-    # What chose the epoch is judged against what the network was fitted on.
+    assert found.source_disjoint is None and found.leak.reason in ("few_left", "all_duplicates")
+    # What chose the epoch is compared with what the network was fitted on.
     fitted = {r.sha256 for r in split.records_of("train")}
-    chosen = pipelines.evaluate_run(out, role="val", replicates=50)
+    chosen = pipelines.evaluate_run(out, role="val", replicates=50).record
     copied = [r.sha256 in fitted for r in split.records_of("val")]
-    assert chosen.leak.n_with_copy == sum(copied) > 0
+    assert chosen.leak.n_duplicates == sum(copied) > 0
 
 
 def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp_path):
@@ -174,11 +174,9 @@ def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
     assert audit.leakage_status == "leaking"
-    found = pipelines.evaluate_run(tmp_path / "run", replicates=20)
+    found = pipelines.evaluate_run(tmp_path / "run", replicates=20).record
     assert found.leakage_status == "disjoint" and found.leak is None
-    assert any(
-        "Sources lie in two roles: train and val" in sentence for sentence in found.sentences
-    )
+    assert found.split_findings
 
 
 def test_other_data_share_bytes_sources_and_fields(split):
@@ -204,7 +202,7 @@ def test_other_data_share_bytes_sources_and_fields(split):
     add("unknown class", sha256=first.sha256, label="martian")
     add("fresh")
     known = Split(Catalog(tuple(home)), split.roles, "grouped", 1)
-    shared = _list_shared(known, strangers, split.catalog.classes)
+    shared = list_shared(known, strangers, split.catalog.classes)
     assert shared == {"bytes", "source", "field", "chain", "link"}
 
 
@@ -238,7 +236,7 @@ def test_the_pack_may_be_deleted(run):
     first = pipelines.evaluate_run(run, replicates=20)
     shutil.rmtree(run / "pack")
     again = pipelines.evaluate_run(run, replicates=20)
-    assert first.intervals == again.intervals and first.baselines == again.baselines
+    assert first.record == again.record
 
 
 @pytest.mark.draws
@@ -248,7 +246,7 @@ def test_samples_survive_vanished_images(tmp_path):
     out = tmp_path / "run"
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
     shutil.rmtree(folder)
-    assert pipelines.evaluate_run(out, replicates=20).n_images > 0
+    assert pipelines.evaluate_run(out, replicates=20).record.n_images > 0
 
 
 def test_copies_in_other_roles_are_listed(split):
@@ -259,7 +257,7 @@ def test_copies_in_other_roles_are_listed(split):
     ]
     crossed = Split(Catalog(tuple(records)), split.roles, "given", 1)
     test = {r.id for r, role in zip(records, split.roles, strict=True) if role == "test"}
-    assert list_copies(crossed, "test", ("train", "val")) == set()
-    found = list_copies(crossed, "test", ("train", "val", "calib"))
+    assert list_duplicates(crossed, "test", ("train", "val")) == set()
+    found = list_duplicates(crossed, "test", ("train", "val", "calib"))
     assert found and found <= test
-    assert list_copies(split, "test", ("train", "val", "calib")) == set()
+    assert list_duplicates(split, "test", ("train", "val", "calib")) == set()

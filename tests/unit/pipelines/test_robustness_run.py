@@ -16,6 +16,8 @@ from leukoscope.config import STAIN_TARGETS
 from leukoscope.data.corrupt import AMOUNTS
 from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, DataError, RunError
+from leukoscope.evaluation import leakage
+from leukoscope.evaluation.record import Remark
 from leukoscope.evaluation.robustness import Robustness
 from leukoscope.pipelines import robustness
 from leukoscope.pipelines.scorers import open_scorer
@@ -63,8 +65,8 @@ def test_a_run_is_measured_on_its_test_images(run, tmp_path):
 def test_the_clean_level_is_the_evaluation(run, tmp_path):
     done = pipelines.measure_robustness(run, tmp_path / "out", images=0)
     evaluation = pipelines.evaluate_run(run, replicates=20)
-    assert done.found.n_images == evaluation.n_images
-    assert done.found.clean.accuracy == evaluation.intervals["accuracy"]
+    assert done.found.n_images == evaluation.record.n_images
+    assert done.found.clean.accuracy == evaluation.record.figures["accuracy"]
 
 
 @pytest.mark.usefixtures("one_corruption")
@@ -78,9 +80,7 @@ def test_a_run_and_its_bundle_say_the_same(run, tmp_path):
     for mine, theirs in zip(one.levels, other.levels, strict=True):
         assert mine.accuracy == theirs.accuracy and mine.loss == theirs.loss
         assert mine.confidence == pytest.approx(theirs.confidence, abs=1e-4)
-    assert (
-        other.leakage_status == "unproven" and "does not carry its training" in other.sentences[0]
-    )
+    assert other.leakage_status == "unproven" and other.remarks[0].code == "training_unknown"
     record = load_record(Robustness, tmp_path / "b" / "robustness.json", "")
     assert record.provenance["weights_sha256"] == hash_file(run / "model.safetensors")
     with pytest.raises(ConfigError, match="carries no images"):
@@ -140,15 +140,16 @@ def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
     (own / "broken.png").write_bytes(b"no image")
     done = pipelines.measure_robustness(run, tmp_path / "out", data=tmp_path / "other")
     found = done.found
-    assert found.leakage_status == "leaking" and "also lie in training" in found.sentences[0]
-    told = " ".join(found.warnings)
-    assert "1 files were rejected" in told and "1 images are of classes" in told
-    assert "blast" in told and found.n_images == 3 * len({record.label for record in learned})
+    assert found.leakage_status == "leaking" and found.remarks[0].code == "images_in_training"
+    rejected, unknown = found.warnings
+    assert rejected == Remark("files_rejected", {"n": 1})
+    assert unknown == Remark("unknown_classes", {"n": 1, "labels": ("blast",)})
+    assert found.n_images == 3 * len({record.label for record in learned})
     render.print_robustness(done)
     for text in (capsys.readouterr().out, done.page.read_text()):
         flat = " ".join(text.split())
         assert "These numbers are inflated" in flat and "also lie in training" in flat
-        assert "1 files were rejected" in flat and "does not know and are left out" in flat
+        assert "1 file rejected" in flat and "the network does not know" in flat
 
 
 @pytest.mark.usefixtures("one_corruption")
@@ -156,10 +157,12 @@ def test_copies_among_its_own_test_images_are_counted(run, tmp_path, monkeypatch
     split = load_split(run / "split.csv")
     test = [r for r, role in zip(split.catalog.records, split.roles, strict=True) if role == "test"]
     leaked = frozenset(record.id for record in test[:2])
-    monkeypatch.setattr(robustness, "judge_own_role", lambda *_: ("leaking", leaked))
+    monkeypatch.setattr(
+        leakage, "assess_role", lambda *_: leakage.Leakage("leaking", leaked=leaked)
+    )
     found = pipelines.measure_robustness(run, tmp_path / "out").found
     assert found.leakage_status == "leaking"
-    assert found.sentences[0] == f"Of these {len(test)} images, 2 have a copy in training."
+    assert found.remarks[0] == Remark("duplicates_in_sample", {"n": 2, "n_images": len(test)})
 
 
 def test_no_more_images_than_asked_for():

@@ -137,7 +137,7 @@ def test_a_leaked_figure_never_stands_alone(rest):
                 assert re.search("leaked|inflated", line, re.I), line
         assert LEAKAGE_TITLES["leaking"] in page
     assert "LEAKED" in find_answers(records, "claim")["30"].text
-    assert "Without copies" in find_answers(records)["figure"].text
+    assert "Without duplicates" in find_answers(records)["figure"].text
     assert ("71.2 %" in find_answers(records)["figure"].text) is rest
     text = render_all(records)[0]
     assert "LEAKED" in text[: text.index("| This network")].splitlines()[-2]

@@ -7,6 +7,7 @@ import pytest
 from tests.builders.robustness import build_robustness
 
 from leukoscope.data.corrupt import AMOUNTS, SEVERITIES
+from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report.frame import render_html
 from leukoscope.report.page import Banner, Picture
@@ -64,7 +65,10 @@ def test_rejecting_everything_protects_from_nothing():
 @pytest.mark.parametrize("decides", [True, False])
 def test_the_page_is_whole(decides):
     found = build_robustness(
-        dict.fromkeys(AMOUNTS, 0.02), decides, leakage_status="leaking", sentences=("40 `x`.",)
+        dict.fromkeys(AMOUNTS, 0.02),
+        decides,
+        leakage_status="leaking",
+        remarks=(Remark("images_in_training", {"n": 40}),),
     )
     image = np.full((32, 32, 3), 200, np.uint8)
     chart = draw_robustness(found)
@@ -75,5 +79,5 @@ def test_the_page_is_whole(decides):
     (banner,) = (block for block in page.lead if isinstance(block, Banner))
     assert banner.level == "bad"
     html = render_html(page)
-    assert "40 <code>x</code>." in html and html.count("<img") == 2
+    assert "40 images also lie" in html and html.count("<img") == 2
     assert html.count('<th scope="row">') == len(AMOUNTS) * (1 + decides)

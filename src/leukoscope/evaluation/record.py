@@ -1,0 +1,249 @@
+"""What one evaluation found: the one record behind `metrics.json`, report, text and model card.
+
+What this file does not do: it computes nothing (`evaluate`) and says nothing (`report`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from leukoscope.data.findings import Finding
+from leukoscope.errors import DataError
+from leukoscope.evaluation.decisions import DecisionFigures
+from leukoscope.interval import Interval, Number
+from leukoscope.scores import LeakageStatus
+from leukoscope.trust.calibration import CalibrationMethod
+from leukoscope.trust.conformal import Coverage
+
+BaselineName = Literal["majority", "colour_histogram", "nearest_neighbour"]
+
+RemarkCode = Literal[
+    "training_images",
+    "epoch_chosen_here",
+    "thresholds_fitted_here",
+    "images_in_training",
+    "duplicates_in_sample",
+    "training_unknown",
+    "duplicates_not_excluded",
+    "baseline_as_good",
+    "unknown_classes",
+    "other_parts_left_out",
+    "files_rejected",
+    "test_part_left_aside",
+    "costs_change_labels",
+    "trust_fitted_here",
+    "trust_without_duplicates",
+    "trust_leaked",
+    "trust_shifted",
+]
+"""What a reader has to know besides the figures, with the values by name.
+
+- Of the images: they are those of training; they chose the epoch; they set the thresholds; `n` of
+  them also lie in training; `n` of `n_images` have a duplicate there; nobody knows, since a bundle
+  carries no training images; of those of `data` only identical files would have been found there.
+- Of the split: the baseline `baseline` reaches `accuracy` where the network reaches `network`.
+- Left out: `n` images of classes (`labels`) that the network does not know, `n` of other parts than
+  `role`, `n` rejected files, `n` images of the data's own test part.
+- Of decisions: costs change the label of `n` of `n_images`; of all labels `accuracy` are right.
+- Of the figures of trust: measured on the images that calibration was fitted on; on `n` of
+  `n_images` without a duplicate in training or calibration; `n` of `n_images` have one, and too few
+  have none; the images differ from those of calibration, by `gap` of cumulative shares (`p_value`).
+"""
+
+REMARK_CODES: tuple[RemarkCode, ...] = get_args(RemarkCode)
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A fact that belongs beside the figures: its code, and its values by name."""
+
+    code: RemarkCode
+    values: Mapping[str, str | int | float | tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """Figures of one class by name (`metrics.PER_CLASS`), and its images and sources."""
+
+    label: str
+    n_images: int
+    n_sources: int
+    figures: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineFigures:
+    """What one simple method reaches on the same images. `label` is the class that `majority`
+    always predicts, "" for others."""
+
+    accuracy: Interval
+    balanced_accuracy: Number
+    label: str = ""
+
+
+TooFew = Literal["", "training_images", "all_duplicates", "few_left"]
+"""Why there are no figures without duplicates; "" where there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeakFigures:
+    """What is left of an evaluation without the images that have a duplicate in training.
+
+    `n_images` and `n_sources` count what is left. `figures` are those of the whole, `baselines` the
+    accuracy of each baseline; both are empty where too few images are left (`reason`).
+    """
+
+    n_duplicates: int
+    n_images: int
+    n_sources: int
+    figures: Mapping[str, Interval]
+    baselines: Mapping[BaselineName, Interval]
+    reason: TooFew = ""
+
+    @property
+    def accuracy(self) -> Interval | None:
+        """Accuracy without duplicates; None where too few images are left."""
+        return self.figures.get("accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Another evaluation of the same network, in short; `disjoint` and `n_disjoint` are of its
+    images without a duplicate in training, where it is leaking and there are enough."""
+
+    data: str
+    role: str
+    leakage_status: LeakageStatus
+    n_images: int
+    accuracy: Interval
+    n_disjoint: int = 0
+    disjoint: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFigures:
+    """What calibration, prediction sets and decisions are worth on `n_images`.
+
+    `before` and `after` calibration hold the figures of `trust_measures.measure_calibration`.
+    `coverage` is of the sets as theory defines them, which may be empty. `remarks` say what the
+    figures are worth. `notes` are those of the fit, on `n_calib` images of `n_calib_sources`.
+    """
+
+    method: CalibrationMethod
+    alpha: float
+    target_accuracy: float
+    n_calib: int
+    n_calib_sources: int
+    notes: tuple[str, ...]
+    n_images: int
+    decisions: DecisionFigures
+    coverage: Coverage
+    before: Mapping[str, Interval]
+    after: Mapping[str, Interval]
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFigures:
+    """One epoch of the training history; accuracies are fractions."""
+
+    epoch: int
+    train_loss: Number
+    val_loss: Number
+    train_accuracy: Number
+    val_accuracy: Number
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProvenance:
+    """What made the figures: run, network, recipe, data, software. `best_epoch` is None for an
+    ensemble, which was not trained."""
+
+    run: str
+    network: str
+    image_size: int
+    best_epoch: int | None
+    recipe: str
+    recipe_hash: str
+    seed: int
+    precision: str
+    weights_sha256: str
+    split_sha256: str
+    leukoscope: str
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+    command: tuple[str, ...]
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """One evaluation, as `metrics.json` holds it.
+
+    `figures` are those of the whole (`metrics.OVERALL`, and `ece`, the debiased calibration error);
+    where the run was calibrated, of the calibrated scores. `per_class` gives the order of rows
+    (true) and columns (predicted) of `confusion`. `leak` is there exactly where the leakage status
+    is `leaking`: then all other figures count images with a duplicate in training, and no accuracy
+    may stand alone. `remarks` and `split_findings` stand behind the leakage status. `compare` are
+    other evaluations of the same network. `persons_unknown`: sources were found in the pixels, so
+    that each is one picture, and nobody knows whose blood it shows. `trust` is None for a run that
+    was not calibrated; `history` is empty for an ensemble.
+
+    Raises `DataError` where leakage status and `leak` disagree.
+    """
+
+    data: str
+    role: str
+    protocol: str
+    n_images: int
+    n_sources: int
+    source_known: bool
+    persons_unknown: bool
+    leakage_status: LeakageStatus
+    remarks: tuple[Remark, ...]
+    split_findings: tuple[Finding, ...]
+    figures: Mapping[str, Interval]
+    per_class: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    baselines: Mapping[BaselineName, BaselineFigures]
+    leak: LeakFigures | None = None
+    trust: TrustFigures | None = None
+    warnings: tuple[Remark, ...] = ()
+    compare: tuple[Comparison, ...] = ()
+    history: tuple[EpochFigures, ...] = ()
+    provenance: EvaluationProvenance | None = None
+
+    def __post_init__(self) -> None:
+        if (self.leakage_status == "leaking") != (self.leak is not None):
+            raise DataError(
+                "a leaking split, and no other, is reported with what leaks",
+                f"leakage status {self.leakage_status}, {'no ' * (self.leak is None)}leak",
+                "evaluate the run again",
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, in order."""
+        return tuple(one.label for one in self.per_class)
+
+    @property
+    def source_disjoint(self) -> Interval | None:
+        """Accuracy on images without a duplicate in training, as far as duplicates are known; None
+        where these are too few, or where nobody knows which images are duplicates."""
+        if self.leak is not None:
+            return self.leak.accuracy
+        return self.figures["accuracy"] if self.leakage_status == "disjoint" else None
+
+    def summarise(self) -> Comparison:
+        """Return the evaluation in short, as others of the same network list it."""
+        leak = self.leak
+        return Comparison(
+            self.data,
+            self.role,
+            self.leakage_status,
+            self.n_images,
+            self.figures["accuracy"],
+            leak.n_images if leak and leak.accuracy else 0,
+            leak.accuracy if leak else None,
+        )

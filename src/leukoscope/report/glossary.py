@@ -1,0 +1,85 @@
+"""Every term that a page explains, once: pages pick by key.
+
+What this file does not do: it lays nothing out (`page.build_glossary`).
+"""
+
+from leukoscope.report.page import Section, build_glossary
+
+MEANINGS: dict[str, tuple[str, str]] = {
+    "accuracy": ("Accuracy", "The fraction of all test images that are correctly classified."),
+    "interval": (
+        "95 % interval",
+        "If the test were repeated on other sources of the same kind, the interval would hold the"
+        " true figure in about 95 of 100 repeats. Few sources give wide intervals. It does not"
+        " cover other laboratories, stains or scanners.",
+    ),
+    "source": (
+        "Source",
+        "The group that images come from together (patient, slide, field or original image;"
+        " scikit-learn: `groups`). Images of one source are not independent evidence.",
+    ),
+    "recall": (
+        "Sensitivity (recall)",
+        "Of all cells of this class, the fraction that was found.",
+    ),
+    "precision": (
+        "PPV (precision)",
+        "Of all cells predicted as this class, the fraction that really was. It depends on how"
+        " common each class is in the test set.",
+    ),
+    "specificity": (
+        "Specificity",
+        "Of all other cells, the fraction that was not predicted as this class.",
+    ),
+    "f1": ("F1", "One number for sensitivity and PPV together (their harmonic mean)."),
+    "balanced_accuracy": (
+        "Balanced accuracy",
+        "The mean of the sensitivities: each class counts alike, rare or not.",
+    ),
+    "kappa": (
+        "Kappa, MCC",
+        "Agreement beyond what chance alone would give: 0 is chance, 1 is perfect.",
+    ),
+    "roc_auc": (
+        "ROC area",
+        "The chance that a cell of the class is ranked above another cell: 0.5 is a coin, 1 is"
+        " perfect.",
+    ),
+    "ece": (
+        "Calibration error",
+        "How far stated confidence and real success lie apart, without what chance alone adds: at"
+        " 0, cells classified with 90 % confidence are right 90 times in 100.",
+    ),
+    "decision": (
+        "Accepted, review, unknown",
+        "What becomes of a cell: its label is accepted; or a person looks, because two labels fit,"
+        " confidence is low or the image is poor; or it is unlike anything in training.",
+    ),
+    "prediction_set": (
+        "Prediction set, coverage",
+        "Instead of one label, all labels that fit. Coverage is the fraction of cells whose set"
+        " holds the right one; it is guaranteed for cells of the same kind as those of calibration"
+        " only.",
+    ),
+    "baseline": (
+        "Baseline",
+        "What a method reaches that knows nothing of cells. A network has to be clearly better"
+        " to have shown anything.",
+    ),
+    "leak": (
+        "Leak",
+        "The same cell, or a duplicate of it, in training and in test. The network then repeats"
+        " what it was shown.",
+    ),
+}
+"""Term and meaning by key."""
+
+
+def pick_terms(*keys: str) -> tuple[tuple[str, str], ...]:
+    """Return terms with their meaning, in this order."""
+    return tuple(MEANINGS[key] for key in keys)
+
+
+def build_terms(*keys: str) -> Section:
+    """Return the section of a page that explains terms."""
+    return build_glossary(pick_terms(*keys))
