@@ -6,7 +6,7 @@ stays a blank, `[to be filled in: ...]`, never a guess. What this file does not 
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
@@ -110,14 +110,15 @@ def answer_checklist(
     this name. An item is blank where any of its facts is unknown.
     """
     return tuple(
-        _answer_item(item, section.title, [find(fact) for fact in item.facts])
+        answer_item(item, section.title, [find(fact) for fact in item.facts])
         for section in checklist.sections
         if not section.needs or has(section.needs)
         for item in section.items
     )
 
 
-def _answer_item(item: Item, section: str, found: list[Finding]) -> Answer:
+def answer_item(item: Item, section: str, found: Sequence[Finding]) -> Answer:
+    """Return an item with what its facts found: blank where any of them is unknown."""
     missing = [one.missing for one in found if one.text is None]
     if missing:
         ask = f"{item.ask or item.text.lower()}; {missing[0]}"

@@ -17,8 +17,7 @@ from tests.builders.card import (
 )
 
 from leukoscope.report.card_records import CardRecords
-from leukoscope.report.checklist import BLANK, Answer, Finding, Item, load_checklist
-from leukoscope.report.checklist import _answer_item as answer_item
+from leukoscope.report.checklist import BLANK, Answer, Finding, Item, answer_item, load_checklist
 from leukoscope.report.evaluation_page import LEAKAGE_TITLES
 from leukoscope.report.markdown import escape_text, format_command
 from leukoscope.report.model_card import FACTS, NOTICE, build_document
