@@ -74,8 +74,8 @@ def compute_effective_size(interval: Interval, level: float = 0.95) -> float:
 def compute_design_effect(interval: Interval, sizes: Sequence[int], level: float = 0.95) -> float:
     """Return how many cells count as one independent cell, for a share from sources of `sizes`.
 
-    That is what its interval is worth, but for what few sources take off by themselves (the spread
-    between them is hardly known, and more of them mend that), and at most sum(m^2) / sum(m), which
+    That follows from its interval, less what few sources by themselves add to its width (the spread
+    between them is hardly known, and more of them mend that). At most sum(m^2) / sum(m), which
     holds for cells of a source that are always right or wrong together (Kish 1965). At least 1; 1
     where it is unknown.
 
@@ -86,15 +86,16 @@ def compute_design_effect(interval: Interval, sizes: Sequence[int], level: float
     effective = compute_effective_size(interval, level)
     if not n or math.isnan(effective):
         return 1.0
-    worth = effective / _reduce(interval.value, sizes, len(sizes), level)
-    return max(1.0, min(n / worth, sum(m * m for m in sizes) / n))
+    independent = effective / _reduce(interval.value, sizes, len(sizes), level)
+    return max(1.0, min(n / independent, sum(m * m for m in sizes) / n))
 
 
 def predict_effective_size(
     interval: Interval, sizes: Sequence[int], n_sources: int, level: float = 0.95
 ) -> float:
-    """Return how many independent cells a share would be worth from `n_sources` sources that are as
-    large as those of `sizes`, and whose cells are as much alike as its interval says of these.
+    """Return how many independent cells a share would correspond to if it came from `n_sources`
+    sources that are as large as those of `sizes`, and whose cells are as much alike as its interval
+    says of these.
 
     >>> predict_effective_size(wilson(9, 10), [1] * 10, 40)
     40.0
@@ -105,7 +106,7 @@ def predict_effective_size(
 
 
 def _reduce(share: float, sizes: Sequence[int], n_sources: int, level: float) -> float:
-    """By how much few sources reduce what their cells are worth: not at all where each has one
+    """By how much few sources reduce the number of independent cells: not at all where each has one
     cell, or where nothing varies between them (`intervals`)."""
     if max(sizes) == 1 or share in (0, 1):
         return 1.0

@@ -95,7 +95,7 @@ def test_chance_hardly_breaks_a_limit_that_is_kept(n):
     assert any(missed) == (n > 2)  # but none of many is no chance
 
 
-def test_one_missed_cell_is_judged_by_the_exact_interval_and_shown_with_it():
+def test_one_missed_cell_is_decided_by_the_exact_interval_and_shown_with_it():
     result = evaluate_criterion(SEEN, wilson(0, 1), [1])
     assert result.outcome == "undecided"
     assert result.figure.high == pytest.approx(0.975)

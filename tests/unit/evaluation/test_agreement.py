@@ -230,19 +230,22 @@ def test_the_case_mix_alone_changes_accuracy():
 
 def test_the_effect_of_the_case_mix_is_what_it_adds_to_the_accuracy_expected():
     recalls = [wilson(90, 100), wilson(60, 100), wilson(99, 100)]
-    here, home = np.array([10.0, 80, 10]), np.array([100.0, 100, 100])
-    found = compute_case_mix_effect(here, home, recalls)
-    apart = compute_expected_accuracy(here, recalls), compute_expected_accuracy(home, recalls)
+    external, internal = np.array([10.0, 80, 10]), np.array([100.0, 100, 100])
+    found = compute_case_mix_effect(external, internal, recalls)
+    apart = (
+        compute_expected_accuracy(external, recalls),
+        compute_expected_accuracy(internal, recalls),
+    )
     assert found.value == pytest.approx(apart[0].value - apart[1].value)
     assert found.low < found.value < found.high < 0
-    # A class less common here, were it named better at home, would make the difference larger.
+    # A class less common here, were its sensitivity higher, would make the difference larger.
     sharper = [
         Interval(0.9, 0.9, 0.95),
         *(Interval(x.value, x.value, x.value) for x in recalls[1:]),
     ]
-    only = compute_case_mix_effect(here, home, sharper)
+    only = compute_case_mix_effect(external, internal, sharper)
     assert only.low == pytest.approx(only.value - 0.05 * (1 / 3 - 0.1)) and only.high == only.value
-    same = compute_case_mix_effect(3 * home, home, recalls)
+    same = compute_case_mix_effect(3 * internal, internal, recalls)
     assert (same.value, same.low, same.high) == (0, 0, 0)
     unknown = [UNDEFINED, *recalls[1:]]
-    assert compute_case_mix_effect(here, home, unknown) is None
+    assert compute_case_mix_effect(external, internal, unknown) is None

@@ -62,7 +62,7 @@ def test_what_no_number_decides_has_none():
     assert compute_more([3, 4], lambda n: True) == 4  # a source more, as large as these on average
 
 
-def test_a_share_is_worth_more_from_more_sources_than_from_more_cells_of_them():
+def test_more_sources_add_more_to_a_share_than_more_cells_of_the_same():
     """Cells of which each source names its own share right: predicted against what is found."""
     rng = np.random.default_rng(0)
 
@@ -72,8 +72,8 @@ def test_a_share_is_worth_more_from_more_sources_than_from_more_cells_of_them():
         return compute_proportion(hits.ravel(), np.repeat(np.arange(n_sources), 40).astype(str))
 
     seen = [compute_effective_size(draw(60)) for _ in range(40)]
-    told = [predict_effective_size(draw(12), [40] * 12, 60) for _ in range(40)]
-    assert np.median(told) == pytest.approx(np.median(seen), rel=0.3)
+    predicted = [predict_effective_size(draw(12), [40] * 12, 60) for _ in range(40)]
+    assert np.median(predicted) == pytest.approx(np.median(seen), rel=0.3)
     # All right: nothing varies, and each source counts as one cell.
     even = compute_proportion(np.ones(120, bool), [str(i // 40) for i in range(120)])
     assert predict_effective_size(even, [40] * 3, 12) == pytest.approx(12)

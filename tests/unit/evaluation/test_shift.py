@@ -47,16 +47,16 @@ def test_copies_of_an_image_do_not_separate_the_sides():
 
 
 def test_features_come_by_size():
-    home = np.c_[draw(200, 1), np.full(200, 3.0), draw(200, 1, seed=5)]
-    here = np.c_[draw(200, 1, move=2, seed=1), np.full(200, 4.0), draw(200, 1, seed=6)]
-    found = compute_feature_shifts(home, here, ["blur", "constant", "same"])
+    internal = np.c_[draw(200, 1), np.full(200, 3.0), draw(200, 1, seed=5)]
+    external = np.c_[draw(200, 1, move=2, seed=1), np.full(200, 4.0), draw(200, 1, seed=6)]
+    found = compute_feature_shifts(internal, external, ["blur", "constant", "same"])
     assert [one.name for one in found] == ["constant", "blur", "same"]
     assert found[0].effect == math.inf and found[0].outside.value == 1
     assert found[1].effect == pytest.approx(2, abs=0.25)
     assert abs(found[2].effect) < 0.3 and 0 < found[2].outside.value < 0.06
-    assert compute_feature_shifts(home * np.nan, here, ["a", "b", "c"]) == ()
+    assert compute_feature_shifts(internal * np.nan, external, ["a", "b", "c"]) == ()
     with pytest.raises(DataError, match="two or more"):
-        compute_feature_shifts(home[:1], here, ["a", "b", "c"])
+        compute_feature_shifts(internal[:1], external, ["a", "b", "c"])
 
 
 def test_one_row_of_each_source_counts():

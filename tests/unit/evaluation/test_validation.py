@@ -86,7 +86,7 @@ def test_labels_chosen_by_a_policy_count_not_the_most_probable():
     assert found.figures["log_loss"].value < 0.3  # the probabilities are as they were
 
 
-def test_classes_without_cells_and_cells_without_classes_are_told():
+def test_classes_without_cells_and_cells_without_classes_are_listed():
     found = validate(build_cells(unknown=12))
     assert found.absent == ("monocyte",)
     assert math.isnan(found.per_class[2].sensitivity.external.value)
@@ -116,7 +116,7 @@ def test_one_class_only_still_validates():
 
 @pytest.mark.parametrize("right", [0.958, 0.5])
 def test_kappa_of_one_class_says_nothing(right):
-    """However many are named right it is 0: no word against a good network, nor for a bad one."""
+    """It is 0 for a good network and for a bad one."""
     labels, sources = np.zeros(48, np.int64), [str(i) for i in range(48)]
     calls = (np.arange(48) >= 48 * right).astype(np.int64)
     asked = AcceptanceCriteria(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
@@ -220,7 +220,7 @@ def test_weighted_kappa_needs_an_order_or_a_cost():
     both = AcceptanceCriteria(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
     found = validate(cells, both)
     assert found.figures["weighted_kappa"] == found.figures["kappa_cost"]
-    assert found.kappa_weights.basis == "cost"  # what the limit is judged by, not the order
+    assert found.kappa_weights.basis == "cost"  # what the criterion bounds, not the order
 
 
 def test_sample_sizes_say_what_they_were_computed_with():

@@ -32,14 +32,14 @@ def build_info(*entries):
             **ORIGIN,
             "by": {},
             "fitted_files": [build_record(k).sha256[:16] for k in fitted],
-            "reference_files": [build_record(k).sha256[:16] for k in judged],
+            "reference_files": [build_record(k).sha256[:16] for k in reference],
         }
-        for fitted, judged in entries
+        for fitted, reference in entries
     ]
     return SimpleNamespace(provenance={"recalibrated": content} if content else {})
 
 
-def test_a_bundle_that_was_never_fitted_has_spent_nothing():
+def test_a_bundle_that_was_never_fitted_leaves_nothing_out():
     records = [build_record(k) for k in range(3)]
     found = find_usable(build_info(), records)
     assert found.records == tuple(records) and not found.n_reference and not found.n_fitted
@@ -56,7 +56,7 @@ def test_fitted_files_are_left_out_with_all_of_their_sources():
     assert found.n_fitted == 4
 
 
-def test_all_that_was_ever_fitted_counts_and_home_of_the_last_time():
+def test_all_that_was_ever_fitted_counts_and_the_last_reference():
     records = [build_record(k) for k in range(6)]
     found = find_usable(build_info(([0], [1, 2]), ([1], [3])), records)
     assert [record.id for record in found.records] == ["2.png", "3.png", "4.png", "5.png"]
