@@ -38,7 +38,7 @@ from leukoscope.text import format_count
 MAX_PAIRS = 12
 """Pairs on a page at most. Errors share them evenly, the other findings what is left."""
 
-_PAIR_PX = 300
+_PAIR_PX = 291
 
 _LEVELS: dict[AuditResult, Level] = {
     "leaking": "bad",

@@ -50,6 +50,8 @@ _MAX_IDS = 200
 _OPEN_SHEETS = 3
 _TILE_PX = 243
 
+NBSP = "\N{NO-BREAK SPACE}"
+
 CHAPTERS: dict[ChapterCode, tuple[str, str]] = {
     "conflicts": (
         "Duplicates with different labels",
@@ -281,12 +283,13 @@ def _describe_sheet(number: int, sheet: Sheet, drawn: Mapping[View, Picture]) ->
     if sheet.n_hidden:
         more = format_count(sheet.n_hidden, "more member")
         blocks.append(Text(f"{more} not shown; the weakest evidence stands first.", muted=True))
-    return Details(
+    details = Details(
         f"{group.name}: {images}; {_list_labels(group.labels)}; {weakest}",
         tuple(blocks),
         is_open=number < _OPEN_SHEETS,
         is_alarm=bool(group.conflict),
     )
+    return Box((details,))
 
 
 def _describe_pair(sheet: Sheet) -> tuple[str, list[str]]:
@@ -369,7 +372,7 @@ def describe_map(matrix: Affine, size: tuple[int, int], other: tuple[int, int]) 
     """Describe a map from an image of `size` (width, height) to one of `other` size.
 
     >>> describe_map((0, -1, 99, 1, 0, 10), (100, 100), (100, 100))
-    'turned 90°, moved 10 px down'
+    'turned 90°, moved 10\\xa0px down'
     """
     parts = split_map(matrix)
     words = ["mirrored"] if parts.mirrored else []
@@ -386,7 +389,7 @@ def describe_map(matrix: Affine, size: tuple[int, int], other: tuple[int, int]) 
     down = d * x + e * y + f - (other[1] - 1) / 2
     least = max(1.0, 0.02 * max(other))
     moves = [
-        f"{abs(way):.0f} px {after if way > 0 else before}"
+        f"{abs(way):.0f}{NBSP}px {after if way > 0 else before}"
         for way, before, after in ((right, "left", "right"), (down, "up", "down"))
         if abs(way) >= least
     ]

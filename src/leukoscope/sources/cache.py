@@ -9,13 +9,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from leukoscope.errors import StorageError
+from leukoscope.records import dump_record, parse_record
 from leukoscope.storage import create_folder
 
 if TYPE_CHECKING:
@@ -128,21 +128,20 @@ class FingerprintCache:
                 ).fetchone()
                 if row is None:
                     continue
-                try:
-                    values = json.loads(row[0])
-                    if values is not None:
-                        values = Judgement(**{**values, "matrix": tuple(values["matrix"])})
-                except (ValueError, KeyError, TypeError):
-                    continue
-                known[first, second] = values
+                # A damaged entry counts as absent.
+                with suppress(ValueError, StorageError):
+                    known[first, second] = parse_record(
+                        Judgement | None,  # type: ignore[arg-type]
+                        json.loads(row[0]),
+                        str(self.path),
+                        "leukoscope data sources",
+                        StorageError,
+                    )
         return known
 
     def save_judgements(self, found: "Mapping[Pair, Judgement | None]") -> None:
         """Store judgements, None for pairs that share nothing; all or none."""
         version = self.versions[1]
-        rows = [
-            (version, *pair, json.dumps(asdict(one) if one is not None else None))
-            for pair, one in found.items()
-        ]
+        rows = [(version, *pair, json.dumps(dump_record(one))) for pair, one in found.items()]
         with self._translated(), self.store:
             self.store.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?)", rows)
