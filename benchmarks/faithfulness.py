@@ -4,8 +4,8 @@ Run `python benchmarks/faithfulness.py RUN FIELDS --out FOLDER [--unseen FOLDER]
 is a Pascal-VOC folder of smear fields with boxes of white cells (BCCD). With --unseen, only those
 fields count that the images of that folder show, found by their thumbnails: for a network that was
 trained on dataset2-master these are the fields of TEST_SIMPLE, which it has never seen. Without
---stages the default methods are judged; with it, every stage by both kinds of map, on fields that
-are NOT among --unseen, since what is chosen on some images must be judged on others. Several
+--stages the default methods are evaluated; with it, every stage by both kinds of map, on fields
+that are NOT among --unseen, since what is chosen on some images must be evaluated on others. Several
 minutes on one free core.
 """
 
@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leukoscope.explain.faithfulness import MeanRange
-from leukoscope.pipelines import Explained, explain_images
+from leukoscope.explain.record import Explanation
+from leukoscope.interval import Interval
+from leukoscope.pipelines import explain_images
+from leukoscope.report.explain_page import describe_failures, name_method
 
 SHAPE = (32, 24)
 
@@ -34,21 +36,20 @@ def match_fields(fields: list[Path], unseen: Path) -> set[Path]:
     return {fields[int(((known - shrink(p)) ** 2).mean((1, 2, 3)).argmin())] for p in shown}
 
 
-def tell(found: MeanRange) -> str:
+def show(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
-def print_table(found: Explained) -> None:
-    for v in found.results:
-        stage = f"@{found.stage}" if v.method in ("gradcam", "hirescam") else ""
-        print(f"{v.method + stage:20} in the cell {tell(v.localisation)} of {tell(v.ceiling)}")
-        for kind in ("deletion", "insertion"):
-            own = tell(v.deletion if kind == "deletion" else v.insertion)
-            rest = ", ".join(f"less {k} {tell(r[kind])}" for k, r in v.against.items())
-            print(f"{'':20} {kind} {own}; {rest}")
-        levels = ", ".join(f"{k} {r.value:.2f}" for k, r in v.correlation.items())
-        print(f"{'':20} rank correlation after randomising down to: {levels}")
-        print(f"{'':20} {'; '.join(v.warnings) or 'passes'}", flush=True)
+def print_table(record: Explanation) -> None:
+    for one in record.results:
+        name = name_method(one.method, record.stage)
+        print(f"{name:24} in the cell {show(one.localisation)} of {show(one.ceiling)}")
+        for kind, own in (("deletion", one.deletion), ("insertion", one.insertion)):
+            rest = ", ".join(f"less {k} {show(r[kind])}" for k, r in one.against.items())
+            print(f"{'':24} {kind} {show(own)}; {rest}")
+        levels = ", ".join(f"{k} {r.value:.2f}" for k, r in one.correlation.items())
+        print(f"{'':24} rank correlation after randomising down to: {levels}")
+        print(f"{'':24} {' '.join(describe_failures(one)) or 'passes'}", flush=True)
 
 
 def main() -> None:
@@ -69,18 +70,18 @@ def main() -> None:
     fields = [fields[i] for i in dict.fromkeys(rows.tolist())]
     print(f"{len(fields)} fields, {os.fspath(asked.run.name)}", flush=True)
 
-    def judge(name: str, methods: list[str], stage: str | None) -> None:
+    def evaluate(name: str, methods: list[str], stage: str | None) -> None:
         found = explain_images(
             asked.run, fields, asked.out / name, methods=methods, stage=stage,
-            boxes=asked.fields, judge=len(fields),
+            boxes=asked.fields, evaluate=len(fields),
         )  # fmt: skip
-        print_table(found)
+        print_table(found.found)
 
     if asked.stages:
         for stage in ("stem", "stage_1", "stage_2", "stage_3", "stage_4"):
-            judge(stage, ["gradcam", "hirescam"], stage)
+            evaluate(stage, ["gradcam", "hirescam"], stage)
     else:
-        judge("judged", asked.methods.split(","), None)
+        evaluate("evaluated", asked.methods.split(","), None)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ OPTIONS: dict[str, str] = {
     "html": "--html",
     "images": "--images",
     "json": "--json",
-    "judge": "--judge",
+    "evaluate": "--evaluate",
     "limits": "--criteria",
     "methods": "--methods",
     "name": "--name",
@@ -272,7 +272,7 @@ def list_road() -> list[Step]:
             *("explain", "explain", "runs/first", "local/images/*/000[01]?.png"),
             out="explained",
             methods="gradcam,occlusion",
-            judge=20,
+            evaluate=20,
         ),
         # Last, for it tells of all records beside the run.
         step("card", "card", "runs/first", out="card", bundle="bundle"),

@@ -580,13 +580,13 @@ def explain(
     query: Annotated[
         tuple[float, float], typer.Option(help="Place whose attention is drawn: down, across.")
     ] = (0.5, 0.5),
-    judge: Annotated[
+    evaluate: Annotated[
         int, typer.Option(help="Images that faithfulness is measured on; 0 for none.", min=0)
     ] = 24,
 ) -> None:
     """Show why: maps over images, and whether these maps are faithful, measured.
 
-    At least 20 images are needed for a leakage_status on a method.
+    At least 20 images are needed to test a method.
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
@@ -602,7 +602,7 @@ def explain(
             boxes=boxes,
             box_label=box_label,
             query=query,
-            judge=judge,
+            evaluate=evaluate,
             progress=progress,
         )
     render.print_explained(found)

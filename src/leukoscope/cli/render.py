@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         DistilledRun,
         EnsembleRun,
         Evaluation,
-        Explained,
+        ExplainedFolder,
         LeakRun,
         Packed,
         PredictedFiles,
@@ -507,34 +507,11 @@ def print_validation(done: "ValidatedBundle") -> None:
     print_page(describe_validation(done.record, {}, (f"Page: {done.page}",)))
 
 
-def print_explained(found: "Explained") -> None:
-    """Show what each kind of map scored, and in words what it failed."""
-    from leukoscope.explain.methods import name_method
-    from leukoscope.report.explain_page import format_range, group_warnings
+def print_explained(done: "ExplainedFolder") -> None:
+    """Show which maps hold and why the others do not, and where the pictures lie."""
+    from leukoscope.report.explain_page import describe_explanation
 
-    console = _console()
-    if found.results:
-        table = Table(
-            title=f"Faithfulness on {_count(found.judged, 'image')}, mean with 95 % limits",
-            title_justify="left",
-        )
-        table.add_column("Method")
-        for name in ("Deletion", "less centre", "Random weights", "In the cell"):
-            table.add_column(name, justify="right")
-        for v in found.results:
-            levels = list(v.correlation.values())
-            shown = (v.deletion, v.against["centre"]["deletion"], *levels[-1:], v.localisation)
-            cells = ["\n".join(filter(None, format_range(r))) for r in shown]
-            if not levels:
-                cells.insert(2, "–")
-            table.add_row(name_method(v.method, found.stage), *cells)
-        console.print(table)
-    for names, text in group_warnings(found.results, found.stage):
-        console.print(f"[red bold]{escape(names)}:[/] {escape(text)}")
-    notes = [*found.notes, *dict.fromkeys(text for v in found.results for text in v.notes)]
-    for text in notes:
-        console.print(f"[yellow]{escape(text)}[/]")
-    for path, why in list(found.errors.items())[:3]:
-        console.print(f"- {_plain(path)}: {_plain(why)}")
-    console.print(ADVICE)
-    console.print(f"Pictures: {escape(str(found.page or found.out))}")
+    trailer = [f"Pictures: {done.page or done.out}"]
+    if done.page is None:
+        trailer.insert(0, "No page and no figures: they need the extra `report`.")
+    print_page(describe_explanation(done.found, trailer=tuple(trailer)))

@@ -2,7 +2,7 @@
 
 Axes: B batch, C channels, S side of the image, K classes. Images are network input, -1 to 1.
 Maps are signed, at the size of the image: above 0 speaks for the class. Networks are given back
-as they were found: mode, gradients and hooks. What this file does not do: it judges no map
+as they were found: mode, gradients and hooks. What this file does not do: it evaluates no map
 (`faithfulness`); occlusion lives in `occlusion`, attention in `maps`.
 """
 
@@ -21,12 +21,10 @@ from torch.nn import functional as F
 from leukoscope.data.loader import prepare_input
 from leukoscope.errors import ConfigError
 from leukoscope.explain.occlusion import Score
+from leukoscope.explain.record import MAX_MISSED
 from leukoscope.models.coatnet import CoAtNet
 
 CamKind = Literal["gradcam", "hirescam"]
-
-COMPLETE = 0.02
-"""Integrated gradients may miss so much of the difference of two logits, or of half a logit."""
 
 _FIRST_STEPS = 32
 _LEAST_LOGIT = 0.5
@@ -143,7 +141,7 @@ def compute_integrated_gradients(
     empty field in the image's own background colour, to the image (Sundararajan et al. 2017), by
     Gauss-Legendre. Attributions sum to the difference of the two logits, up to what the second
     array says: a share of that difference, or of half a logit where it is less. Points are doubled
-    from 32 until it is `COMPLETE` or better, or up to `most_steps`: 32 alone left an eighth of
+    from 32 until it is `MAX_MISSED` or better, or up to `most_steps`: 32 alone left an eighth of
     painted cells with a fifth of the difference unexplained.
     """
     found, missed = [], []
@@ -167,7 +165,7 @@ def compute_integrated_gradients(
                 delta = float(delta_1)
                 difference = float(maps_1CSS.detach().sum()) - delta
                 share = abs(delta) / max(abs(difference), _LEAST_LOGIT)
-                if share <= COMPLETE or steps >= most_steps:
+                if share <= MAX_MISSED or steps >= most_steps:
                     break
                 steps = min(2 * steps, most_steps)
             found.append(maps_1CSS.detach().sum(1)[0].cpu().numpy())

@@ -4,15 +4,14 @@ Four questions, each with a baseline: does the answer go when the marked places 
 it come when they come (insertion), does the map change when the weights are lost (randomisation),
 does it lie on the cell (localisation)?
 
-Axes: N images, S side, C colour, K classes, T steps of a curve. Maps are judged by their positive
-part. What this file does not do: it makes no maps and knows no networks, only a function that
+Only the positive part of a map counts. Axes: N images, S side, C colour, K classes, T steps of a
+curve. What this file does not do: it makes no maps and knows no networks, only a function that
 scores images; so it works on a bundle too.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +22,22 @@ from leukoscope.data.images import Box
 from leukoscope.errors import DataError
 from leukoscope.explain.methods import Method
 from leukoscope.explain.occlusion import Score, compute_background, score_in_batches
+from leukoscope.explain.record import (
+    CURVE_KINDS,
+    Baseline,
+    CurveKind,
+    FaithfulnessResult,
+    FaithfulnessTest,
+    Outcome,
+)
+from leukoscope.interval import Interval
 from leukoscope.scores import compute_probabilities
-
-CurveKind = Literal["deletion", "insertion"]
 
 STEPS = 16
 """Steps of a curve."""
 
 ENOUGH = 20
-"""Fewer images than this are no ground for a result on a method."""
+"""Fewer images than this test nothing."""
 
 MIN_LOCALISATION = 2.5
 """Mass inside the cell over the cell's share of the area."""
@@ -215,39 +221,24 @@ def compute_rank_correlation(
     return float(spearmanr(first_P, second_P).statistic)
 
 
-# -- means with limits, and the result -----------------------------------------------------------
+# -- means, and what comes of the tests -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class MeanRange:
-    """A mean over images with its 95 % limits; NaN limits for fewer than two images."""
+def compute_mean_interval(values_N: Sequence[float], *, seed: int = 0) -> Interval:
+    """Return the mean over images with the 95 % percentile bounds of 4,000 bootstrap draws; bounds
+    are undefined for fewer than two images, and all is for none.
 
-    value: float
-    low: float
-    high: float
-    n: int
+    The unit of chance is the image: duplicates of one cell make the bounds too narrow.
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return the figures for JSON, None for NaN."""
-        named = {"value": self.value, "low": self.low, "high": self.high}
-        return {k: None if math.isnan(x) else x for k, x in named.items()} | {"n": self.n}
-
-
-def compute_mean_range(values_N: Sequence[float], *, seed: int = 0) -> MeanRange:
-    """Return the mean with the percentile limits of 4,000 bootstrap draws over images.
-
-    The unit of chance is the image: copies of one cell make the limits too narrow.
-
-    >>> compute_mean_range([1.0, 1.0, 1.0])
-    MeanRange(value=1.0, low=1.0, high=1.0, n=3)
+    >>> compute_mean_interval([1.0, 1.0, 1.0])
+    Interval(value=1.0, low=1.0, high=1.0)
     """
     values = np.asarray(values_N, dtype=np.float64)
     if len(values) < 2:
-        return MeanRange(float(values.mean()) if len(values) else math.nan, math.nan, math.nan,
-                         len(values))  # fmt: skip
+        return Interval(float(values.mean()) if len(values) else math.nan, math.nan, math.nan)
     drawn = np.random.default_rng(seed).integers(0, len(values), (4000, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), (0.025, 0.975))
-    return MeanRange(float(values.mean()), float(low), float(high), len(values))
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -261,170 +252,73 @@ class Measured:
 
     deletion: Sequence[float] = ()
     insertion: Sequence[float] = ()
-    baselines: Mapping[str, Mapping[CurveKind, Sequence[float]]] = field(default_factory=dict)
+    baselines: Mapping[Baseline, Mapping[CurveKind, Sequence[float]]] = field(default_factory=dict)
     correlation: Mapping[str, Sequence[float]] = field(default_factory=dict)
     localisation: Sequence[float] = ()
     ceiling: Sequence[float] = ()
 
 
-@dataclass(frozen=True)
-class FaithfulnessResult:
-    """A method's figures with limits, and in words which tests it does not pass; no warnings where
-    it holds. `notes` say what was not tested.
+def evaluate_method(method: Method, measured: Measured) -> FaithfulnessResult:
+    """Return a method's figures, and what came of its tests.
 
-    `against` has the paired differences to each baseline, method minus baseline: good deletion is
-    below 0, good insertion above.
+    A test is passed if the 95 % bound on the bad side still holds: better than a baseline by any
+    amount, rank correlation below 0.2 with every weight randomised, mass in the cell at least 2.5
+    times its share. It failed if the bound on the good side does not hold either, and is unclear in
+    between. Fewer than 20 images (for the mass: with a box) test nothing. Attention is not tested
+    by deletion and insertion: it knows no class.
     """
-
-    method: str
-    deletion: MeanRange
-    insertion: MeanRange
-    against: Mapping[str, Mapping[CurveKind, MeanRange]]
-    correlation: Mapping[str, MeanRange]
-    localisation: MeanRange
-    ceiling: MeanRange
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether every test that was made was passed, by enough images."""
-        return (
-            not self.warnings and self.deletion.n >= ENOUGH and not 0 < self.localisation.n < ENOUGH
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything for JSON."""
-        return {
-            "method": self.method,
-            "deletion": self.deletion.to_dict(),
-            "insertion": self.insertion.to_dict(),
-            "against": {
-                baseline: {kind: r.to_dict() for kind, r in kinds.items()}
-                for baseline, kinds in self.against.items()
-            },
-            "correlation": {level: r.to_dict() for level, r in self.correlation.items()},
-            "localisation": self.localisation.to_dict(),
-            "ceiling": self.ceiling.to_dict(),
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-        }
-
-
-_KIND_WORDS: dict[CurveKind, tuple[str, str, str]] = {
-    "deletion": ("taking away what it marks", "costs the network", "taking away"),
-    "insertion": ("putting in what it marks", "gives the network", "putting in"),
-}
-_FLOOR_WORDS = {"random": "random places", "centre": "the middle of the image"}
-
-
-def judge_method(method: Method, measured: Measured) -> FaithfulnessResult:
-    """Return a method's figures with limits, and which tests it does not pass.
-
-    A test is passed if the 95 % limit on the bad side still holds: better than a baseline by any
-    amount, rank correlation below 0.2 with every weight drawn anew, mass in the cell at least 2.5
-    times its share. Words tell apart what was shown to fail from what was not shown to hold. Fewer
-    than 20 images (for the mass: with a box) give no result, and a note says so. Attention is not
-    judged by deletion and insertion: it knows no class.
-    """
-    against: dict[str, dict[CurveKind, MeanRange]] = {}
+    against: dict[Baseline, dict[CurveKind, Interval]] = {}
     for baseline, kinds in measured.baselines.items():
         against[baseline] = {}
         for kind, values in kinds.items():
             own = measured.deletion if kind == "deletion" else measured.insertion
-            pairs = np.subtract(own, values)
-            against[baseline][kind] = compute_mean_range(pairs.tolist())
-    correlation = {k: compute_mean_range(v) for k, v in measured.correlation.items()}
-    localisation = compute_mean_range(measured.localisation)
-    ceiling = compute_mean_range(measured.ceiling)
-
-    warnings, notes = [], []
-    n = len(measured.deletion)
-    if n < ENOUGH:
-        notes.append(f"No result from {count_images(n)}: at least {ENOUGH} are needed.")
-    elif method == "attention":
-        notes.append("Attention has no result on deletion and insertion: it knows no class.")
-    else:
-        warnings += _word_curves(against)
-    if not correlation:
-        notes.append("Not tested against random weights.")
-    else:
-        warnings += _word_correlation(list(correlation.values())[-1])
-    if not measured.localisation:
-        notes.append("Not tested for lying on the cell: no judged image has a box.")
-    elif localisation.n < ENOUGH:
-        notes.append(
-            f"No result on lying on the cell from {count_images(localisation.n)} with a box: at"
-            f" least {ENOUGH} are needed."
-        )
-    elif ceiling.value <= MIN_LOCALISATION:
-        notes.append(
-            "Not tested for lying on the cell: the boxes are so large that no map could have more"
-            f" than {ceiling.value:.1f} times the mass of their area."
-        )
-    else:
-        warnings += _word_localisation(localisation)
+            against[baseline][kind] = compute_mean_interval(np.subtract(own, values).tolist())
+    correlation = {k: compute_mean_interval(v) for k, v in measured.correlation.items()}
+    localisation = compute_mean_interval(measured.localisation)
+    ceiling = compute_mean_interval(measured.ceiling)
+    n, n_with_box = len(measured.deletion), len(measured.localisation)
+    tests = [
+        FaithfulnessTest(kind, _test_curve(method, n, kind, kinds[kind]), baseline)
+        for kind in CURVE_KINDS
+        for baseline, kinds in against.items()
+    ]
+    tests.append(FaithfulnessTest("randomisation", _test_correlation(measured, correlation)))
+    found = _test_localisation(n_with_box, localisation, ceiling)
+    tests.append(FaithfulnessTest("localisation", found))
     return FaithfulnessResult(
-        method, compute_mean_range(measured.deletion), compute_mean_range(measured.insertion),
-        against, correlation, localisation, ceiling, tuple(warnings), tuple(notes),
+        method, n, n_with_box, compute_mean_interval(measured.deletion),
+        compute_mean_interval(measured.insertion), against, correlation, localisation, ceiling,
+        tuple(tests),
     )  # fmt: skip
 
 
-def count_images(n: int) -> str:
-    """Word a number of images.
-
-    >>> count_images(1), count_images(2)
-    ('1 image', '2 images')
-    """
-    return f"{n:,} image{'' if n == 1 else 's'}"
-
-
-def _word_curves(against: Mapping[str, Mapping[CurveKind, MeanRange]]) -> list[str]:
-    """Which baselines a method was shown not to beat, and which it was not shown to beat."""
-    told = []
-    for kind, (own, worth, theirs) in _KIND_WORDS.items():
-        failed: list[str] = []
-        unclear: list[str] = []
-        for baseline, kinds in against.items():
-            r = kinds[kind]
-            passes = r.high < 0 if kind == "deletion" else r.low > 0
-            fails = r.low >= 0 if kind == "deletion" else r.high <= 0
-            if not passes:
-                (failed if fails else unclear).append(_FLOOR_WORDS.get(baseline, baseline))
-        if failed:
-            text = f"{own} {worth} no more than {theirs} {' or '.join(failed)}."
-            told.append(text[0].upper() + text[1:])
-        if unclear:
-            told.append(
-                f"It is not shown that {own} {worth} more than {theirs} {' or '.join(unclear)}: too"
-                " few images to say."
-            )
-    return told
+def _test_curve(method: Method, n: int, kind: CurveKind, less: Interval) -> Outcome:
+    if n < ENOUGH:
+        return "too_few_images"
+    if method == "attention":
+        return "not_applicable"
+    worst, best = (less.high, less.low) if kind == "deletion" else (-less.low, -less.high)
+    return "passed" if worst < 0 else "failed" if best >= 0 else "unclear"
 
 
-def _word_correlation(last: MeanRange) -> list[str]:
-    """What of a map stays when the network is wholly random."""
-    if last.n < ENOUGH or last.high < MAX_RANK_CORRELATION:
-        return []
-    figures = f"rank correlation {last.value:.2f}, {last.low:.2f} to {last.high:.2f}"
-    if last.low >= MAX_RANK_CORRELATION:
-        return [
-            f"It looks much the same when every weight of the network is random ({figures}): it may"
-            " show the image, not the network."
-        ]
-    return [
-        f"It is not shown to change when every weight of the network is random ({figures}; asked"
-        f" below {MAX_RANK_CORRELATION:g}): too few images to say."
-    ]
+def _test_correlation(measured: Measured, correlation: Mapping[str, Interval]) -> Outcome:
+    if not correlation:
+        return "not_measured"
+    level, last = list(correlation.items())[-1]
+    if len(measured.correlation[level]) < ENOUGH:
+        return "too_few_images"
+    if last.high < MAX_RANK_CORRELATION:
+        return "passed"
+    return "failed" if last.low >= MAX_RANK_CORRELATION else "unclear"
 
 
-def _word_localisation(found: MeanRange) -> list[str]:
+def _test_localisation(n: int, found: Interval, ceiling: Interval) -> Outcome:
+    if not n:
+        return "not_measured"
+    if n < ENOUGH:
+        return "too_few_images"
+    if ceiling.value <= MIN_LOCALISATION:
+        return "unattainable"
     if found.low >= MIN_LOCALISATION:
-        return []
-    text = (
-        f"The cell has {found.value:.1f} times ({found.low:.1f} to {found.high:.1f}) the mass of"
-        " its area"
-    )
-    if found.high < MIN_LOCALISATION:
-        return [f"{text}, less than {MIN_LOCALISATION:g}."]
-    return [f"{text}, not shown to be at least {MIN_LOCALISATION:g}: too few images to say."]
+        return "passed"
+    return "failed" if found.high < MIN_LOCALISATION else "unclear"

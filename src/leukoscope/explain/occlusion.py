@@ -3,7 +3,7 @@
 It needs no gradients, so it works on a bundle as on a trained network, without PyTorch.
 
 Axes: N images, S side, C colour (RGB), K classes. A `Score` is anything that turns uint8 images
-`(N, S, S, 3)` into logits `(N, K)`. What this file does not do: it judges no map (`faithfulness`).
+`(N, S, S, 3)` into logits `(N, K)`. What this file does not do: it tests no map (`faithfulness`).
 """
 
 from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ from leukoscope.pipelines.deploy import (
 from leukoscope.pipelines.distill import DistilledRun, distill_run
 from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
-from leukoscope.pipelines.explain import Explained, explain_images
+from leukoscope.pipelines.explain import ExplainedFolder, explain_images
 from leukoscope.pipelines.leak import LeakRun, report_leak
 from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
 from leukoscope.pipelines.runs import (
@@ -49,7 +49,7 @@ __all__ = [
     "DistilledRun",
     "EnsembleRun",
     "Evaluation",
-    "Explained",
+    "ExplainedFolder",
     "LeakRun",
     "Packed",
     "PredictedFiles",

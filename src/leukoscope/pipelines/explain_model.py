@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from leukoscope.deploy.bundle import BUNDLE_JSON
 from leukoscope.errors import ConfigError
-from leukoscope.explain.methods import AT_A_STAGE, METHODS, RUN_METHODS, Method
+from leukoscope.explain.methods import METHODS, RUN_METHODS, STAGE_METHODS, Method
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.scorers import open_run, open_scorer
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedModel:
-    """What names images, and what is explained of it: `score` gives the logits of a bundle, or of
-    the network of a run. Of an ensemble of `members` all name an image, and the first is scored and
+    """What predicts, and what is explained of it: `score` gives the logits of a bundle, or of
+    the network of a run. Of an ensemble of `members` all predict, and the first is scored and
     explained. `network` is None for a bundle."""
 
     path: Path
@@ -46,7 +46,7 @@ class ExplainedModel:
         """How a file becomes pixels."""
         return self.scorer.input
 
-    def name(self, images_NSSC: "Pixels") -> "list[tuple[str, float, Status | str]]":
+    def predict(self, images_NSSC: "Pixels") -> "list[tuple[str, float, Status | str]]":
         """Return label, confidence and decision for each image; the decision is "" where the run
         was not calibrated."""
         from leukoscope.scores import compute_probabilities
@@ -122,7 +122,7 @@ def choose_stage(model: ExplainedModel, stage: str | None, methods: Sequence[Met
 
     Raises `ConfigError` for a stage that the network does not have, or that nobody needs.
     """
-    if model.network is None or not set(AT_A_STAGE) & set(methods):
+    if model.network is None or not set(STAGE_METHODS) & set(methods):
         if stage is not None:
             raise ConfigError(
                 "a stage is chosen for gradcam and hirescam only",

@@ -1,11 +1,10 @@
 """Figures of explanations: curves of deletion and insertion, attention heads, relative bias.
 
 Axes: N images, T steps of a curve, G heads, S side of an image. What this file does not do: it
-knows no networks and no methods, only arrays and their names.
+knows no networks, only arrays and what they are called.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,33 +13,41 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from leukoscope.explain.methods import Method
+from leukoscope.explain.record import CurveKind
+from leukoscope.explain.study import Pair
+from leukoscope.report.explain_page import BASELINE_NAMES, name_method
 from leukoscope.report.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, styled
 
 _COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7")
 _SHOWN_HEADS = 8
 
-_Kind = Literal["deletion", "insertion"]
-
 
 @styled
 def draw_curves(
-    methods: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
-    baselines: Mapping[str, Mapping[_Kind, Sequence[NDArray[np.float64]]]],
+    methods: Mapping[Method, Sequence[Pair]],
+    random: Mapping[int, Sequence[Pair]],
+    centre: Sequence[Pair],
+    stage: str,
 ) -> Figure:
     """Draw the mean probability of the explained class as pixels go (left) and come (right).
 
-    Both arguments: name, then "deletion" and "insertion", then one curve per image, `(T+1,)`.
-    Baselines are grey and broken.
+    One pair of curves `(T+1,)` per image: of each method, of noise by its grid, and of the bell at
+    the centre. Baselines are grey and broken.
     """
+    baselines = {
+        f"{BASELINE_NAMES['random']}, {grid} x {grid}": random[grid] for grid in sorted(random)
+    } | {BASELINE_NAMES["centre"]: centre}
+    named = {name_method(method, stage): pairs for method, pairs in methods.items()}
     figure = Figure(figsize=(9.2, 4.1), layout="constrained")
     pair = figure.subplots(1, 2, sharey=True)
-    told: dict[_Kind, tuple[str, str]] = {
+    words: dict[CurveKind, tuple[str, str]] = {
         "deletion": ("Deletion: lower is better", "share of pixels taken away, marked first"),
         "insertion": ("Insertion: higher is better", "share of pixels put in, marked first"),
     }
-    for axes, (kind, (title, words)) in zip(pair, told.items(), strict=True):
-        for place, (name, kinds) in enumerate({**baselines, **methods}.items()):
-            mean_T = np.mean(kinds[kind], axis=0)
+    for axes, (kind, (title, share)) in zip(pair, words.items(), strict=True):
+        for place, (name, pairs) in enumerate({**baselines, **named}.items()):
+            mean_T = np.mean([one[kind] for one in pairs], axis=0)
             share_T = np.linspace(0, 1, len(mean_T))
             is_baseline = place < len(baselines)
             axes.plot(
@@ -49,7 +56,7 @@ def draw_curves(
                 ls=("--", ":", "-.")[place % 3] if is_baseline else "-",
             )  # fmt: skip
         axes.set_title(title)
-        axes.set_xlabel(words)
+        axes.set_xlabel(share)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -1,31 +1,70 @@
 """The page of explanations: do the maps hold, then the pictures, then how to read them.
 
-What this file does not do: it measures nothing; it words what it is given.
+What this file does not do: it measures nothing (`explain.study`) and draws nothing
+(`explain_figures`, `overlays`).
 """
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from leukoscope.explain.methods import FLOORS, METHODS, Method, name_method
-from leukoscope.storage import replacing
+from leukoscope.explain.faithfulness import ENOUGH, MAX_RANK_CORRELATION, MIN_LOCALISATION
+from leukoscope.explain.methods import STAGE_METHODS, Method
+from leukoscope.explain.record import (
+    MAX_MISSED,
+    Baseline,
+    CurveKind,
+    Explanation,
+    FaithfulnessResult,
+    Outcome,
+)
+from leukoscope.interval import Interval
+from leukoscope.labels import display_label
+from leukoscope.report.page import (
+    Banner,
+    Block,
+    Box,
+    Bullets,
+    Cell,
+    Drawings,
+    Figure,
+    Level,
+    Mark,
+    Page,
+    Section,
+    Table,
+    Text,
+    build_figures,
+    build_glossary,
+    build_table,
+)
+from leukoscope.text import DASH, format_count, format_number, join_bounds, join_words
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+METHOD_NAMES: dict[Method, str] = {
+    "gradcam": "Grad-CAM",
+    "hirescam": "HiResCAM",
+    "gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+    "attention": "Attention rollout",
+}
 
-    from leukoscope.explain.faithfulness import CurveKind, FaithfulnessResult, MeanRange
-    from leukoscope.models.coatnet import CoAtNet
+BASELINE_NAMES: dict[Baseline, str] = {
+    "random": "Random places",
+    "centre": "Centre of the image",
+}
 
-    Curves = Mapping[str, Mapping[CurveKind, Sequence[NDArray[np.float64]]]]
+_OUTCOMES: dict[Outcome, tuple[str, Mark]] = {
+    "passed": ("passed", "good"),
+    "failed": ("failed", "bad"),
+    "unclear": ("unclear", "caution"),
+    "too_few_images": ("too few images", ""),
+    "not_measured": ("not measured", ""),
+    "not_applicable": ("not applicable", ""),
+    "unattainable": ("boxes too large", ""),
+}
 
-SHOWN = 24
-"""Pictures on the page at most; the folder has all of them."""
-
-GLOSSARY: tuple[tuple[str, str], ...] = (
+_GLOSSARY = (
     ("Grad-CAM, HiResCAM", "Which places of a feature map raise the score of the class. Grad-CAM"
-     " weighs whole channels, HiResCAM each place by itself."),
+     " weights whole channels, HiResCAM each place by itself."),
     ("Integrated gradients", "What each pixel adds on the way from an empty field to the image."),
     ("Occlusion", "How far the score of the class falls when a patch is painted over."),
     ("Attention rollout", "Which places the transformers mixed together, whatever the class."),
@@ -35,161 +74,323 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Insertion", "The other way round: from a blurred image, marked pixels come back first. The"
      " higher, the better."),
     ("Random places, centre of the image", "Maps that know nothing: noise as coarse as the map"
-     " itself, and a bell in the middle. A map that is no better than these explains nothing. Where"
+     " itself, and a bell at the centre. A map that is no better than these explains nothing. Where"
      " a map marks nothing, its pixels go and come in the order of that noise."),
     ("Random weights", "Rank correlation between the map and that of a network whose weights were"
-     " all drawn anew. It must be near 0: what stays is the image, not the network."),
+     " all randomised. It must be near 0: what stays is the image, not the network."),
     ("In the cell", "The share of the map that lies in the box round the cell, divided by the"
      " box's share of the area. 1 is chance."),
 )  # fmt: skip
 
 
-def draw_figures(
-    folder: Path,
-    methods: Sequence[Method],
-    stage: str,
-    curves: "Curves",
-    results: "Sequence[FaithfulnessResult]",
-    network: "CoAtNet | None",
-) -> dict[str, str]:
-    """Write the figures of a call and return them by name as data URIs."""
-    from leukoscope.report.explain_figures import draw_biases, draw_curves
-    from leukoscope.report.figures import render_png
+def name_method(method: Method, stage: str) -> str:
+    """Return a method in words, with its stage where it has one.
 
-    figures = {}
-    if results:
-        grids = sorted(int(n.removeprefix("random_")) for n in curves if n.startswith("random_"))
-        figures["curves"] = draw_curves(
-            {name_method(method, stage): curves[method] for method in methods},
-            {
-                **{f"{FLOORS['random']}, {n} x {n}": curves[f"random_{n}"] for n in grids},
-                FLOORS["centre"]: curves["centre"],
-            },
-        )
-    if network is not None and "attention" in methods:
-        from leukoscope.explain.maps import list_biases
-
-        figures["relative_bias"] = draw_biases(list_biases(network))
-    found = {}
-    for name, figure in figures.items():
-        content = render_png(figure)
-        with replacing(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(content)
-        found[name] = _embed(content)
-    for path in sorted((folder / "attention").glob("*.png"))[:1]:
-        found["attention"] = _embed(path.read_bytes())
-    return found
-
-
-def _embed(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def format_range(found: "MeanRange", *, signed: bool = False, digits: int = 2) -> tuple[str, str]:
-    """Return a mean and its limits as two texts, a dash where there is none.
-
-    >>> from leukoscope.explain.faithfulness import MeanRange
-    >>> format_range(MeanRange(0.5, 0.4, 0.6, 9))
-    ('0.50', '0.40 to 0.60')
-    >>> format_range(MeanRange(float("nan"), float("nan"), float("nan"), 0))
-    ('–', '')
+    >>> name_method("gradcam", "stage_2"), name_method("occlusion", "stage_2")
+    ('Grad-CAM (stage_2)', 'Occlusion')
     """
-    sign = "+" if signed else ""
-    if found.value != found.value:
-        return "–", ""
-    value = f"{found.value:{sign}.{digits}f}"
-    if found.low != found.low:
-        return value, ""
-    return value, f"{found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f}"
+    word = METHOD_NAMES[method]
+    return f"{word} ({stage})" if method in STAGE_METHODS else word
 
 
-def word_headline(results: "Sequence[FaithfulnessResult]", stage: str) -> tuple[str, str]:
+def describe_explanation(
+    record: Explanation, drawn: Drawings | None = None, trailer: tuple[str, ...] = ()
+) -> Page:
+    """Describe the page. `drawn`: "curves", "relative_bias" and "attention", and each image that is
+    to be shown under its `picture`."""
+    drawn = drawn or {}
+    level, headline = describe_headline(record)
+    failures = [
+        f"{name_method(one.method, record.stage)}: {' '.join(describe_failures(one))}"
+        for one in record.results
+        if one.failures
+    ]
+    lead: list[Block] = [
+        Banner(level, headline, (Bullets(tuple(failures)),) if failures else ()),
+        Text(
+            f"{format_count(len(record.images), 'image')} explained, {record.n_evaluated:,} of them"
+            " evaluated for faithfulness. A map shows where a score came from; it does not say that"
+            " the answer is right.",
+            muted=True,
+        ),
+    ]
+    notes = describe_notes(record)
+    if notes:
+        lead.append(Bullets(notes))
+    return Page(
+        f"Explanations by {Path(record.model).name}",
+        tuple(lead),
+        (
+            *_describe_faithfulness(record, drawn),
+            _describe_images(record, drawn),
+            *_describe_attention(drawn),
+            build_glossary(_GLOSSARY),
+        ),
+        trailer,
+    )
+
+
+def describe_headline(record: Explanation) -> tuple[Level, str]:
     """Return the level of the banner and one sentence: which maps hold."""
+    results = record.results
     if not results:
-        return "caution", "Nobody has measured whether these maps are faithful."
-    held = [name_method(v.method, stage) for v in results if v.holds]
-    failed = [name_method(v.method, stage) for v in results if v.warnings]
+        return "caution", "Whether these maps are faithful was not measured."
+    held = [name_method(one.method, record.stage) for one in results if one.holds]
+    failed = [name_method(one.method, record.stage) for one in results if one.failures]
     if failed:
-        rest = f" {_join(held)} passed." if held else ""
-        if len(failed) == 1:
-            who = f"{failed[0]} does not pass"
-        elif len(failed) == len(results) > 2:
+        rest = f" {join_words(held)} passed." if held else ""
+        if len(failed) == len(results) > 2:
             who = f"None of {len(results)} methods passes"
         else:
-            who = f"{_join(failed)} do not pass"
+            who = f"{join_words(failed)} {'does' if len(failed) == 1 else 'do'} not pass"
         return "bad", f"{who} every test: read the reason before relying on such a map.{rest}"
     if len(held) < len(results):
         return "caution", "Too few images to say whether these maps are faithful."
-    return "good", f"{_join(held)} passed every test that was made."
+    return "good", f"{join_words(held)} passed every test that was made."
 
 
-def _join(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+# -- results in words -----------------------------------------------------------------------------
+
+_DONE: dict[CurveKind, tuple[str, str, str]] = {
+    "deletion": ("removing what it marks", "costs the network", "removing"),
+    "insertion": ("inserting what it marks", "gives the network", "inserting"),
+}
+_PLACES: dict[Baseline, str] = {"random": "random places", "centre": "the centre of the image"}
 
 
-def group_warnings(results: "Sequence[FaithfulnessResult]", stage: str) -> list[tuple[str, str]]:
-    """Return what is not passed, a pair of names and words for all methods of equal words."""
-    groups: dict[str, list[str]] = {}
-    for v in results:
-        if v.warnings:
-            groups.setdefault(" ".join(v.warnings), []).append(name_method(v.method, stage))
-    return [(_join(names), text) for text, names in groups.items()]
-
-
-def render_explained(
-    model: Path,
-    methods: Sequence[Method],
-    stage: str,
-    images: Sequence[tuple[Path, str]],
-    results: "Sequence[FaithfulnessResult]",
-    notes: Sequence[str],
-    figures: Mapping[str, str],
-) -> str:
-    """Render everything as one HTML page that needs no other file. `images` are pictures with what
-    they show in words."""
-    from leukoscope.report.pages import render_page
-
-    level, headline = word_headline(results, stage)
-    judged = results[0].deletion.n if results else 0
-    rows = []
-    for v in results:
-        levels = list(v.correlation.values())
-        rows.append(
-            {
-                "name": name_method(v.method, stage),
-                "warned": bool(v.warnings),
-                "cells": [
-                    format_range(v.deletion),
-                    *(format_range(r["deletion"], signed=True) for r in v.against.values()),
-                    format_range(v.insertion),
-                    *(format_range(r["insertion"], signed=True) for r in v.against.values()),
-                    format_range(levels[-1]) if levels else ("–", ""),
-                    format_range(v.localisation, digits=1),
-                ],
-            }
+def describe_failures(result: FaithfulnessResult) -> tuple[str, ...]:
+    """Say which tests a method does not pass: what was shown to fail, and what was not shown to
+    hold."""
+    found = []
+    for kind, (own, effect, theirs) in _DONE.items():
+        failed = _join_baselines(result, kind, "failed")
+        if failed:
+            text = f"{own} {effect} no more than {theirs} {failed}."
+            found.append(text[0].upper() + text[1:])
+        unclear = _join_baselines(result, kind, "unclear")
+        if unclear:
+            found.append(
+                f"It is not shown that {own} {effect} more than {theirs} {unclear}: too few images"
+                " to say."
+            )
+    outcomes = {one.test: one.outcome for one in result.tests}
+    if outcomes["randomisation"] in ("failed", "unclear"):
+        last = list(result.correlation.values())[-1]
+        figures = f"rank correlation {_format(last)}"
+        found.append(
+            "It looks much the same when every weight of the network is random"
+            f" ({figures}): it may show the image, not the network."
+            if outcomes["randomisation"] == "failed"
+            else "It is not shown to change when every weight of the network is random"
+            f" ({figures}; required: below {MAX_RANK_CORRELATION:g}): too few images to say."
         )
-    cascade = {
-        name_method(v.method, stage): {k: format_range(r)[0] for k, r in v.correlation.items()}
-        for v in results
-        if len(v.correlation) > 1
-    }
-    return render_page(
-        "explain.html.j2",
-        title=f"Explanations by {model.name}",
-        level=level,
-        headline=headline,
-        judged=judged,
-        n_images=len(images),
-        rows=rows,
-        baselines=[FLOORS[name].lower() for name in (results[0].against if results else ())],
-        ceiling=f"{results[0].ceiling.value:.1f}" if results and results[0].ceiling.n else "",
-        cascade=cascade,
-        levels=list(next(iter(cascade.values()))) if cascade else [],
-        warnings=group_warnings(results, stage),
-        notes=[*notes, *dict.fromkeys(text for v in results for text in v.notes)],
-        figures=figures,
-        pictures=[(_embed(path.read_bytes()), told) for path, told in images[:SHOWN]],
-        hidden=len(images[SHOWN:]),
-        methods=[METHODS[name] for name in methods],
-        glossary=GLOSSARY,
+    if outcomes["localisation"] in ("failed", "unclear"):
+        text = f"The cell has {_format(result.localisation, 1)} times the mass of its area"
+        found.append(
+            f"{text}, less than {MIN_LOCALISATION:g}."
+            if outcomes["localisation"] == "failed"
+            else f"{text}, not shown to be at least {MIN_LOCALISATION:g}: too few images to say."
+        )
+    return tuple(found)
+
+
+def _join_baselines(result: FaithfulnessResult, kind: CurveKind, outcome: Outcome) -> str:
+    tests = (one for one in result.tests if one.test == kind and one.outcome == outcome)
+    return " or ".join(_PLACES[one.baseline] for one in tests if one.baseline is not None)
+
+
+def describe_untested(result: FaithfulnessResult) -> tuple[str, ...]:
+    """Say which tests of a method were not made, and why."""
+    found = []
+    outcomes = {one.test: one.outcome for one in result.tests}
+    if result.n_images < ENOUGH:
+        found.append(f"No result from {_count_images(result.n_images)}: {ENOUGH} are needed.")
+    elif "not_applicable" in outcomes.values():
+        found.append("Attention is not tested by deletion and insertion: it knows no class.")
+    if outcomes["randomisation"] == "not_measured":
+        found.append("Not tested against random weights.")
+    match outcomes["localisation"]:
+        case "not_measured":
+            found.append("Not tested for lying on the cell: no evaluated image has a box.")
+        case "too_few_images":
+            found.append(
+                f"No result on lying on the cell from {_count_images(result.n_with_box)} with a"
+                f" box: {ENOUGH} are needed."
+            )
+        case "unattainable":
+            found.append(
+                "Not tested for lying on the cell: the boxes are so large that no map could have"
+                f" more than {result.ceiling.value:.1f} times the mass of their area."
+            )
+    return tuple(found)
+
+
+def describe_notes(record: Explanation) -> tuple[str, ...]:
+    """Say what was left out, not done or not tested."""
+    notes = []
+    if record.is_bundle:
+        notes.append(
+            "A bundle can be explained by occlusion only, and its weights cannot be randomised:"
+            " explain the run folder for the rest."
+        )
+    if record.n_members > 1:
+        notes.append(
+            f"Predictions are those of an ensemble of {record.n_members} networks; the maps, and"
+            " what was measured of them, are of its first member."
+        )
+    if record.unreadable:
+        first = record.unreadable[0]
+        notes.append(
+            f"Left out, since it cannot be read: {_count_images(len(record.unreadable))}; first:"
+            f" {first.path} ({first.reason}: {first.found})."
+        )
+    if record.n_without_box:
+        notes.append(f"Evaluated without a box: {_count_images(record.n_without_box)}.")
+    if record.n_same_name:
+        notes.append(
+            "With the name of an annotated image, but of another size or with other pixels, so that"
+            f" its box was not used: {_count_images(record.n_same_name)}."
+        )
+    missed = [one.missed for one in record.images if (one.missed or 0) > MAX_MISSED]
+    if missed:
+        notes.append(
+            f"Integrated gradients are rough on {_count_images(len(missed))}: up to"
+            f" {100 * max(x for x in missed if x is not None):.0f} % of what they should add up to"
+            " is missing."
+        )
+    if "attention" in record.methods:
+        notes.append(
+            "Attention says which places a token was mixed from, whatever the class; it is no"
+            " evidence for one."
+        )
+    untested = (text for one in record.results for text in describe_untested(one))
+    return (*notes, *dict.fromkeys(untested))
+
+
+def _count_images(n: int) -> str:
+    return format_count(n, "image")
+
+
+# -- sections -------------------------------------------------------------------------------------
+
+
+def _describe_faithfulness(record: Explanation, drawn: Drawings) -> tuple[Section, ...]:
+    if not record.results:
+        return ()
+    blocks: list[Block] = [Box((_tabulate_tests(record),)), Box((_tabulate_baselines(record),))]
+    blocks += [Box((figure,)) for figure in build_figures(drawn, "curves")]
+    cascade = [one for one in record.results if len(one.correlation) > 1]
+    if cascade:
+        blocks.append(Box((_tabulate_cascade(cascade, record.stage),)))
+    brief, *rest = blocks
+    return (
+        Section("Are the maps faithful?", (brief,), brief=True),
+        Section("Against baselines and random weights", tuple(rest)),
     )
+
+
+def _tabulate_tests(record: Explanation) -> Table:
+    rows = []
+    for one in record.results:
+        last = list(one.correlation.values())[-1:]
+        rows.append(
+            [
+                Cell(name_method(one.method, record.stage)),
+                _show_outcome(one, "deletion", _format(one.deletion)),
+                _show_outcome(one, "insertion", _format(one.insertion)),
+                _show_outcome(one, "randomisation", _format(last[0]) if last else ""),
+                _show_outcome(one, "localisation", _format(one.localisation, 1)),
+            ]
+        )
+    caption = f"Tests on {_count_images(record.n_evaluated)}; means with 95 % intervals."
+    ceiling = record.results[0].ceiling.value
+    if ceiling == ceiling:
+        caption += f" In the cell: at most {ceiling:.1f} is possible here."
+    heads = ["", "Deletion (low)", "Insertion (high)", "Random weights (near 0)", "In the cell"]
+    return build_table(heads, rows, caption)
+
+
+def _show_outcome(result: FaithfulnessResult, test: str, figure: str) -> Cell:
+    """The worst outcome of one test, with its figure."""
+    order: tuple[Outcome, ...] = ("failed", "unclear")
+    outcomes = [one.outcome for one in result.tests if one.test == test]
+    worst = next((one for one in order if one in outcomes), outcomes[0])
+    word, mark = _OUTCOMES[worst]
+    return Cell(word, "" if figure == DASH else figure, mark=mark)
+
+
+def _tabulate_baselines(record: Explanation) -> Table:
+    rows = [
+        [
+            name_method(one.method, record.stage),
+            *(_format(kinds[kind], sign="+") for kind in _DONE for kinds in one.against.values()),
+        ]
+        for one in record.results
+    ]
+    heads = [
+        f"{kind.capitalize()} less {_PLACES[baseline]}"
+        for kind in _DONE
+        for baseline in record.results[0].against
+    ]
+    caption = (
+        "Difference of the areas to those of maps that know nothing, paired by image: deletion"
+        " should be below 0, insertion above"
+    )
+    return build_table(["", *heads], rows, caption)
+
+
+def _tabulate_cascade(results: Sequence[FaithfulnessResult], stage: str) -> Table:
+    rows = [
+        [
+            name_method(one.method, stage),
+            *(format_number(found.value, 2) for found in one.correlation.values()),
+        ]
+        for one in results
+    ]
+    caption = (
+        "Rank correlation with the map after weights were randomised, from the head down to the"
+        " level named"
+    )
+    return build_table(["", *results[0].correlation], rows, caption)
+
+
+def _describe_images(record: Explanation, drawn: Drawings) -> Section:
+    shown = [drawn[one.picture] for one in record.images if one.picture in drawn]
+    blocks: list[Block] = [
+        Text(
+            "Left the image as the network got it; a dashed frame is the cell's box. Yellow is"
+            " where a map is highest; white lines run at half of its peak, black ones at eight"
+            " tenths. Only what speaks for the class is shown."
+        ),
+        *(Box((Figure(picture),)) for picture in shown),
+    ]
+    hidden = len(record.images) - len(shown)
+    if hidden:
+        more = format_count(hidden, "more image", "more images")
+        blocks.append(Text(f"{more} in the folder `overlays`.", muted=True))
+    return Section("Images", tuple(blocks))
+
+
+def _describe_attention(drawn: Drawings) -> tuple[Section, ...]:
+    figures = build_figures(drawn, "attention", "relative_bias")
+    return (Section("Attention", tuple(Box((one,)) for one in figures)),) if figures else ()
+
+
+def describe_image(label: str, path: str, methods: Sequence[Method]) -> str:
+    """Say what the picture of an image shows."""
+    maps = join_words(METHOD_NAMES[method] for method in methods)
+    return f"{Path(path).name}: {display_label(label)}, with {maps}"
+
+
+def _format(found: Interval, digits: int = 2, sign: str = "") -> str:
+    """Return a figure with its bounds, a dash where it is undefined.
+
+    >>> _format(Interval(0.5, 0.4, 0.6)), _format(Interval(-0.5, float("nan"), float("nan")))
+    ('0.50 (0.40–0.60)', '−0.50')
+    """
+    if found.value != found.value:
+        return DASH
+    value = format_number(found.value, digits, sign)
+    if found.low != found.low:
+        return value
+    return f"{value} ({join_bounds(found.low, found.high, digits)})"

@@ -2,7 +2,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from leukoscope.explain.overlays import (
+from leukoscope.report.overlays import (
     Tile,
     colour_map,
     draw_original,

@@ -2,18 +2,24 @@
 
 Drawn with Pillow alone, so that the light install draws them too. Axes: S side of the image in
 network pixels, P side of a tile in drawn pixels, C colour. What this file does not do: it makes no
-maps.
+maps and measures none.
 """
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from leukoscope.explain.methods import Method
+from leukoscope.explain.record import ExplainedImage
+from leukoscope.labels import display_label
+from leukoscope.report.explain_page import name_method
+from leukoscope.text import format_percent
 
 TILE_PX = 240
 
@@ -201,3 +207,39 @@ def draw_sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         for row in rows
     ]
     return np.concatenate(padded)
+
+
+def draw_explained(
+    image: ExplainedImage,
+    image_SSC: NDArray[np.uint8],
+    maps: Mapping[Method, NDArray[np.float32]],
+    stage: str,
+    box_mask_SS: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the row of one image, uint8 RGB: the original, then a tile for each map `(S, S)`, with
+    what was predicted and measured below."""
+    lines = [f"{display_label(image.label)}, {format_percent(image.confidence)}"]
+    if image.decision:
+        lines.append(image.decision)
+    if image.target != image.label:
+        lines.append(f"explained: {display_label(image.target)}")
+    if image.ceiling is not None:
+        lines.append(f"box: {100 / image.ceiling:.0f} % of the area")
+    name = Path(image.path).name
+    tiles = [Tile(draw_original(image_SSC, box_mask_SS), name, tuple(lines))]
+    for method, map_SS in maps.items():
+        lines = [
+            f"{kind} {area:.2f} (centre {image.centre_areas[kind]:.2f})"
+            for kind, area in image.areas.get(method, {}).items()
+        ]
+        if method in image.localisation:
+            lines.append(f"in the box: {image.localisation[method]:.1f} times its area")
+        if not lines:
+            lines.append("not evaluated")
+        shown_SS = map_SS
+        if method == "gradients":  # single pixels are too fine to be seen
+            shown_SS = average_blocks(map_SS)
+            lines.append(f"drawn in blocks of {BLOCK_PX} pixels")
+        overlay = draw_overlay(image_SSC, shown_SS, box_mask_SS)
+        tiles.append(Tile(overlay, name_method(method, stage), tuple(lines)))
+    return draw_row(tiles)
