@@ -5,8 +5,8 @@ is a Pascal-VOC folder of smear fields with boxes of white cells (BCCD). With --
 fields count that the images of that folder show, found by their thumbnails: for a network that was
 trained on dataset2-master these are the fields of TEST_SIMPLE, which it has never seen. Without
 --stages the default methods are evaluated; with it, every stage by both kinds of map, on fields
-that are NOT among --unseen, since what is chosen on some images must be evaluated on others. Several
-minutes on one free core.
+that are NOT among --unseen, since what is chosen on some images must be evaluated on others.
+Several minutes on one free core.
 """
 
 import argparse

@@ -3,6 +3,8 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
+from tests.builders.explanation import build_explanation, build_result
 from tests.builders.robustness import build_robustness
 from tests.builders.validation import build_validation
 
@@ -196,19 +198,12 @@ def build_records(classes=CLASSES, names=("smears", "scanner", "elsewhere", "thi
         metrics=metrics,
         evaluations={"other_lab": {**copy.deepcopy(metrics), "data": elsewhere}},
         validation=build_validation(data=third_lab),
-        explained={
-            "methods": ["gradcam", "occlusion"],
-            "results": [
-                {
-                    "method": "gradcam",
-                    "deletion": {"n": 83},
-                    "warnings": ["It marks the same with random weights."],
-                    "notes": [],
-                },
-                {"method": "occlusion", "deletion": {"n": 84}, "warnings": [], "notes": ["Slow."]},
-            ],
-            "notes": ["Two images stay out."],
-        },
+        explanation=build_explanation(
+            (
+                build_result(n=83, correlation={"stem": np.full(83, 0.4)}),
+                build_result("occlusion", n=84, correlation={}),
+            )
+        ),
     )
 
 

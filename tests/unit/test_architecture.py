@@ -200,7 +200,7 @@ def test_torch_is_imported_only_where_networks_are(path):
     if name.startswith(TORCH_ROOMS):
         return
     assert "torch" not in top
-    if name not in ("pipelines/runs.py", "pipelines/deploy.py", "pipelines/explain.py"):
+    if name not in ("pipelines/runs.py", "pipelines/deploy.py", "explain/explainer.py"):
         assert not anywhere & {"torch", "accelerate", "safetensors"}
     if not name.startswith(("evaluation/", "report/")):
         assert not top & HEAVY

@@ -104,6 +104,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     """
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.evaluation.validation import Validation
+    from leukoscope.explain.record import Explanation
     from leukoscope.report.card_records import CardRecords, RunProvenance
 
     folder = RunFolder(run)
@@ -120,6 +121,10 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     validation = _load(Validation, place, "leukoscope validate")
     if validation is not None and validation.provenance is not None:
         _check_weights(place, validation.provenance.weights_sha256, sha256)
+    place = folder.path / "explained" / "faithfulness.json"
+    explanation = _load(Explanation, place, "leukoscope explain")
+    if explanation is not None:
+        _check_weights(place, explanation.provenance.get("weights_sha256"), sha256)
     return CardRecords(
         network=network,
         recipe=_parse_recipe(_read(folder.recipe)),
@@ -135,7 +140,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
         bundle=_load_bundle(Path(bundle), sha256) if bundle else None,
         robustness=robustness,
         validation=validation,
-        explained=_read_later(folder.path / "explained" / "faithfulness.json", sha256),
+        explanation=explanation,
     )
 
 
@@ -303,15 +308,6 @@ def _load_bundle(path: Path, weights_sha256: str) -> BundleInfo:
             "name the run's own bundle, or leave --bundle out",
         )
     return info
-
-
-def _read_later(path: Path, weights_sha256: str) -> dict[str, Any]:
-    """Read the record of a command that takes any run or bundle; {} where there is none."""
-    content = _read(path)
-    origin = _take(content, "provenance")
-    if content:
-        _check_weights(path, origin.get("weights_sha256"), weights_sha256)
-    return content
 
 
 def _check_weights(path: Path, found: object, weights_sha256: str) -> None:

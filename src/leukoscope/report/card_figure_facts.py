@@ -10,8 +10,10 @@ from leukoscope.deploy.bundle import BundleInfo
 from leukoscope.evaluation.robustness import Level, Robustness
 from leukoscope.evaluation.subgroups import Subgroup
 from leukoscope.evaluation.validation import Validation
+from leukoscope.explain.record import Explanation
 from leukoscope.report.card_records import Network
 from leukoscope.report.leakage_words import LEAKAGE_TEXTS, LEAKAGE_TITLES
+from leukoscope.report.explain_page import METHOD_NAMES, describe_failures, describe_notes
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
 from leukoscope.report.robustness_page import CORRUPTION_NAMES
 from leukoscope.report.validation_words import (
@@ -257,6 +259,17 @@ def describe_robustness(robustness: Robustness) -> str | None:
 
 def _name_level(level: Level) -> str:
     return f"{CORRUPTION_NAMES[level.corruption]} at severity {level.severity}"
+
+
+def describe_explanation(explanation: Explanation) -> str:
+    """How predictions were explained, and which tests the maps do not pass."""
+    methods = join_words(METHOD_NAMES[method] for method in explanation.methods)
+    found = [f"Maps of what the network looked at: {methods}."]
+    for one in explanation.results:
+        words = describe_failures(one) or ("No test that was made speaks against it.",)
+        name = f"{METHOD_NAMES[one.method]}, {format_count(one.n_images, 'image')}"
+        found.append(f"{name}: {' '.join(words)}")
+    return " ".join([*found, *map(escape_sentence, describe_notes(explanation))])
 
 
 def describe_parity_table(bundle: BundleInfo) -> str:

@@ -1,4 +1,4 @@
-"""Sentences about a network on other data, on corrupted images and explained, made from records.
+"""Sentences about a network on other data, made from records.
 
 Every function takes a `Reader`, as in `card_facts`. What this file does not do: it says nothing of
 the network on its own test images (`card_facts`).
@@ -10,19 +10,9 @@ from leukoscope.report.card_facts import word_figure
 from leukoscope.report.card_figure_facts import find_local, write_reference, write_validation
 from leukoscope.report.card_records import (
     Reader,
-    count_things,
 )
 from leukoscope.report.markdown import escape_sentence, escape_text, render_table
-from leukoscope.text import join_words
 from leukoscope.trust.record import TrustInfo
-
-_NAMES: dict[str, str] = {
-    "gradcam": "Grad-CAM",
-    "hirescam": "HiResCAM",
-    "gradients": "Integrated gradients",
-    "occlusion": "Occlusion",
-    "attention": "Attention rollout",
-}
 
 
 def describe_evaluation_table(reader: Reader, validation: Validation | None = None) -> str:
@@ -64,26 +54,3 @@ def describe_external_figures(
 def has_external_evaluation(reader: Reader) -> bool:
     """Tell whether an evaluation on other data than those of training is on record."""
     return any(name not in ROLES for name in reader.find_keys("evaluations"))
-
-
-def _count(reader: Reader, *path: str | int) -> range:
-    return range(reader.find_length(*path))
-
-
-def describe_explanation(reader: Reader) -> str:
-    """How answers were explained, and which tests the maps do not pass."""
-    methods = [_name(name) for name in reader.read_names("explained", "methods")]
-    told = [f"Maps of what the network looked at: {join_words(methods)}."]
-    for i in _count(reader, "explained", "results"):
-        at = ("explained", "results", i)
-        words = reader.find_names(*at, "warnings") or ("No test that was made speaks against it.",)
-        words += reader.find_names(*at, "notes")
-        sentences = " ".join(f"{escape_sentence(word).rstrip('.')}." for word in words)
-        judged = count_things(reader.read_count(*at, "deletion", "n"), "image")
-        told.append(f"{_name(reader.read_text(*at, 'method'))}, {judged}: {sentences}")
-    return " ".join([*told, *map(escape_sentence, reader.find_names("explained", "notes"))])
-
-
-def _name(key: str) -> str:
-    """A method of explanation as a reader knows it."""
-    return escape_text(_NAMES.get(key, key))

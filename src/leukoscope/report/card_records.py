@@ -15,6 +15,7 @@ from leukoscope.data.splits import SplitAudit
 from leukoscope.deploy.bundle import BundleInfo
 from leukoscope.evaluation.robustness import Robustness
 from leukoscope.evaluation.validation import Validation
+from leukoscope.explain.record import Explanation
 from leukoscope.interval import Interval
 from leukoscope.report.checklist import Finding
 from leukoscope.report.leakage_words import LEAKAGE_TITLES
@@ -91,9 +92,9 @@ class CardRecords:
     bundle: BundleInfo | None = None
     robustness: Robustness | None = None
     validation: Validation | None = None
+    explanation: Explanation | None = None
     metrics: Record = field(default_factory=dict)
     evaluations: Mapping[str, Record] = field(default_factory=dict)
-    explained: Record = field(default_factory=dict)
 
 
 _WRITERS = {
@@ -106,13 +107,13 @@ _WRITERS = {
     "bundle": "leukoscope export RUN",
     "robustness": "leukoscope robustness RUN --out RUN/robustness",
     "validation": "leukoscope validate BUNDLE DATA --out RUN/validation",
+    "explanation": "leukoscope explain RUN IMAGES --out RUN/explained",
 }
 """The command that leaves each record."""
 
 _MAKERS = {
     "metrics": "leukoscope evaluate RUN",
     "evaluations": "leukoscope evaluate RUN --data",
-    "explained": "leukoscope explain RUN --out RUN/explained",
 }
 
 Fact = Callable[..., str | tuple[str, ...] | None]

@@ -176,7 +176,7 @@ def describe_failures(result: FaithfulnessResult) -> tuple[str, ...]:
     outcomes = {one.test: one.outcome for one in result.tests}
     if outcomes["randomisation"] in ("failed", "unclear"):
         last = list(result.correlation.values())[-1]
-        figures = f"rank correlation {_format(last)}"
+        figures = f"rank correlation {_format_note(last)}"
         found.append(
             "It looks much the same when every weight of the network is random"
             f" ({figures}): it may show the image, not the network."
@@ -296,10 +296,10 @@ def _tabulate_tests(record: Explanation) -> Table:
         rows.append(
             [
                 Cell(name_method(one.method, record.stage)),
-                _show_outcome(one, "deletion", _format(one.deletion)),
-                _show_outcome(one, "insertion", _format(one.insertion)),
-                _show_outcome(one, "randomisation", _format(last[0]) if last else ""),
-                _show_outcome(one, "localisation", _format(one.localisation, 1)),
+                _show_outcome(one, "deletion", _format_note(one.deletion)),
+                _show_outcome(one, "insertion", _format_note(one.insertion)),
+                _show_outcome(one, "randomisation", _format_note(last[0]) if last else ""),
+                _show_outcome(one, "localisation", _format_note(one.localisation, 1)),
             ]
         )
     caption = f"Tests on {_count_images(record.n_evaluated)}; means with 95 % intervals."
@@ -316,7 +316,7 @@ def _show_outcome(result: FaithfulnessResult, test: str, figure: str) -> Cell:
     outcomes = [one.outcome for one in result.tests if one.test == test]
     worst = next((one for one in order if one in outcomes), outcomes[0])
     word, mark = _OUTCOMES[worst]
-    return Cell(word, "" if figure == DASH else figure, mark=mark)
+    return Cell(word, figure, mark=mark)
 
 
 def _tabulate_baselines(record: Explanation) -> Table:
@@ -394,3 +394,13 @@ def _format(found: Interval, digits: int = 2, sign: str = "") -> str:
     if found.low != found.low:
         return value
     return f"{value} ({join_bounds(found.low, found.high, digits)})"
+
+
+def _format_note(found: Interval, digits: int = 2) -> str:
+    """Return a figure with its bounds for a place between brackets, "" where it is undefined."""
+    if found.value != found.value:
+        return ""
+    value = format_number(found.value, digits)
+    if found.low != found.low:
+        return value
+    return f"{value}, {join_bounds(found.low, found.high, digits)}"

@@ -3,6 +3,12 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from tests.builders.explanation import (
+    build_explanation,
+    build_image,
+    build_result,
+    build_unreadable,
+)
 
 from leukoscope.data.images import resize_image
 from leukoscope.errors import DataError
@@ -15,10 +21,12 @@ from leukoscope.explain.faithfulness import (
     compute_area,
     compute_curve,
     compute_localisation,
-    compute_mean_range,
+    compute_mean_interval,
     compute_rank_correlation,
-    judge_method,
+    evaluate_method,
 )
+from leukoscope.explain.record import Explanation
+from leukoscope.records import load_record, save_record
 
 SIDE = 32
 CELL = np.zeros((SIDE, SIDE), np.float32)
@@ -164,101 +172,88 @@ def measure(field, maps, rho):
     )  # fmt: skip
 
 
+def get_outcomes(result):
+    return {(one.test, one.baseline): one.outcome for one in result.tests}
+
+
 def test_a_faithful_method_passes_and_noise_fails_everything(field):
     rng = np.random.default_rng(1)
     n = 24
     true = [CELL + rng.normal(0, 0.05, CELL.shape).astype(np.float32) for _ in range(n)]
-    good = judge_method("gradcam", measure(field, true, rng.normal(0, 0.1, n).tolist()))
-    assert good.warnings == () and good.holds
+    good = evaluate_method("gradcam", measure(field, true, rng.normal(0, 0.1, n).tolist()))
+    assert good.holds and set(get_outcomes(good).values()) == {"passed"} and len(good.tests) == 6
     assert good.against["centre"]["deletion"].high < 0 < good.against["random"]["insertion"].low
     assert good.localisation.low > faithfulness.MIN_LOCALISATION
     assert good.ceiling.value == pytest.approx(1 / CELL.mean())
 
-    noise = judge_method(
+    noise = evaluate_method(
         "gradcam", measure(field, list(build_random_maps(n, 8, SIDE, seed=9)), [0.4] * n)
     )
+    assert len(noise.failures) == 6 and not noise.holds
     rho = rng.normal(0, 0.1, n).tolist()
-    assert len(noise.warnings) == 6 and not noise.holds
-    told = " ".join(noise.warnings)
-    for words in ("random places", "middle of the image", "rank correlation 0.40", "mass of its"):
-        assert words in told
-    attention = judge_method("attention", measure(field, list(build_random_maps(n, 8, SIDE)), rho))
-    assert len(attention.warnings) == 1 and "mass of its area" in attention.warnings[0]
-    assert "no result on deletion" in attention.notes[0]
+    maps = list(build_random_maps(n, 8, SIDE))
+    attention = evaluate_method("attention", measure(field, maps, rho))
+    assert [one.test for one in attention.failures] == ["localisation"]
+    assert get_outcomes(attention)["deletion", "centre"] == "not_applicable"
 
 
-def invent(n=30, **changed):
-    """Measured figures of a method that holds, some of them changed."""
-    area = np.linspace(0.1, 0.2, n)
-    bad = np.full(n, 0.9)
-    baselines = {"random": {"deletion": bad, "insertion": 1 - bad},
-              "centre": {"deletion": bad, "insertion": 1 - bad}}  # fmt: skip
-    content = {
-        "deletion": area, "insertion": 1 - area, "baselines": baselines,
-        "correlation": {"stem": np.linspace(-0.1, 0.1, n)},
-        "localisation": [4.0] * n, "ceiling": [10.0] * n,
-    }  # fmt: skip
-    return judge_method("gradcam", Measured(**(content | changed)))
-
-
-def test_words_say_no_more_than_the_limits():
-    """Shown to fail, and not shown to hold, are two things."""
-    assert invent().holds
-    wide = [-6.0, 12.0] * 15  # mean 3.0, limits on both sides of 2.5
-    (text,) = invent(localisation=wide).warnings
-    assert "The cell has 3.0 times" in text and "not shown to be at least 2.5" in text
-    assert "less than" not in text
-    (text,) = invent(localisation=[2.0] * 30).warnings
-    assert text.endswith("(2.0 to 2.0) the mass of its area, less than 2.5.")
-
-    (text,) = invent(correlation={"stem": np.tile([-0.6, 0.8], 15)}).warnings
-    assert "not shown to change" in text and "0.10, " in text and "looks much the same" not in text
-    (text,) = invent(correlation={"stem": np.full(30, 0.4)}).warnings
-    assert text.startswith("It looks much the same")
+def test_failing_and_not_being_shown_to_pass_are_two_things():
+    """Each test by hand: the bound on the bad side, then the one on the good side."""
+    assert build_result().holds
+    for name, changes in {
+        ("localisation", None): {
+            "unclear": {"localisation": [-6.0, 12.0] * 15},  # mean 3.0, bounds round 2.5
+            "failed": {"localisation": [2.0] * 30},
+            "too_few_images": {"localisation": [0.1] * 15, "ceiling": [10.0] * 15},
+            "unattainable": {"localisation": [2.0] * 30, "ceiling": [2.0] * 30},
+            "not_measured": {"localisation": [], "ceiling": []},
+        },
+        ("randomisation", None): {
+            "unclear": {"correlation": {"stem": np.tile([-0.6, 0.8], 15)}},
+            "failed": {"correlation": {"head": np.zeros(30), "stem": np.full(30, 0.4)}},
+            "not_measured": {"correlation": {}},
+        },
+    }.items():
+        for outcome, changed in changes.items():
+            found = build_result(**changed)
+            assert get_outcomes(found).pop(name) == outcome
+            assert bool(found.failures) == (outcome in ("failed", "unclear"))
+            assert found.holds == (outcome in ("unattainable", "not_measured"))
 
     same = np.linspace(0.1, 0.2, 30)
-    baseline = {"deletion": same + np.tile([-0.3, 0.4], 15), "insertion": 1 - same + 0.05}
-    unclear, failed = invent(baselines={"random": baseline, "centre": baseline}).warnings
-    assert unclear == (
-        "It is not shown that taking away what it marks costs the network more than taking away"
-        " random places or the middle of the image: too few images to say."
+    close = {"deletion": same + np.tile([-0.3, 0.4], 15), "insertion": 1 - same + 0.05}
+    found = get_outcomes(build_result(baselines={"random": close, "centre": close}))
+    assert found["deletion", "random"] == found["deletion", "centre"] == "unclear"
+    assert found["insertion", "random"] == found["insertion", "centre"] == "failed"
+
+
+def test_few_images_test_nothing(field):
+    few = evaluate_method("occlusion", measure(field, [CELL] * 5, [0.9] * 5))
+    assert set(get_outcomes(few).values()) == {"too_few_images"} and not few.holds
+
+
+def test_a_record_comes_back_as_it_was_saved(tmp_path):
+    found = build_explanation(
+        [build_result(), build_result("attention", localisation=[], ceiling=[])],
+        images=(build_image(path="a/\udcff.png", confidence=math.nan, label="Blast; L1"),),
+        unreadable=(build_unreadable(),),
     )
-    assert failed == (
-        "Putting in what it marks gives the network no more than putting in random places or the"
-        " middle of the image."
-    )
+    save_record(found, tmp_path / "r.json")
+    again = load_record(Explanation, tmp_path / "r.json", "leukoscope explain")
+    assert repr(again) == repr(found)  # not-a-number differs from itself
 
 
-def test_localisation_is_judged_where_it_can_be():
-    few = invent(localisation=[0.1] * 15, ceiling=[10.0] * 15)
-    assert few.warnings == () and not few.holds
-    assert "from 15 images with a box: at least 20 are needed" in few.notes[0]
-    perfect = invent(localisation=[2.0] * 30, ceiling=[2.0] * 30)
-    assert perfect.warnings == () and perfect.holds
-    assert "no map could have more than 2.0 times" in perfect.notes[0]
-
-
-def test_no_verdict_from_few_images(field):
-    few = judge_method("occlusion", measure(field, [CELL] * 5, [0.9] * 5))
-    assert few.warnings == () and not few.holds
-    assert "No result from 5 images" in few.notes[0]
-    one = judge_method("occlusion", Measured([0.1], [0.9]))
-    assert "from 1 image:" in one.notes[0]
-    bare = judge_method("occlusion", Measured([0.1] * 30, [0.9] * 30))
-    assert bare.holds and len(bare.notes) == 2
-    told = bare.to_dict()
-    assert told["localisation"]["value"] is None and told["deletion"]["n"] == 30
-
-
-def test_limits_hold_the_mean_as_often_as_they_say():
+def test_bounds_hold_the_mean_as_often_as_they_say():
     rng = np.random.default_rng(4)
     hits = 0
     for _ in range(200):
-        found = compute_mean_range(rng.exponential(1.0, 40).tolist())
+        found = compute_mean_interval(rng.exponential(1.0, 40).tolist())
         hits += found.low <= 1.0 <= found.high
     # A skewed figure from 40 images: the percentile bootstrap is known to hold 91 to 94 %.
     assert 0.86 * 200 <= hits <= 0.985 * 200
-    assert math.isnan(compute_mean_range([0.3]).low) and math.isnan(compute_mean_range([]).value)
+    assert math.isnan(compute_mean_interval([0.3]).low) and math.isnan(
+        compute_mean_interval([]).value
+    )
 
 
 def test_the_blur_keeps_the_colour_of_the_field(field):

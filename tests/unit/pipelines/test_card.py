@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.builders.evaluation import build_evaluation
+from tests.builders.explanation import build_explanation
 from tests.builders.robustness import build_robustness
 from tests.builders.validation import build_validation
 from typer.testing import CliRunner
@@ -66,20 +67,19 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
     robustness = build_robustness({"blur": 0.1}, provenance={"weights_sha256": sha})
     validation = build_validation(unreadable=())
     validation = replace(validation, provenance=replace(validation.provenance, weights_sha256=sha))
+    explanation = build_explanation(provenance={"weights_sha256": sha})
     content = {
         "robustness/robustness.json": dump_record(robustness),
         "validation/validation.json": dump_record(validation),
-        "explained/faithfulness.json": {
-            "methods": ["occlusion"], "provenance": {"weights_sha256": sha},
-        },
-    }  # fmt: skip
+        "explained/faithfulness.json": dump_record(explanation),
+    }
     for name, record in content.items():
         (run / name).parent.mkdir()
         (run / name).write_text(json.dumps(record))
     records = load_run_records(run)
     assert records.robustness == robustness
     assert records.validation.figures["accuracy"] == validation.figures["accuracy"]
-    assert records.explained == content["explained/faithfulness.json"]
+    assert records.explanation == explanation
     for name, record in content.items():
         other = json.dumps(record).replace(sha, "0" * 64)
         (run / name).write_text(other)

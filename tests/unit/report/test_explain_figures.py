@@ -4,17 +4,24 @@ import pytest
 from leukoscope.report.explain_figures import draw_attention, draw_biases, draw_curves
 
 
-def test_curves_are_means_and_floors_are_grey():
+def test_curves_are_means_and_baselines_are_grey():
+    """Each method is compared with noise as coarse as its own map; all of it is in the figure."""
     steps = np.linspace(0, 1, 11)
-    own = {"Occlusion": {"deletion": [1 - steps, np.zeros(11)], "insertion": [steps]}}
-    baselines = {"Centre": {"deletion": [np.full(11, 0.7)], "insertion": [np.full(11, 0.2)]}}
-    figure = draw_curves(own, baselines)
+    own = [
+        {"deletion": 1 - steps, "insertion": steps},
+        {"deletion": np.zeros(11), "insertion": steps},
+    ]
+    flat = [{"deletion": np.full(11, 0.7), "insertion": np.full(11, 0.2)}]
+    figure = draw_curves({"occlusion": own, "gradcam": own}, {16: flat, 4: flat}, flat, "stage_2")
     left, right = figure.axes
     assert "lower is better" in left.get_title("left") and "higher" in right.get_title("left")
     lines = {line.get_label(): line for line in left.get_lines()}
     np.testing.assert_allclose(lines["Occlusion"].get_ydata(), (1 - steps) / 2)
-    assert lines["Centre"].get_linestyle() != "-" and lines["Occlusion"].get_linestyle() == "-"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Centre", "Occlusion"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    noise = ["Random places, 4 x 4", "Random places, 16 x 16"]
+    assert names == [*noise, "Centre of the image", "Occlusion", "Grad-CAM (stage_2)"]
+    broken = [lines[name].get_linestyle() != "-" for name in names]
+    assert broken == [True, True, True, False, False]
 
 
 def test_attention_shows_the_query_s_row():

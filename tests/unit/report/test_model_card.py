@@ -177,7 +177,7 @@ def test_a_run_keeps_its_own_words_beside_a_recalibrated_bundle():
     ("record", "name", "item"),
     [
         ("robustness", "claim", "30"),
-        ("explained", "claim", "31"),
+        ("explanation", "claim", "31"),
         ("validation", "tripod_ai", "23b"),
     ],
 )
