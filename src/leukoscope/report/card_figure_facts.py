@@ -12,8 +12,8 @@ from leukoscope.evaluation.subgroups import Subgroup
 from leukoscope.evaluation.validation import Validation
 from leukoscope.explain.record import Explanation
 from leukoscope.report.card_records import Network
-from leukoscope.report.leakage_words import LEAKAGE_TEXTS, LEAKAGE_TITLES
 from leukoscope.report.explain_page import METHOD_NAMES, describe_failures, describe_notes
+from leukoscope.report.leakage_words import LEAKAGE_TEXTS, LEAKAGE_TITLES
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
 from leukoscope.report.robustness_page import CORRUPTION_NAMES
 from leukoscope.report.validation_words import (
