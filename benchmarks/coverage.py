@@ -29,7 +29,7 @@ from leukoscope.trust.calibration import (
 from leukoscope.trust.conformal import fit_sets, measure_coverage
 
 ALPHAS = (0.1, 0.05)
-CASES = (("lac", "val"), ("aps", "val"), ("raps", "val"), ("lac", "calib"))
+CASES = ("val", "calib")
 
 
 def compute_plain_ece(confidence_N, hit_N):
@@ -65,7 +65,7 @@ def main() -> None:
 
     clean = {name: fit(val) for name, fit in fits.items()}
     errors = {(name, where): [] for name in fits for where in ("val", "calib")}
-    marginal = {(*case, alpha): [] for case in CASES for alpha in ALPHAS}
+    marginal = {(where, alpha): [] for where in CASES for alpha in ALPHAS}
     classes = {key: [] for key in marginal}
     for split in range(splits):
         rng = np.random.default_rng(split)
@@ -84,20 +84,16 @@ def main() -> None:
                         compute_log_losses(logits_NK, b.labels_N).mean(),
                     )
                 )
-        for method, where in CASES:
+        for where in CASES:
             calibration = (clean if where == "val" else used)["chosen"]
             p_NK, new_NK = (compute_probabilities(calibration.apply(t.logits_NK)) for t in (a, b))
-            draws = (None, None) if method == "lac" else (rng.random(len(a)), rng.random(len(b)))
             for alpha in ALPHAS:
-                sets = fit_sets(
-                    p_NK, a.labels_N, a.classes, method=method, alpha=alpha, sources=a.sources,
-                    uniform_N=draws[0],
-                )  # fmt: skip
+                sets = fit_sets(p_NK, a.labels_N, a.classes, alpha=alpha, sources=a.sources)
                 found = measure_coverage(
-                    sets.predict(new_NK, draws[1]), b.labels_N, b.classes, sets, sources=b.sources
+                    sets.predict(new_NK), b.labels_N, b.classes, sets, sources=b.sources
                 )
-                marginal[method, where, alpha].append((found.marginal, found.mean_size))
-                classes[method, where, alpha].append(list(found.per_class.values()))
+                marginal[where, alpha].append((found.marginal, found.mean_size))
+                classes[where, alpha].append(list(found.per_class.values()))
 
     print("\ncalibration error on test cells, mean over splits (95 % of splits below)")
     for (name, where), rows in errors.items():
@@ -110,13 +106,13 @@ def main() -> None:
           " splits by chance")  # fmt: skip
     for key, rows in marginal.items():
         shares = [share for share, _ in rows]
-        low, high = (sum(s.leakage_status == v for s in shares) for v in ("below", "above"))
-        print(f"\n{key[0]}, calibrated on {key[1]}, nominal {1 - key[2]:.2f}: all cells"
+        low, high = (sum(s.check == v for s in shares) for v in ("below", "above"))
+        print(f"\ncalibrated on {key[0]}, nominal {1 - key[1]:.2f}: all cells"
               f" {np.mean([s.value for s in shares]):.4f}, below / above {low} / {high},"
               f" mean size {np.mean([size for _, size in rows]):.3f}")  # fmt: skip
         for k, name in enumerate(table.classes):
             own = [shares_K[k] for shares_K in classes[key]]
-            low, high = (sum(s.leakage_status == v for s in own) for v in ("below", "above"))
+            low, high = (sum(s.check == v for s in own) for v in ("below", "above"))
             print(f"  {name:22s} {np.mean([s.value for s in own]):.4f}  {low} / {high}")
 
 

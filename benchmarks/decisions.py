@@ -35,7 +35,7 @@ def main() -> None:
     status = sum(a.decision != b for a, b in zip(found, wanted.status, strict=True))
     label = sum(a.label != b for a, b in zip(found, labels, strict=True))
     sets = sum(
-        a.names != tuple(table.classes[k] for k in np.flatnonzero(row))
+        a.labels != tuple(table.classes[k] for k in np.flatnonzero(row))
         for a, row in zip(found, wanted.sets_NK, strict=True)
     )
     apart = max(abs(a.confidence - b) for a, b in zip(found, wanted.confidence_N, strict=True))

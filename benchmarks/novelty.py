@@ -13,7 +13,6 @@ lie beyond the threshold of quality, which features say so, and milliseconds per
 
 import argparse
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +27,8 @@ from leukoscope.training.trained import load_trained
 from leukoscope.trust.novelty import fit_distance_threshold, fit_novelty
 from leukoscope.trust.quality import (
     STRONG_RATIO,
-    QualityLimits,
-    fit_quality_limits,
+    QualityModel,
+    fit_quality,
     measure_quality,
 )
 from ood_images import MOST, Images, build_groups
@@ -37,8 +36,6 @@ from ood_images import MOST, Images, build_groups
 Array = NDArray[np.float64]
 Distance = Callable[[Array, Array], Array]
 """From embeddings `(N, D)` and logits `(N, K)` to distances `(N,)`."""
-
-METHODS = ("mahalanobis", "knn")
 
 MOST_TRAIN = 4000
 """Train images whose quality is measured, to save time."""
@@ -48,9 +45,16 @@ def fit_distances(
     embeddings: Array, labels: NDArray[np.int64], logits: Array
 ) -> dict[str, Distance]:
     scorers: dict[str, Distance] = {}
-    for method in METHODS:
-        model = fit_novelty(embeddings, labels, method)
-        scorers[method] = lambda e, _, model=model: model.compute_distance(e)
+    model = fit_novelty(embeddings, labels)
+    scorers["mahalanobis"] = lambda e, _: model.compute_distance(e)
+    scaled = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+    def compute_neighbour(e: Array, _: Array) -> Array:
+        rows = e / np.linalg.norm(e, axis=1, keepdims=True)
+        near = [np.partition(2 - 2 * (scaled @ row), 4)[4] for row in rows]
+        return np.sqrt(np.maximum(near, 0))
+
+    scorers["5th neighbour"] = compute_neighbour
     scorers["max logit"] = lambda _, z: -z.max(axis=1)
     scorers["energy"] = lambda _, z: -np.logaddexp.reduce(z, axis=1)
     centre = embeddings.mean(axis=0)
@@ -91,11 +95,12 @@ def measure_speed(do: Callable[[], object], n: int) -> float:
     return min(times)
 
 
-def describe_quality(limits: QualityLimits, quality: NDArray[np.float32]) -> str:
-    findings = limits.check(quality)
-    ratios = np.array([finding.distance for finding in findings])
-    features = Counter(name for finding in findings for name in finding.features)
-    named = ", ".join(f"{k} {v / len(findings):.0%}" for k, v in features.most_common(4))
+def describe_quality(model: QualityModel, quality: NDArray[np.float32]) -> str:
+    ratios = model.compute_distance(quality)
+    outside = (quality < np.array(model.usual_low)) | (quality > np.array(model.usual_high))
+    shares = outside.mean(axis=0)
+    most = [q for q in np.argsort(-shares, kind="stable")[:4] if shares[q]]
+    named = ", ".join(f"{model.names[q]} {shares[q]:.0%}" for q in most)
     low, middle = np.quantile(ratios, (0.05, 0.5))
     return f"| {low:.2f} | {middle:.2f} | {100 * (ratios > STRONG_RATIO).mean():.1f} | {named} |"
 
@@ -148,7 +153,7 @@ def main() -> None:
     }
     on_calib = {scorer: f(*calib) for scorer, f in scorers.items()}
 
-    whole = fit_quality_limits(quality["train"], quality["calib"], given.reject)
+    whole = fit_quality(quality["train"], quality["calib"], given.reject)
     columns = [*scorers, "quality"]
     thresholds = {j: fit_distance_threshold(d, given.reject) for j, d in on_calib.items()}
     alone = {
@@ -160,44 +165,42 @@ def main() -> None:
     print(f"{len(table.classes)} classes, {side} px, D {train.shape[1]}; {sizes}")
     print_table(f"1. Rejected by one distance alone at {given.reject:.1%}, %", columns, alone)
 
-    half = fit_quality_limits(quality["train"], quality["calib"], given.reject / 2)
+    half = fit_quality(quality["train"], quality["calib"], given.reject / 2)
     by_quality = {name: half.compute_distance(seen[name]) > 1 for name in seen}
     thresholds = {j: fit_distance_threshold(d, given.reject / 2) for j, d in on_calib.items()}
-    together = {
-        name: [100 * float(by_quality[name].mean())]
-        + [
-            100 * float((by_quality[name] | (distances[m][name] > thresholds[m])).mean())
-            for m in METHODS
-        ]
-        for name in seen
+    by_distance = {
+        name: distances["mahalanobis"][name] > thresholds["mahalanobis"] for name in seen
     }
-    columns = [f"quality at {given.reject / 2:.1%}", *(f"and {m}" for m in METHODS)]
+    together = {
+        name: [100 * float(x.mean()) for x in (by_quality[name], by_quality[name] | far)]
+        for name, far in by_distance.items()
+    }
+    columns = [f"quality at {given.reject / 2:.1%}", "and mahalanobis"]
     print_table("2. Rejected by both, half of the rejections each, %", columns, together)
 
-    print("\n3. PBC test by class, rejected by quality / by each distance / by both, %\n")
+    print("\n3. PBC test by class, rejected by quality / by distance / by both, %\n")
     for k, name in enumerate(table.classes):
         here = table.labels_N[at["test"]] == k
-        parts = [by_quality["PBC test"]]
-        parts += [distances[m]["PBC test"] > thresholds[m] for m in METHODS]
-        parts += [parts[0] | part for part in parts[1:]]
+        parts = [by_quality["PBC test"], by_distance["PBC test"]]
+        parts.append(parts[0] | parts[1])
         print(
             f"| {name} | {here.sum()} | " + " | ".join(f"{100 * p[here].mean():.1f}" for p in parts)
         )
 
-    print("\n4. Quality: distance over limit (5 % quantile, median), strong %, unusual features\n")
+    print("\n4. Quality: distance over threshold (5 % quantile, median), strong %, features\n")
     for name in seen:
         print(f"| {name} {describe_quality(half, seen[name])}")
-    for finding in half.check(np.concatenate([seen[n][:1] for n in seen])):
-        print("  ", "; ".join(finding.reasons) or "(accepted)")
+    for finding in half.compute_findings(np.concatenate([seen[n][:1] for n in seen])):
+        print("  ", *(f"{one.feature} {one.side}" for one in finding.deviations))
 
     print("\n5. Milliseconds per image, one thread")
     print(f"measure_quality {measure_speed(lambda: measure_quality(internal[:100]), 100):.2f}")
-    print(f"check {measure_speed(lambda: half.check(quality['test'][:200]), 200):.3f}")
-    for m in METHODS:
-        model = fit_novelty(train, labels, m)
-        size = sum(array.nbytes for array in model.arrays.values()) / 1e6
-        spent = measure_speed(lambda model=model: model.compute_distance(calib[0][:200]), 200)
-        print(f"{m} {spent:.3f}, {size:.2f} MB")
+    spent = measure_speed(lambda: half.compute_findings(quality["test"][:200]), 200)
+    print(f"compute_findings {spent:.3f}")
+    model = fit_novelty(train, labels)
+    size = sum(array.nbytes for array in model.to_arrays().values()) / 1e6
+    spent = measure_speed(lambda: model.compute_distance(calib[0][:200]), 200)
+    print(f"mahalanobis {spent:.3f}, {size:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from benchmarks.rivals.peers import build_keras, build_plain, load_torchvision
 from benchmarks.rivals.setting import Setting, Work
-from benchmarks.rivals.targets import KERAS, PLAIN_LAST, TIMM
 from torch import nn
 from torch.nn import functional as F
 
@@ -118,13 +117,13 @@ def prepare_timm(name: str, setting: Setting) -> Work:
 
 
 HEMATOLOGY: dict[str, Callable[[Setting], Work]] = {
-    KERAS: prepare_keras,
+    "reference network in Keras (TensorFlow)": prepare_keras,
     "plain PyTorch": lambda setting: prepare_plain(setting, channels_last=False),
-    PLAIN_LAST: lambda setting: prepare_plain(setting, channels_last=True),
+    "plain PyTorch, channels last": lambda setting: prepare_plain(setting, channels_last=True),
     OURS: prepare_ours,
 }
 PAPER: dict[str, Callable[[Setting], Work]] = {
-    TIMM: lambda setting: prepare_timm("coatnet_0_224", setting),
+    "timm coatnet_0_224": lambda setting: prepare_timm("coatnet_0_224", setting),
     "timm coatnet_0_rw_224": lambda setting: prepare_timm("coatnet_0_rw_224", setting),
     OURS: prepare_ours,
 }

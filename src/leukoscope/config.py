@@ -192,7 +192,6 @@ class TrustConfig(_Section):
 
     alpha: _Share = 0.05
     """Prediction sets miss the true class for at most this share of the cells of each class."""
-    set_method: Literal["lac", "aps", "raps"] = "lac"
     class_conditional: bool = True
     """One threshold per class (Mondrian); false: one for all."""
     target_accuracy: float = Field(0.995, gt=0.5, lt=1)

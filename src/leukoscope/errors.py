@@ -5,7 +5,8 @@
     |-- DataError                      3   images, labels, catalogs or splits are wrong
     |   |-- ImageError                 3   one image cannot be used; `reason` is a RejectCode
     |   |-- CatalogError               3   a catalog cannot be built or read
-    |   `-- SplitError                 3   a split cannot be made or read
+    |   |-- SplitError                 3   a split cannot be made or read
+    |   `-- TooFewSourcesError         3   too few sources to fit something
     |-- RunError                       4   a run folder is not in the state that the step needs
     |   |-- RunLockedError             4   another process works in it
     |   |-- MissingStepError           4   an earlier step has not been done
@@ -89,6 +90,23 @@ class CatalogError(DataError):
 
 class SplitError(DataError):
     """A split cannot be made or read."""
+
+
+class TooFewSourcesError(DataError):
+    """There are `n_sources` where `n_needed` are needed: of the class `label`, or of all ("")."""
+
+    def __init__(
+        self,
+        expected: str,
+        found: str,
+        remedy: str,
+        *,
+        n_sources: int = 0,
+        n_needed: int = 0,
+        label: str = "",
+    ) -> None:
+        super().__init__(expected, found, remedy)
+        self.n_sources, self.n_needed, self.label = n_sources, n_needed, label
 
 
 class RunError(LeukoscopeError):

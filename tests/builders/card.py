@@ -17,6 +17,7 @@ from leukoscope.report.card_records import CardRecords, DataSummary, Network, Ru
 from leukoscope.report.model_card import build_document, render_card, render_checklist
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.decision import Policy
+from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference, TrustInfo
 
 CLASSES = ("basophil", "immature_granulocyte", "neutrophil")
@@ -119,7 +120,7 @@ def build_trust(classes=CLASSES, **changes):
             "n_calib": 777,
             "n_calib_sources": 130,
             "weights_sha256": "a" * 64,
-            "notes": ("A note of calibration.",),
+            "notes": (Note("calibration_unproven"),),
             "reference": build_reference(),
         }
         | changes

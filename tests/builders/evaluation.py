@@ -3,8 +3,10 @@
 import math
 from dataclasses import replace
 
+from tests.builders.trust import NOTES
+
 from leukoscope.data.findings import Count, Finding
-from leukoscope.evaluation.decisions import ClassDecisions, DecisionFigures
+from leukoscope.evaluation.decisions import ClassDecisions, DecisionFigures, ReasonCount
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.leakage import (
     LeakProvenance,
@@ -81,7 +83,7 @@ def build_provenance():
 
 
 def build_trust(labels=LABELS, counts=COUNTS, **changes):
-    one = Share(0.96, 701, 0.94, 0.97)
+    one = Share(0.96, 701, 0.94, 0.97, True, "holds")
     right = (Interval(0.9, 0.8, 0.95), Interval(0.98, 0.9, 1.0))
     decisions = DecisionFigures(
         n_images=1494,
@@ -96,7 +98,7 @@ def build_trust(labels=LABELS, counts=COUNTS, **changes):
             ClassDecisions(label, sum(row), *(right if sum(row) else (UNDEFINED, UNDEFINED)), 3)
             for label, row in zip(labels, counts, strict=True)
         ),
-        reasons=(("confidence too low", 80), ("unlike any cell in training", 30)),
+        reasons=(ReasonCount("low_confidence", 80), ReasonCount("unlike_training", 30)),
     )  # fmt: skip
     before = {
         name: Interval(0.031, 0.02, 0.05)
@@ -111,7 +113,7 @@ def build_trust(labels=LABELS, counts=COUNTS, **changes):
         "target_accuracy": 0.99,
         "n_calib": 795,
         "n_calib_sources": 30,
-        "notes": ("30 calibration sources are few.",),
+        "notes": NOTES[:2],
         "n_images": 1494,
         "decisions": decisions,
         "coverage": Coverage(

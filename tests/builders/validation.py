@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+from tests.builders.trust import build_reference
 
 from leukoscope.data.readers import Rejected
 from leukoscope.evaluation.acceptance import AcceptanceCriteria
-from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.validation import (
     LocalCells,
@@ -16,7 +16,7 @@ from leukoscope.evaluation.validation import (
 )
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.record import Reference
+from leukoscope.trust.decision import Reason
 
 CLASSES = ("basophil", "blast", "monocyte")
 
@@ -50,7 +50,8 @@ def build_cells(
 def with_decisions(cells):
     n = len(cells.table)
     status = tuple(("accepted", "review", "unknown")[i % 3] for i in range(n))
-    reasons = tuple("" if one == "accepted" else "confidence 1 % below 2 %" for one in status)
+    low = Reason("low_confidence", {"confidence": 0.01, "min_confidence": 0.02})
+    reasons = tuple(() if one == "accepted" else (low,) for one in status)
     found = replace(
         cells.predictions,
         sets_NK=cells.predictions.probabilities_NK > 0.5,
@@ -59,23 +60,6 @@ def with_decisions(cells):
         nominal_coverage=0.95,
     )
     return replace(cells, predictions=found)
-
-
-def build_reference(**changes):
-    confusion = np.array([[95, 5, 0], [0, 90, 10], [0, 0, 100]])
-    true_K, said_K, hit_K = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
-    rest_K = confusion.sum() - true_K
-    content = {
-        "data": "pbc", "role": "test", "leakage_status": "disjoint", "n_images": 300,
-        "n_sources": 300, "source_known": True, "confusion": confusion.tolist(),
-        "accuracy": Interval(0.95, 0.92, 0.97),
-        "recall": tuple(map(wilson, hit_K.tolist(), true_K.tolist())),
-        "specificity": tuple(map(wilson, (rest_K - said_K + hit_K).tolist(), rest_K.tolist())),
-        "ece": 0.02, "ece_raw": 0.05, "coverage": 0.96, "mean_set_size": 1.1,
-        "accepted": Interval(0.8, 0.75, 0.85), "accepted_accuracy": Interval(0.99, 0.97, 1.0),
-        "review_frac": 0.15, "unknown_frac": 0.05,
-    }  # fmt: skip
-    return Reference(**(content | changes))
 
 
 def validate(cells, criteria=None, **options):

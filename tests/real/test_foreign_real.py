@@ -5,7 +5,7 @@ import numpy as np
 from leukoscope.data.images import load_pixels
 from leukoscope.data.readers import find_candidates
 from leukoscope.painted.cells import paint_cells
-from leukoscope.trust.quality import fit_quality_limits, measure_quality
+from leukoscope.trust.quality import fit_quality, measure_quality
 
 SIDE = 96
 SHARE = 0.02
@@ -22,7 +22,7 @@ def test_foreign_images_are_rejected_and_home_is_not(real_data):
     rng = np.random.default_rng(0)
     paths = sorted((real_data / "pbc").rglob("*.jpg"))
     home = read([paths[i] for i in rng.permutation(len(paths))[:1100]])
-    limits = fit_quality_limits(home[:500], home[500:900], SHARE)
+    limits = fit_quality(home[:500], home[500:900], SHARE)
     assert (limits.compute_distance(home[900:]) > 1).mean() < 0.06
 
     kaggle = sorted((real_data / "dataset2-master" / "images" / "TEST_SIMPLE").rglob("*.jpeg"))

@@ -104,7 +104,6 @@ def test_there_are_choices_to_check():
         "optim.class_weights",
         "train.precision",
         "train.select",
-        "trust.set_method",
     }
 
 

@@ -425,10 +425,11 @@ def calibrate(
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.calibration_page import describe_calibration
 
     with render.progress() as progress:
         found = pipelines.calibrate_run(run, overrides=overrides or (), progress=progress)
-    render.print_calibrated(found)
+    render.print_page(describe_calibration(found.info, found.folder.trust))
 
 
 @app.command("export")
@@ -490,12 +491,13 @@ def predict(
     """Name the cells on images, one row each; unreadable images become rows with an error."""
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.prediction_page import describe_predictions
 
     with render.progress() as progress:
         done = pipelines.predict_images(
             bundle, images, out, variant=variant, engine=engine, progress=progress
         )
-    render.print_predictions(done)
+    render.print_page(describe_predictions(done))
     if strict:
         pipelines.check_nothing_unreadable(done)
 

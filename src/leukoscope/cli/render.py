@@ -5,7 +5,6 @@ Under several processes only the main one speaks.
 """
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,16 +30,13 @@ if TYPE_CHECKING:
     from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
     from leukoscope.evaluation.comparison import NetworkFigures
-    from leukoscope.interval import Interval
     from leukoscope.pipelines import (
-        CalibratedRun,
         DistilledRun,
         EnsembleRun,
         Evaluation,
         ExplainedFolder,
         LeakRun,
         Packed,
-        PredictedFiles,
         RobustnessRun,
         TrainedRun,
         ValidatedBundle,
@@ -51,8 +47,6 @@ if TYPE_CHECKING:
     from leukoscope.training.loop import EpochResult
 
 ADVICE = "Research use only. Not a medical device."
-
-_STATUSES = ("accepted", "review", "unknown")
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -373,52 +367,6 @@ def print_pack(packed: "Packed") -> None:
 # -- bundles and predictions ----------------------------------------------------------------------
 
 
-def print_calibrated(found: "CalibratedRun") -> None:
-    """Show what the limits do on the test images, and what has to be known about them."""
-    from leukoscope.report.leakage_words import LEAKAGE_TITLES
-
-    info, console = found.info, _console()
-    home = info.reference
-    if home is not None:
-        table = Table(
-            title=f"On {_count(home.n_images, 'test image')} of {escape(home.data)}",
-            title_justify="left",
-        )
-        for name in ("Figure", "Value", "95 % interval"):
-            table.add_column(name, justify="left" if name == "Figure" else "right")
-
-        def tell(name: str, figure: "Interval") -> None:
-            value, low, high = (
-                "–" if math.isnan(x) else f"{x:.3f}"
-                for x in (figure.value, figure.low, figure.high)
-            )
-            table.add_row(name, value, f"{low} to {high}")
-
-        tell("Accepted, share of all", home.accepted)
-        tell("Accuracy among accepted", home.accepted_accuracy)
-        tell("Accuracy of all", home.accuracy)
-        table.add_section()
-        for name, value in (
-            ("Sent to review, share of all", home.review_frac),
-            ("Unknown, share of all", home.unknown_frac),
-            (f"Coverage of sets (asked {1 - info.asked.alpha:g})", home.coverage),
-            ("Mean size of sets", home.mean_set_size),
-            ("Calibration error before", home.ece_raw),
-            ("Calibration error after", home.ece),
-        ):
-            table.add_row(name, f"{value:.3f}", "")
-        console.print(table)
-        if home.leakage_status != "disjoint":
-            console.print(f"[yellow]{escape(LEAKAGE_TITLES[home.leakage_status])}.[/]")  # type: ignore[index]
-    for note in info.notes:
-        console.print(escape(note))
-    console.print(ADVICE)
-    console.print(
-        f"Limits: {escape(str(found.folder.trust))}. Next: leukoscope evaluate RUN,"
-        " leukoscope export RUN"
-    )
-
-
 def print_card(card: "WrittenCard") -> None:
     """Show where a model card lies, and how much of it a person has to fill in."""
     console = _console()
@@ -468,36 +416,6 @@ def print_robustness(done: "RobustnessRun") -> None:
     from leukoscope.report.robustness_page import describe_robustness
 
     print_page(describe_robustness(done.found, trailer=(f"Page: {done.page}",)))
-
-
-def print_predictions(done: "PredictedFiles") -> None:
-    """Say how many images were predicted, how fast, and how many could not be read."""
-    console = _console()
-    rate = done.images / max(done.seconds, 1e-9)
-    console.print(
-        f"{_count(done.images, 'image')} in {done.seconds:.1f} s ({rate:,.0f} per second)."
-    )
-    if done.decisions:
-        console.print(
-            ", ".join(f"{done.decisions.get(name, 0):,} {name}" for name in _STATUSES)
-            + ": see the columns `decision` and `reason`."
-        )
-        if done.unusual and done.home_accepted is not None:
-            share = done.decisions.get("accepted", 0) / (done.images - done.errors)
-            console.print(
-                f"[yellow]Only {share:.1%} are accepted, where {done.home_accepted:.1%} were at"
-                " home: stain, scanner or cells differ. Names that are accepted may be wrong more"
-                " often, too; `leukoscope validate` tells, on labelled cells.[/]"
-            )
-    elif done.images > done.errors:
-        console.print(
-            "[yellow]Every cell got a name: this bundle was exported before `leukoscope calibrate`"
-            " and never rejects.[/]"
-        )
-    if done.errors:
-        console.print(f"{done.errors:,} could not be read: see the column `error`.")
-    console.print(ADVICE)
-    console.print(f"Table: {escape(str(done.out))}")
 
 
 def print_validation(done: "ValidatedBundle") -> None:

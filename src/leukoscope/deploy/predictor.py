@@ -21,7 +21,7 @@ from leukoscope.data.images import Pixels, load_input
 from leukoscope.deploy.bundle import Bundle, VariantName, load_bundle
 from leukoscope.errors import BundleError, DataError, ImageError, MissingExtraError
 from leukoscope.scores import Outputs, compute_probabilities, join_outputs
-from leukoscope.trust.decision import Status, decide
+from leukoscope.trust.decision import Reason, Status, decide
 from leukoscope.trust.quality import measure_quality
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -37,8 +37,8 @@ class Prediction:
     """The answer for one image; where it could not be read, `error` says why and nothing else is
     filled. `probabilities` has one entry per class of the bundle, in its order.
 
-    `decision` is "accepted", "review" or "unknown", `reason` says in words why it is not accepted,
-    `names` are the classes that fit; a bundle of a run that was not calibrated leaves them empty.
+    `decision` is "accepted", "review" or "unknown", `reasons` say why it is not accepted, `labels`
+    are the classes that fit; a bundle of a run that was not calibrated leaves them empty.
     `disagreement` of the members of an ensemble is in nats, None for one network.
     """
 
@@ -48,8 +48,8 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     error: str = ""
     decision: Status | Literal[""] = ""
-    reason: str = ""
-    names: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    labels: tuple[str, ...] = ()
     disagreement: float | None = None
 
 
@@ -183,8 +183,8 @@ class Predictor:
                 float(found.confidence_N[i]),
                 tuple(found.probabilities_NK[i].tolist()),
                 decision=found.status[i],
-                reason=found.reasons[i],
-                names=tuple(self.classes[k] for k in np.flatnonzero(found.sets_NK[i])),
+                reasons=found.reasons[i],
+                labels=tuple(self.classes[k] for k in np.flatnonzero(found.sets_NK[i])),
                 disagreement=apart[i],
             )
             for i in range(len(images_BSSC))

@@ -1,14 +1,16 @@
 """Tables of predictions: CSV that a spreadsheet may open, Parquet, JSON lines.
 
-Columns: `path`, `label`, `confidence`, `decision`, `reason`, `set`, one `p:<class>` per class,
-`error`. What this file does not do: it predicts nothing, and reads nothing back.
+Columns: `path`, `label`, `confidence`, `decision`, `reason` (a sentence), `reason_codes`, `set`
+(the labels that fit), one `p:<class>` per class, `error`. Lists are lists; in CSV codes are joined
+by `|` and labels are a JSON list, since a label may hold any character. What this file does not do:
+it predicts nothing, words no reason, and reads nothing back.
 """
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -16,8 +18,12 @@ from typing import IO
 from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
 from leukoscope.storage import replacing
+from leukoscope.trust.decision import Reason
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
+
+Describe = Callable[[Sequence[Reason]], str]
+"""From the reasons of one image to a sentence; "" for none."""
 
 _ROWS_AT_ONCE = 4096
 
@@ -36,6 +42,24 @@ def check_table_path(path: Path) -> None:
 
 
 @dataclass(frozen=True)
+class PredictedFiles:
+    """A table that was written: how many images, how many of them could not be read, and how many
+    have each decision (empty for a bundle of a run that was not calibrated).
+
+    `reference_accepted` is the share of the internal test set that was accepted, None where it was
+    not measured; `unusual`: these images are accepted so much less often that they are hardly of
+    the same kind (`trust.decision.is_rejected_unusually_often`)."""
+
+    out: Path
+    images: int
+    errors: int
+    seconds: float
+    decisions: Mapping[str, int] = field(default_factory=dict)
+    reference_accepted: float | None = None
+    unusual: bool = False
+
+
+@dataclass(frozen=True)
 class Counts:
     """How many images were written, of these unreadable, and how many with each decision."""
 
@@ -45,9 +69,10 @@ class Counts:
 
 
 def save_predictions(
-    predictions: Iterable[Prediction], classes: Sequence[str], path: Path
+    predictions: Iterable[Prediction], classes: Sequence[str], path: Path, describe: Describe
 ) -> Counts:
-    """Write predictions as they come, at once or not at all; return how many.
+    """Write predictions as they come, at once or not at all; return how many. `describe` words
+    their reasons.
 
     The format is that of the path's ending. Raises `ConfigError` for another ending,
     `StorageError` when the disk is full, `MissingExtraError` for Parquet without pyarrow.
@@ -59,11 +84,11 @@ def save_predictions(
         _check_pyarrow()
     with replacing(path) as temporary:
         if suffix == ".parquet":
-            _write_parquet(counted, classes, temporary)
+            _write_parquet(counted, classes, temporary, describe)
         else:
             write = _write_csv if suffix == ".csv" else _write_json_lines
             with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as to:
-                write(counted, classes, to)
+                write(counted, classes, to, describe)
     return Counts(counted.images, counted.errors, dict(counted.decisions))
 
 
@@ -92,21 +117,24 @@ def neutralise(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _write_csv(predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str]) -> None:
+def _write_csv(
+    predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str], describe: Describe
+) -> None:
     writer = csv.writer(to, lineterminator="\n")
-    columns = ("path", "label", "confidence", "decision", "reason", "set")
+    columns = ("path", "label", "confidence", "decision", "reason", "reason_codes", "set")
     writer.writerow([*columns, *(f"p:{name}" for name in classes), "error"])
     for one in predictions:
         figures = [f"{value:.6f}" for value in one.probabilities] or [""] * len(classes)
         confidence = "" if one.confidence is None else f"{one.confidence:.6f}"
-        names = " ".join(one.names)
-        texts = (one.path, one.label, one.decision, one.reason, names, one.error)
-        path, label, decision, reason, names, error = (neutralise(text) for text in texts)
-        writer.writerow([path, label, confidence, decision, reason, names, *figures, error])
+        codes = "|".join(reason.code for reason in one.reasons)
+        labels = json.dumps(one.labels, ensure_ascii=False) if one.decision else ""
+        texts = (one.decision, describe(one.reasons), codes, labels, *figures, one.error)
+        row = (one.path, one.label, confidence, *texts)
+        writer.writerow([neutralise(text) for text in row])
 
 
 def _write_json_lines(
-    predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str]
+    predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str], describe: Describe
 ) -> None:
     for one in predictions:
         row: dict[str, object] = {"path": one.path}
@@ -115,7 +143,12 @@ def _write_json_lines(
         else:
             row |= {"label": one.label, "confidence": one.confidence}
             if one.decision:
-                row |= {"decision": one.decision, "reason": one.reason, "set": list(one.names)}
+                row |= {
+                    "decision": one.decision,
+                    "reason": describe(one.reasons),
+                    "reason_codes": [reason.code for reason in one.reasons],
+                    "set": list(one.labels),
+                }
             row["probabilities"] = dict(zip(classes, one.probabilities, strict=True))
         to.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -131,7 +164,9 @@ def _check_pyarrow() -> None:
         ) from error
 
 
-def _write_parquet(predictions: Iterable[Prediction], classes: Sequence[str], path: Path) -> None:
+def _write_parquet(
+    predictions: Iterable[Prediction], classes: Sequence[str], path: Path, describe: Describe
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -142,6 +177,7 @@ def _write_parquet(predictions: Iterable[Prediction], classes: Sequence[str], pa
             ("confidence", pa.float64()),
             ("decision", pa.string()),
             ("reason", pa.string()),
+            ("reason_codes", pa.list_(pa.string())),
             ("set", pa.list_(pa.string())),
             *((f"p:{name}", pa.float64()) for name in classes),
             ("error", pa.string()),
@@ -158,8 +194,12 @@ def _write_parquet(predictions: Iterable[Prediction], classes: Sequence[str], pa
                 "label": [one.label or None for one in rows],
                 "confidence": [one.confidence for one in rows],
                 "decision": [one.decision or None for one in rows],
-                "reason": [one.reason or None for one in rows],
-                "set": [list(one.names) if one.decision else None for one in rows],
+                "reason": [describe(one.reasons) or None for one in rows],
+                "reason_codes": [
+                    [reason.code for reason in one.reasons] if one.decision else None
+                    for one in rows
+                ],
+                "set": [list(one.labels) if one.decision else None for one in rows],
             }
             for k, name in enumerate(classes):
                 columns[f"p:{name}"] = [

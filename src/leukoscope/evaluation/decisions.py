@@ -1,10 +1,10 @@
-"""What the decisions of a policy are worth: how many cells are accepted, and how often rightly.
+"""How good the decisions of a policy are: how many cells are accepted, and how often rightly.
 
 Axes: N images, K classes. What this file does not do: it fits nothing and draws nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,14 +18,23 @@ from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.conformal import measure_coverage
-from leukoscope.trust.decision import STATUSES, Decisions, Policy, Status, decide_table
+from leukoscope.trust.decision import (
+    STATUSES,
+    Decisions,
+    Policy,
+    Reason,
+    ReasonCode,
+    Status,
+    decide_table,
+)
 from leukoscope.trust.novelty import NoveltyModel
+from leukoscope.trust.quality import Side
 from leukoscope.trust.record import Reference
 
 
 @dataclass(frozen=True)
 class ClassDecisions:
-    """Decisions on the cells of one true class; `missed` were accepted under another name."""
+    """Decisions on the cells of one true class; `missed` were accepted and misclassified."""
 
     name: str
     n_images: int
@@ -35,11 +44,22 @@ class ClassDecisions:
 
 
 @dataclass(frozen=True)
+class ReasonCount:
+    """How many images were not accepted for a reason; of `poor_quality`, for what `feature`
+    ("" for combinations) and `side` of it."""
+
+    code: ReasonCode
+    n_images: int
+    feature: str = ""
+    side: Side | Literal[""] = ""
+
+
+@dataclass(frozen=True)
 class DecisionFigures:
     """Decisions on N images of known class.
 
     `shares` are those of all images by status; `accepted_accuracy` is NaN where nothing is
-    accepted. `reasons` counts why cells were not accepted, by the first words of each reason.
+    accepted. `reasons` counts why cells were not accepted.
     """
 
     n_images: int
@@ -47,7 +67,7 @@ class DecisionFigures:
     accepted_accuracy: Interval
     accuracy: Interval
     per_class: tuple[ClassDecisions, ...]
-    reasons: tuple[tuple[str, int], ...]
+    reasons: tuple[ReasonCount, ...]
 
 
 def measure_decisions(table: ScoreTable, decisions: Decisions) -> DecisionFigures:
@@ -89,34 +109,26 @@ def measure_decisions(table: ScoreTable, decisions: Decisions) -> DecisionFigure
     )
 
 
-def count_reasons(reasons: list[str]) -> tuple[tuple[str, int], ...]:
-    """Count why cells were not accepted, most frequent first. A cell with several reasons counts
-    for each; figures and names of cells, which differ from cell to cell, are left out.
+def count_reasons(reasons: Iterable[Sequence[Reason]]) -> tuple[ReasonCount, ...]:
+    """Count why images were not accepted, most frequent first. An image with several reasons counts
+    for each, once; figures and labels, which differ from image to image, are left out.
 
-    >>> count_reasons(["confidence 80.0 % below 90.0 %; could be Neutrophil or Basophil", "",
-    ...                "confidence 71.2 % below 90.0 %"])
-    (('confidence too low', 2), ('two names or more fit', 1))
+    >>> blurred = {"feature": "sharpness", "side": "low"}
+    >>> count_reasons([[Reason("poor_quality", blurred), Reason("low_confidence")], [],
+    ...                [Reason("low_confidence")]])[0]
+    ReasonCount(code='low_confidence', n_images=2, feature='', side='')
     """
-    kinds = (
-        ("confidence ", "confidence too low"),
-        ("could be ", "two names or more fit"),
-        ("unlike any cell", "unlike any cell in training"),
-        ("the networks disagree", "the networks disagree"),
-        ("a mistake here", "a mistake would cost more than a look"),
-        ("the network gave no", "no finite answer"),
+    counts = Counter(key for own in reasons for key in dict.fromkeys(map(_take_key, own)))
+    return tuple(
+        ReasonCount(code, n, feature, side) for (code, feature, side), n in counts.most_common()
     )
-    counts: Counter[str] = Counter()
-    for text in reasons:
-        for part in filter(None, text.split("; ")):
-            name = next((name for start, name in kinds if part.startswith(start)), "")
-            if not name:
-                name = (
-                    "a kind that a person always looks at"
-                    if part.endswith("a person always looks")
-                    else part.split(":")[0].split(" (")[0]
-                )
-            counts[name] += 1
-    return tuple(counts.most_common())
+
+
+def _take_key(reason: Reason) -> tuple[ReasonCode, str, Side | Literal[""]]:
+    if reason.code != "poor_quality":
+        return reason.code, "", ""
+    side: Side = reason.values["side"]  # type: ignore[assignment]
+    return reason.code, "" if side == "combination" else str(reason.values["feature"]), side
 
 
 def compute_reference(
@@ -161,7 +173,7 @@ def compute_reference(
         source_known=test.source_known,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
         accuracy=found.accuracy,
-        # Of the most probable name before and after, whatever a policy with costs calls the cell.
+        # Of the most probable class before and after, whatever a policy with costs calls the cell.
         ece=_measure_ece(decisions.probabilities_NK, test),
         ece_raw=_measure_ece(test.probabilities_NK, test),
         coverage=coverage.marginal.value,

@@ -17,6 +17,7 @@ from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import compute_log_losses
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.local import LEAST_SOURCES, LocalPolicy, fit_local_policy
+from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.record import Trust
 
@@ -35,7 +36,7 @@ class Recalibration:
     before: Mapping[str, Interval] = field(default_factory=dict)
     after: Mapping[str, Interval] = field(default_factory=dict)
     gain_log_loss: Interval = UNDEFINED
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     bundle: str = ""
 
     @property
@@ -87,7 +88,7 @@ def measure_recalibration(
         for policy in (old, local.policy)
     ]
     gain = compute_mean(losses[0] - losses[1], test.sources)
-    return Recalibration(*counts, before, after, gain, tuple(local.notes)), local
+    return Recalibration(*counts, before, after, gain, local.notes), local
 
 
 def _measure(

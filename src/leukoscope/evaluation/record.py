@@ -14,6 +14,7 @@ from leukoscope.interval import Interval, Number
 from leukoscope.scores import LeakageStatus
 from leukoscope.trust.calibration import CalibrationMethod
 from leukoscope.trust.conformal import Coverage
+from leukoscope.trust.notes import Note
 
 BaselineName = Literal["majority", "colour_histogram", "nearest_neighbour"]
 
@@ -134,7 +135,7 @@ class TrustFigures:
     target_accuracy: float
     n_calib: int
     n_calib_sources: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     n_images: int
     decisions: DecisionFigures
     coverage: Coverage

@@ -45,7 +45,7 @@ from leukoscope.evaluation.agreement import (
     compute_mcnemar,
     find_order,
 )
-from leukoscope.evaluation.decisions import count_reasons
+from leukoscope.evaluation.decisions import ReasonCount, count_reasons
 from leukoscope.evaluation.intervals import (
     compute_ece_interval,
     compute_from_confusion,
@@ -62,7 +62,7 @@ from leukoscope.evaluation.shift import Shift, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.decision import Status
+from leukoscope.trust.decision import Reason, Status
 from leukoscope.trust.record import Reference
 
 
@@ -76,7 +76,7 @@ class Predictions:
     probabilities_NK: NDArray[np.float64]
     sets_NK: NDArray[np.bool_] | None = None
     status: tuple[Status, ...] | None = None
-    reasons: tuple[str, ...] | None = None
+    reasons: tuple[tuple[Reason, ...], ...] | None = None
     nominal_coverage: float = math.nan
 
     def take(self, rows: NDArray[np.intp]) -> "Predictions":
@@ -239,7 +239,7 @@ class Validation:
     overconfidence: Interval
     mean_set_size: Number
     nominal_coverage: Number
-    reasons: Mapping[str, int]
+    reasons: tuple[ReasonCount, ...]
     subgroups: tuple[SubgroupTable, ...]
     half_width: float
     sizes: tuple[SampleSize, ...]
@@ -349,7 +349,7 @@ def compute_validation(
         overconfidence=compute_mean(top_N - right_N, table.sources),
         mean_set_size=math.nan if sets_NK is None else float(sets_NK.sum(1).mean()),
         nominal_coverage=predictions.nominal_coverage,
-        reasons=dict(count_reasons(list(predictions.reasons or ()))),
+        reasons=count_reasons(predictions.reasons or ()),
         subgroups=tuple(
             split_column(
                 name,

@@ -24,7 +24,6 @@ from leukoscope.pipelines.data import (
 )
 from leukoscope.pipelines.demo import run_demo
 from leukoscope.pipelines.deploy import (
-    PredictedFiles,
     check_nothing_unreadable,
     export_run,
     predict_images,
@@ -52,7 +51,6 @@ __all__ = [
     "ExplainedFolder",
     "LeakRun",
     "Packed",
-    "PredictedFiles",
     "RobustnessRun",
     "TrainedRun",
     "ValidatedBundle",

@@ -4,8 +4,7 @@ What this file does not do: it builds no graph and runs none (`leukoscope.deploy
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from leukoscope.data.images import Pixels
     from leukoscope.deploy.bundle import Bundle, VariantName
     from leukoscope.deploy.predictor import Engine
+    from leukoscope.deploy.tables import PredictedFiles
     from leukoscope.scores import Outputs
     from leukoscope.trust.decision import Decisions
     from leukoscope.trust.record import Trust
@@ -41,7 +41,7 @@ def export_run(
     with the network in float32 PyTorch; the figures go into the bundle. The int8 variant takes its
     ranges from other images, of the role `calib`, or of `val` where there is none. Nothing is
     written unless every variant passes. A run that was calibrated (`calibrate_run`) takes its
-    limits along; one that was not gives a bundle that names cells and never rejects. An ensemble
+    policy along; one that was not gives a bundle that never rejects. An ensemble
     becomes one graph, members and views inside; where its members (k folds) together trained on
     nearly all images, parity is measured on these, and the bundle says so.
 
@@ -133,24 +133,6 @@ def _decide_with(trust: "Trust", images_NSSC: "Pixels") -> "Callable[[Outputs], 
     return judge
 
 
-@dataclass(frozen=True)
-class PredictedFiles:
-    """What `predict_images` did: how many images, how many of them could not be read, and how many
-    have each decision (empty for a bundle of a run that was not calibrated).
-
-    `home_accepted` is the share of test images that was accepted at home, None where it was not
-    measured; `unusual` says that these images are accepted so much less often that they are hardly
-    of the same kind (`trust.decision.is_rejected_unusually_often`)."""
-
-    out: Path
-    images: int
-    errors: int
-    seconds: float
-    decisions: Mapping[str, int] = field(default_factory=dict)
-    home_accepted: float | None = None
-    unusual: bool = False
-
-
 def predict_images(
     bundle: str | Path,
     images: "Sequence[str | Path]",
@@ -159,7 +141,7 @@ def predict_images(
     variant: "VariantName | None" = None,
     engine: "Engine" = "onnxruntime",
     progress: Progress = silent,
-) -> PredictedFiles:
+) -> "PredictedFiles":
     """Predict files, folders and patterns, and write a table (CSV, Parquet or JSON lines).
 
     One row per image in the order given; an image that cannot be read is a row with an error.
@@ -171,7 +153,8 @@ def predict_images(
 
     from leukoscope.deploy.files import list_images
     from leukoscope.deploy.predictor import Predictor
-    from leukoscope.deploy.tables import check_table_path, save_predictions
+    from leukoscope.deploy.tables import PredictedFiles, check_table_path, save_predictions
+    from leukoscope.report.decision_words import describe_reasons
     from leukoscope.trust.decision import is_rejected_unusually_often
 
     start = time.perf_counter()
@@ -181,25 +164,25 @@ def predict_images(
     rows = predictor.predict_files(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
-    counts = save_predictions(rows, predictor.classes, Path(out))
-    home = predictor.trust.info.reference if predictor.trust is not None else None
-    # The interval's lower end: what home's share may as well be.
-    low = home.accepted.low if home is not None else None
+    counts = save_predictions(rows, predictor.classes, Path(out), describe_reasons)
+    reference = predictor.trust.info.reference if predictor.trust is not None else None
+    unusual = reference is not None and is_rejected_unusually_often(
+        counts.decisions.get("accepted", 0),
+        counts.images - counts.errors,
+        reference.accepted.low,  # what the share may as well be
+    )
     return PredictedFiles(
         Path(out),
         counts.images,
         counts.errors,
         time.perf_counter() - start,
         counts.decisions,
-        home.accepted.value if home is not None else None,
-        low is not None
-        and is_rejected_unusually_often(
-            counts.decisions.get("accepted", 0), counts.images - counts.errors, low
-        ),
+        reference.accepted.value if reference is not None else None,
+        unusual,
     )
 
 
-def check_nothing_unreadable(done: PredictedFiles) -> None:
+def check_nothing_unreadable(done: "PredictedFiles") -> None:
     """Raise `DataError` if an image could not be read; the table is complete all the same."""
     if done.errors:
         raise DataError(

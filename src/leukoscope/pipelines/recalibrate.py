@@ -60,6 +60,7 @@ def recalibrate_bundle(
     from leukoscope.deploy.bundle import save_bundle
     from leukoscope.evaluation.decisions import compute_reference
     from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
+    from leukoscope.trust.notes import Note
     from leukoscope.trust.record import REFERENCE_IMAGES, pack_arrays
 
     if trust is None:
@@ -75,16 +76,20 @@ def recalibrate_bundle(
     held_out = replace(table.take(test), roles=("test",) * len(test))
     sample = fit[table.take(fit).draw_sources(REFERENCE_IMAGES, seed)]
     arrays = pack_arrays(trust.novelty, table.embeddings_ND[sample], table.quality_NQ[sample])
-    note = (
-        f"Recalibrated on {found.n_fit:,} cells of {data} ({found.n_fit_sources:,} sources); the"
-        f" reference is now {found.n_test:,} other cells of it."
+    note = Note(
+        "recalibrated",
+        {
+            "n_images": found.n_fit,
+            "n_sources": found.n_fit_sources,
+            "data": data,
+            "n_reference": found.n_test,
+        },
     )
     info = trust.info.model_copy(
         update={
             "policy": local.policy,
             "n_calib": found.n_fit,
             "n_calib_sources": found.n_fit_sources,
-            "choice": {**trust.info.choice, "again": "temperature on local cells"},
             "notes": (note, *local.notes),
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
             "reference": compute_reference(

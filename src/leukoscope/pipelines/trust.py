@@ -1,4 +1,4 @@
-"""From a trained run to one that knows when to reject: calibration, prediction sets, limits.
+"""From a trained run to one that knows when to reject: calibration, prediction sets, thresholds.
 
 What this file does not do: it fits nothing itself (`leukoscope.trust`) and writes no report
 (`pipelines.evaluation`).
@@ -22,6 +22,8 @@ from leukoscope.runfolder import RunFolder
 from leukoscope.storage import hash_file, replacing
 
 if TYPE_CHECKING:
+    from leukoscope.scores import LeakageStatus
+    from leukoscope.trust.notes import Note
     from leukoscope.trust.record import TrustInfo
 
 
@@ -39,11 +41,11 @@ def calibrate_run(
     overrides: Sequence[str] = (),
     progress: Progress = silent,
 ) -> CalibratedRun:
-    """Fit calibration, prediction sets and the limits of acceptance of a trained run.
+    """Fit calibration, prediction sets and the decision thresholds of a trained run.
 
-    Statistics come from the role `train`, thresholds from `calib`, and the figures at home from
-    `test`. What is aimed at stands in the section `trust` of the run's recipe; `overrides` change
-    it, as `["trust.alpha=0.1"]`. Writes `trust.json` and `trust.npz` into the run folder, which
+    Statistics come from the role `train`, thresholds from `calib`, and the reference figures from
+    `test`. Targets stand in the section `trust` of the run's recipe; `overrides` change them, as
+    `["trust.alpha=0.1"]`. Writes `trust.json` and `trust.npz` into the run folder, which
     `evaluate` reports and `export` takes along; calling it again replaces them.
 
     Raises `MissingStepError` before training has ended, `DataError` where a role is missing or too
@@ -66,27 +68,27 @@ def calibrate_run(
         progress("Fitting", 0, 1)
         fitted = fit_policy(table, asked)
         progress("Fitting", 1, 1)
-        home = load_split(folder.require(folder.split, "leukoscope train"))
+        split = load_split(folder.require(folder.split, "leukoscope train"))
         calib = table.of_role("calib")
-        lent = calib.draw_sources(REFERENCE_IMAGES, recipe.train.seed)
-        arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[lent], calib.quality_NQ[lent])
+        sample = calib.draw_sources(REFERENCE_IMAGES, recipe.train.seed)
+        arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[sample], calib.quality_NQ[sample])
         info = TrustInfo(
             asked=asked,
             policy=fitted.policy,
             n_train=fitted.n_train,
             n_calib=fitted.n_calib,
             n_calib_sources=fitted.n_calib_sources,
-            choice=fitted.choice.to_dict(),
-            notes=(*fitted.notes, *word_leak(assess_role(home, "calib").status)),
+            choice=fitted.choice,
+            notes=(*fitted.notes, *note_leak(assess_role(split, "calib").status)),
             weights_sha256=hash_file(folder.weights),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
             reference=compute_reference(
                 table,
                 fitted.policy,
                 fitted.novelty,
-                assess_role(home, "test").status,
-                list_duplicates(home, "test", ("train", "val", "calib")),
-                name_data(home),
+                assess_role(split, "test").status,
+                list_duplicates(split, "test", ("train", "val", "calib")),
+                name_data(split),
             ),
         )
         folder.trust.unlink(missing_ok=True)  # a killed process leaves no record of other arrays
@@ -96,16 +98,12 @@ def calibrate_run(
     return CalibratedRun(folder, info)
 
 
-def word_leak(leakage_status: str) -> tuple[str, ...]:
-    """What the limits are worth where the network has seen copies of the calibration images."""
+def note_leak(leakage_status: "LeakageStatus") -> "tuple[Note, ...]":
+    """Return what is to be said of thresholds where the network may know the calibration images
+    from training; nothing where the split is disjoint."""
+    from leukoscope.trust.notes import Note
+
     if leakage_status == "disjoint":
         return ()
-    if leakage_status == "leaking":
-        return (
-            "Calibration images have copies in training: the network knows them too well, and all"
-            " limits are too generous. Split by source and train again.",
-        )
-    return (
-        "The sources of the images are not known; copies of calibration images in training would"
-        " make the limits too generous.",
-    )
+    leaks = leakage_status == "leaking"
+    return (Note("calibration_leaks" if leaks else "calibration_unproven"),)

@@ -12,6 +12,7 @@ from leukoscope.evaluation.subgroups import Subgroup
 from leukoscope.evaluation.validation import Validation
 from leukoscope.explain.record import Explanation
 from leukoscope.report.card_records import Network
+from leukoscope.report.decision_words import describe_note
 from leukoscope.report.explain_page import METHOD_NAMES, describe_failures, describe_notes
 from leukoscope.report.leakage_words import LEAKAGE_TEXTS, LEAKAGE_TITLES
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
@@ -150,7 +151,7 @@ def describe_thresholds(trust: TrustInfo) -> str:
         [
             f"Accepted needs one label that fits, {join_words(parts)}.",
             *([f"A person always looks at: {always}."] if always else []),
-            *(escape_sentence(note) for note in trust.notes),
+            *(escape_sentence(describe_note(note)) for note in trust.notes),
         ]
     )
 

@@ -18,6 +18,7 @@ from leukoscope.evaluation.record import (
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report.data_words import describe_finding
+from leukoscope.report.decision_words import describe_note, name_reason
 from leukoscope.report.glossary import build_terms
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -554,7 +555,7 @@ def _build_trust(record: EvaluationRecord, drawn: Drawings) -> tuple[Section, ..
         " nobody looks at.",
         dense=True,
     )
-    reasons = tuple(f"{n:,} × {reason}" for reason, n in trust.decisions.reasons)
+    reasons = tuple(f"{one.n_images:,} × {name_reason(one)}" for one in trust.decisions.reasons)
     calib = format_count(trust.n_calib, "image")
     sources = (
         f" from {format_count(trust.n_calib_sources, 'source')}" if record.source_known else ""
@@ -570,6 +571,7 @@ def _build_trust(record: EvaluationRecord, drawn: Drawings) -> tuple[Section, ..
         f"Before and after calibration ({CALIBRATION_NAMES[trust.method]}), each with its 95 %"
         " interval; lower is better",
     )
+    notes = (fit, *map(describe_note, trust.notes))
     return (
         Section(
             "What is accepted, and what is not",
@@ -577,7 +579,7 @@ def _build_trust(record: EvaluationRecord, drawn: Drawings) -> tuple[Section, ..
                 Text(" ".join(describe_rejection(trust))),
                 Box((*build_figures(drawn, "risk_coverage"), own)),
                 *((Box((Bullets(reasons),), "Why cells were not accepted"),) if reasons else ()),
-                Box((Bullets((fit, *trust.notes)),), "How the thresholds were set"),
+                Box((Bullets(notes),), "How the thresholds were set"),
             ),
         ),
         Section(

@@ -171,7 +171,7 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
         axes.barh(place, share.high - share.low, left=share.low, height=0.62, color=PALE)
         colour = BLUE if share.holds else VERMILLION
         axes.plot(share.value, place, "o" if share.holds else "X", color=colour, ms=8, zorder=3,
-                  mfc=colour if share.promised else "white", clip_on=False)  # fmt: skip
+                  mfc=colour if share.guaranteed else "white", clip_on=False)  # fmt: skip
         sizes.barh(place, size, height=0.5, color=GREY)
         sizes.annotate(f"{size:.2f}", (size, place), (4, 0), textcoords="offset points",
                        va="center", fontsize=9)  # fmt: skip

@@ -14,6 +14,7 @@ from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report import validation_words as words
 from leukoscope.report.data_words import describe_rejected
+from leukoscope.report.decision_words import name_reason
 from leukoscope.report.page import (
     Banner,
     Block,
@@ -248,7 +249,7 @@ def _describe_confidence(v: Validation, drawn: Drawings) -> Section:
     if v.is_calibrated:
         inside: list[Block] = [_tabulate_decisions(v)]
         if v.reasons:
-            reasons = "; ".join(f"{reason} ({n:,})" for reason, n in v.reasons.items())
+            reasons = "; ".join(f"{name_reason(one)} ({one.n_images:,})" for one in v.reasons)
             inside.append(Text(f"Why cells were not accepted: {reasons}.", muted=True))
         blocks.append(Box(tuple(inside)))
     figures = build_figures(drawn, "reliability")

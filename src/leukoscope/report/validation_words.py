@@ -20,6 +20,7 @@ from leukoscope.evaluation.subgroups import MOST_GROUPS, Subgroup, SubgroupTable
 from leukoscope.evaluation.validation import Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
+from leukoscope.report.decision_words import describe_note
 from leukoscope.report.leakage_words import describe_remark
 from leukoscope.text import (
     format_count,
@@ -410,10 +411,11 @@ def describe_gain(found: Recalibration) -> str:
 
 def list_recalibration_notes(found: Recalibration) -> tuple[str, ...]:
     """Return what to mind about a new bundle."""
+    notes = tuple(map(describe_note, found.notes))
     if not found.is_fitted or "unknown_accepted" in found.after:
-        return found.notes
+        return notes
     return (
-        *found.notes,
+        *notes,
         "There was no cell of an unknown class: how many of them the new thresholds accept was not"
         " measured.",
     )

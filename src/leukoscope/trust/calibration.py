@@ -13,7 +13,7 @@ and some mistakes it moves the temperature in the fourth decimal.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -104,10 +104,6 @@ class CalibrationChoice:
     gains: Mapping[CalibrationMethod, float] = field(default_factory=dict)
     standard_errors: Mapping[CalibrationMethod, float] = field(default_factory=dict)
     scarce: tuple[int, ...] = ()
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the record for JSON."""
-        return asdict(self) | {"scarce": list(self.scarce)}
 
 
 def fit_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
@@ -219,14 +215,14 @@ def fit_calibration(
     )
 
 
-def fit_nothing(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
+def _fit_nothing(logits_NK: NDArray[np.floating], labels_N: NDArray[np.int64]) -> Calibration:
     """Return the calibration that changes nothing; errors as in `fit_temperature`."""
     _check(logits_NK, labels_N)
     return Calibration()
 
 
 _FITS: dict[CalibrationMethod, Callable[..., Calibration]] = {
-    "none": fit_nothing,
+    "none": _fit_nothing,
     "temperature": fit_temperature,
     "bias_corrected": fit_bias_corrected,
 }

@@ -1,38 +1,35 @@
-"""Conformal prediction sets: all names that fit, with a promise that holds in finite samples.
+"""Prediction sets: all labels that fit, with a coverage guarantee that holds in finite samples.
 
-LAC (Sadinle et al. 2019) takes every class whose probability is high enough; APS (Romano et al.
-2020) and RAPS (Angelopoulos et al. 2021) take classes from the top until enough probability is
-gathered. With one threshold per class (Mondrian; Vovk 2012) the promise holds for each true class
-by itself. High scores mean strange.
+A set takes every class whose probability is high enough (LAC, Sadinle et al. 2019). With one
+threshold per class (Mondrian; Vovk 2012) the guarantee holds for each true class by itself. High
+scores mean strange. The sets of APS and RAPS were measured to be larger (docs/experiments/017).
 
 Images of one source are no independent draws. Each source has weight 1, shared by its images
 (hierarchical conformal prediction, Lee, Barber and Willett 2023): the threshold is the smallest
-score up to which the weights sum to (S + 1)(1 - alpha), and the promise is for an image of a source
-never seen. With one image per source that is the score of rank ceil((n + 1)(1 - alpha)). Counted as
-independent, copies would promise more than they can keep; counted by their strangest image, sets
-would be larger than was asked.
+score up to which the weights sum to (S + 1)(1 - alpha), and the guarantee is for an image of a
+source never seen. With one image per source that is the score of rank ceil((n + 1)(1 - alpha)).
+Counted as independent, duplicates would claim more than holds; counted by their strangest image,
+sets would be larger than was asked.
 
-Axes: N images, K classes, S sources. What this file does not do: it promises nothing about images
+Axes: N images, K classes, S sources. What this file does not do: it guarantees nothing for images
 of another kind than those of calibration; `compare_exchangeability` looks whether they are.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, TooFewSourcesError
 from leukoscope.interval import Number
 from leukoscope.trust.calibration import number_sources
+from leukoscope.trust.notes import Note, Values
 
-SetMethod = Literal["lac", "aps", "raps"]
 CoverageCheck = Literal["holds", "below", "above", "no images"]
-
-RAPS_PENALTY, RAPS_FREE_RANKS = 0.01, 2
 
 _Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -43,41 +40,18 @@ class ConformalSets(BaseModel):
     `alphas` are the shares of cells of a class whose set may miss it. `thresholds` are the largest
     scores that still fit; None stands for infinity: the class is in every set. `counts` are the
     sources that each threshold was to rest on. Classes with one number in `groups` share a
-    threshold that was fitted on all of them; by default each has its own if `class_conditional`,
-    else all share one.
-
-    `borrowed` marks classes that had too few sources and took another threshold; `fallbacks` says
-    in sentences which, how, and what is still promised.
-
-    `randomised` sets were fitted with `uniform_N`. `raps_penalty` is what each name beyond the
-    first `raps_free_ranks` costs (lambda and k_reg in section 3 of Angelopoulos et al. 2021).
+    threshold that was fitted on all of them. `borrowed` marks classes that had too few sources and
+    took another threshold; `fallbacks` says which, and what is still guaranteed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    method: SetMethod
-    class_conditional: bool
     alphas: tuple[_Share, ...] = Field(min_length=2)
     thresholds: tuple[float | None, ...]
     counts: tuple[Annotated[int, Field(ge=0)], ...]
-    groups: tuple[int, ...] = ()
-    borrowed: tuple[bool, ...] = ()
-    fallbacks: tuple[str, ...] = ()
-    randomised: bool = False
-    raps_penalty: float = Field(RAPS_PENALTY, ge=0)
-    raps_free_ranks: int = Field(RAPS_FREE_RANKS, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, content: object) -> object:
-        if not isinstance(content, dict) or not isinstance(content.get("alphas"), list | tuple):
-            return content
-        k = len(content["alphas"])
-        groups = tuple(range(k)) if content.get("class_conditional") else (0,) * k
-        filled = {**content}
-        filled["groups"] = content.get("groups") or groups
-        filled["borrowed"] = content.get("borrowed") or (False,) * k
-        return filled
+    groups: tuple[int, ...]
+    borrowed: tuple[bool, ...]
+    fallbacks: tuple[Note, ...] = ()
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "ConformalSets":
@@ -88,50 +62,22 @@ class ConformalSets(BaseModel):
             )
         return self
 
-    def predict(
-        self, probabilities_NK: NDArray[np.float64], uniform_N: NDArray[np.float64] | None = None
-    ) -> NDArray[np.bool_]:
-        """Return which names fit: bool `(N, K)`, from calibrated probabilities. A set may be empty.
-
-        APS and RAPS come near the asked level exactly only if they are `randomised` and get
-        `uniform_N`, draws between 0 and 1. Without it sets are the same each time: those of a
-        randomised fit then hold every class that some draw would let in.
-
-        Raises `DataError` for another number of classes, or `uniform_N` that does not fit.
-        """
-        n = len(probabilities_NK)
-        if probabilities_NK.shape != (n, len(self.thresholds)):
+    def predict(self, probabilities_NK: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which labels fit: bool `(N, K)`, from calibrated probabilities. A set may be
+        empty. Raises `DataError` for another number of classes."""
+        if probabilities_NK.shape != (len(probabilities_NK), len(self.thresholds)):
             raise DataError(
                 f"probabilities must have the {len(self.thresholds)} classes of the sets",
                 f"shape {probabilities_NK.shape}",
                 "use the sets of the network that made them",
             )
-        if uniform_N is not None and not self.randomised and self.method != "lac":
-            raise DataError(
-                "only sets that were fitted with uniform_N can be drawn at random",
-                "sets that are the same each time",
-                "leave uniform_N out, or fit the sets with it",
-            )
-        if uniform_N is None and self.randomised:
-            uniform_N = np.zeros(n)
-        scores_NK = compute_scores(
-            probabilities_NK,
-            self.method,
-            uniform_N,
-            raps_penalty=self.raps_penalty,
-            raps_free_ranks=self.raps_free_ranks,
-        )
-        return scores_NK <= np.array([math.inf if t is None else t for t in self.thresholds])
+        limits_K = np.array([math.inf if t is None else t for t in self.thresholds])
+        return np.asarray(1.0 - probabilities_NK <= limits_K)
 
     def step_off(self, probabilities_NK: NDArray[np.float64]) -> "ConformalSets":
         """Return the same sets with thresholds a hair above the images they were fitted on; see the
         function `step_off`. Sets of these images, `(N, K)`, stay what they are."""
-        scores_NK = compute_scores(
-            probabilities_NK,
-            self.method,
-            raps_penalty=self.raps_penalty,
-            raps_free_ranks=self.raps_free_ranks,
-        )
+        scores_NK = 1.0 - probabilities_NK
         moved = tuple(
             None if threshold is None else step_off(threshold, scores_NK[:, k])
             for k, threshold in enumerate(self.thresholds)
@@ -148,7 +94,7 @@ def step_off(threshold: float, scores_N: NDArray[np.float64]) -> float:
 
     A threshold by rank is one image's own score, to the last bit: another engine, or the same on
     another processor, would decide that image by rounding. No score changes sides, so ranks and
-    promises stay as they are.
+    guarantees stay as they are.
 
     >>> step_off(0.5, np.array([0.25, 0.5, 0.75])), step_off(4.0, np.array([4, 4 + 2**-14])) - 4
     (0.50005, 3.0517578125e-05)
@@ -156,47 +102,6 @@ def step_off(threshold: float, scores_N: NDArray[np.float64]) -> float:
     above_N = scores_N[scores_N > threshold]
     room = _ROOM * abs(threshold)
     return threshold + min(room, float(above_N.min() - threshold) / 2 if len(above_N) else room)
-
-
-def compute_scores(
-    probabilities_NK: NDArray[np.float64],
-    method: SetMethod,
-    uniform_N: NDArray[np.float64] | None = None,
-    *,
-    raps_penalty: float = RAPS_PENALTY,
-    raps_free_ranks: int = RAPS_FREE_RANKS,
-) -> NDArray[np.float64]:
-    """Return how strange each class is for each image: float64 `(N, K)`.
-
-    LAC: `1 - p` (Sadinle et al. 2019). APS: the probability of all classes above this one, plus `u`
-    times its own, where u is `uniform_N`, or 1 (Romano et al. 2020, equation 7). RAPS: the same,
-    plus a penalty per rank beyond the free ones (Angelopoulos et al. 2021, equation 4). Equal
-    probabilities rank in the order of the classes. Raises `DataError` for `uniform_N` of another
-    length or outside 0 to 1.
-
-    >>> compute_scores(np.array([[0.5, 0.3, 0.2]]), "aps")
-    array([[0.5, 0.8, 1. ]])
-    """
-    n = len(probabilities_NK)
-    u_N = np.ones(n) if uniform_N is None else np.asarray(uniform_N, dtype=np.float64)
-    if u_N.shape != (n,) or not ((u_N >= 0) & (u_N <= 1)).all():
-        raise DataError(
-            f"uniform_N must hold {n} numbers between 0 and 1",
-            f"shape {u_N.shape}" + (f", {u_N.min():.3g} to {u_N.max():.3g}" if u_N.size else ""),
-            "draw one for each image",
-        )
-    if method == "lac":
-        return np.asarray(1.0 - probabilities_NK)
-    order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
-    sorted_NK = np.take_along_axis(probabilities_NK, order_NK, axis=1)
-    found_NK = np.cumsum(sorted_NK, axis=1) - (1 - u_N[:, None]) * sorted_NK
-    if method == "raps":
-        rank_K = np.arange(1, sorted_NK.shape[1] + 1)
-        found_NK += raps_penalty * np.maximum(0, rank_K - raps_free_ranks)
-    out_NK = np.empty_like(found_NK)
-    np.put_along_axis(out_NK, order_NK, found_NK, axis=1)
-    # Rounding of the sums must not decide whether the last class fits.
-    return np.asarray(np.round(out_NK, 12))
 
 
 def compute_rank(n: int, alpha: float) -> int:
@@ -261,15 +166,10 @@ def fit_sets(
     labels_N: NDArray[np.int64],
     classes: Sequence[str],
     *,
-    method: SetMethod = "lac",
     alpha: float = 0.05,
     class_conditional: bool = True,
     alpha_by_class: Mapping[str, float] | None = None,
-    on_few: Literal["error", "pool"] = "pool",
     sources: Sequence[str] | None = None,
-    uniform_N: NDArray[np.float64] | None = None,
-    raps_penalty: float = RAPS_PENALTY,
-    raps_free_ranks: int = RAPS_FREE_RANKS,
 ) -> ConformalSets:
     """Fit thresholds on calibration images: calibrated probabilities `(N, K)`, labels `(N,)`.
 
@@ -279,14 +179,14 @@ def fit_sets(
     (None: each image is its own) are independent draws.
 
     `alpha_by_class` asks for another level for some classes, 1 less a baseline of sensitivity;
-    these always have a threshold of their own. With `uniform_N` APS and RAPS are fitted for random
-    draws.
+    these always have a threshold of their own.
 
-    A class with too few sources for its level raises `DataError` (`on_few="error"`) or takes the
-    larger of two thresholds ("pool"): that of all classes together, and the highest score among its
-    own n sources, which the next one exceeds with probability 1 / (n + 1) at most. `fallbacks` then
-    says so. Classes in `alpha_by_class` always raise, and so does a level that all sources together
-    are too few for.
+    A class with too few sources for its level takes the larger of two thresholds: that of all
+    classes together, and the highest score among its own n sources, which the next one exceeds with
+    probability 1 / (n + 1) at most; `fallbacks` then says so.
+
+    Raises `TooFewSourcesError` for a class in `alpha_by_class`, and for a level that all sources
+    together are too few for; `DataError` for arrays that do not fit.
     """
     n, k = len(labels_N), len(classes)
     p_NK = _check_probabilities(probabilities_NK, labels_N, k)
@@ -299,10 +199,7 @@ def fit_sets(
         shared = next((i for i, name in enumerate(classes) if name not in asked), 0)
         groups = [i if name in asked else shared for i, name in enumerate(classes)]
     source_N = _number(sources, n)
-    all_NK = compute_scores(
-        p_NK, method, uniform_N, raps_penalty=raps_penalty, raps_free_ranks=raps_free_ranks
-    )
-    scores_N = all_NK[np.arange(n), labels_N]
+    scores_N = (1.0 - p_NK)[np.arange(n), labels_N]
     group_N = np.array(groups)[labels_N]
 
     thresholds: list[float] = [0.0] * k
@@ -318,57 +215,42 @@ def fit_sets(
         if math.isinf(threshold):
             alone = class_conditional or len(members) == 1
             pooled = _find_threshold(scores_N, source_N, level)
-            own = on_few == "pool" and alone and classes[group] not in asked
-            if not own or math.isinf(pooled):
-                _raise_few(
-                    classes[group] if alone else "", level, behind, source_N, math.isinf(pooled)
-                )
+            if not alone or classes[group] in asked or math.isinf(pooled):
+                together = len(np.unique(source_N)) if alone and math.isinf(pooled) else None
+                raise _build_error(classes[group] if alone else "", level, behind, together)
             threshold = max(pooled, float(scores_N[rows].max(initial=-math.inf)))
             borrowed[group] = True
-            fallbacks.append(_word_fallback(classes[group], level, behind))
+            values: Values = {
+                "label": classes[group],
+                "n_sources": behind,
+                "n_needed": count_needed(level),
+                "nominal": 1 - level,
+            }
+            fallbacks.append(Note("few_sources_for_label", values))
         for i in members:
             thresholds[i], counts[i] = threshold, behind
     return ConformalSets(
-        method=method,
-        class_conditional=class_conditional,
         alphas=tuple(alphas),
         thresholds=tuple(thresholds),
         counts=tuple(counts),
         groups=tuple(groups),
         borrowed=tuple(borrowed),
         fallbacks=tuple(fallbacks),
-        randomised=uniform_N is not None and method != "lac",
-        raps_penalty=raps_penalty,
-        raps_free_ranks=raps_free_ranks,
     )
 
 
-def _raise_few(
-    name: str, alpha: float, found: int, source_N: NDArray[np.int64], even_together: bool
-) -> None:
-    held = f"{100 * (1 - alpha):.4g} %"
-    together = len(np.unique(source_N))
-    raise DataError(
-        f"sets that hold the true class of {held} of cells"
-        + (f" of the class {name}" if name else "")
-        + f" need {count_needed(alpha)} calibration sources",
-        f"{found}"
-        + (f", and {together} of all classes together" if name and even_together else ""),
+def _build_error(label: str, alpha: float, found: int, together: int | None) -> TooFewSourcesError:
+    needed = count_needed(alpha)
+    return TooFewSourcesError(
+        f"sets that hold the true class of {100 * (1 - alpha):.4g} % of cells"
+        + (f" of the class {label}" if label else "")
+        + f" need {needed} calibration sources",
+        f"{found}" + (f", and {together} of all classes together" if together is not None else ""),
         "ask for less (trust.alpha, trust.min_sensitivity), or set more images aside for"
         " calibration",
-    )
-
-
-def _word_fallback(name: str, alpha: float, found: int) -> str:
-    promise = (
-        f"its own promise is {found} in {found + 1}, the rest is on average over all classes"
-        if found
-        else "nothing is promised for it by itself"
-    )
-    return (
-        f"{name}: {found} calibration source{'' if found == 1 else 's'} where"
-        f" {count_needed(alpha)} are needed for {100 * (1 - alpha):.4g} %; it shares the threshold"
-        f" of all classes or has a wider one, and {promise}."
+        n_sources=found,
+        n_needed=needed,
+        label=label,
     )
 
 
@@ -419,41 +301,25 @@ def _check_levels(alpha: float, asked: Mapping[str, float], classes: Sequence[st
 
 @dataclass(frozen=True)
 class Share:
-    """A measured coverage on some images, and the limits within which it lies in 99 of 100 repeats
-    if the promise is kept.
+    """A measured coverage on some images, and the bounds within which it lies in 99 of 100 repeats
+    if the guarantee holds; NaN without images.
 
-    `promised` is False where the sets promise nothing for these images by themselves (a class under
-    a threshold that all classes share); the limits then only say what was asked.
+    `guaranteed` is False where the sets guarantee nothing for these images by themselves (a class
+    under a threshold that all classes share); the bounds then only say what is nominal. `check`
+    says on which side of the bounds the coverage lies; above them breaks no guarantee.
     """
 
     value: Number
     n_images: int
     low: Number
     high: Number
-    promised: bool = True
-
-    @property
-    def check(self) -> CoverageCheck:
-        """Say on which side of the limits the coverage lies. Above them breaks no promise."""
-        if not self.n_images:
-            return "no images"
-        # Shares of whole numbers: 1e-9 is rounding.
-        if self.value < self.low - 1e-9:
-            return "below"
-        return "above" if self.value > self.high + 1e-9 else "holds"
+    guaranteed: bool
+    check: CoverageCheck
 
     @property
     def holds(self) -> bool:
         """False where coverage is lower than chance explains."""
         return self.check != "below"
-
-    def to_dict(self) -> dict[str, float | int | str | bool | None]:
-        """Return figures and check for JSON, None for NaN."""
-        figures = {
-            k: None if isinstance(v, float) and math.isnan(v) else v
-            for k, v in asdict(self).items()
-        }
-        return {**figures, "check": self.check}
 
 
 @dataclass(frozen=True)
@@ -469,39 +335,23 @@ class Coverage:
     size_by_class: Mapping[str, Number]
     """Mean size of the sets of each true class; NaN for a class without images."""
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the figures for JSON, None for NaN."""
-        return {
-            "marginal": self.marginal.to_dict(),
-            "per_class": {name: share.to_dict() for name, share in self.per_class.items()},
-            "mean_size": self.mean_size,
-            "empty_frac": self.empty_frac,
-            "single_frac": self.single_frac,
-            "many_frac": self.many_frac,
-            "size_by_class": {
-                name: None if math.isnan(size) else size
-                for name, size in self.size_by_class.items()
-            },
-        }
-
 
 def measure_coverage(
     sets_NK: NDArray[np.bool_],
     labels_N: NDArray[np.int64],
     classes: Sequence[str],
-    promised: ConformalSets | float,
+    fitted: ConformalSets,
     *,
     sources: Sequence[str] | None = None,
     level: float = 0.99,
 ) -> Coverage:
     """Measure how often sets hold the true class, in all and for each class.
 
-    Beside each share stand the limits within which chance keeps it with probability `level`
-    (`compute_band`). `promised` are the fitted sets, whose own finite calibration set is then
-    counted in, or just alpha: then the limits are binomial, for a threshold known exactly. Those of
-    the whole follow from the classes exactly: hits of several thresholds are sums of independent
-    beta-binomial numbers. Where images share `sources`, the limits are those of as many independent
-    images as Kish's effective number of sources, the widest that can be needed.
+    Beside each share stand the bounds within which chance keeps it with probability `level`, the
+    finite calibration set of `fitted` counted in (`_compute_band`). Those of the whole follow from
+    the classes exactly: hits of several thresholds are sums of independent beta-binomial numbers.
+    Where images share `sources`, the bounds are those of as many independent images as Kish's
+    effective number of sources, the widest that can be needed.
 
     Raises `DataError` for no images, or labels outside the classes.
     """
@@ -514,27 +364,19 @@ def measure_coverage(
         )
     source_N = _number(sources, n)
     hit_N = sets_NK[np.arange(n), labels_N]
-    if isinstance(promised, ConformalSets):
-        sets = promised
-    else:
-        # A threshold known exactly is one from very many sources.
-        sets = ConformalSets(
-            method="lac", class_conditional=False, alphas=(promised,) * k, thresholds=(None,) * k,
-            counts=(_VERY_MANY,) * k,
-        )  # fmt: skip
     per_class = {}
     for i, name in enumerate(classes):
         own_N = labels_N == i
-        low, high = _compute_limits(sets, [(i, _count_effective(source_N[own_N]))], level)
-        kept = sets.groups.count(sets.groups[i]) == 1 and (sets.counts[i] > 0)
-        per_class[name] = _measure_share(hit_N[own_N], low, high, kept)
+        band = _compute_band(fitted, [(i, _count_effective(source_N[own_N]))], level)
+        guaranteed = fitted.groups.count(fitted.groups[i]) == 1 and fitted.counts[i] > 0
+        per_class[name] = _measure_share(hit_N[own_N], *band, guaranteed)
     parts = []
-    for group in dict.fromkeys(sets.groups):
-        rows_N = np.array(sets.groups)[labels_N] == group
-        parts.append((sets.groups.index(group), _count_effective(source_N[rows_N])))
+    for group in dict.fromkeys(fitted.groups):
+        rows_N = np.array(fitted.groups)[labels_N] == group
+        parts.append((fitted.groups.index(group), _count_effective(source_N[rows_N])))
     sizes_N = sets_NK.sum(axis=1)
     return Coverage(
-        marginal=_measure_share(hit_N, *_compute_limits(sets, parts, level), True),
+        marginal=_measure_share(hit_N, *_compute_band(fitted, parts, level), True),
         per_class=per_class,
         mean_size=float(sizes_N.mean()),
         empty_frac=float((sizes_N == 0).mean()),
@@ -547,9 +389,6 @@ def measure_coverage(
     )
 
 
-_VERY_MANY = 10**9
-
-
 def _count_effective(source_N: NDArray[np.int64]) -> int:
     """Kish's number of sources: as if images of a source always stood or fell together."""
     if not len(source_N):
@@ -558,16 +397,28 @@ def _count_effective(source_N: NDArray[np.int64]) -> int:
     return max(1, int(len(source_N) ** 2 / float(mass_S @ mass_S)))
 
 
-def _measure_share(hit_N: NDArray[np.bool_], low: float, high: float, promised: bool) -> Share:
+def _measure_share(hit_N: NDArray[np.bool_], low: float, high: float, guaranteed: bool) -> Share:
     if not len(hit_N):
-        return Share(math.nan, 0, math.nan, math.nan, promised)
-    return Share(float(hit_N.mean()), len(hit_N), low, high, promised)
+        return Share(math.nan, 0, math.nan, math.nan, guaranteed, "no images")
+    value = float(hit_N.mean())
+    # Shares of whole numbers: 1e-9 is rounding.
+    below, above = value < low - 1e-9, value > high + 1e-9
+    check: CoverageCheck = "below" if below else "above" if above else "holds"
+    return Share(value, len(hit_N), low, high, guaranteed, check)
 
 
-def _compute_limits(
+def _compute_band(
     sets: ConformalSets, parts: Sequence[tuple[int, int]], level: float
 ) -> tuple[float, float]:
-    """Limits of the share of hits among images of several thresholds: (class, images) of each."""
+    """Bounds within which the share of hits among images of several thresholds, (class, images) of
+    each, lies with probability `level` or more.
+
+    The probability that a new score is at most the r-th of n is the r-th of n uniform draws, so
+    the coverage of one fitted threshold is distributed as Beta(r, n + 1 - r), and the hits among
+    the images as a beta-binomial number (Vovk 2012; Angelopoulos and Bates 2023, section 3.2 and
+    appendix C); r is `compute_rank`. An infinite threshold always covers. Ties between scores can
+    only raise coverage.
+    """
     total = sum(n for _, n in parts)
     if not total:
         return math.nan, math.nan
@@ -600,27 +451,6 @@ def _list_chances(
     return np.asarray(betabinom.pmf(np.arange(n + 1), n, n_calib, 1)), all_hit
 
 
-def compute_band(
-    n_images: int, alpha: float, n_calib: int, level: float = 0.99
-) -> tuple[float, float]:
-    """Return the limits within which measured coverage lies with probability `level` or more.
-
-    The probability that a new score is at most the r-th of n is the r-th of n uniform draws, so
-    the coverage of one fitted threshold is distributed as Beta(r, n + 1 - r), and the hits among
-    `n_images` as a beta-binomial number (Vovk 2012; Angelopoulos and Bates 2023, section 3.2 and
-    appendix C); r is `compute_rank`. An infinite threshold always covers. Ties between scores can
-    only raise coverage.
-
-    >>> compute_band(1000, 0.1, 10**9), compute_band(1000, 0.1, 100)
-    ((0.875, 0.924), (0.806, 0.965))
-    """
-    sets = ConformalSets(
-        method="lac", class_conditional=False, alphas=(alpha,) * 2, thresholds=(None,) * 2,
-        counts=(n_calib,) * 2,
-    )  # fmt: skip
-    return _compute_limits(sets, [(0, n_images)], level)
-
-
 @dataclass(frozen=True)
 class Exchangeability:
     """Do new images look like draws from where those of calibration came?
@@ -639,14 +469,8 @@ class Exchangeability:
     strange_frac: float
     level: float
 
-    @property
-    def broken(self) -> bool:
-        """True where chance explains the difference in less than `level` of repeats."""
-        return self.p_value < self.level
-
-    def to_dict(self) -> dict[str, float | int | bool]:
-        """Return the figures for JSON."""
-        return {**asdict(self), "broken": self.broken}
+    broken: bool
+    """True where chance explains the difference in less than `level` of repeats."""
 
 
 def compute_p_values(
@@ -670,9 +494,9 @@ def compare_exchangeability(
     Scores that need no label will do, as 1 less the highest probability or the distance of the
     novelty model; so will those of the true class. A test of uniform conformal p-values would take
     them for independent, but all lean on one calibration set (Bates et al. 2023, section 2); the
-    two-sample test allows for it. Give one image per source on each side, or copies will look like
-    a difference. That nothing is found is no proof: the score may not see what changed, and few
-    images show little.
+    two-sample test allows for it. Give one image per source on each side, or duplicates will look
+    like a difference. That nothing is found is no proof: the score may not see what changed, and
+    few images show little.
 
     Raises `DataError` where either side has no images or a score that is not finite.
     """
@@ -689,4 +513,7 @@ def compare_exchangeability(
     found = ks_2samp(calib_N, new_M)
     auc = (float(rankdata(both)[n:].sum()) - m * (m + 1) / 2) / (n * m)
     strange = float((compute_p_values(calib_N, new_M) <= 0.05).mean())
-    return Exchangeability(n, m, float(found.statistic), float(found.pvalue), auc, strange, level)
+    p_value = float(found.pvalue)
+    return Exchangeability(
+        n, m, float(found.statistic), p_value, auc, strange, level, p_value < level
+    )

@@ -1,31 +1,66 @@
-"""From scores to a decision on each cell: accepted, review or unknown, with the reason in words.
+"""From scores to a decision on each cell: accepted, review or unknown, with the reasons as codes.
 
-    unknown    unlike the cells of training: no name should be trusted
-    review     a person looks: two names fit, the network is not sure, or the image is poor
+    unknown    unlike the cells of training: no label should be trusted
+    review     a person looks: two labels fit, the network is not sure, or the image is poor
     accepted   none of these
 
 Axes: N images, K classes, D embedding width, Q quality features. What this file does not do: it
-fits nothing (`fitting`) and needs NumPy only, so that a bundle decides as the run did.
+fits nothing (`fitting`), words nothing (`report.decision_words`), and needs NumPy only, so that
+a bundle decides as the run did.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.errors import DataError
-from leukoscope.labels import display_label
 from leukoscope.scores import ScoreTable, compute_probabilities
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import ConformalSets
+from leukoscope.trust.notes import Values
 from leukoscope.trust.novelty import NoveltyModel
-from leukoscope.trust.quality import QualityLimits
+from leukoscope.trust.quality import QualityFinding, QualityModel
 
 Status = Literal["accepted", "review", "unknown"]
 STATUSES: tuple[Status, ...] = ("accepted", "review", "unknown")
+
+ReasonCode = Literal[
+    "not_finite",
+    "unlike_training",
+    "poor_quality",
+    "several_labels",
+    "no_threshold",
+    "low_confidence",
+    "always_review",
+    "members_disagree",
+    "costly_mistake",
+]
+REASON_CODES: tuple[ReasonCode, ...] = get_args(ReasonCode)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a cell is not accepted.
+
+    - `not_finite`: logits or embedding are not.
+    - `unlike_training`: `distance` is above `max_distance` (of the novelty model).
+    - `poor_quality`: `feature` has `value`, which lies on a `side` of what is usual in training
+      (`usual_low` to `usual_high`), as in `quality.Deviation`.
+    - `several_labels`: all of `labels` fit.
+    - `no_threshold`: no confidence reaches the target accuracy.
+    - `low_confidence`: `confidence` is below `min_confidence` (0 to 1).
+    - `always_review`: cells of `label` are never accepted.
+    - `members_disagree`: `disagreement_nats` is above `max_disagreement_nats`.
+    - `costly_mistake`: `expected_cost` is above `review_cost`.
+    """
+
+    code: ReasonCode
+    values: Values = field(default_factory=dict)
+
 
 _ALARM = math.log(1000)
 
@@ -40,7 +75,7 @@ class Policy(BaseModel):
     classes: tuple[str, ...] = Field(min_length=2)
     calibration: Calibration
     sets: ConformalSets
-    quality: QualityLimits
+    quality: QualityModel
     max_distance: float
     """Cells further from those of training than this are unknown; in the novelty model's unit."""
     min_confidence: float | None = Field(ge=0, le=1)
@@ -68,8 +103,8 @@ class Policy(BaseModel):
 class Decisions:
     """What was decided for N images.
 
-    `labels_N` indexes the classes, `confidence_N` is the calibrated probability of that name,
-    `sets_NK` the names that fit, the given name always among them. `reasons` is "" for accepted
+    `labels_N` indexes the classes, `confidence_N` is the calibrated probability of that label,
+    `sets_NK` the labels that fit, the given one always among them. `reasons` are empty for accepted
     cells.
     """
 
@@ -79,7 +114,7 @@ class Decisions:
     sets_NK: NDArray[np.bool_]
     distance_N: NDArray[np.float64]
     status: tuple[Status, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[tuple[Reason, ...], ...]
 
     def mask(self, status: Status) -> NDArray[np.bool_]:
         """Return which images have a status: bool `(N,)`."""
@@ -97,7 +132,7 @@ def decide(
     """Decide on N images from what network and pixels say of them.
 
     Logits that are not finite make a cell unknown. Each image is decided by itself: neither their
-    number nor their order matters. With costs, the name is the one of least expected cost (Elkan
+    number nor their order matters. With costs, the label is the one of least expected cost (Elkan
     2001), and a cell goes to a person where that costs less (Chow 1970).
 
     Raises `DataError` for arrays of other shapes, or an ensemble's policy without disagreement.
@@ -121,7 +156,7 @@ def decide(
     )
     usable_NK = np.where(finite_N[:, None], logits_NK, 0).astype(np.float32)
     p_NK = compute_probabilities(policy.calibration.apply(usable_NK))
-    labels_N, costs_N = _choose_names(policy, p_NK)
+    labels_N, costs_N = _choose_labels(policy, p_NK)
     rows_N = np.arange(n)
     confidence_N = p_NK[rows_N, labels_N]
     sets_NK = policy.sets.predict(p_NK)
@@ -130,37 +165,36 @@ def decide(
     if finite_N.any():
         distance_N[finite_N] = novelty.compute_distance(embeddings_ND[finite_N])
 
-    status: list[Status] = []
-    reasons: list[str] = []
-    faults = policy.quality.check(quality_NQ)
     review_costs_N = (
         p_NK @ np.array(policy.review_cost)
         if policy.review_cost is not None
         else np.full(n, np.inf)
     )
-    for i in range(n):
-        unknown: list[str] = []
-        review: list[str] = []
+    status: list[Status] = []
+    reasons: list[tuple[Reason, ...]] = []
+    for i, finding in enumerate(policy.quality.compute_findings(quality_NQ)):
+        unknown: list[Reason] = []
+        review: list[Reason] = []
         if not finite_N[i]:
-            unknown.append("the network gave no finite answer")
+            unknown.append(Reason("not_finite"))
         elif not distance_N[i] <= policy.max_distance:
-            unknown.append(
-                f"unlike any cell in training (distance {distance_N[i]:.3g}, limit"
-                f" {policy.max_distance:.3g})"
-            )
-        if faults[i].rejected:
-            (unknown if faults[i].strong else review).extend(faults[i].reasons)
+            far = {"distance": float(distance_N[i]), "max_distance": policy.max_distance}
+            unknown.append(Reason("unlike_training", far))
+        (unknown if finding.strong else review).extend(_list_faults(finding))
         review += _list_doubts(policy, sets_NK[i], int(labels_N[i]), float(confidence_N[i]))
-        limit = policy.max_disagreement
-        if disagreement_N is not None and limit is not None and not disagreement_N[i] <= limit:
-            review.append(
-                f"the networks disagree ({disagreement_N[i]:.2g} nats, limit {limit:.2g})"
-            )
+        most = policy.max_disagreement
+        if disagreement_N is not None and most is not None and not disagreement_N[i] <= most:
+            apart = {
+                "disagreement_nats": float(disagreement_N[i]),
+                "max_disagreement_nats": most,
+            }
+            review.append(Reason("members_disagree", apart))
         if review_costs_N[i] < costs_N[i]:
-            review.append("a mistake here would cost more than a look")
+            costs = {"expected_cost": float(costs_N[i]), "review_cost": float(review_costs_N[i])}
+            review.append(Reason("costly_mistake", costs))
         status.append("unknown" if unknown else "review" if review else "accepted")
-        # Doubts about the name say nothing more of something that is no known cell.
-        reasons.append("; ".join(unknown or review))
+        # Doubts about the label say nothing more of something that is no known cell.
+        reasons.append(tuple(unknown or review))
     return Decisions(
         p_NK, labels_N, confidence_N, sets_NK, distance_N, tuple(status), tuple(reasons)
     )
@@ -184,31 +218,32 @@ def decide_table(policy: Policy, novelty: NoveltyModel, table: ScoreTable) -> De
     )
 
 
-def is_rejected_unusually_often(n_accepted: int, n_images: int, home_frac: float) -> bool:
-    """Tell whether fewer of a batch's images are accepted than chance explains at home.
+def is_rejected_unusually_often(n_accepted: int, n_images: int, reference_frac: float) -> bool:
+    """Return whether fewer images of a batch are accepted than chance explains.
 
     Faults that spoil a whole slide, pale stain above all, leave many cells looking like sound ones
-    of another kind: these are accepted wrongly, and only the many others that are not betray the
-    slide. True if of `n_images` independent images, each accepted with probability `home_frac`,
-    so few would be with probability 0.001 at most, by Chernoff's bound exp(-n KL(share, home_frac))
-    (1952): one of 1,000 batches of home's kind alarms in vain, or fewer. Copies of one cell are not
-    independent and alarm sooner.
+    of another class: these are accepted wrongly, and only the many others that are not betray the
+    slide. True if of `n_images` independent images, each accepted with the probability
+    `reference_frac` of the internal test set, so few would be with probability 0.001 at most, by
+    Chernoff's bound exp(-n KL(share, reference_frac)) (1952): one of 1,000 batches of the same kind
+    alarms in vain, or fewer. Duplicates of one cell are not independent and alarm sooner. A
+    `reference_frac` that is not known (NaN) never alarms.
 
     >>> [is_rejected_unusually_often(k, 100, 0.94) for k in (94, 86, 80)]
     [False, False, True]
     """
-    if n_images == 0 or n_accepted / n_images >= home_frac:
+    if n_images == 0 or not n_accepted / n_images < reference_frac:
         return False
     share = n_accepted / n_images
-    terms = ((share, home_frac), (1 - share, 1 - home_frac))
+    terms = ((share, reference_frac), (1 - share, 1 - reference_frac))
     divergence = sum(p * math.log(p / q) if q > 0 else math.inf for p, q in terms if p > 0)
     return n_images * divergence > _ALARM
 
 
-def _choose_names(
+def _choose_labels(
     policy: Policy, p_NK: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Names and the expected cost of each."""
+    """Labels and the expected cost of each."""
     if policy.cost is None:
         labels_N = p_NK.argmax(axis=1)
         return labels_N, 1 - p_NK[np.arange(len(p_NK)), labels_N]
@@ -216,22 +251,36 @@ def _choose_names(
     return expected_NK.argmin(axis=1), expected_NK.min(axis=1)
 
 
+def _list_faults(finding: QualityFinding) -> list[Reason]:
+    """Why the image is poor; nothing of one that is not rejected."""
+    return [
+        Reason(
+            "poor_quality",
+            {
+                "feature": one.feature,
+                "side": one.side,
+                "value": one.value,
+                "usual_low": one.usual_low,
+                "usual_high": one.usual_high,
+            },
+        )
+        for one in finding.deviations
+    ]
+
+
 def _list_doubts(
     policy: Policy, set_K: NDArray[np.bool_], label: int, confidence: float
-) -> list[str]:
-    """Why a person should look at the name."""
+) -> list[Reason]:
+    """Why a person should look at the label."""
     found = []
     if set_K.sum() > 1:
-        names = [display_label(policy.classes[k]) for k in np.flatnonzero(set_K)]
-        found.append(f"could be {', '.join(names[:-1])} or {names[-1]}")
+        labels = tuple(policy.classes[k] for k in np.flatnonzero(set_K))
+        found.append(Reason("several_labels", {"labels": labels}))
     if policy.min_confidence is None:
-        found.append("no confidence keeps the target")
+        found.append(Reason("no_threshold"))
     elif not confidence >= policy.min_confidence:
-        # Rounded so that the two never read alike.
-        found.append(
-            f"confidence {math.floor(1000 * confidence) / 10:.1f} % below"
-            f" {math.ceil(1000 * policy.min_confidence) / 10:.1f} %"
-        )
+        values = {"confidence": confidence, "min_confidence": policy.min_confidence}
+        found.append(Reason("low_confidence", values))
     if policy.classes[label] in policy.always_review:
-        found.append(f"{display_label(policy.classes[label])}: a person always looks")
+        found.append(Reason("always_review", {"label": policy.classes[label]}))
     return found

@@ -1,4 +1,4 @@
-"""From a score table to a policy: what calibration, sets, novelty and limits are fitted on.
+"""From a score table to a policy: calibration, prediction sets, novelty and decision thresholds.
 
 Statistics come from the rows of the role `train`, every level and threshold from `calib`, and
 nothing here looks at `test`. Axes: N images, K classes. What this file does not do: it measures
@@ -17,13 +17,14 @@ from leukoscope.scores import ScoreTable, compute_probabilities
 from leukoscope.trust.calibration import FOLDS, CalibrationChoice, fit_calibration
 from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
 from leukoscope.trust.decision import Policy, decide_table
+from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
-from leukoscope.trust.quality import QUALITY_NAMES, fit_quality_limits
+from leukoscope.trust.quality import QUALITY_NAMES, fit_quality
 
 
 @dataclass(frozen=True)
 class FittedTrust:
-    """A policy, the novelty model beside it, and how they came about, in sentences."""
+    """A policy, the novelty model beside it, and how they came about."""
 
     policy: Policy
     novelty: NoveltyModel
@@ -31,14 +32,14 @@ class FittedTrust:
     n_train: int
     n_calib: int
     n_calib_sources: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True)
-class ConfidenceLimit:
+class ConfidenceThreshold:
     """The least confidence that is accepted, and what it does on the images it was fitted on.
 
-    `value` is None where no limit keeps the target; then nothing is accepted.
+    `value` is None where no threshold reaches the target; then nothing is accepted.
     """
 
     value: float | None
@@ -47,7 +48,7 @@ class ConfidenceLimit:
 
 
 def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
-    """Fit calibration, prediction sets, novelty, quality limits and the confidence limit.
+    """Fit calibration, prediction sets, novelty, quality and the confidence threshold.
 
     Raises `MissingStepError` where quality was not measured, `DataError` where the roles `train`
     or `calib` are too small for what is asked, `ConfigError` for a class or cost that names no
@@ -73,7 +74,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     max_distance = step_off(
         fit_distance_threshold(distances_N, reject_frac, calib.sources), distances_N
     )
-    quality = fit_quality_limits(train.quality_NQ, calib.quality_NQ, reject_frac, calib.sources)
+    quality = fit_quality(train.quality_NQ, calib.quality_NQ, reject_frac, calib.sources)
     cost, review_cost = _lay_out_costs(table.classes, config.cost)
     policy = Policy(
         classes=table.classes,
@@ -88,14 +89,14 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         review_cost=review_cost,
     )
     decisions = decide_table(policy, novelty, calib)
-    limit = fit_min_confidence(
+    threshold = fit_min_confidence(
         decisions.confidence_N,
         decisions.labels_N == calib.labels_N,
         decisions.mask("accepted"),
         calib.sources,
         config.target_accuracy,
     )
-    policy = policy.model_copy(update={"min_confidence": limit.value})
+    policy = policy.model_copy(update={"min_confidence": threshold.value})
     return FittedTrust(
         policy,
         novelty,
@@ -103,7 +104,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         len(train),
         len(calib),
         n_sources,
-        _word_notes(sets, limit, config, choice, reject_frac, table.classes),
+        _list_notes(sets, threshold, config, choice, reject_frac, table.classes),
     )
 
 
@@ -116,10 +117,9 @@ def fit_asked_sets(
         p_NK,
         table.labels_N,
         table.classes,
-        method=config.set_method,
         alpha=config.alpha,
         class_conditional=config.class_conditional,
-        # A baseline may ask for more than all classes are promised, never for less.
+        # A baseline may ask for more than is guaranteed for all classes, never for less.
         alpha_by_class={
             name: min(config.alpha, 1 - baseline)
             for name, baseline in config.min_sensitivity.items()
@@ -134,19 +134,19 @@ def fit_min_confidence(
     eligible_N: NDArray[np.bool_],
     sources: Sequence[str],
     target: float,
-) -> ConfidenceLimit:
-    """Return the lowest limit of confidence at which accepted cells are right as often as wanted.
+) -> ConfidenceThreshold:
+    """Return the lowest confidence from which on accepted cells are right as often as wanted.
 
-    `eligible_N` are the images that pass every other check. The wanted share `target` is kept if
+    `eligible_N` are the images that pass every other check. The wanted share `target` is met if
     `(wrong + 1) / (accepted + 1) <= 1 - target`, counted in sources: a source is wrong if any of
     its accepted images is. That is the correction of conformal risk control (Angelopoulos et al.
     2024, "Conformal risk control", equation 4) for one cell more. Also counted in images, for one
     source may hold many, `wrong / accepted` must not exceed `1 - target`. Deviation: their
-    guarantee is for a risk that can only fall as the limit rises, and the error among accepted
+    guarantee is for a risk that can only fall as the threshold rises, and the error among accepted
     cells need not, so it is an estimate here; `tests/statistics` says how good.
 
-    Where no limit keeps the target (with 99.5 %, from 199 sources on one can), there is none; where
-    all eligible images together keep it, the limit is 0.
+    Where no threshold meets the target (with 99.5 %, from 199 sources on one can), there is none;
+    where all eligible images together meet it, it is 0.
 
     >>> fit_min_confidence(np.linspace(0, 1, 400), np.arange(400) > 99, np.full(400, True),
     ...                    [str(i) for i in range(400)], 0.99).n_accepted
@@ -157,7 +157,7 @@ def fit_min_confidence(
     seen: set[str] = set()
     wrong: set[str] = set()
     n_wrong = 0
-    best = ConfidenceLimit(None, 0, 0)
+    best = ConfidenceThreshold(None, 0, 0)
     for place, i in enumerate(order):
         seen.add(sources[i])
         if not hit_N[i]:
@@ -172,21 +172,21 @@ def fit_min_confidence(
             # Halfway to the next one, so that rounding elsewhere decides no calibration image.
             below = 0.0 if last else float(confidence_N[order[place + 1]])
             value = 0.0 if last else (float(confidence_N[i]) + below) / 2
-            best = ConfidenceLimit(value, place + 1, n_wrong)
+            best = ConfidenceThreshold(value, place + 1, n_wrong)
     return best
 
 
 def _fit_disagreement(
     calib: ScoreTable, p_NK: NDArray[np.float64], reject_frac: float
 ) -> float | None:
-    """The disagreement that all but a few rightly named cells stay below."""
+    """The disagreement that all but a few correctly classified cells stay below."""
     if calib.disagreement_N is None:
         return None
     rows = np.flatnonzero(p_NK.argmax(axis=1) == calib.labels_N)
     right, sources = calib.disagreement_N[rows].astype(np.float64), [calib.sources[i] for i in rows]
     if not len(right):
         raise DataError(
-            "at least one calibration image must be named rightly",
+            "at least one calibration image must be correctly classified",
             f"none of {len(calib):,}",
             "check the labels, or train better networks first",
         )
@@ -238,40 +238,44 @@ def _lay_out_costs(
     return table, tuple(cost.get(true, {}).get("review", highest) for true in classes)
 
 
-def _word_notes(
+def _list_notes(
     sets: ConformalSets,
-    limit: ConfidenceLimit,
+    threshold: ConfidenceThreshold,
     config: TrustConfig,
     choice: CalibrationChoice,
     reject_frac: float,
     classes: tuple[str, ...],
-) -> tuple[str, ...]:
+) -> tuple[Note, ...]:
     notes = [*sets.fallbacks]
     if choice.scarce:
-        names = ", ".join(classes[k] for k in choice.scarce)
-        notes.append(
-            f"{names}: fewer than {FOLDS} calibration sources, so confidence was not corrected by"
-            " class."
-        )
+        scarce = tuple(classes[k] for k in choice.scarce)
+        notes.append(Note("few_sources_for_bias", {"labels": scarce, "n_needed": FOLDS}))
     if reject_frac > config.reject_frac / 2:
-        notes.append(
-            f"{round(1 / reject_frac) - 1:,} calibration sources are too few to reject"
-            f" {100 * config.reject_frac:g} % of known cells only: novelty and quality may each"
-            f" reject {100 * reject_frac:.1f} %."
-        )
-    n_calib = choice.n_images
+        notes.append(note_rejection(choice.n_sources, config, reject_frac))
+    target = config.target_accuracy
     if set(config.always_review) == set(classes):
-        return (*notes, "trust.always_review names every class, so every cell goes to a person.")
-    target = f"{100 * config.target_accuracy:g} %"
-    if limit.value is not None:
-        notes.append(
-            f"Of the {n_calib:,} calibration images {limit.n_accepted:,} are accepted, of these"
-            f" {limit.n_wrong} wrongly; the target is {target} right."
-        )
+        notes.append(Note("every_label_reviewed"))
+    elif threshold.value is None:
+        values = {"n_images": choice.n_images, "target": target}
+        notes.append(Note("no_confidence_suffices", values))
     else:
-        notes.append(
-            f"No confidence keeps {target} right among the {n_calib:,} calibration images, so every"
-            " cell goes to a person. More calibration images, a better network or a lower"
-            " trust.target_accuracy may change that."
-        )
+        counts = {
+            "n_images": choice.n_images,
+            "n_accepted": threshold.n_accepted,
+            "n_wrong": threshold.n_wrong,
+            "target": target,
+        }
+        notes.append(Note("calibration_accepts", counts))
     return tuple(notes)
+
+
+def note_rejection(n_sources: int, config: TrustConfig, reject_frac: float) -> Note:
+    """Return the note that novelty and quality may each reject more than the recipe says."""
+    return Note(
+        "few_sources_for_rejection",
+        {
+            "n_sources": n_sources,
+            "nominal": config.reject_frac / 2,
+            "reject_frac": reject_frac,
+        },
+    )

@@ -12,7 +12,7 @@ measure that is usual in training is not a good image; it is an image like those
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,50 +27,41 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Feature:
-    """How a feature is judged and spoken of.
+    """How a feature is scaled.
 
-    `low` and `high` say in words what it means to lie below or above the training images. `offset`
-    is added before the logarithm is taken (None: judged as it is); `least` is the smallest spread
-    that training images are credited with, on the scale that is judged: a feature that never
-    varied at home must not reject the first image that differs by a rounding. What is named
-    `_frac` is spoken of in per cent (lengths: of the side of the image).
+    `offset` is added before the logarithm is taken (None: judged as it is); `least` is the smallest
+    spread that training images are credited with, on the scale that is judged: a feature that never
+    varied in training must not reject the first image that differs by a rounding. Features of one
+    `subject` (by default the feature itself) mean the same thing by lying on the same side. What is
+    named `_frac` is a share of pixels or light, or a length as a share of the side of the image.
     """
 
     name: str
-    words: str
-    low: str
-    high: str
     least: float
     offset: float | None = None
+    subject: str = ""
 
-
-_SMALLER = "cells smaller than in training (other magnification?)"
-_LARGER = "cells larger than in training (other magnification?)"
 
 _FEATURES = (
-    _Feature("sharpness", "sharpness", "out of focus", "grainy or too sharp", 0.02, 0.01),
-    _Feature("noise", "noise", "too smooth", "noisy", 0.05, 0.001),
-    _Feature("brightness", "brightness of the ground", "too dark", "too bright", 0.02, 1.0),
-    _Feature("black_frac", "black pixels", "no black pixels", "black areas", 0.01),
-    _Feature("saturated_frac", "saturated pixels", "less light", "over-exposed", 0.02),
-    _Feature("ground_red", "its red to green", "ground less red", "ground redder", 0.01, 0.01),
-    _Feature("ground_blue", "its blue to green", "ground yellower", "ground bluer", 0.01, 0.01),
-    _Feature("contrast", "contrast", "too little contrast", "too much contrast", 0.05, 0.01),
-    _Feature("stain_depth", "optical density", "stain paler", "stain deeper", 0.05, 0.01),
-    _Feature("nucleus_red_frac", "red absorbed", "nuclei redder", "nuclei bluer", 0.01),
-    _Feature("nucleus_blue_frac", "blue absorbed", "nuclei more violet", "nuclei browner", 0.01),
-    _Feature("cell_red_frac", "red absorbed", "cells redder", "cells bluer", 0.01),
-    _Feature("cell_blue_frac", "blue absorbed", "cells more violet", "cells browner", 0.01),
-    _Feature("colour_spread", "colour spread", "colours poorer", "colours richer", 0.05, 0.01),
-    _Feature("cell_frac", "area covered by cells", "field emptier", "field more crowded", 0.02),
-    _Feature("nucleus_size_frac", "width of the nucleus", _SMALLER, _LARGER, 0.01),
-    _Feature("cell_chord_frac", "chord of the cells", _SMALLER, _LARGER, 0.05, 0.005),
-    _Feature(
-        "nucleus_chord_frac", "chord of the nucleus", "nuclei finer", "nuclei coarser", 0.05, 0.005
-    ),
-    _Feature(
-        "off_centre_frac", "nucleus off by", "cell more central", "cell not in the middle", 0.01
-    ),
+    _Feature("sharpness", 0.02, 0.01),
+    _Feature("noise", 0.05, 0.001),
+    _Feature("brightness", 0.02, 1.0),
+    _Feature("black_frac", 0.01),
+    _Feature("saturated_frac", 0.02),
+    _Feature("ground_red", 0.01, 0.01),
+    _Feature("ground_blue", 0.01, 0.01),
+    _Feature("contrast", 0.05, 0.01),
+    _Feature("stain_depth", 0.05, 0.01),
+    _Feature("nucleus_red_frac", 0.01),
+    _Feature("nucleus_blue_frac", 0.01),
+    _Feature("cell_red_frac", 0.01),
+    _Feature("cell_blue_frac", 0.01),
+    _Feature("colour_spread", 0.05, 0.01),
+    _Feature("cell_frac", 0.02),
+    _Feature("nucleus_size_frac", 0.01, subject="size"),
+    _Feature("cell_chord_frac", 0.05, 0.005, subject="size"),
+    _Feature("nucleus_chord_frac", 0.05, 0.005),
+    _Feature("off_centre_frac", 0.01),
 )
 
 QUALITY_NAMES = tuple(feature.name for feature in _FEATURES)
@@ -271,48 +262,67 @@ def _compute_distance(mask_HW: NDArray[np.bool_], n: int) -> float:
     return math.hypot(down / n - middle, right / n - middle)
 
 
-# -- limits ---------------------------------------------------------------------------------------
+# -- how far from training ------------------------------------------------------------------------
 
 STRONG_RATIO = 2.0
-"""A finding is strong from so many times the limit on."""
+"""A finding is strong from so many times the threshold on."""
 
 LEAST_TRAIN = 20
 """Fewer training images have no range to speak of."""
 
-_MOST_REASONS = 3
+_MOST_DEVIATIONS = 3
 _HALF_FRAC = 0.01  # a spread reaches from the median to this quantile, and to one less it
 _USUAL_FRAC = 0.005
 _WINSOR = 3.0
 _LEAST_VARIANCE = 0.18  # of a normal feature whose 1 % and 99 % quantiles lie at -1 and 1
-_LEAST_LIMIT = 1.0  # one standard deviation is never strange
+_LEAST_DISTANCE = 1.0  # one standard deviation is never strange
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+Side = Literal["low", "high", "combination"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A feature that sets an image apart: below (`low`) or above (`high`) the usual range of
+    training, or within it but unusual beside the others (`combination`). `value`, `usual_low` and
+    `usual_high` are in the feature's own unit."""
+
+    feature: str
+    side: Side
+    value: float
+    usual_low: float
+    usual_high: float
+
 
 @dataclass(frozen=True, slots=True)
 class QualityFinding:
-    """What is to be said of one image.
-
-    `distance` is its joint distance as a share of the limit. `features` lie outside of the usual
-    range of training, the most unusual first; that alone rejects nothing, as one image in five has
-    such a feature. `reasons`, in words, are there where `rejected` is true.
-    """
+    """How far one image lies from those of training: `distance` is its joint distance as a share of
+    the threshold. `deviations` say why it is rejected, the most unusual first; none where it is
+    not."""
 
     distance: float
-    rejected: bool
-    strong: bool
-    features: tuple[str, ...]
-    reasons: tuple[str, ...]
+    deviations: tuple[Deviation, ...] = ()
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the image lies beyond the threshold."""
+        return self.distance > 1
+
+    @property
+    def strong(self) -> bool:
+        """Whether it lies so far beyond that it can hardly be a usable image of a cell."""
+        return self.distance > STRONG_RATIO
 
 
-class QualityLimits(BaseModel):
+class QualityModel(BaseModel):
     """What training images look like, and how far from it an image may lie.
 
     One joint distance decides: each feature is centred on its median in training and divided by its
     distance from there to the 1 % or the 99 % quantile, on the side where it lies; the distance is
     Mahalanobis' in these. It sees combinations (a cell too large for its chromatin), and no feature
-    can be far off without it. `limit` comes from calib images alone.
+    can be far off without it. `max_distance` comes from calib images alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -328,13 +338,13 @@ class QualityLimits(BaseModel):
     usual_low: tuple[_Finite, ...]
     """0.5 % quantile in training, in the feature's own unit."""
     usual_high: tuple[_Finite, ...]
-    limit: _Positive
+    max_distance: _Positive
     reject_frac: float = Field(gt=0, lt=1)
     n_train: int = Field(ge=1)
     n_calib: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _check_lengths(self) -> "QualityLimits":
+    def _check_lengths(self) -> "QualityModel":
         if self.names != QUALITY_NAMES:
             raise ValueError("fitted on other features than this version measures")
         columns = (self.centre, self.below, self.above, self.mean, self.usual_low, self.usual_high)
@@ -345,38 +355,41 @@ class QualityLimits(BaseModel):
         return self
 
     def compute_distance(self, quality_NQ: NDArray[np.floating]) -> Array:
-        """Return the joint distance of each image as a share of the limit: float64 `(N,)`. Above 1
-        it is rejected. The same bit for bit in any batch. Raises `DataError` as `check` does."""
+        """Return the joint distance of each image as a share of the threshold: float64 `(N,)`.
+        Above 1 it is rejected. The same bit for bit in any batch. Raises `DataError` unless
+        `quality_NQ` is as `measure_quality` gives it: `(N, Q)`, all finite."""
         return self._measure(self._scale(quality_NQ))
 
-    def fit_limit(
+    def fit_max_distance(
         self,
         quality_NQ: NDArray[np.floating],
         reject_frac: float,
         sources: Sequence[str] | None = None,
-    ) -> "QualityLimits":
-        """Return the same limits with `limit` fitted to other calib images `(N, Q)`: of images
-        exchangeable with these, at most `reject_frac` are rejected in expectation. Errors as in
-        `novelty.fit_distance_threshold`."""
-        open_ = self.model_copy(update={"limit": 1.0})
-        distances_N = open_.compute_distance(quality_NQ)
-        limit = step_off(fit_distance_threshold(distances_N, reject_frac, sources), distances_N)
+    ) -> "QualityModel":
+        """Return the same model with `max_distance` fitted to other calib images `(N, Q)`: of
+        images exchangeable with these, at most `reject_frac` are rejected in expectation. Errors as
+        in `novelty.fit_distance_threshold`."""
+        distances_N = self.model_copy(update={"max_distance": 1.0}).compute_distance(quality_NQ)
+        found = step_off(fit_distance_threshold(distances_N, reject_frac, sources), distances_N)
         return self.model_copy(
             update={
-                "limit": max(limit, _LEAST_LIMIT),
+                "max_distance": max(found, _LEAST_DISTANCE),
                 "reject_frac": reject_frac,
                 "n_calib": len(quality_NQ),
             }
         )
 
-    def check(self, quality_NQ: NDArray[np.floating]) -> list[QualityFinding]:
-        """Return a finding for each image. Raises `DataError` unless `quality_NQ` is as
-        `measure_quality` gives it: `(N, Q)`, all finite."""
+    def compute_findings(self, quality_NQ: NDArray[np.floating]) -> list[QualityFinding]:
+        """Return a finding for each image; errors as in `compute_distance`."""
         scaled_NQ = self._scale(quality_NQ)
         distances_N = self._measure(scaled_NQ)
         return [
-            self._describe(*row)
-            for row in zip(quality_NQ.tolist(), scaled_NQ, distances_N.tolist(), strict=True)
+            QualityFinding(distance, self._list_deviations(values, scaled_Q))
+            if distance > 1
+            else QualityFinding(distance)
+            for values, scaled_Q, distance in zip(
+                quality_NQ.tolist(), scaled_NQ, distances_N.tolist(), strict=True
+            )
         ]
 
     def _scale(self, quality_NQ: NDArray[np.floating]) -> Array:
@@ -388,62 +401,51 @@ class QualityLimits(BaseModel):
         precision_QQ, mean_Q = np.array(self.precision), np.array(self.mean)
         squared = (_multiply(row_Q - mean_Q, precision_QQ) for row_Q in scaled_NQ)
         distances_N = np.array([math.sqrt(max(0.0, value)) for value in squared], dtype=np.float64)
-        return distances_N / self.limit
+        return distances_N / self.max_distance
 
-    def _describe(self, values: list[float], scaled_Q: Array, distance: float) -> QualityFinding:
-        order = np.argsort(-np.abs(scaled_Q), kind="stable").tolist()
-        outside = [q for q in order if not self.usual_low[q] <= values[q] <= self.usual_high[q]]
-        reasons: dict[str, str] = {}
-        if distance > 1:
-            for q in outside:
-                reasons.setdefault(self._name_side(q, values[q]), self._say(q, values[q]))
-            if not outside:
-                # Each feature is usual, their combination is not: name those that weigh most.
-                away_Q = scaled_Q - np.array(self.mean)
-                weight_Q = away_Q * (np.array(self.precision) @ away_Q)
-                heavy = np.argsort(-weight_Q, kind="stable")[:2].tolist()
-                reasons["unusual together"] = " and ".join(self._say(q, values[q]) for q in heavy)
-        return QualityFinding(
-            distance,
-            distance > 1,
-            distance > STRONG_RATIO,
-            tuple(self.names[q] for q in outside),
-            tuple(f"{side}: {found}" for side, found in reasons.items())[:_MOST_REASONS],
-        )
+    def _list_deviations(self, values: list[float], scaled_Q: Array) -> tuple[Deviation, ...]:
+        """Why an image is rejected, one feature of each subject and side."""
+        found: dict[tuple[str, Side], Deviation] = {}
+        for q in np.argsort(-np.abs(scaled_Q), kind="stable").tolist():
+            if self.usual_low[q] <= values[q] <= self.usual_high[q]:
+                continue
+            side: Side = "low" if values[q] < self.usual_low[q] else "high"
+            subject = _FEATURES[q].subject or _FEATURES[q].name
+            found.setdefault((subject, side), self._build_deviation(q, side, values))
+        if found:
+            return tuple(found.values())[:_MOST_DEVIATIONS]
+        # Each feature is usual, their combination is not: name those that weigh most.
+        away_Q = scaled_Q - np.array(self.mean)
+        weight_Q = away_Q * (np.array(self.precision) @ away_Q)
+        heavy = np.argsort(-weight_Q, kind="stable")[:2].tolist()
+        return tuple(self._build_deviation(q, "combination", values) for q in heavy)
 
-    def _name_side(self, q: int, value: float) -> str:
-        return _FEATURES[q].low if value < self.usual_low[q] else _FEATURES[q].high
-
-    def _say(self, q: int, value: float) -> str:
-        name, words = self.names[q], _FEATURES[q].words
-        numbers = np.array([value, self.usual_low[q], self.usual_high[q]])
-        unit = " %" if name.endswith("_frac") else ""
-        found, low, high = (f"{x:.3g}" for x in (100 * numbers if unit else numbers).tolist())
-        return f"{words} {found}{unit} where training images have {low} to {high}{unit}"
+    def _build_deviation(self, q: int, side: Side, values: list[float]) -> Deviation:
+        return Deviation(self.names[q], side, values[q], self.usual_low[q], self.usual_high[q])
 
 
-def fit_quality_limits(
+def fit_quality(
     quality_train_NQ: NDArray[np.floating],
     quality_calib_NQ: NDArray[np.floating],
     reject_frac: float,
     sources: Sequence[str] | None = None,
-) -> QualityLimits:
-    """Fit limits: what is usual from train images, how far is too far from calib images.
+) -> QualityModel:
+    """Fit what is usual from train images, how far is too far from calib images.
 
     Both arrays are `(N, Q)` as `measure_quality` gives them; `sources` are those of the calib
     images. Of images exchangeable with these, at most `reject_frac` are rejected in expectation
     (`novelty.fit_distance_threshold`).
     Medians and quantiles scale the features, and what lies beyond three spreads counts as three in
-    the covariance, so that a few spoilt training images do not stretch the limits; the covariance
-    is shrunk by Q / (Q + N) towards its diagonal. Raises `DataError` for other arrays, fewer than
-    `LEAST_TRAIN` train images, or too few calib images for `reject_frac`.
+    the covariance, so that a few spoilt training images do not stretch it; it is shrunk by
+    Q / (Q + N) towards its diagonal. Raises `DataError` for other arrays, fewer than `LEAST_TRAIN`
+    train images, or too few calib images for `reject_frac`.
     """
     _check_quality(quality_train_NQ)
     _check_quality(quality_calib_NQ)
     n, width = quality_train_NQ.shape
     if n < LEAST_TRAIN:
         raise DataError(
-            f"limits of image quality take at least {LEAST_TRAIN} training images",
+            f"a model of image quality takes at least {LEAST_TRAIN} training images",
             f"{n}",
             "give the role train more images",
         )
@@ -462,7 +464,7 @@ def fit_quality_limits(
     diagonal_QQ = np.diag(np.diag(covariance_QQ))
     precision_QQ = np.linalg.inv((1 - share) * covariance_QQ + share * diagonal_QQ)
     usual_2Q = np.quantile(quality_train_NQ, (_USUAL_FRAC, 1 - _USUAL_FRAC), axis=0)
-    return QualityLimits(
+    return QualityModel(
         centre=tuple(centre_Q.tolist()),
         below=tuple(below_Q.tolist()),
         above=tuple(above_Q.tolist()),
@@ -470,11 +472,11 @@ def fit_quality_limits(
         precision=tuple(tuple(row) for row in ((precision_QQ + precision_QQ.T) / 2).tolist()),
         usual_low=tuple(usual_2Q[0].tolist()),
         usual_high=tuple(usual_2Q[1].tolist()),
-        limit=1.0,
+        max_distance=1.0,
         reject_frac=reject_frac,
         n_train=n,
         n_calib=max(1, len(quality_calib_NQ)),
-    ).fit_limit(quality_calib_NQ, reject_frac, sources)
+    ).fit_max_distance(quality_calib_NQ, reject_frac, sources)
 
 
 def _judge(quality_NQ: NDArray[np.floating]) -> Array:

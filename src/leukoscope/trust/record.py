@@ -23,7 +23,9 @@ from leukoscope.records import load_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import LeakageStatus
 from leukoscope.storage import hash_file
+from leukoscope.trust.calibration import CalibrationChoice
 from leukoscope.trust.decision import Policy
+from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel
 
 FORMAT: Literal[1] = 1
@@ -86,9 +88,9 @@ class TrustInfo(BaseModel):
     n_train: int = Field(ge=1)
     n_calib: int = Field(ge=1)
     n_calib_sources: int = Field(ge=1)
-    choice: dict[str, Any]
+    choice: CalibrationChoice
     """How the calibration method was chosen."""
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     weights_sha256: str
     """Of the network that made the scores."""
     arrays_sha256: str = Field(pattern="^[0-9a-f]{64}$")

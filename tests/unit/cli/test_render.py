@@ -13,7 +13,7 @@ from tests.builders.evaluation import (
 )
 
 from leukoscope.cli import render
-from leukoscope.pipelines import Evaluation, LeakRun, Packed, PredictedFiles
+from leukoscope.pipelines import Evaluation, LeakRun, Packed
 
 
 @pytest.fixture(autouse=True)
@@ -68,5 +68,3 @@ def test_nouns_and_verbs_agree_with_their_number(capsys):
         assert f"{n} cell image{'s' * (n > 1)} from" in read()
         render.print_pack(Packed(Path("p/x.npy"), n, 32, 1000))
         assert f"{images} at 32 px" in read()
-        render.print_predictions(PredictedFiles(Path("x.csv"), n, 0, 0.5))
-        assert f"{images} in 0.5 s ({2 * n} per second)." in read()

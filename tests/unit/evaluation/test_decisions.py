@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.builders.trust import REASONS
 
-from leukoscope.evaluation.decisions import compute_reference
+from leukoscope.evaluation.decisions import ReasonCount, compute_reference, count_reasons
 from leukoscope.evaluation.intervals import wilson
+from leukoscope.trust.decision import Reason
 
 
 def measure(table, fitted, leakage_status, leaked):
@@ -68,3 +70,24 @@ def test_each_class_is_measured_over_sources(trust_table, fitted):
 def test_without_test_images_there_is_nothing_to_say(trust_table, fitted):
     rest = trust_table.take(np.array(trust_table.roles) != "test")
     assert measure(rest, fitted, "disjoint", ()) is None
+
+
+def test_reasons_are_counted_by_code_whatever_labels_say():
+    """Labels with semicolons, or that read like a reason, bring in no reason of their own."""
+    found = count_reasons([REASONS, (), REASONS])
+    assert sum(one.n_images for one in found) == 2 * len(REASONS)
+    assert {one.code for one in found} == {one.code for one in REASONS}
+    quality = [one for one in found if one.code == "poor_quality"]
+    assert quality == [
+        ReasonCount("poor_quality", 2, "sharpness", "low"),
+        ReasonCount("poor_quality", 2, "", "combination"),
+    ]
+
+
+def test_an_image_counts_once_for_two_features_of_one_combination():
+    pair = [
+        Reason("poor_quality", {"feature": name, "side": "combination"})
+        for name in ("noise", "sharpness")
+    ]
+    assert count_reasons([pair]) == (ReasonCount("poor_quality", 1, "", "combination"),)
+    assert count_reasons([]) == ()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.builders.trust import CHOICE
 
 from leukoscope.config import TrustConfig
 from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
@@ -17,8 +18,8 @@ ASKED = TrustConfig(target_accuracy=0.9, reject_frac=0.04)
 @pytest.fixture(scope="module")
 def trust(fitted):
     info = TrustInfo(
-        asked=ASKED, policy=fitted.policy, n_train=400, n_calib=400, n_calib_sources=400, choice={},
-        notes=(), weights_sha256="0" * 64, arrays_sha256="0" * 64,
+        asked=ASKED, policy=fitted.policy, n_train=400, n_calib=400, n_calib_sources=400,
+        choice=CHOICE, notes=(), weights_sha256="0" * 64, arrays_sha256="0" * 64,
     )  # fmt: skip
     nothing = np.zeros((0, 1), np.float32)
     return Trust(info, fitted.novelty, nothing, nothing)

@@ -9,6 +9,7 @@ from tests.builders import validation as cells_of
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.acceptance import AcceptanceCriteria
+from leukoscope.evaluation.decisions import ReasonCount
 from leukoscope.evaluation.intervals import compute_ece_interval, compute_intervals, compute_mean
 from leukoscope.evaluation.validation import LocalCells, Predictions, Validation, compute_kappas
 from leukoscope.interval import Interval
@@ -178,7 +179,7 @@ def test_decisions_coverage_and_their_criteria():
     }  # fmt: skip
     assert found.figures["accepted"].value == pytest.approx(1 / 3)
     assert found.unknown_classes[0].accepted == 10
-    assert list(found.reasons.values()) == [80]
+    assert found.reasons == (ReasonCount("low_confidence", 80),)
     bare = validate(build_cells(), criteria)
     assert {one.outcome for one in bare.criteria} == {"not_measured"}
     assert {one.reason for one in bare.criteria} == {"not_calibrated"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.builders import bundles as means
+from tests.builders.trust import CHOICE
 from typer.testing import CliRunner
 
 from leukoscope import pipelines
@@ -22,7 +23,7 @@ from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import fit_sets
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.novelty import fit_novelty
-from leukoscope.trust.quality import fit_quality_limits, measure_quality
+from leukoscope.trust.quality import fit_quality, measure_quality
 from leukoscope.trust.record import TrustInfo, pack_arrays
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
@@ -85,14 +86,14 @@ def calibrated(graph, tmp_path_factory):
         classes=means.CLASSES,
         calibration=Calibration(method="temperature", temperature=0.1),
         sets=fit_sets(p, labels, means.CLASSES),
-        quality=fit_quality_limits(quality, quality, 0.02),
+        quality=fit_quality(quality, quality, 0.02),
         max_distance=float(novelty.compute_distance(embeddings).max() * 2),
         min_confidence=0.5,
     )
     arrays = pack_arrays(novelty, embeddings, quality)
     info = TrustInfo(
         asked=TrustConfig(target_accuracy=0.6), policy=policy, n_train=120, n_calib=120,
-        n_calib_sources=120, choice={}, notes=(), weights_sha256="0" * 64,
+        n_calib_sources=120, choice=CHOICE, notes=(), weights_sha256="0" * 64,
         arrays_sha256=hashlib.sha256(arrays).hexdigest(),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("calibrated") / "bundle"

@@ -1,7 +1,5 @@
 """Calibration: planted temperatures and biases come back, decisions stay, hard cases end well."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -10,6 +8,7 @@ from sklearn.metrics import log_loss
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.metrics import compute_calibration_bins
+from leukoscope.records import dump_record
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.calibration import (
     MAX_TEMPERATURE,
@@ -101,7 +100,7 @@ def test_without_a_bias_the_simple_method_stays():
     logits_NK, labels_N = draw(400, temperature=2.0)
     found, choice = fit_calibration(logits_NK, labels_N, name_sources(400))
     assert found.method == choice.chosen == "temperature" and found.bias == ()
-    record = json.loads(json.dumps(choice.to_dict()))
+    record = dump_record(choice)
     assert record["folds"] == 5 and record["standard_errors"]["temperature"] > 0
     assert record["log_losses"]["none"] - record["log_losses"]["temperature"] == pytest.approx(
         record["gains"]["temperature"]
@@ -126,7 +125,7 @@ def test_few_sources_leave_nothing_to_choose():
     logits_NK, labels_N = draw(9)
     found, choice = fit_calibration(logits_NK, labels_N, name_sources(9))
     assert found.method == "temperature" and choice.folds == 0
-    assert choice.to_dict()["log_losses"] == {}
+    assert choice.log_losses == {}
 
 
 def test_bias_corrected_agrees_with_logistic_regression():

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, binom, norm
 
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, TooFewSourcesError
+from leukoscope.records import dump_record
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.conformal import (
     ConformalSets,
     compare_exchangeability,
-    compute_band,
     compute_p_values,
     compute_rank,
-    compute_scores,
     compute_threshold,
     count_needed,
     fit_sets,
     measure_coverage,
 )
+from leukoscope.trust.notes import Note
 
 CLASSES = ("a", "b", "c")
 
@@ -26,6 +26,13 @@ def draw(n, k=3, seed=0):
     rng = np.random.default_rng(seed)
     p_NK = compute_probabilities(rng.normal(0, 2, (n, k)))
     return p_NK, (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
+
+
+def build_sets(alphas, counts, **changes):
+    """Fitted sets, one threshold per class."""
+    k = len(alphas)
+    content = {"thresholds": (0.5,) * k, "groups": tuple(range(k)), "borrowed": (False,) * k}
+    return ConformalSets(alphas=alphas, counts=counts, **(content | changes))
 
 
 @pytest.mark.parametrize(
@@ -49,16 +56,6 @@ def test_thresholds_are_the_sorted_scores_at_their_rank():
     ]
 
 
-@pytest.mark.parametrize("method", ["lac", "aps", "raps"])
-def test_scores_by_hand(method):
-    p_NK = np.array([[0.2, 0.5, 0.3]])
-    expected = {"lac": [0.8, 0.5, 0.7], "aps": [1.0, 0.5, 0.8], "raps": [1.01, 0.5, 0.8]}[method]
-    assert compute_scores(p_NK, method)[0] == pytest.approx(expected)
-    if method != "lac":
-        drawn = compute_scores(p_NK, method, np.array([0.5]))[0]
-        assert drawn == pytest.approx(np.array(expected) - 0.5 * p_NK[0])
-
-
 def test_small_classes_fall_back_and_say_so():
     p_NK, labels_N = draw(400)
     keep_N = (labels_N != 2) | (np.cumsum(labels_N == 2) <= 5)
@@ -68,14 +65,14 @@ def test_small_classes_fall_back_and_say_so():
     own = (1 - p_NK[labels_N == 2, 2]).max()
     assert sets.thresholds[2] == max(pooled.thresholds[0], own)
     assert sets.counts[2] == 5 and sets.borrowed == (False, False, True)
-    assert "c: 5 calibration sources where 9 are needed" in sets.fallbacks[0]
-    assert "its own promise is 5 in 6" in sets.fallbacks[0]
+    values = {"label": "c", "n_sources": 5, "n_needed": 9, "nominal": 0.9}
+    assert sets.fallbacks == (Note("few_sources_for_label", values),)
     none = fit_sets(p_NK[labels_N < 2], labels_N[labels_N < 2], CLASSES, alpha=0.1)
-    assert none.counts[2] == 0 and "nothing is promised" in none.fallbacks[0]
-    with pytest.raises(DataError, match=r"of the class c need 9 calibration sources\. Found: 5"):
-        fit_sets(p_NK, labels_N, CLASSES, alpha=0.1, on_few="error")
-    with pytest.raises(DataError, match="of the class c need 99 calibration sources"):
+    assert none.counts[2] == 0 and none.fallbacks[0].values["n_sources"] == 0
+    with pytest.raises(TooFewSourcesError, match="of the class c need 99 calibration") as caught:
         fit_sets(p_NK, labels_N, CLASSES, alpha=0.1, alpha_by_class={"c": 0.01})
+    error = caught.value
+    assert (error.n_sources, error.n_needed, error.label) == (5, 99, "c")
     with pytest.raises(DataError, match="of all classes together"):
         fit_sets(p_NK[:9], labels_N[:9], CLASSES, alpha=0.05)
     with pytest.raises(DataError, match=r"need 19 calibration sources\. Found: 9"):
@@ -106,10 +103,7 @@ def test_copies_count_once():
 
 
 def test_an_infinite_threshold_keeps_the_class_in_every_set():
-    sets = ConformalSets(
-        method="lac", class_conditional=True, alphas=(0.1, 0.1), thresholds=(None, 0.0),
-        counts=(1, 99),
-    )  # fmt: skip
+    sets = build_sets((0.1, 0.1), (1, 99), thresholds=(None, 0.0))
     assert sets.predict(np.array([[0.0, 1.0], [0.5, 0.5]])).tolist() == [
         [True, True],
         [True, False],
@@ -118,13 +112,16 @@ def test_an_infinite_threshold_keeps_the_class_in_every_set():
     with pytest.raises(DataError, match="the 2 classes"):
         sets.predict(np.ones((1, 3)) / 3)
     with pytest.raises(ValueError, match="one entry per class"):
-        ConformalSets(
-            method="lac",
-            class_conditional=True,
-            alphas=(0.1, 0.1),
-            thresholds=(0.1,),
-            counts=(1, 1),
-        )
+        build_sets((0.1, 0.1), (1, 1), thresholds=(0.1,))
+
+
+def compute_band(n_images, alpha, n_calib):
+    """The bounds of a coverage under one threshold for all classes."""
+    sets = build_sets((alpha,) * 2, (n_calib,) * 2, groups=(0, 0))
+    found = measure_coverage(
+        np.ones((n_images, 2), bool), np.zeros(n_images, np.int64), ("a", "b"), sets
+    )
+    return found.marginal.low, found.marginal.high
 
 
 def test_the_band_tends_to_the_binomial_and_covers_more_for_few():
@@ -133,6 +130,7 @@ def test_the_band_tends_to_the_binomial_and_covers_more_for_few():
     wide = compute_band(500, 0.1, 50)
     assert wide[0] < low and wide[1] > high
     assert compute_band(10, 0.1, 3) == (1.0, 1.0)
+    assert compute_band(1000, 0.1, 100) == (0.806, 0.965)
 
 
 def test_coverage_by_hand():
@@ -143,7 +141,8 @@ def test_coverage_by_hand():
     assert found.per_class["a"].value == pytest.approx(1 / 3)
     assert np.isnan(found.per_class["c"].value) and found.per_class["c"].holds
     assert (found.mean_size, found.empty_frac, found.single_frac) == (1.0, 0.25, 0.5)
-    assert found.to_dict()["per_class"]["c"]["value"] is None
+    assert dump_record(found)["per_class"]["c"] == dump_record(found.per_class["c"])
+    assert dump_record(found)["size_by_class"]["c"] is None
     with pytest.raises(DataError):
         measure_coverage(sets_NK[:0], np.zeros(0, np.int64), CLASSES, sets)
 
@@ -159,7 +158,6 @@ def test_other_images_are_noticed():
     assert other.auc == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.05)
     assert other.gap == pytest.approx(2 * norm.cdf(0.5) - 1, abs=0.07)
     assert other.strange_frac == pytest.approx(norm.sf(norm.ppf(0.95) - 1), abs=0.08)
-    assert other.to_dict()["broken"] is True
     for bad in (home[:0], np.array([np.nan])):
         with pytest.raises(DataError, match="on both sides"):
             compare_exchangeability(home, bad)
@@ -192,33 +190,12 @@ def test_other_classes_share_what_no_level_was_asked_for():
     assert sets.thresholds[1] == compute_threshold(scores[rest], 0.2)
     assert sets.thresholds[0] == compute_threshold(scores[~rest], 0.02)
     found = measure_coverage(sets.predict(p_NK), labels_N, CLASSES, sets)
-    assert [x.promised for x in found.per_class.values()] == [True, False, False]
-
-
-def test_randomised_sets_lie_within_those_without_draws():
-    p_NK, labels_N = draw(600)
-    new_NK, _ = draw(400, seed=1)
-    rng = np.random.default_rng(2)
-    sets = fit_sets(
-        p_NK, labels_N, CLASSES, method="raps", alpha=0.1, uniform_N=rng.random(600),
-        raps_penalty=0.1, raps_free_ranks=1,
-    )  # fmt: skip
-    assert sets.randomised and (sets.raps_penalty, sets.raps_free_ranks) == (0.1, 1)
-    drawn_NK, fixed_NK = sets.predict(new_NK, rng.random(400)), sets.predict(new_NK)
-    assert not (drawn_NK & ~fixed_NK).any() and fixed_NK.sum() > drawn_NK.sum()
-    again = fit_sets(p_NK, labels_N, CLASSES, method="aps", alpha=0.1)
-    with pytest.raises(DataError, match="drawn at random"):
-        again.predict(new_NK, rng.random(400))
-    with pytest.raises(DataError, match="between 0 and 1"):
-        sets.predict(new_NK, np.full(400, 1.5))
+    assert [x.guaranteed for x in found.per_class.values()] == [True, False, False]
 
 
 def test_the_limits_of_all_classes_follow_from_those_of_each():
     """Witness: simulated hits of three thresholds, each with a coverage drawn from its beta."""
-    sets = ConformalSets(
-        method="lac", class_conditional=True, alphas=(0.1, 0.2, 0.05), thresholds=(0.5,) * 3,
-        counts=(49, 19, 39),
-    )  # fmt: skip
+    sets = build_sets((0.1, 0.2, 0.05), (49, 19, 39))
     labels_N = np.repeat([0, 1, 2], (60, 30, 10))
     found = measure_coverage(np.ones((100, 3), bool), labels_N, CLASSES, sets)
     rng = np.random.default_rng(0)
@@ -233,10 +210,7 @@ def test_the_limits_of_all_classes_follow_from_those_of_each():
 
 
 def test_what_a_small_class_promises_is_less_and_the_limits_know():
-    sets = ConformalSets(
-        method="lac", class_conditional=True, alphas=(0.1,) * 3, thresholds=(0.5,) * 3,
-        counts=(99, 5, 0), borrowed=(False, True, True),
-    )  # fmt: skip
+    sets = build_sets((0.1,) * 3, (99, 5, 0), borrowed=(False, True, True))
     labels_N = np.repeat([0, 1, 2], 50)
     sets_NK = np.zeros((150, 3), bool)
     sets_NK[:, 0] = True
@@ -244,23 +218,24 @@ def test_what_a_small_class_promises_is_less_and_the_limits_know():
     found = measure_coverage(sets_NK, labels_N, CLASSES, sets)
     low = betabinom(50, 5, 1).ppf(0.005) / 50
     assert (found.per_class["b"].low, found.per_class["b"].high) == (low, 1.0)
-    assert found.per_class["b"].promised and found.per_class["b"].value == 0.8
+    assert found.per_class["b"].guaranteed and found.per_class["b"].value == 0.8
     c = found.per_class["c"]
-    assert not c.promised and (c.low, c.high, c.check) == (0.0, 1.0, "holds")
+    assert not c.guaranteed and (c.low, c.high, c.check) == (0.0, 1.0, "holds")
     assert found.size_by_class["b"] == pytest.approx(1.8) and found.many_frac == 40 / 150
 
 
-def test_copies_widen_the_limits_and_a_bare_level_has_binomial_ones():
+def test_copies_widen_the_bounds():
     labels_N = np.zeros(400, np.int64)
     sets_NK = np.ones((400, 2), bool)
-    single = measure_coverage(sets_NK, labels_N, ("a", "b"), 0.1)
+    exact = build_sets((0.1, 0.1), (10**9,) * 2)
+    single = measure_coverage(sets_NK, labels_N, ("a", "b"), exact)
     expected = binom(400, 0.9).ppf([0.005, 0.995]) / 400
     assert (single.marginal.low, single.marginal.high) == pytest.approx(expected)
     names = np.repeat(np.arange(40), 10).astype(str).tolist()
-    copied = measure_coverage(sets_NK, labels_N, ("a", "b"), 0.1, sources=names)
+    copied = measure_coverage(sets_NK, labels_N, ("a", "b"), exact, sources=names)
     assert copied.marginal.low == binom(40, 0.9).ppf(0.005) / 40
     with pytest.raises(DataError, match="known classes"):
-        measure_coverage(sets_NK, labels_N - 1, ("a", "b"), 0.1)
+        measure_coverage(sets_NK, labels_N - 1, ("a", "b"), exact)
 
 
 def test_nothing_to_fit_on_is_rejected():

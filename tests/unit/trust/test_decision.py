@@ -1,5 +1,7 @@
 """Decisions: each reason by itself, their order, and that an image is decided by itself."""
 
+import math
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -24,7 +26,7 @@ def decide_row(fitted, table, row, policy=None, **changed):
         **changed,
     }
     found = decide(policy or fitted.policy, fitted.novelty, **arrays)
-    return found.status[0], found.reasons[0], found
+    return found.status[0], {reason.code: reason.values for reason in found.reasons[0]}, found
 
 
 @pytest.fixture
@@ -36,23 +38,29 @@ def sure(fitted, trust_table):
 
 
 def test_the_surest_is_accepted_without_a_reason(fitted, trust_table, sure):
-    status, reason, found = decide_row(fitted, trust_table, sure)
-    assert (status, reason) == ("accepted", "")
+    status, reasons, found = decide_row(fitted, trust_table, sure)
+    assert (status, reasons) == ("accepted", {})
     assert found.sets_NK[0].sum() == 1 and found.sets_NK[0, found.labels_N[0]]
 
 
 def test_what_lies_far_from_training_is_unknown(fitted, trust_table, sure):
     far = trust_table.embeddings_ND[[sure]] + 50
-    status, reason, _ = decide_row(fitted, trust_table, sure, embeddings_ND=far)
-    assert status == "unknown" and reason.startswith("unlike any cell in training (distance ")
+    status, reasons, found = decide_row(fitted, trust_table, sure, embeddings_ND=far)
+    assert status == "unknown"
+    assert reasons == {
+        "unlike_training": {
+            "distance": found.distance_N[0],
+            "max_distance": fitted.policy.max_distance,
+        }
+    }
 
 
 @pytest.mark.parametrize("name", ["logits_NK", "embeddings_ND"])
 def test_what_is_not_finite_is_unknown(fitted, trust_table, sure, name):
     bad = getattr(trust_table, name)[[sure]].copy()
     bad[0, 0] = np.nan
-    status, reason, found = decide_row(fitted, trust_table, sure, **{name: bad})
-    assert (status, reason) == ("unknown", "the network gave no finite answer")
+    status, reasons, found = decide_row(fitted, trust_table, sure, **{name: bad})
+    assert (status, reasons) == ("unknown", {"not_finite": {}})
     assert np.isfinite(found.probabilities_NK).all()
 
 
@@ -60,43 +68,40 @@ def test_poor_images_go_to_review_and_impossible_ones_are_unknown(fitted, trust_
     quality = trust_table.quality_NQ[[sure]]
     seen = set()
     for gain in np.linspace(1, 6, 40):
-        status, reason, _ = decide_row(fitted, trust_table, sure, quality_NQ=quality * gain)
+        status, reasons, _ = decide_row(fitted, trust_table, sure, quality_NQ=quality * gain)
         seen.add(status)
-        assert bool(reason) == (status != "accepted")
+        assert set(reasons) == (set() if status == "accepted" else {"poor_quality"})
     assert seen == set(STATUSES)
 
 
-def test_two_names_go_to_review_by_name(fitted, trust_table, sure):
+def test_two_labels_go_to_review(fitted, trust_table, sure):
     policy = fitted.policy.model_copy(
         update={"sets": fitted.policy.sets.model_copy(update={"thresholds": (1.0, 1.0, 0.0)})}
     )
-    status, reason, found = decide_row(fitted, trust_table, sure, policy)
-    assert status == "review"
-    assert "could be " in reason and "Immature granulocyte" in reason
-    assert found.sets_NK[0].sum() >= 2
+    status, reasons, found = decide_row(fitted, trust_table, sure, policy)
+    assert status == "review" and found.sets_NK[0].sum() >= 2
+    fitting = tuple(policy.classes[k] for k in np.flatnonzero(found.sets_NK[0]))
+    assert reasons == {"several_labels": {"labels": fitting}}
 
 
 def test_low_confidence_is_told_with_both_figures(fitted, trust_table, sure):
     p = float(decide_row(fitted, trust_table, sure)[2].confidence_N[0])
     policy = fitted.policy.model_copy(update={"min_confidence": p})
     assert decide_row(fitted, trust_table, sure, policy)[0] == "accepted"
-    policy = fitted.policy.model_copy(update={"min_confidence": float(np.nextafter(p, 2))})
-    status, reason, _ = decide_row(fitted, trust_table, sure, policy)
-    assert status == "review" and reason.startswith("confidence ") and " % below " in reason
-    shown = [float(part.split(" ")[-2]) for part in reason.split("%")[:2]]
-    assert shown[0] < shown[1]
+    least = float(np.nextafter(p, 2))
+    policy = fitted.policy.model_copy(update={"min_confidence": least})
+    status, reasons, _ = decide_row(fitted, trust_table, sure, policy)
+    assert status == "review"
+    assert reasons == {"low_confidence": {"confidence": p, "min_confidence": least}}
     policy = fitted.policy.model_copy(update={"min_confidence": None})
-    assert decide_row(fitted, trust_table, sure, policy)[:2] == (
-        "review",
-        "no confidence keeps the target",
-    )
+    assert decide_row(fitted, trust_table, sure, policy)[:2] == ("review", {"no_threshold": {}})
 
 
 def test_some_kinds_are_always_looked_at(fitted, trust_table, sure):
     name = fitted.policy.classes[decide_row(fitted, trust_table, sure)[2].labels_N[0]]
     policy = fitted.policy.model_copy(update={"always_review": (name,)})
-    status, reason, _ = decide_row(fitted, trust_table, sure, policy)
-    assert status == "review" and reason.endswith(": a person always looks")
+    status, reasons, _ = decide_row(fitted, trust_table, sure, policy)
+    assert status == "review" and reasons == {"always_review": {"label": name}}
 
 
 def test_members_that_disagree_go_to_review(fitted, trust_table, sure):
@@ -104,20 +109,21 @@ def test_members_that_disagree_go_to_review(fitted, trust_table, sure):
     low, high, nan = (np.array([x], np.float32) for x in (0.1, 0.11, np.nan))
     assert decide_row(fitted, trust_table, sure, policy, disagreement_N=low)[0] == "accepted"
     for one in (high, nan):
-        status, reason, _ = decide_row(fitted, trust_table, sure, policy, disagreement_N=one)
-        assert status == "review" and reason.startswith("the networks disagree")
+        status, reasons, _ = decide_row(fitted, trust_table, sure, policy, disagreement_N=one)
+        assert status == "review" and set(reasons) == {"members_disagree"}
+        assert reasons["members_disagree"]["max_disagreement_nats"] == 0.1
     with pytest.raises(DataError, match="disagreement of its members"):
         decide_row(fitted, trust_table, sure, policy)
 
 
-def test_costs_choose_the_name_and_the_look(fitted):
+def test_costs_choose_the_label_and_the_review(fitted):
     """By hand: p = (0.6, 0.4); missing the second class costs 10."""
     logits = np.log(np.array([[0.6, 0.4, 1e-9]], np.float32))
     plain = fitted.policy.model_copy(
         update={"calibration": type(fitted.policy.calibration)(), "max_distance": 1e9}
     )
-    arrays = logits, np.zeros((1, 6), np.float32), np.ones((1, 17), np.float32)
-    arrays = (*arrays[:2], np.ones((1, len(fitted.policy.quality.names)), np.float32))
+    quality = np.ones((1, len(fitted.policy.quality.names)), np.float32)
+    arrays = logits, np.zeros((1, 6), np.float32), quality
     assert decide(plain, fitted.novelty, *arrays).labels_N[0] == 0
     cost = ((0.0, 1.0, 1.0), (10.0, 0.0, 10.0), (1.0, 1.0, 0.0))
     costly = plain.model_copy(update={"cost": cost})
@@ -126,15 +132,19 @@ def test_costs_choose_the_name_and_the_look(fitted):
     # A wrong name costs 0.6 on average; a look costs 0.5 or 0.7.
     for price, wanted in ((0.5, True), (0.7, False)):
         asked = costly.model_copy(update={"review_cost": (price,) * 3})
-        reason = decide(asked, fitted.novelty, *arrays).reasons[0]
-        assert ("a mistake here would cost more than a look" in reason) == wanted
+        reasons = decide(asked, fitted.novelty, *arrays).reasons[0]
+        found = [one.values for one in reasons if one.code == "costly_mistake"]
+        assert bool(found) == wanted
+        for values in found:
+            assert values["expected_cost"] == pytest.approx(0.6, abs=1e-6)
+            assert values["review_cost"] == pytest.approx(price)
 
 
 def test_unknown_hides_doubts_about_the_name(fitted, trust_table, sure):
     policy = fitted.policy.model_copy(update={"min_confidence": None})
     far = trust_table.embeddings_ND[[sure]] + 50
-    _, reason, _ = decide_row(fitted, trust_table, sure, policy, embeddings_ND=far)
-    assert "confidence" not in reason
+    _, reasons, _ = decide_row(fitted, trust_table, sure, policy, embeddings_ND=far)
+    assert set(reasons) == {"unlike_training"}
 
 
 def test_each_image_is_decided_by_itself(fitted, trust_table):
@@ -179,15 +189,15 @@ def test_a_policy_is_consistent(fitted, change):
         Policy.model_validate({**fitted.policy.model_dump(), **change})
 
 
-@pytest.mark.parametrize("home", [0.02, 0.5, 0.94, 0.999])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.94, 0.999])
 @pytest.mark.parametrize("n", [1, 30, 300, 5000])
-def test_batches_of_homes_kind_hardly_ever_alarm(n, home):
+def test_batches_of_the_same_kind_hardly_ever_alarm(n, share):
     """The exact binomial is the witness: few false alarms, and none is missed by much."""
     accepted = np.unique(np.linspace(0, n, 200).astype(int))
-    found = np.array([is_rejected_unusually_often(int(k), n, home) for k in accepted])
-    chance = binom.cdf(accepted, n, home)
+    found = np.array([is_rejected_unusually_often(int(k), n, share) for k in accepted])
+    chance = binom.cdf(accepted, n, share)
     assert (chance[found] <= 1e-3).all()
-    low = accepted <= n * home
+    low = accepted <= n * share
     assert found[low & (chance < 1e-3 / (n + 1))].all()  # Chernoff's bound is that tight
     assert not found[~low].any()
 
@@ -197,3 +207,4 @@ def test_batches_at_the_edges():
     assert not is_rejected_unusually_often(0, 50, 0.0)
     assert is_rejected_unusually_often(49, 50, 1.0)
     assert not is_rejected_unusually_often(50, 50, 1.0)
+    assert not is_rejected_unusually_often(0, 50, math.nan)

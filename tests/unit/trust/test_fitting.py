@@ -15,6 +15,12 @@ def name_sources(n):
     return [str(i) for i in range(n)]
 
 
+def find_note(found, code):
+    """The values of the one note with this code."""
+    (values,) = [note.values for note in found.notes if note.code == code]
+    return values
+
+
 def test_the_policy_keeps_its_target_on_other_images(fitted, make_trust_table):
     """The mean over other images of the same kind, so that chance does not decide."""
     right, accepted, rejected = [], [], []
@@ -52,9 +58,9 @@ def list_fitted(found):
         "sets": policy.sets,
         "min_confidence": policy.min_confidence,
         "max_distance": policy.max_distance,
-        "quality limit": policy.quality.limit,
+        "quality threshold": policy.quality.max_distance,
         "quality range": (policy.quality.centre, policy.quality.precision),
-        "distance": tuple(a.tobytes() for a in found.novelty.arrays.values()),
+        "distance": tuple(a.tobytes() for a in found.novelty.to_arrays().values()),
     }
 
 
@@ -62,10 +68,13 @@ def list_fitted(found):
     ("role", "moved"),
     [
         ("test", set()),
-        ("train", {"quality range", "distance", "quality limit", "max_distance", "min_confidence"}),
+        (
+            "train",
+            {"quality range", "distance", "quality threshold", "max_distance", "min_confidence"},
+        ),
         (
             "calib",
-            {"calibration", "sets", "min_confidence", "max_distance", "quality limit"},
+            {"calibration", "sets", "min_confidence", "max_distance", "quality threshold"},
         ),
     ],
 )
@@ -85,14 +94,14 @@ def test_limits_count_sources_not_copies(make_trust_table):
     asked = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
     one, ten = (list_fitted(fit_policy(t, asked)) for t in (table, copied))
     assert one["max_distance"] == ten["max_distance"]
-    assert one["quality limit"] == ten["quality limit"]
+    assert one["quality threshold"] == ten["quality threshold"]
     # The prior of the temperature weighs a tenth beside ten times the images.
     assert one["sets"].thresholds == pytest.approx(ten["sets"].thresholds, rel=0.05)
     assert one["min_confidence"] == pytest.approx(ten["min_confidence"], rel=0.01)
     few = table.take(np.concatenate([others, np.repeat(calib[:30], 20)]))
     asked = TrustConfig(alpha=0.3, target_accuracy=0.8)
-    notes = fit_policy(few, asked).notes
-    assert any("30 calibration sources are too few to reject 2 %" in note for note in notes)
+    values = find_note(fit_policy(few, asked), "few_sources_for_rejection")
+    assert values == {"n_sources": 30, "nominal": 0.01, "reject_frac": 1 / 31}
 
 
 def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
@@ -107,8 +116,7 @@ def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
     kept[np.flatnonzero(rare)[:4]] = True
     found = fit_policy(table.take(kept), asked)
     assert found.policy.calibration.method != "bias_corrected" and found.choice.scarce == (2,)
-    assert found.choice.to_dict()["scarce"] == [2]
-    assert any(note.startswith("neutrophil: fewer than 5") for note in found.notes)
+    assert find_note(found, "few_sources_for_bias") == {"labels": ("neutrophil",), "n_needed": 5}
 
 
 def test_a_floor_never_promises_less_than_all_classes_get(trust_table):
@@ -118,8 +126,8 @@ def test_a_floor_never_promises_less_than_all_classes_get(trust_table):
 
 def test_always_reviewing_everything_is_said_to_be_the_cause(trust_table):
     found = fit_policy(trust_table, TrustConfig(always_review=trust_table.classes))
-    assert any("trust.always_review names every class" in note for note in found.notes)
-    assert not any("a better network" in note for note in found.notes)
+    assert "every_label_reviewed" in (codes := {note.code for note in found.notes})
+    assert not codes & {"no_confidence_suffices", "calibration_accepts"}
 
 
 def test_rounding_decides_no_image_it_was_fitted_on(fitted, trust_table):
@@ -200,7 +208,7 @@ def test_disagreement_is_fitted_for_ensembles_only(fitted, make_trust_table):
 def test_an_unreachable_target_accepts_nothing_and_says_so(trust_table):
     found = fit_policy(trust_table, TrustConfig(target_accuracy=0.9999))
     assert found.policy.min_confidence is None
-    assert any("every cell goes to a person" in note for note in found.notes)
+    assert find_note(found, "no_confidence_suffices")["target"] == 0.9999
     decisions = decide_table(found.policy, found.novelty, trust_table)
     assert not decisions.mask("accepted").any()
 
@@ -208,7 +216,9 @@ def test_an_unreachable_target_accepts_nothing_and_says_so(trust_table):
 def test_few_calibration_images_reject_more_and_say_so(make_trust_table):
     table = make_trust_table(180)
     found = fit_policy(table, TrustConfig(alpha=0.2, target_accuracy=0.8))
-    assert any("too few to reject 2 %" in note for note in found.notes)
+    assert find_note(found, "few_sources_for_rejection")["nominal"] == 0.01
+    accepts = find_note(found, "calibration_accepts")
+    assert accepts["n_images"] == found.n_calib >= accepts["n_accepted"] > accepts["n_wrong"]
     with pytest.raises(DataError, match="need 199 calibration sources"):
         fit_policy(table, TrustConfig(alpha=0.005))
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from leukoscope.config import TrustConfig
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, TooFewSourcesError
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.decision import decide_table
 from leukoscope.trust.local import fit_local_policy, fit_local_temperature
+from leukoscope.trust.notes import Note
 
 
 def build_table(n=400, sharpness=4.0, seed=0):
@@ -106,4 +107,26 @@ def test_the_least_confidence_is_that_which_keeps_the_target_here(make_trust_tab
 def test_where_no_confidence_keeps_the_target_that_of_home_stays(local, fitted):
     found = fit(fitted, local, 0.995, min_confidence=0.77)
     assert found.policy.min_confidence == 0.77
-    assert any("stays that of home" in note for note in found.notes)
+    (note,) = [note for note in found.notes if note.code == "confidence_not_refitted"]
+    assert note.values == {"n_sources": len(set(local.sources)), "target": 0.995}
+
+
+def test_too_few_cells_for_sets_leave_them(local, fitted):
+    asked = TrustConfig(target_accuracy=0.8, reject_frac=0.04, alpha=0.01)
+    few = local.take(np.arange(30))
+    found = fit_local_policy(fitted.policy, fitted.novelty, asked, few)
+    assert found.policy.sets == fitted.policy.sets
+    (note,) = [note for note in found.notes if note.code == "sets_not_refitted"]
+    assert note.values["n_needed"] == 99 > note.values["n_sources"]
+    assert any(note.code == "few_sources_for_rejection" for note in found.notes)
+
+
+def test_a_class_that_was_not_there_is_noted(local, fitted):
+    found = fit(fitted, local.take(np.flatnonzero(local.labels_N > 0)), 0.8)
+    assert Note("labels_absent", {"labels": (local.classes[0],)}) in found.notes
+
+
+def test_fewer_sources_fit_nothing(local, fitted):
+    with pytest.raises(TooFewSourcesError) as caught:
+        fit(fitted, local.take(np.arange(19)), 0.8)
+    assert (caught.value.n_sources, caught.value.n_needed) == (19, 20)

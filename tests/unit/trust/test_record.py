@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tests.builders.validation import build_home
+from tests.builders.trust import build_reference
 
 from leukoscope.config import TrustConfig
 from leukoscope.errors import BundleError, RunError
@@ -27,7 +27,7 @@ def record(fitted, trust_table):
         n_train=400,
         n_calib=400,
         n_calib_sources=400,
-        choice=fitted.choice.to_dict(),
+        choice=fitted.choice,
         notes=fitted.notes,
         weights_sha256=hashlib.sha256(b"weights").hexdigest(),
         arrays_sha256=hashlib.sha256(content).hexdigest(),
@@ -115,7 +115,7 @@ def test_hostile_arrays_are_rejected(record, content):
     ],
 )
 def test_records_of_another_form_are_rejected(run, record, change, message):
-    content = dump_record(record[0].model_copy(update={"reference": build_home()}))
+    content = dump_record(record[0].model_copy(update={"reference": build_reference()}))
     for key, value in change.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
     write_json(run.trust, content)
@@ -125,8 +125,10 @@ def test_records_of_another_form_are_rejected(run, record, change, message):
 
 def test_what_is_undefined_is_null_and_comes_back(run, record):
     """A class without images: its recall is not-a-number."""
-    recall = (UNDEFINED, *build_home().recall[1:])
-    save_record(record[0].model_copy(update={"reference": build_home(recall=recall)}), run.trust)
+    recall = (UNDEFINED, *build_reference().recall[1:])
+    save_record(
+        record[0].model_copy(update={"reference": build_reference(recall=recall)}), run.trust
+    )
     assert "NaN" not in run.trust.read_text()
     found = load_trust(run).info.reference
     assert math.isnan(found.recall[0].value) and found.recall[1:] == recall[1:]

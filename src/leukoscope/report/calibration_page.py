@@ -1,0 +1,70 @@
+"""What calibration does on the internal test set, and what has to be known about it.
+
+What this file does not do: it fits and measures nothing (`pipelines.trust`).
+"""
+
+import math
+from pathlib import Path
+
+from leukoscope.interval import Interval
+from leukoscope.report.decision_words import describe_note
+from leukoscope.report.page import Banner, Block, Bullets, Column, Page, Table, build_table
+from leukoscope.text import DASH, format_count
+from leukoscope.trust.record import Reference, TrustInfo
+
+_CAUTIONS = {
+    "leaking": "These figures are inflated: the test images have duplicates in training.",
+    "suspect": "These figures may be inflated: there are signs of duplicates in training.",
+    "unproven": "These figures may be inflated: duplicates in training cannot be excluded.",
+}
+
+
+def describe_calibration(info: TrustInfo, path: Path) -> Page:
+    """Return the page of a fitted policy, which was saved at `path`."""
+    reference = info.reference
+    lead: list[Block] = []
+    if reference is not None:
+        lead.append(_build_table(reference, 1 - info.asked.alpha))
+        if reference.leakage_status in _CAUTIONS:
+            lead.append(Banner("caution", _CAUTIONS[reference.leakage_status]))
+    if info.notes:
+        lead.append(Bullets(tuple(map(describe_note, info.notes))))
+    return Page(
+        "Calibration",
+        tuple(lead),
+        trailer=(
+            f"Decision thresholds: {path}. Next: leukoscope evaluate RUN, leukoscope export RUN",
+        ),
+    )
+
+
+def _build_table(reference: Reference, nominal: float) -> Table:
+    def plain(value: float) -> Interval:
+        return Interval(value, math.nan, math.nan)
+
+    figures = {
+        "Accepted, share of all": reference.accepted,
+        "Accuracy among accepted": reference.accepted_accuracy,
+        "Accuracy of all": reference.accuracy,
+        "Sent to review, share of all": plain(reference.review_frac),
+        "Unknown, share of all": plain(reference.unknown_frac),
+        f"Coverage of prediction sets (nominal {nominal:g})": plain(reference.coverage),
+        "Mean size of prediction sets": plain(reference.mean_set_size),
+        "Calibration error before": plain(reference.ece_raw),
+        "Calibration error after": plain(reference.ece),
+    }
+    return build_table(
+        (Column("Figure", is_text=True), "Value", "95 % interval"),
+        [(name, _format(one.value), _format_bounds(one)) for name, one in figures.items()],
+        f"On {format_count(reference.n_images, 'test image')} of {reference.data}",
+    )
+
+
+def _format(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.3f}"
+
+
+def _format_bounds(figure: Interval) -> str:
+    if math.isnan(figure.low):
+        return ""
+    return f"{_format(figure.low)} to {_format(figure.high)}"

@@ -1,0 +1,218 @@
+"""Sentences for the codes of trust: why a cell is not accepted, and what to know of a fit.
+
+Light: pages, tables and terminal all word decisions here. What this file does not do: it decides
+nothing (`trust.decision`) and counts nothing (`evaluation.decisions`).
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
+from typing import Any
+
+from leukoscope.evaluation.decisions import ReasonCount
+from leukoscope.labels import display_label
+from leukoscope.text import format_count, join_words
+from leukoscope.trust.decision import Reason, ReasonCode
+from leukoscope.trust.notes import Note
+
+REASON_NAMES: Mapping[ReasonCode, str] = {
+    "not_finite": "no finite scores",
+    "unlike_training": "unlike any cell in training",
+    "poor_quality": "unusual image",
+    "several_labels": "several labels fit",
+    "no_threshold": "no confidence suffices",
+    "low_confidence": "confidence too low",
+    "always_review": "class that is always reviewed",
+    "members_disagree": "the networks disagree",
+    "costly_mistake": "a mistake would cost more than a review",
+}
+"""What a reason is called where images are counted by it."""
+
+_SMALLER = "cells smaller than in training (other magnification?)"
+_LARGER = "cells larger than in training (other magnification?)"
+
+FEATURE_WORDS: Mapping[str, tuple[str, str, str]] = {
+    "sharpness": ("sharpness", "out of focus", "grainy or too sharp"),
+    "noise": ("noise", "too smooth", "noisy"),
+    "brightness": ("brightness of the background", "too dark", "too bright"),
+    "black_frac": ("black pixels", "no black pixels", "black areas"),
+    "saturated_frac": ("saturated pixels", "less light", "over-exposed"),
+    "ground_red": ("its red to green", "background less red", "background redder"),
+    "ground_blue": ("its blue to green", "background yellower", "background bluer"),
+    "contrast": ("contrast", "too little contrast", "too much contrast"),
+    "stain_depth": ("optical density", "stain paler", "stain deeper"),
+    "nucleus_red_frac": ("red absorbed", "nuclei redder", "nuclei bluer"),
+    "nucleus_blue_frac": ("blue absorbed", "nuclei more violet", "nuclei browner"),
+    "cell_red_frac": ("red absorbed", "cells redder", "cells bluer"),
+    "cell_blue_frac": ("blue absorbed", "cells more violet", "cells browner"),
+    "colour_spread": ("colour spread", "colours poorer", "colours richer"),
+    "cell_frac": ("area covered by cells", "field emptier", "field more crowded"),
+    "nucleus_size_frac": ("width of the nucleus", _SMALLER, _LARGER),
+    "cell_chord_frac": ("chord of the cells", _SMALLER, _LARGER),
+    "nucleus_chord_frac": ("chord of the nucleus", "nuclei finer", "nuclei coarser"),
+    "off_centre_frac": ("nucleus off by", "cell more central", "cell not in the middle"),
+}
+"""What a feature of quality is called, and what it means to lie below or above training."""
+
+_COMBINATION = "unusual combination"
+
+_Words = Mapping[str, Any]
+
+
+def describe_reasons(reasons: Sequence[Reason]) -> str:
+    """Return why a cell is not accepted, in one line; "" where there is no reason.
+
+    >>> describe_reasons([Reason("low_confidence", {"confidence": 0.9, "min_confidence": 0.95}),
+    ...                   Reason("several_labels", {"labels": ("band_neutrophil", "a; b")})])
+    'confidence 90.0 % below 95.0 %; could be Band neutrophil or a; b'
+    """
+    return "; ".join(describe_reason(one) for one in reasons)
+
+
+def describe_reason(reason: Reason) -> str:
+    """Return one reason in words, without a full stop."""
+    v: _Words = reason.values
+    match reason.code:
+        case "not_finite":
+            return "the network gave no finite scores"
+        case "unlike_training":
+            return (
+                f"unlike any cell in training (distance {v['distance']:.3g}, threshold"
+                f" {v['max_distance']:.3g})"
+            )
+        case "poor_quality":
+            return _describe_quality(v)
+        case "several_labels":
+            *most, last = (display_label(label) for label in v["labels"])
+            return f"could be {', '.join(most)} or {last}"
+        case "no_threshold":
+            return "no confidence reaches the target accuracy"
+        case "low_confidence":
+            # Rounded so that the two never read alike.
+            found, least = floor(1000 * v["confidence"]), ceil(1000 * v["min_confidence"])
+            return f"confidence {found / 10:.1f} % below {least / 10:.1f} %"
+        case "always_review":
+            return f"{display_label(v['label'])} is always reviewed"
+        case "members_disagree":
+            return (
+                f"the networks disagree ({v['disagreement_nats']:.2g} nats, threshold"
+                f" {v['max_disagreement_nats']:.2g})"
+            )
+        case "costly_mistake":
+            return "a mistake would cost more than a review"
+
+
+def name_reason(count: ReasonCount) -> str:
+    """Return what images of a count have in common.
+
+    >>> name_reason(ReasonCount("poor_quality", 3, "sharpness", "low"))
+    'out of focus'
+    """
+    if count.code != "poor_quality":
+        return REASON_NAMES[count.code]
+    return _name_side(count.feature, count.side)
+
+
+def _name_side(feature: str, side: str) -> str:
+    if side == "combination":
+        return _COMBINATION
+    _, low, high = FEATURE_WORDS[feature]
+    return low if side == "low" else high
+
+
+def _describe_quality(v: _Words) -> str:
+    unit = " %" if v["feature"].endswith("_frac") else ""
+    scale = 100 if unit else 1
+    value, low, high = (f"{scale * v[k]:.3g}" for k in ("value", "usual_low", "usual_high"))
+    return (
+        f"{_name_side(v['feature'], v['side'])}: {FEATURE_WORDS[v['feature']][0]} {value}{unit},"
+        f" in training {low} to {high}{unit}"
+    )
+
+
+# -- notes ----------------------------------------------------------------------------------------
+
+
+def describe_note(note: Note) -> str:
+    """Return a note in full sentences.
+
+    >>> describe_note(Note("labels_absent", {"labels": ("blast", "monocyte")}))
+    'There was no cell of Blast and Monocyte to fit to: the effect on these is not known.'
+    """
+    v: _Words = note.values
+    match note.code:
+        case "few_sources_for_label":
+            n = v["n_sources"]
+            own = (
+                f"its own guarantee is {n} in {n + 1}, the rest holds on average over all classes"
+                if n
+                else "nothing is guaranteed for it by itself"
+            )
+            return (
+                f"{display_label(v['label'])}: {format_count(n, 'calibration source')} where"
+                f" {v['n_needed']} are needed for {100 * v['nominal']:.4g} %; it shares the"
+                f" threshold of all classes or has a wider one, and {own}."
+            )
+        case "few_sources_for_bias":
+            return (
+                f"{_list_labels(v)}: fewer than {v['n_needed']} calibration sources, so confidence"
+                " was not corrected by class."
+            )
+        case "few_sources_for_rejection":
+            return (
+                f"{format_count(v['n_sources'], 'source')} cannot show that only"
+                f" {200 * v['nominal']:.3g} % of known cells are rejected: novelty and quality may"
+                f" each reject {100 * v['reject_frac']:.3g} %."
+            )
+        case "every_label_reviewed":
+            return "trust.always_review names every class, so every cell goes to a person."
+        case "calibration_accepts":
+            return (
+                f"Of the {v['n_images']:,} calibration images {v['n_accepted']:,} are accepted, of"
+                f" these {v['n_wrong']:,} misclassified; the target accuracy is"
+                f" {100 * v['target']:g} %."
+            )
+        case "no_confidence_suffices":
+            return (
+                f"No confidence reaches the target accuracy of {100 * v['target']:g} % on the"
+                f" {v['n_images']:,} calibration images, so every cell goes to a person. More"
+                " calibration images, a better network or a lower trust.target_accuracy may change"
+                " that."
+            )
+        case "sets_not_refitted":
+            of = f" of {display_label(v['label'])}" if v["label"] else ""
+            return (
+                f"The prediction sets keep their thresholds, under a new temperature, as there are"
+                f" {format_count(v['n_sources'], 'source')}{of} where {v['n_needed']} are needed:"
+                " neither their coverage nor a least sensitivity is guaranteed for these cells."
+            )
+        case "confidence_not_refitted":
+            return (
+                f"The least confidence that is accepted stays as it was: {v['n_sources']:,} sources"
+                f" do not show that {100 * v['target']:g} % of accepted cells are correctly"
+                " classified."
+            )
+        case "labels_absent":
+            return (
+                f"There was no cell of {_list_labels(v)} to fit to: the effect on these is not"
+                " known."
+            )
+        case "recalibrated":
+            return (
+                f"Recalibrated on {v['n_images']:,} cells of {v['data']}"
+                f" ({format_count(v['n_sources'], 'source')}); the reference is"
+                f" {v['n_reference']:,} other cells of it."
+            )
+        case "calibration_leaks":
+            return (
+                "Calibration images have duplicates in training: the network knows them too well,"
+                " and all thresholds are too permissive. Split by source and train again."
+            )
+        case "calibration_unproven":
+            return (
+                "The sources of the images are not known; duplicates of calibration images in"
+                " training would make the thresholds too permissive."
+            )
+
+
+def _list_labels(v: _Words) -> str:
+    return join_words(display_label(label) for label in v["labels"])

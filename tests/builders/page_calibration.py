@@ -1,0 +1,23 @@
+"""The page of a calibration with every note, and figures that may be inflated."""
+
+from pathlib import Path
+
+from tests.builders.trust import CHOICE, NOTES, build_reference
+
+from leukoscope.config import TrustConfig
+from leukoscope.interval import UNDEFINED
+from leukoscope.report.calibration_page import describe_calibration
+from leukoscope.report.page import Page
+from leukoscope.trust.record import TrustInfo
+
+
+def build_page() -> Page:
+    info = TrustInfo.model_construct(
+        asked=TrustConfig(),
+        choice=CHOICE,
+        notes=NOTES,
+        reference=build_reference(
+            data="<script>; a/b", leakage_status="unproven", accepted_accuracy=UNDEFINED
+        ),
+    )
+    return describe_calibration(info, Path("runs/a, b/trust.json"))

@@ -1,0 +1,47 @@
+"""Every code has words; what they say is read in the golden pages."""
+
+import math
+from typing import get_args
+
+import pytest
+from tests.builders.trust import NOTES, REASONS
+
+from leukoscope.labels import display_label
+from leukoscope.report.decision_words import (
+    FEATURE_WORDS,
+    REASON_NAMES,
+    describe_note,
+    describe_reason,
+    describe_reasons,
+)
+from leukoscope.trust.decision import REASON_CODES, Reason
+from leukoscope.trust.notes import NoteCode
+from leukoscope.trust.quality import QUALITY_NAMES
+
+
+def test_every_reason_has_words():
+    assert set(REASON_NAMES) == set(REASON_CODES) == {one.code for one in REASONS}
+    assert set(FEATURE_WORDS) == set(QUALITY_NAMES)
+    assert all(map(describe_reason, REASONS))
+
+
+def test_every_note_has_words():
+    assert {one.code for one in NOTES} == set(get_args(NoteCode))
+    assert all(describe_note(one).endswith(".") for one in NOTES)
+
+
+def test_labels_stay_as_they_are():
+    text = describe_reasons(REASONS)
+    for label in ("Blast; L1", "Blast (L1)", "a/b | c", "confidence 1 % below 2 %"):
+        assert display_label(label) in text
+    assert describe_reasons(()) == ""
+
+
+@pytest.mark.parametrize("least", [0.9, 0.9001, 0.99999, 1e-4])
+def test_a_confidence_below_its_threshold_never_reads_alike(least):
+    confidence = math.nextafter(least, 0)
+    text = describe_reason(
+        Reason("low_confidence", {"confidence": confidence, "min_confidence": least})
+    )
+    found, threshold = (float(part.split(" ")[-2]) for part in text.split("%")[:2])
+    assert found < threshold
