@@ -1,7 +1,7 @@
 """The image table: one row per cell image, checked to the last pixel, with rejected files named.
 
-What this file does not do: it assigns no roles (`splits`) and finds no copies but byte-identical
-ones (`sources`).
+What this file does not do: it assigns no roles (`splits`) and finds no duplicates but exact ones
+(`sources`).
 """
 
 import csv

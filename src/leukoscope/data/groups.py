@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from leukoscope.data.catalog import Catalog
 
 FIELD_COLUMN = "field_group"
-"""Catalog column for images that show parts of one microscope field without being copies; blank
+"""Catalog column for images that show parts of one microscope field without being duplicates; blank
 where an image overlaps with nothing else."""
 
 
@@ -59,8 +59,8 @@ def sources_known(catalog: Catalog) -> bool:
 
 def found_in_pixels(sources: Iterable[str]) -> bool:
     """Tell whether any source has a name given by `find_sources`: that is one picture and its
-    copies, it says nothing of persons, and it means nothing in another data set, where it may be
-    missing although a copy is there."""
+    duplicates, it says nothing of persons, and it means nothing in another data set, where it may
+    be missing although a duplicate is there."""
     return any(source.startswith(SOURCE_PREFIX) for source in sources)
 
 

@@ -298,7 +298,7 @@ def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
         ) from error
     header, _, _ = text.partition("\n")
     delimiter = max(",;\t", key=header.count)
-    # newline="": quoted fields may hold line ends, which are the reader's to judge.
+    # newline="": quoted fields may hold line ends, which the reader decides on.
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     seen: dict[str, int] = {}
     try:

@@ -1,7 +1,7 @@
 """Which image plays which role: random, grouped, given, k-fold; and the audit of a split.
 
 Each datum is spent once: `train` fits, `val` chooses the epoch, `calib` is for temperature and
-thresholds, `test` is reported once. What this file does not do: it finds no copies (`sources`).
+thresholds, `test` is reported once. What this file does not do: it finds no duplicates (`sources`).
 """
 
 import math

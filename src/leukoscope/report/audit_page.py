@@ -220,7 +220,7 @@ def _describe_classes(audit: DataAudit) -> tuple[Section, ...]:
         shown = (f"{c.effective:,.1f}", f"{c.median:g}", f"{c.largest:,}")
         rows.append((display_label(c.label), f"{c.n_images:,}", sources, *shown))
     names = ("Class", "Images", "Sources", "Effective sources", "Median per source", "Largest")
-    text = f"Copies are no further evidence. Fewer than {FEW_SOURCES} sources are marked."
+    text = f"Duplicates are no further evidence. Fewer than {FEW_SOURCES} sources are marked."
     table = Box((build_table(names, rows),))
     return (Section("How much evidence each class has", (Text(text), table), brief=True),)
 

@@ -85,14 +85,14 @@ _TEXTS: dict[FindingCode, str] = {
     " label or remove the images.",
     "files_in_conflict": "`data scan` left them out of the catalog. Look at them, correct the label"
     " and scan again.",
-    "sources_unknown": "Only identical files were found; turned, cropped or re-encoded copies may"
-    " hide in other roles. `leukoscope data sources` finds them in the pixels.",
+    "sources_unknown": "Only identical files were found; turned, cropped or re-encoded duplicates"
+    " may hide in other roles. `leukoscope data sources` finds them in the pixels.",
     "role_empty": "Nothing can be trained, chosen or measured where the role is empty, and no leak"
     " into it can be found.",
     "class_missing": "Nothing is learned or measured there of a class that is missing.",
     "few_test_images": "Intervals are wide there.",
-    "few_sources": "Copies are no further evidence: what is learned and measured rests on so many"
-    " different cells.",
+    "few_sources": "Duplicates are no further evidence: what is learned and measured rests on so"
+    " many different cells.",
     "calib_empty": "Temperature and thresholds need images of their own; without them they cannot"
     " be fitted.",
     "without_role": "The protocol leaves them aside.",
@@ -102,8 +102,8 @@ _TEXTS: dict[FindingCode, str] = {
     "exact_duplicates": "Splits keep them in one role.",
     "same_field": "They may show neighbouring cells; different labels are no conflict there."
     " Grouped splits keep a field in one role.",
-    "sources_from_pixels": "Each source is one picture and its copies. The patient is not recorded,"
-    " so cells of one patient may lie in training and in test.",
+    "sources_from_pixels": "Each source is one picture and its duplicates. The patient is not"
+    " recorded, so cells of one patient may lie in training and in test.",
     "sources_from_table": "They are taken as they stand; the pixels were not compared.",
     "sources_from_both": "The others were found in the pixels.",
 }

@@ -1,8 +1,8 @@
 """What was learned of images and pairs, by content hash, in one SQLite file.
 
-It makes the search for copies resumable: an interrupted run loses its last batch at most, and any
-later run over the same images, under whatever name, takes up where it stands. What this file does
-not do: it decides nothing; an entry of another version or a damaged one counts as absent.
+It makes the search for duplicates resumable: an interrupted run loses its last batch at most, and
+any later run over the same images, under whatever name, takes up where it stands. What this file
+does not do: it decides nothing; an entry of another version or a damaged one counts as absent.
 """
 
 import json
@@ -20,7 +20,7 @@ from leukoscope.storage import create_folder
 
 if TYPE_CHECKING:
     from leukoscope.sources.fingerprints import Fingerprint
-    from leukoscope.sources.matching import Judgement
+    from leukoscope.sources.matching import Match
 
 Pair = tuple[str, str]
 
@@ -36,7 +36,7 @@ def find_default_cache() -> Path:
 
 
 class FingerprintCache:
-    """A store of fingerprints and judgements; in memory only where no file is given.
+    """A store of fingerprints and matches; in memory only where no file is given.
 
     Use it as a context. `version` names the rules that entries follow.
 
@@ -66,8 +66,8 @@ class FingerprintCache:
                 " (version TEXT, sha256 TEXT, data BLOB, PRIMARY KEY (sha256, version))"
             )
             self.store.execute(
-                "CREATE TABLE IF NOT EXISTS pairs (version TEXT, first TEXT, second TEXT,"
-                " judgement TEXT, PRIMARY KEY (first, second, version)) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS matches (version TEXT, first TEXT, second TEXT,"
+                " found TEXT, PRIMARY KEY (first, second, version)) WITHOUT ROWID"
             )
 
     def __enter__(self) -> "FingerprintCache":
@@ -115,15 +115,15 @@ class FingerprintCache:
         with self._translated(), self.store:
             self.store.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?)", rows)
 
-    def load_judgements(self, pairs: Sequence[Pair]) -> "dict[Pair, Judgement | None]":
-        """Return the stored judgements of those pairs that were judged before."""
-        from leukoscope.sources.matching import Judgement
+    def load_matches(self, pairs: Sequence[Pair]) -> "dict[Pair, Match | None]":
+        """Return the stored matches of those pairs that were compared before."""
+        from leukoscope.sources.matching import Match
 
-        known: dict[Pair, Judgement | None] = {}
+        known: dict[Pair, Match | None] = {}
         with self._translated():
             for first, second in pairs:
                 row = self.store.execute(
-                    "SELECT judgement FROM pairs WHERE first = ? AND second = ? AND version = ?",
+                    "SELECT found FROM matches WHERE first = ? AND second = ? AND version = ?",
                     (first, second, self.versions[1]),
                 ).fetchone()
                 if row is None:
@@ -131,7 +131,7 @@ class FingerprintCache:
                 # A damaged entry counts as absent.
                 with suppress(ValueError, StorageError):
                     known[first, second] = parse_record(
-                        Judgement | None,  # type: ignore[arg-type]
+                        Match | None,  # type: ignore[arg-type]
                         json.loads(row[0]),
                         str(self.path),
                         "leukoscope data sources",
@@ -139,9 +139,9 @@ class FingerprintCache:
                     )
         return known
 
-    def save_judgements(self, found: "Mapping[Pair, Judgement | None]") -> None:
-        """Store judgements, None for pairs that share nothing; all or none."""
+    def save_matches(self, found: "Mapping[Pair, Match | None]") -> None:
+        """Store matches, None for pairs that share nothing; all or none."""
         version = self.versions[1]
         rows = [(version, *pair, json.dumps(dump_record(one))) for pair, one in found.items()]
         with self._translated(), self.store:
-            self.store.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?)", rows)
+            self.store.executemany("INSERT OR REPLACE INTO matches VALUES (?, ?, ?, ?)", rows)

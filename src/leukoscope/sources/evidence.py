@@ -10,7 +10,7 @@ from typing import Literal, get_args
 LinkKind = Literal["near", "geometric", "overlap"]
 """`near`: the same picture, re-encoded, resized or mildly recoloured. `geometric`: a copy that was
 turned, flipped, sheared, shifted or cropped. `overlap`: two pictures of one microscope field that
-share a part; not copies of one picture, so they do not make a source."""
+share a part; not duplicates of one picture, so they do not make a source."""
 
 LINK_KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 

@@ -1,4 +1,4 @@
-"""What is remembered of one image to find its copies: local features, a global vector, a thumbnail.
+"""What is remembered of one image to find its duplicates: features, a global vector, a thumbnail.
 
 Local features are SIFT (Lowe 2004): they keep under rotation, scale, mild shear and light. They do
 not keep under reflection, but the descriptor of a mirrored patch is a permutation of the patch's
@@ -9,7 +9,7 @@ function of this image alone, so that no other image can change it.
 
 Axes: H, W rows and columns; K features; D descriptor or vector dimension. Working pixels: the
 longer side is `WORKING_PX`; the thumbnail is half of that. What this file does not do: it compares
-nothing (`copies`).
+nothing (`matching`).
 """
 
 import functools

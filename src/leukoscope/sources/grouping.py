@@ -1,14 +1,14 @@
-"""Which files are linked: candidates from an index, judged pairs, and groups that hold.
+"""Which files are linked: candidates from an index, matched pairs, and groups that hold.
 
-Every image proposes the images of most similar global vector (faiss); proposed pairs are judged
-(`copies`); confirmed copies join groups. A group grows only where the pairs between its parts
+Every image proposes the images of most similar global vector (faiss); proposed pairs are matched
+(`matching`); confirmed copies join groups. A group grows only where the pairs between its parts
 support that, so one false link chains nothing: before two groups of several images become one,
-some more pairs between them are judged, and copies must outnumber contradictions.
+some more pairs between them are matched, and copies must outnumber contradictions.
 
 Files are taken in the order of their content hashes, and every choice depends on contents alone:
 neither names, nor the order of rows, nor the number of threads matter. Axes: N images, in the
 order of hashes; D vector dimension. What this file does not do: it knows nothing of catalogs,
-labels or source names (`sources`).
+labels or source names (`search`).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from leukoscope.sources.evidence import Link
 if TYPE_CHECKING:
     from leukoscope.sources.cache import FingerprintCache
     from leukoscope.sources.fingerprints import Fingerprint
-    from leukoscope.sources.matching import Judgement
+    from leukoscope.sources.matching import Match
 
 Progress = Callable[[str, int, int], None]
 Rows = tuple[int, int]
@@ -47,7 +47,7 @@ CHECKS = 8
 """Most pairs that an image proposes; pairs inside a group are not looked at again."""
 
 SUPPORT_PAIRS = 6
-"""Pairs between two groups that are judged before the groups become one."""
+"""Pairs between two groups that are matched before the groups become one."""
 
 EXACT_LIMIT = 50_000
 """Up to so many images the index is exact; above, it looks into the nearest lists only."""
@@ -76,7 +76,7 @@ def find_links(files: Mapping[str, Path], cache: Path | None, on_progress: Progr
     missing = [n for n in ("cv2", "faiss", "threadpoolctl") if find_spec(n) is None]
     if missing:
         raise MissingExtraError(
-            "finding copies in the pixels needs the extra `sources`",
+            "finding duplicates in the pixels needs the extra `sources`",
             f"{', '.join(missing)} not installed",
             "pip install 'leukoscope[sources]'",
         )
@@ -98,8 +98,8 @@ def find_links(files: Mapping[str, Path], cache: Path | None, on_progress: Progr
             able = [i for i, one in enumerate(prints) if len(one.points_K4) >= MIN_INLIERS]
             neighbours = find_neighbours(np.array([prints[i].vector_D for i in able]))
             with threadpool_limits(1):
-                judge = _Judge([hashes[i] for i in able], [prints[i] for i in able], store)
-                links = _link_all(judge, neighbours, on_progress)
+                matcher = _Matcher([hashes[i] for i in able], [prints[i] for i in able], store)
+                links = _link_all(matcher, neighbours, on_progress)
     finally:
         cv2.setNumThreads(threads)
     bare = sorted(set(range(len(hashes))) - set(able))
@@ -214,63 +214,63 @@ def find_neighbours(
     return [[int(j) for j in row if j >= 0 and j != i] for i, row in enumerate(found_NK)]
 
 
-# -- judging --------------------------------------------------------------------------------------
+# -- matching -------------------------------------------------------------------------------------
 
 
-class _Judge:
-    """Judges pairs of rows once each; remembers, in memory and in the cache."""
+class _Matcher:
+    """Matches pairs of rows once each; remembers, in memory and in the cache."""
 
     def __init__(
         self, hashes: Sequence[str], prints: "Sequence[Fingerprint]", store: "FingerprintCache"
     ) -> None:
         self.hashes, self.prints, self.store = hashes, prints, store
-        self.known: dict[Rows, Judgement | None] = {}
+        self.known: dict[Rows, Match | None] = {}
         self.pool = ThreadPoolExecutor(os.cpu_count())
 
-    def judge_all(self, pairs: Sequence[Rows], report: Progress | None = None) -> None:
-        """Judge what is not known yet. Rows of a pair ascend."""
-        from leukoscope.sources.matching import judge_pair
+    def match_all(self, pairs: Sequence[Rows], report: Progress | None = None) -> None:
+        """Match what is not known yet. Rows of a pair ascend."""
+        from leukoscope.sources.matching import match_pair
 
         wanted = sorted({pair for pair in pairs if pair not in self.known})
         for start in range(0, len(wanted), _PAIR_BATCH):
             part = wanted[start : start + _PAIR_BATCH]
             names = {(self.hashes[i], self.hashes[j]): (i, j) for i, j in part}
-            stored = self.store.load_judgements(list(names))
+            stored = self.store.load_matches(list(names))
             self.known |= {names[name]: found for name, found in stored.items()}
             rest = [pair for pair in part if pair not in self.known]
             found = self.pool.map(
-                lambda pair: judge_pair(self.prints[pair[0]], self.prints[pair[1]]),
+                lambda pair: match_pair(self.prints[pair[0]], self.prints[pair[1]]),
                 rest,
                 chunksize=16,
             )
             new = dict(zip(rest, found, strict=True))
             self.known |= new
-            self.store.save_judgements(
+            self.store.save_matches(
                 {(self.hashes[i], self.hashes[j]): one for (i, j), one in new.items()}
             )
             if report is not None:
                 report("Comparing pairs", start + len(part), len(wanted))
 
 
-def _link_all(judge: _Judge, neighbours: list[list[int]], report: Progress) -> tuple[Link, ...]:
-    """Judge candidates, group, judge the candidates outside each group, group again."""
+def _link_all(matcher: _Matcher, neighbours: list[list[int]], report: Progress) -> tuple[Link, ...]:
+    """Match candidates, group, match the candidates outside each group, group again."""
     first = [_sort(i, j) for i, row in enumerate(neighbours) for j in row[:FIRST_CHECKS]]
-    judge.judge_all(first, report)
-    group_of = build_groups(judge)
+    matcher.match_all(first, report)
+    group_of = build_groups(matcher)
     more = []
     for i, row in enumerate(neighbours):
         outside = [j for j in row[FIRST_CHECKS:] if group_of[j] != group_of[i]]
         more += [_sort(i, j) for j in outside[: CHECKS - FIRST_CHECKS]]
-    judge.judge_all(more, report)
-    group_of = build_groups(judge)
+    matcher.match_all(more, report)
+    group_of = build_groups(matcher)
     links = []
-    for (i, j), found in judge.known.items():
+    for (i, j), found in matcher.known.items():
         if found is None:
             continue
         links.append(
             Link(
-                first=judge.hashes[i],
-                second=judge.hashes[j],
+                first=matcher.hashes[i],
+                second=matcher.hashes[j],
                 kind=found.kind,
                 inliers=found.inliers,
                 overlap_frac=found.overlap_frac,
@@ -286,20 +286,20 @@ def _link_all(judge: _Judge, neighbours: list[list[int]], report: Progress) -> t
 # -- grouping -------------------------------------------------------------------------------------
 
 
-def build_groups(judge: _Judge) -> list[int]:
+def build_groups(matcher: _Matcher) -> list[int]:
     """Return a group number per row: single linkage over confirmed copies, strongest first, where
     every merger needs support.
 
     Two images join by their link. Where a side has several, further pairs between the sides are
-    judged until `SUPPORT_PAIRS` say something (half of that where one side is a single image).
+    matched until `SUPPORT_PAIRS` say something (half of that where one side is a single image).
     Copies must then outnumber contradictions and involve two images of every side that has
     several: neither a false link nor a single image that was linked falsely chains two groups. At
     the end an image that is still alone joins by a single link that nothing contradicts.
     """
-    groups = _Groups(judge)
+    groups = _Groups(matcher)
     order = sorted(
         (found.kind != "near", -found.inliers, pair)
-        for pair, found in judge.known.items()
+        for pair, found in matcher.known.items()
         if found is not None and found.kind != "overlap"
     )
     copies = [pair for _, _, pair in order]
@@ -323,13 +323,13 @@ class _Between:
 class _Groups:
     """Groups of rows while they grow."""
 
-    def __init__(self, judge: _Judge) -> None:
-        self.judge = judge
-        self.group_of = list(range(len(judge.hashes)))
+    def __init__(self, matcher: _Matcher) -> None:
+        self.matcher = matcher
+        self.group_of = list(range(len(matcher.hashes)))
         self.members = {i: [i] for i in self.group_of}
         # The same object stands in both directions.
         self.between: dict[int, dict[int, _Between]] = defaultdict(dict)
-        for pair in list(judge.known):
+        for pair in list(matcher.known):
             self._note(pair)
 
     def is_single(self, row: int) -> bool:
@@ -358,7 +358,7 @@ class _Groups:
     def _note(self, pair: Rows) -> None:
         from leukoscope.sources.matching import MAX_CONTRADICTION
 
-        found = self.judge.known[pair]
+        found = self.matcher.known[pair]
         a, b = (self.group_of[row] for row in pair)
         if found is None or a == b:
             return
@@ -376,8 +376,8 @@ class _Groups:
             wanted = SUPPORT_PAIRS if min(sizes) > 1 else min(max(sizes), SUPPORT_PAIRS // 2)
             if len(known.copies) + known.contradictions < wanted:
                 asked = _choose_support(self.members[a], self.members[b], wanted)
-                new = [pair for pair in asked if pair not in self.judge.known]
-                self.judge.judge_all(new)
+                new = [pair for pair in asked if pair not in self.matcher.known]
+                self.matcher.match_all(new)
                 for pair in new:
                     self._note(pair)
         rows: dict[int, set[int]] = {a: set(), b: set()}

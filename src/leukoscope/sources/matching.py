@@ -1,4 +1,4 @@
-"""Do two pictures show the same pixels? The judgement of one pair of fingerprints.
+"""Do two pictures show the same pixels? The match of two fingerprints.
 
 A pair is confirmed by matched local features that obey one affine map, in either mirror state, and
 by local agreement of the two pictures after warping (OpenCV does the geometry).
@@ -9,8 +9,8 @@ that overlap, such as a field photographed twice. And two windows cut from one f
 each with content of its own, show neighbours. Both are of kind `overlap`.
 
 Points are (x, y) in working pixels of `fingerprints`, affine maps are 2x3 arrays; maps of
-thumbnails are in thumbnail pixels. A judgement is a function of the two pictures alone. What this
-file does not do: it chooses no pairs and makes no groups (`links`).
+thumbnails are in thumbnail pixels. A match is a function of the two pictures alone. What this
+file does not do: it chooses no pairs and makes no groups (`grouping`).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from leukoscope.sources.fingerprints import (
 )
 
 RULES = 1
-"""To be raised whenever the same two fingerprints would be judged otherwise."""
+"""To be raised whenever the same two fingerprints would match otherwise."""
 
 MIN_SIMILARITY = 0.85
 """Cosine of two RootSIFT descriptors below which they are no match."""
@@ -62,7 +62,7 @@ Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Match:
     """A confirmed pair; the fields are those of `evidence.Link`."""
 
     kind: LinkKind
@@ -73,7 +73,7 @@ class Judgement:
     matrix: Affine
 
 
-def judge_pair(first: Fingerprint, second: Fingerprint) -> Judgement | None:
+def match_pair(first: Fingerprint, second: Fingerprint) -> Match | None:
     """Return what is shared by two pictures; None where nothing is confirmed."""
     fitted = [
         found
@@ -87,7 +87,7 @@ def judge_pair(first: Fingerprint, second: Fingerprint) -> Judgement | None:
     if view.area_frac < MIN_OVERLAP_AREA or view.agreement_frac < MIN_AGREEMENT:
         return None
     matrix = _to_stored(map_23, first, second)
-    return Judgement(
+    return Match(
         kind=_name_kind(view, map_23, first, second),
         inliers=inliers,
         overlap_frac=view.overlap_frac,

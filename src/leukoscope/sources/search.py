@@ -124,7 +124,7 @@ def find_sources(
     cache: Path | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> SourceFindings:
-    """Find the copies in the pixels, and return the catalog with a source for every record.
+    """Find duplicates in the pixels, and return the catalog with a source for every record.
 
     A source that the catalog already names stays known: rows that share it stay together, and a
     group that contains it bears its name. Images are read whole, boxes or not: cells cut from one

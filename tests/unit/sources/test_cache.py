@@ -7,9 +7,9 @@ import pytest
 from leukoscope.errors import StorageError
 from leukoscope.sources.cache import FingerprintCache, find_default_cache
 from leukoscope.sources.fingerprints import build_fingerprint
-from leukoscope.sources.matching import Judgement
+from leukoscope.sources.matching import Match
 
-JUDGEMENT = Judgement("geometric", 12, 0.9, 0.95, 0.0, (1.0, 0.0, 0.5, 0.0, 1.0, -2.25))
+MATCH = Match("geometric", 12, 0.9, 0.95, 0.0, (1.0, 0.0, 0.5, 0.0, 1.0, -2.25))
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +22,22 @@ def test_what_was_saved_is_there_the_next_time(tmp_path, fingerprint):
     with FingerprintCache(path, "1", "1.1") as store:
         assert store.load_fingerprint("aa") is None
         store.save_fingerprints({"aa": fingerprint})
-        store.save_judgements({("aa", "bb"): JUDGEMENT, ("aa", "cc"): None})
+        store.save_matches({("aa", "bb"): MATCH, ("aa", "cc"): None})
     with FingerprintCache(path, "1", "1.1") as store:
         again = store.load_fingerprint("aa")
         assert (again.descriptors_KD == fingerprint.descriptors_KD).all()
-        found = store.load_judgements([("aa", "bb"), ("aa", "cc"), ("aa", "dd")])
-    assert found == {("aa", "bb"): JUDGEMENT, ("aa", "cc"): None}
+        found = store.load_matches([("aa", "bb"), ("aa", "cc"), ("aa", "dd")])
+    assert found == {("aa", "bb"): MATCH, ("aa", "cc"): None}
 
 
 def test_entries_of_another_version_count_as_absent(tmp_path, fingerprint):
     path = tmp_path / "cache.sqlite"
     with FingerprintCache(path, "1", "1.1") as store:
         store.save_fingerprints({"aa": fingerprint})
-        store.save_judgements({("aa", "bb"): None})
+        store.save_matches({("aa", "bb"): None})
     with FingerprintCache(path, "2", "2.1") as store:
         assert store.load_fingerprint("aa") is None
-        assert store.load_judgements([("aa", "bb")]) == {}
+        assert store.load_matches([("aa", "bb")]) == {}
 
 
 def test_a_damaged_entry_counts_as_absent(tmp_path):
@@ -101,8 +101,8 @@ def test_the_default_place_can_be_moved(monkeypatch):
 @pytest.mark.parametrize("damage", ["garbage", "{}", "[1]"])
 def test_a_damaged_judgement_counts_as_absent(damage):
     with FingerprintCache(None, "1", "1.1") as store:
-        store.store.execute("INSERT INTO pairs VALUES ('1.1', 'aa', 'bb', ?)", (damage,))
-        assert store.load_judgements([("aa", "bb")]) == {}
+        store.store.execute("INSERT INTO matches VALUES ('1.1', 'aa', 'bb', ?)", (damage,))
+        assert store.load_matches([("aa", "bb")]) == {}
 
 
 @pytest.mark.parametrize("damage", [None, "text", 7])
@@ -114,20 +114,20 @@ def test_an_entry_that_is_no_bytes_counts_as_absent(damage):
 
 def test_a_later_judgement_replaces_an_earlier_one():
     with FingerprintCache(None, "1", "1.1") as store:
-        store.save_judgements({("aa", "bb"): None})
-        store.save_judgements({("aa", "bb"): JUDGEMENT})
-        assert store.load_judgements([("aa", "bb")]) == {("aa", "bb"): JUDGEMENT}
+        store.save_matches({("aa", "bb"): None})
+        store.save_matches({("aa", "bb"): MATCH})
+        assert store.load_matches([("aa", "bb")]) == {("aa", "bb"): MATCH}
 
 
 def test_the_versions_of_images_and_pairs_are_apart(tmp_path, fingerprint):
     path = tmp_path / "cache.sqlite"
     with FingerprintCache(path, "1", "1.1") as store:
         store.save_fingerprints({"aa": fingerprint})
-        store.save_judgements({("aa", "bb"): None})
+        store.save_matches({("aa", "bb"): None})
     # New rules for pairs alone: images need not be described again.
     with FingerprintCache(path, "1", "1.2") as store:
         assert store.load_fingerprint("aa") is not None
-        assert store.load_judgements([("aa", "bb")]) == {}
+        assert store.load_matches([("aa", "bb")]) == {}
 
 
 def test_a_folder_in_place_of_the_file_is_rejected(tmp_path):

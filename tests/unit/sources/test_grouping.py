@@ -9,7 +9,7 @@ from PIL import Image
 from leukoscope.errors import ImageError, MissingExtraError, StorageError
 from leukoscope.sources import grouping as links
 from leukoscope.sources.grouping import build_groups, find_links, find_neighbours
-from leukoscope.sources.matching import Judgement
+from leukoscope.sources.matching import Match
 
 silent = lambda *_: None  # noqa: E731
 
@@ -94,7 +94,7 @@ def test_a_second_search_computes_nothing(searched, monkeypatch):
     monkeypatch.setattr(
         "leukoscope.sources.fingerprints.build_fingerprint", lambda *_: fail("again")
     )
-    monkeypatch.setattr("leukoscope.sources.matching.judge_pair", lambda *_: fail("again"))
+    monkeypatch.setattr("leukoscope.sources.matching.match_pair", lambda *_: fail("again"))
     assert find_links(files, folder / "cache.sqlite", silent) == found
 
 
@@ -179,20 +179,20 @@ def test_few_images_have_few_neighbours(vectors):
 
 # -- groups ---------------------------------------------------------------------------------------
 
-COPY = Judgement("geometric", 60, 0.9, 0.95, 0.0, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-WEAK = Judgement("geometric", 20, 0.9, 0.95, 0.0, COPY.matrix)
-AGAINST = Judgement("overlap", 50, 0.8, 0.95, 0.05, COPY.matrix)
-NEIGHBOUR = Judgement("overlap", 50, 0.8, 0.95, 0.0, COPY.matrix)
+COPY = Match("geometric", 60, 0.9, 0.95, 0.0, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+WEAK = Match("geometric", 20, 0.9, 0.95, 0.0, COPY.matrix)
+AGAINST = Match("overlap", 50, 0.8, 0.95, 0.05, COPY.matrix)
+NEIGHBOUR = Match("overlap", 50, 0.8, 0.95, 0.0, COPY.matrix)
 
 
-class FakeJudge:
+class FakeMatcher:
     """Knows what a test says, and answers what it is asked by `truth`; None for the rest."""
 
     def __init__(self, n, known, truth=None):
         self.hashes = [f"{i:03d}" for i in range(n)]
         self.known, self.truth, self.asked = dict(known), truth or {}, []
 
-    def judge_all(self, pairs, report=None):
+    def match_all(self, pairs, report=None):
         self.asked += pairs
         self.known |= {pair: self.truth.get(pair) for pair in pairs}
 
@@ -209,16 +209,16 @@ FOURS = {frozenset({0, 1, 2, 3}), frozenset({4, 5, 6, 7})}
 
 
 def test_one_false_link_chains_nothing():
-    judge = FakeJudge(8, ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(3, 4): COPY})
-    assert split(build_groups(judge)) == FOURS
-    assert len(judge.asked) >= 5
+    matcher = FakeMatcher(8, ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(3, 4): COPY})
+    assert split(build_groups(matcher)) == FOURS
+    assert len(matcher.asked) >= 5
 
 
 def test_one_false_link_chains_nothing_even_if_it_is_the_strongest():
-    strong = Judgement("near", 200, 1.0, 1.0, 0.0, COPY.matrix)
+    strong = Match("near", 200, 1.0, 1.0, 0.0, COPY.matrix)
     inside = {(i, j): COPY for own in FOURS for i in own for j in own if i < j}
-    judge = FakeJudge(8, ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(3, 4): strong}, inside)
-    found = split(build_groups(judge))
+    matcher = FakeMatcher(8, ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(3, 4): strong}, inside)
+    found = split(build_groups(matcher))
     # The two falsely linked images stay together, and stand apart from both groups.
     assert found == {frozenset({0, 1, 2}), frozenset({3, 4}), frozenset({5, 6, 7})}
 
@@ -226,45 +226,45 @@ def test_one_false_link_chains_nothing_even_if_it_is_the_strongest():
 def test_an_image_linked_to_two_groups_does_not_chain_them():
     known = ring(0, 1, 2, 3) | ring(4, 5, 6, 7)
     known |= {(0, 8): COPY, (1, 8): COPY, (4, 8): WEAK, (5, 8): WEAK, (6, 8): WEAK}
-    found = split(build_groups(FakeJudge(9, known)))
+    found = split(build_groups(FakeMatcher(9, known)))
     assert found == {frozenset({0, 1, 2, 3, 8}), frozenset({4, 5, 6, 7})}
 
 
 def test_a_last_image_joins_by_a_single_link():
-    assert len(set(build_groups(FakeJudge(5, ring(0, 1, 2, 3) | {(1, 4): WEAK})))) == 1
+    assert len(set(build_groups(FakeMatcher(5, ring(0, 1, 2, 3) | {(1, 4): WEAK})))) == 1
 
 
 def test_a_true_link_is_supported_and_joins():
     truth = {(i, j): COPY for i in range(4) for j in range(4, 8)}
-    judge = FakeJudge(8, ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(3, 4): WEAK}, truth)
-    assert len(set(build_groups(judge))) == 1
+    matcher = FakeMatcher(8, ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(3, 4): WEAK}, truth)
+    assert len(set(build_groups(matcher))) == 1
 
 
 def test_contradictions_outweigh_as_many_copies():
     known = ring(0, 1, 2, 3) | ring(4, 5, 6, 7) | {(0, 4): WEAK, (1, 5): WEAK, (2, 6): WEAK}
     truth = {(i, j): AGAINST for i in range(4) for j in range(4, 8)}
-    assert split(build_groups(FakeJudge(8, known, truth))) == FOURS
+    assert split(build_groups(FakeMatcher(8, known, truth))) == FOURS
 
 
 def test_neighbours_neither_join_nor_contradict():
-    judge = FakeJudge(3, {(0, 1): COPY, (1, 2): NEIGHBOUR, (0, 2): NEIGHBOUR})
-    assert split(build_groups(judge)) == {frozenset({0, 1}), frozenset({2})}
-    supported = FakeJudge(4, {(0, 1): COPY, (0, 2): COPY, (1, 2): NEIGHBOUR, (0, 3): COPY})
+    matcher = FakeMatcher(3, {(0, 1): COPY, (1, 2): NEIGHBOUR, (0, 2): NEIGHBOUR})
+    assert split(build_groups(matcher)) == {frozenset({0, 1}), frozenset({2})}
+    supported = FakeMatcher(4, {(0, 1): COPY, (0, 2): COPY, (1, 2): NEIGHBOUR, (0, 3): COPY})
     assert len(set(build_groups(supported))) == 1
 
 
 def test_a_single_image_is_kept_out_by_contradictions():
     known = ring(0, 1, 2, 3) | {(3, 4): WEAK}
     truth = {(i, 4): AGAINST for i in range(3)}
-    assert split(build_groups(FakeJudge(5, known, truth))) == {
+    assert split(build_groups(FakeMatcher(5, known, truth))) == {
         frozenset({0, 1, 2, 3}),
         frozenset({4}),
     }
 
 
 def test_pairs_need_no_support():
-    assert len(set(build_groups(FakeJudge(2, {(0, 1): WEAK})))) == 1
-    assert build_groups(FakeJudge(2, {(0, 1): None})) == [0, 1]
+    assert len(set(build_groups(FakeMatcher(2, {(0, 1): WEAK})))) == 1
+    assert build_groups(FakeMatcher(2, {(0, 1): None})) == [0, 1]
 
 
 # -- around the search ----------------------------------------------------------------------------

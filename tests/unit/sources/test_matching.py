@@ -6,7 +6,7 @@ import pytest
 
 from leukoscope.painted.cells import paint_cells
 from leukoscope.sources.fingerprints import build_fingerprint
-from leukoscope.sources.matching import judge_pair
+from leukoscope.sources.matching import match_pair
 
 SIZE = (320, 240)
 
@@ -17,7 +17,7 @@ def field(draw_field):
 
 
 def judge(a, b):
-    return judge_pair(build_fingerprint(a), build_fingerprint(b))
+    return match_pair(build_fingerprint(a), build_fingerprint(b))
 
 
 def move(image, angle=0.0, shear=0.0, shift=(0.0, 0.0), zoom=1.0, flip=(1, 1), border="black"):
@@ -115,7 +115,7 @@ def test_a_crop_scaled_back_is_a_copy(field, keep, turns):
 
 def test_different_pictures_share_nothing(draw_field):
     prints = [build_fingerprint(draw_field(seed)) for seed in range(10, 18)]
-    assert all(judge_pair(a, b) is None for i, a in enumerate(prints) for b in prints[:i])
+    assert all(match_pair(a, b) is None for i, a in enumerate(prints) for b in prints[:i])
 
 
 def test_the_same_fill_is_no_shared_picture(draw_field):
@@ -220,7 +220,7 @@ def test_painted_copies_are_confirmed_both_ways(painted, name, how):
     size = picture.shape[1::-1]
     moved, truth = move(picture, **MOVES[how])
     a, b = build_fingerprint(picture), build_fingerprint(compress(moved))
-    there, back = judge_pair(a, b), judge_pair(b, a)
+    there, back = match_pair(a, b), match_pair(b, a)
     assert there.kind == back.kind == "geometric"
     assert measure_error(there.matrix, truth, size) < 0.015
     inverse = np.linalg.inv(np.vstack([truth, (0, 0, 1)]))[:2]
@@ -237,7 +237,7 @@ def test_painted_copies_are_confirmed_both_ways(painted, name, how):
 def test_different_painted_pictures_share_nothing(painted):
     cells = [image.pixels_HWC for image in paint_cells(8, copies=1, size_px=256, seed=6)]
     prints = [build_fingerprint(picture) for picture in (*painted.values(), *cells)]
-    assert all(judge_pair(a, b) is None for i, a in enumerate(prints) for b in prints[:i])
+    assert all(match_pair(a, b) is None for i, a in enumerate(prints) for b in prints[:i])
 
 
 def test_most_views_of_one_slide_are_told_apart_by_their_fill(slide):
@@ -269,33 +269,33 @@ def test_the_map_of_a_half_turn_is_unbiased(field, size):
 def known(field):
     """A fingerprint that matches itself in all features."""
     own = build_fingerprint(field)
-    assert judge_pair(own, own).kind == "near"
+    assert match_pair(own, own).kind == "near"
     return own
 
 
 def test_matched_features_without_agreeing_pixels_prove_nothing(known):
     noise = np.random.default_rng(0).integers(0, 256, known.grey_HW.shape, dtype=np.uint8)
-    assert judge_pair(known, replace(known, grey_HW=noise)) is None
+    assert match_pair(known, replace(known, grey_HW=noise)) is None
 
 
 def test_pictures_without_texture_do_not_agree(known):
     flat = replace(known, grey_HW=np.full_like(known.grey_HW, 100))
-    assert judge_pair(flat, flat) is None
+    assert match_pair(flat, flat) is None
 
 
 def test_a_common_part_too_small_proves_nothing(known):
     content = np.zeros_like(known.content_HW)
     content[:12, :12] = 1
-    assert judge_pair(known, replace(known, content_HW=content)) is None
+    assert match_pair(known, replace(known, content_HW=content)) is None
 
 
 def test_features_that_agree_on_no_turn_prove_nothing(known):
     few = replace(known, points_K4=known.points_K4[:24], descriptors_KD=known.descriptors_KD[:24])
-    assert judge_pair(few, few).kind == "near"
+    assert match_pair(few, few).kind == "near"
     # Turns 15 degrees apart: no more than three of them are within 25 degrees of each other.
     points = few.points_K4.copy()
     points[:, 3] += np.arange(24, dtype=np.float32) * 15
-    assert judge_pair(few, replace(few, points_K4=points)) is None
+    assert match_pair(few, replace(few, points_K4=points)) is None
 
 
 @pytest.mark.parametrize("stretch", [(3, 1), (1, 3), (3, 3), (0.3, 0.3), (-1, 1)])
@@ -303,10 +303,10 @@ def test_a_map_that_no_copy_has_proves_nothing(known, stretch):
     """Stretched too far, or mirrored although the descriptors are not."""
     points = known.points_K4.copy()
     points[:, :2] *= np.float32(stretch)
-    assert judge_pair(known, replace(known, points_K4=points)) is None
+    assert match_pair(known, replace(known, points_K4=points)) is None
 
 
 def test_few_features_prove_nothing(known):
     few = replace(known, points_K4=known.points_K4[:7], descriptors_KD=known.descriptors_KD[:7])
-    assert judge_pair(few, known) is None
-    assert judge_pair(known, few) is None
+    assert match_pair(few, known) is None
+    assert match_pair(known, few) is None
