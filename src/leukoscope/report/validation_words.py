@@ -100,7 +100,7 @@ _UNITLESS |= {"roc_auc", "ece", "brier", "log_loss"}
 # -- the answer -----------------------------------------------------------------------------------
 
 
-def describe_acceptance(acceptance: Acceptance | str, outcomes: Sequence[str]) -> str:
+def describe_acceptance(acceptance: Acceptance, outcomes: Sequence[str]) -> str:
     """Say in one sentence whether the network is accepted, from the outcome of each criterion."""
     n = len(outcomes)
     if acceptance == "no_criteria":
@@ -108,18 +108,17 @@ def describe_acceptance(acceptance: Acceptance | str, outcomes: Sequence[str]) -
     if acceptance == "pass":
         return f"Accepted: {f'all {n} criteria are met' if n > 1 else 'the criterion is met'}."
     if acceptance == "fail":
-        return f"Not accepted: {_count_of(outcomes.count('not_met'), n, 'is', 'are')} not met."
-    k, silent = outcomes.count("undecided"), outcomes.count("not_measured")
-    parts = [f"{_count_of(k, n, 'needs', 'need')} more cells"] if k else []
-    if silent:
-        one = f"{silent:,}" if k else _count_of(silent, n, "", "").strip()
-        parts.append(f"{one} cannot be measured")
-    return f"Not decided yet: {', '.join(parts)}."
+        return f"Not accepted: {_count_of(outcomes.count('not_met'), n)} not met."
+    undecided = outcomes.count("undecided")
+    open_ = undecided + outcomes.count("not_measured")
+    if not undecided:
+        return f"Not decided: {_count_of(open_, n)} not measurable."
+    rest = f", {open_ - undecided} not measurable" if open_ > undecided else ""
+    return f"Not decided: {_count_of(undecided, n)} undecided{rest}."
 
 
-def _count_of(k: int, n: int, one: str, several: str) -> str:
-    verb = one if k == 1 else several
-    return f"{k} of the {n} criteria {verb}" if n > 1 else f"the criterion {verb}"
+def _count_of(k: int, n: int) -> str:
+    return f"{k} of the {n} criteria {'is' if k == 1 else 'are'}" if n > 1 else "the criterion is"
 
 
 def describe_accuracy(v: Validation) -> str:

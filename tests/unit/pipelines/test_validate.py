@@ -265,6 +265,6 @@ def test_the_command_says_by_its_exit_code(bare, tmp_path):
     assert "Accepted: the criterion is met." in passed.stdout
     criteria.write_text("min_accuracy = 0.999\n")
     open_ = run(app, [*words, "--criteria", str(criteria)])
-    assert open_.exit_code == 3 and "Not decided yet" in open_.stdout
+    assert open_.exit_code == 3 and "Not decided:" in open_.stdout
     criteria.write_text("min_acuracy = 0.9\n")
     assert run(app, [*words, "--criteria", str(criteria)]).exit_code == 2
