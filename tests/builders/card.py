@@ -1,9 +1,10 @@
 """Records of a made-up run for its model card, every figure of which can be told apart."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
+from tests.builders import evaluation
+from tests.builders.evaluation import NO_FIGURE, build_leak
 from tests.builders.explanation import build_explanation, build_result
 from tests.builders.robustness import build_robustness
 from tests.builders.validation import build_validation
@@ -12,6 +13,8 @@ from leukoscope.config import InputConfig, TrustConfig, load_recipe
 from leukoscope.data.findings import Finding
 from leukoscope.data.splits import SplitAudit
 from leukoscope.deploy.bundle import BundleInfo, Parity, VariantInfo
+from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
+from leukoscope.evaluation.record import BaselineFigures, ClassFigures
 from leukoscope.interval import Interval
 from leukoscope.report.card_records import CardRecords, DataSummary, Network, RunProvenance
 from leukoscope.report.model_card import build_document, render_card, render_checklist
@@ -25,10 +28,6 @@ CLASSES = ("basophil", "immature_granulocyte", "neutrophil")
 
 def bound(value):
     return Interval(value, value - 0.02, min(1.0, value + 0.01))
-
-
-def figure(value, **more):
-    return {"value": value, "low": value - 0.02, "high": min(1.0, value + 0.01), **more}
 
 
 def build_network(**changes):
@@ -148,41 +147,38 @@ def build_bundle(trust, **changes):
     )
 
 
+def build_evaluation(classes=CLASSES, **changes):
+    """An evaluation without words of its own, every figure of which can be told apart."""
+    figures = {name: bound(0.9 + k / 1000) for k, name in enumerate((*OVERALL, "ece"))}
+    per_class = tuple(
+        ClassFigures(
+            label, 210 + k, 31 + k,
+            dict.fromkeys(PER_CLASS, bound(0.5))
+            | {
+                "recall": bound(recall),
+                "precision": bound(recall - 0.1),
+                "specificity": bound(recall + 0.005),
+            },
+        )
+        for k, (label, recall) in enumerate(zip(classes, (0.971, 0.851, 0.961), strict=True))
+    )  # fmt: skip
+    given = {
+        "data": "smears", "n_images": 633, "n_sources": 96, "split_findings": (), "warnings": (),
+        "figures": figures | {"accuracy": bound(0.9432)}, "per_class": per_class,
+        "confusion": ((200, 7, 3), (17, 190, 4), (1, 2, 209)),
+        "baselines": {
+            "majority": BaselineFigures(bound(0.334), 0.25, classes[0]),
+            "colour_histogram": BaselineFigures(bound(0.612), 0.5),
+        },
+    }  # fmt: skip
+    return evaluation.build_evaluation(**(given | changes))
+
+
 def build_records(classes=CLASSES, names=("smears", "scanner", "elsewhere", "third_lab")):
     """A made-up run, every figure of which can be told apart. `names` are those of the data, of a
     further column, and of two other data sets."""
     smears, column, elsewhere, third_lab = names
-    recalls = dict(zip(classes, (0.971, 0.851, 0.961), strict=True))
-    metrics = {
-        name: figure(0.9 + i / 1000)
-        for i, name in enumerate(("balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc"))
-    } | {
-        "accuracy": figure(0.9432),
-        "per_class": {
-            name: {
-                "recall": figure(recall),
-                "precision": figure(recall - 0.1),
-                "specificity": figure(recall + 0.005),
-                "n_images": 210 + k,
-                "n_sources": 31 + k,
-            }
-            for k, (name, recall) in enumerate(recalls.items())
-        },
-        "classes": list(classes),
-        "confusion": [[200, 7, 3], [17, 190, 4], [1, 2, 209]],
-        "data": smears,
-        "role": "test",
-        "n_images": 633,
-        "n_sources": 96,
-        "source_known": True,
-        "leakage_status": "disjoint",
-        "leakage_sentences": [],
-        "warnings": [],
-        "baselines": {
-            "majority": {"accuracy": figure(0.334), "description": "Answers one name."},
-            "colour_histogram": {"accuracy": figure(0.612), "description": "Sees colours."},
-        },
-    }
+    own = build_evaluation(classes, data=smears)
     recipe = load_recipe("quick", ["train.epochs=4", "augment.rotate_deg=20"])
     trust = build_trust(classes, reference=build_reference(data=smears))
     return CardRecords(
@@ -196,8 +192,8 @@ def build_records(classes=CLASSES, names=("smears", "scanner", "elsewhere", "thi
         robustness=build_robustness(
             {"blur": 0.065, "noise": 0.01}, wrong={"noise": 0.02}, data=smears
         ),
-        metrics=metrics,
-        evaluations={"other_lab": {**copy.deepcopy(metrics), "data": elsewhere}},
+        evaluation=own,
+        evaluations={"other_lab": replace(own, data=elsewhere)},
         validation=build_validation(data=third_lab),
         explanation=build_explanation(
             (
@@ -219,27 +215,19 @@ def recalibrate(records):
 
 
 def leak(records, *, rest=True):
-    """The same run on a leaking split."""
-    metrics = copy.deepcopy(records.metrics)
-    metrics["leakage_status"] = "leaking"
-    metrics["accuracy"] |= {
-        "leaked": True,
-        "n_with_copy_in_training": 500,
-        "source_disjoint": {
-            "accuracy": figure(0.7123),
-            "n_images": 133,
-            "n_sources": 20,
-            "baselines": {"majority": figure(0.31)},
-        }
-        if rest
-        else None,
-        "source_disjoint_reason": None if rest else "every image has a copy in training",
-    }
+    """The same run on a leaking split; without `rest` too few images have no duplicate."""
+    left = build_leak(
+        n_duplicates=500, n_images=133, n_sources=20,
+        figures=dict.fromkeys(records.evaluation.figures, bound(0.7123)),
+        baselines={"majority": bound(0.31), "colour_histogram": bound(0.32)},
+    )  # fmt: skip
+    leaking = replace(
+        records.evaluation, leakage_status="leaking", leak=left if rest else NO_FIGURE
+    )
     trust = build_trust(reference=build_reference(leakage_status="leaking"))
-    robustness = replace(records.robustness, leakage_status="leaking")
     return replace(
-        records, metrics=metrics, trust=trust, robustness=robustness,
-        evaluations={"other_lab": metrics},
+        records, evaluation=leaking, evaluations={"other_lab": leaking}, trust=trust,
+        robustness=replace(records.robustness, leakage_status="leaking"),
     )  # fmt: skip
 
 

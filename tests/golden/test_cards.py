@@ -20,7 +20,7 @@ def render_cards():
     full = build_records()
     cases = {
         "full": full,
-        "uncalibrated": replace(full, trust=None, bundle=None, evaluations={}, validation=None),
+        "uncalibrated": replace(full, trust=None, bundle=None, evaluations=None, validation=None),
         "leaking": leak(full),
         "recalibrated": recalibrate(full),
         "empty": CardRecords(),

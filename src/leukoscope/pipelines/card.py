@@ -17,7 +17,7 @@ from leukoscope.deploy.bundle import BUNDLE_JSON, BundleInfo, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.records import dump_record, load_record, parse_record, read_json, save_record
+from leukoscope.records import load_record, parse_record, read_json, save_record
 from leukoscope.report.checklist import Document
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import write_text
@@ -102,6 +102,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     from the folders `robustness`, `validation` and `explained` inside of the run. Raises as
     `write_card` does, and `RunError` if one of them is of other weights.
     """
+    from leukoscope.evaluation.record import EvaluationRecord
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.evaluation.validation import Validation
     from leukoscope.explain.record import Explanation
@@ -125,75 +126,25 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     explanation = _load(Explanation, place, "leukoscope explain")
     if explanation is not None:
         _check_weights(place, explanation.provenance.get("weights_sha256"), sha256)
+    others = sorted((folder.path / "evaluations").glob("*/metrics.json"))
     return CardRecords(
         network=network,
         recipe=_parse_recipe(_read(folder.recipe)),
         provenance=_load(RunProvenance, folder.provenance, "leukoscope train"),
         data=summarise_split(load_split(folder.split)) if folder.split.is_file() else None,
         epochs_s=_read_epochs(folder.history),
-        metrics=_read_evaluation(folder.path / "metrics.json"),
+        evaluation=_load(EvaluationRecord, folder.path / "metrics.json", "leukoscope evaluate"),
         evaluations={
-            path.parent.name: _read_evaluation(path)
-            for path in sorted((folder.path / "evaluations").glob("*/metrics.json"))
-        },
+            path.parent.name: load_record(EvaluationRecord, path, "leukoscope evaluate")
+            for path in others
+        }
+        or None,
         trust=trust,
         bundle=_load_bundle(Path(bundle), sha256) if bundle else None,
         robustness=robustness,
         validation=validation,
         explanation=explanation,
     )
-
-
-def _read_evaluation(path: Path) -> dict[str, Any]:
-    """Return an evaluation in the words of the card; {} where there is none."""
-    from leukoscope.evaluation.record import EvaluationRecord
-    from leukoscope.report.evaluation_page import describe_too_few, list_reasons
-    from leukoscope.report.leakage_words import describe_baseline, describe_remark
-
-    if not path.is_file():
-        return {}
-    record = load_record(EvaluationRecord, path, "leukoscope evaluate")
-    leak = record.leak
-    leaked = {"leaked": True} if leak else {}
-    figures = {name: {**dump_record(x), **leaked} for name, x in record.figures.items()}
-    if leak:
-        figures["accuracy"] |= {
-            "n_with_copy_in_training": leak.n_duplicates,
-            "source_disjoint": {
-                **{name: dump_record(x) for name, x in leak.figures.items()},
-                "n_images": leak.n_images,
-                "n_sources": leak.n_sources,
-                "baselines": {name: dump_record(x) for name, x in leak.baselines.items()},
-            }
-            if leak.figures
-            else None,
-            "source_disjoint_reason": describe_too_few(leak) or None,
-        }
-    return {
-        **figures,
-        "per_class": {
-            one.label: {
-                **{name: dump_record(x) for name, x in one.figures.items()},
-                "n_images": one.n_images,
-                "n_sources": one.n_sources,
-            }
-            for one in record.per_class
-        },
-        "classes": list(record.classes),
-        "confusion": [list(row) for row in record.confusion],
-        "data": record.data,
-        "role": record.role,
-        "n_images": record.n_images,
-        "n_sources": record.n_sources,
-        "source_known": record.source_known,
-        "leakage_status": record.leakage_status,
-        "leakage_sentences": list(list_reasons(record)),
-        "warnings": [describe_remark(one) for one in record.warnings],
-        "baselines": {
-            name: {**dump_record(one), "description": describe_baseline(name, one)}
-            for name, one in record.baselines.items()
-        },
-    }
 
 
 def load_bundle_records(path: Path) -> "CardRecords":

@@ -1,20 +1,34 @@
-"""Facts of a model card on figures: calibration and rejection, corruptions, validation, parity.
+"""Facts of a model card on figures: evaluation, calibration and rejection, other data, limitations.
 
-Written as in `card_data_facts`, with the words of the pages. What this file does not do: it says
-nothing of network and training (`card_data_facts`).
+Written as in `card_data_facts`, with the words of the pages. No accuracy of a leaking split stands
+alone. What this file does not do: it says nothing of network and training (`card_data_facts`).
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
+from leukoscope.data.audit import FEW_SOURCES
+from leukoscope.data.splits import FEW_IMAGES, ROLES
 from leukoscope.deploy.bundle import BundleInfo
+from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.evaluation.robustness import Level, Robustness
 from leukoscope.evaluation.subgroups import Subgroup
 from leukoscope.evaluation.validation import Validation
 from leukoscope.explain.record import Explanation
-from leukoscope.report.card_records import Network
+from leukoscope.labels import CELL_TYPES, is_critical
+from leukoscope.report.card_records import DataSummary, Network, RunProvenance
+from leukoscope.report.data_words import describe_split_findings
 from leukoscope.report.decision_words import describe_note
+from leukoscope.report.evaluation_page import METRIC_NAMES, NEW_CLASSES, describe_leak, list_reasons
 from leukoscope.report.explain_page import METHOD_NAMES, describe_failures, describe_notes
-from leukoscope.report.leakage_words import LEAKAGE_TEXTS, LEAKAGE_TITLES
+from leukoscope.report.leakage_words import (
+    BASELINE_NAMES,
+    LEAKAGE_TEXTS,
+    LEAKAGE_TITLES,
+    describe_baseline,
+    describe_leakage,
+    describe_remark,
+)
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
 from leukoscope.report.robustness_page import CORRUPTION_NAMES
 from leukoscope.report.validation_words import (
@@ -26,6 +40,7 @@ from leukoscope.report.validation_words import (
 from leukoscope.text import (
     DASH,
     format_count,
+    format_figure,
     format_number,
     format_percent,
     format_points,
@@ -34,6 +49,197 @@ from leukoscope.text import (
     join_words,
 )
 from leukoscope.trust.record import Reference, TrustInfo
+
+LOW_SENSITIVITY = 0.9
+"""A class of which fewer than nine in ten are found is named among the limitations."""
+
+_MISTAKES = 5
+"""So many of the most frequent mistakes are listed."""
+
+_OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc")
+
+_LEAKED = "All images, LEAKED: duplicates of them lie in training"
+
+_SEPARATION = {
+    "disjoint": "By source: no source of a test image lies in training.",
+    "unproven": "By image only; hidden duplicates cannot be excluded.",
+    "suspect": "By image only, and there are signs of duplicates of test images in training.",
+    "leaking": "Not disjoint: test images share sources or files with training.",
+}
+
+# -- evaluation -----------------------------------------------------------------------------------
+
+
+def describe_main_figure(
+    evaluation: EvaluationRecord | None = None, trust: TrustInfo | None = None
+) -> str | None:
+    """Accuracy, its interval and leakage status, of the evaluation or else of the reference that a
+    bundle carries."""
+    if evaluation is not None:
+        return _describe_accuracy(evaluation)
+    if trust is None or trust.reference is None:
+        return None
+    return _describe_reference(trust.reference)
+
+
+def describe_internal_figure(
+    evaluation: EvaluationRecord | None = None, trust: TrustInfo | None = None
+) -> str | None:
+    """The main figure, unless it is of cells of another laboratory."""
+    if evaluation is None and _find_local(trust):
+        return None
+    return describe_main_figure(evaluation, trust)
+
+
+def _describe_accuracy(record: EvaluationRecord) -> str:
+    title = f"**{LEAKAGE_TITLES[record.leakage_status]}.**"
+    text = LEAKAGE_TEXTS[record.leakage_status]
+    if record.leak is not None:
+        return f"{title} {escape_sentence(' '.join(describe_leak(record)))} {text}"
+    images = _count_images(record, "test image")
+    return (
+        f"Correctly classified: {format_range(record.figures['accuracy'])} of {images}. {title}"
+        f" {text}"
+    )
+
+
+def _describe_reference(reference: Reference) -> str:
+    accuracy = format_range(reference.accuracy)
+    if reference.leakage_status == "local":
+        return (
+            f"Correctly classified: {accuracy} of {_count_images(reference, 'cell')}. **Measured"
+            " on cells of the site that the bundle was recalibrated for, none of which it was"
+            " fitted to.** Whether training has seen these cells is not known."
+        )
+    title, text = LEAKAGE_TITLES[reference.leakage_status], LEAKAGE_TEXTS[reference.leakage_status]
+    images = _count_images(reference, "test image")
+    if reference.leakage_status == "leaking":
+        return (
+            f"**{title}.** Leaked: {accuracy} of {images}, some of which have duplicates in"
+            f" training. Without duplicates: no figure is on record. {text}"
+        )
+    return f"Correctly classified: {accuracy} of {images}. **{title}.** {text}"
+
+
+def _count_images(record: EvaluationRecord | Reference | Validation, noun: str) -> str:
+    sources = format_count(record.n_sources, "source") if record.source_known else "unknown sources"
+    return f"{format_count(record.n_images, noun)} from {sources} ({escape_text(record.data)})"
+
+
+def _mark(evaluation: EvaluationRecord) -> str:
+    """What a figure of a leaking split is marked with."""
+    return f" ({_LEAKED})" if evaluation.leak else ""
+
+
+def describe_overall(evaluation: EvaluationRecord) -> str:
+    """Figures over all classes."""
+    found = [f"{METRIC_NAMES[name]} {format_figure(evaluation.figures[name])}" for name in _OVERALL]
+    mark = f"{_LEAKED}: " if evaluation.leak else ""
+    return f"{mark}{'; '.join(found)}."
+
+
+def describe_class_table(evaluation: EvaluationRecord) -> str:
+    """Each class: images, sources, sensitivity, PPV and specificity with intervals."""
+    rows = [
+        [
+            format_class(one.label) + " (critical)" * is_critical(one.label),
+            f"{one.n_images:,}",
+            f"{one.n_sources:,}" if evaluation.source_known else "unknown",
+            *(format_short(one.figures[name]) for name in ("recall", "precision", "specificity")),
+        ]
+        for one in evaluation.per_class
+    ]
+    header = ["Class", "Images", "Sources", "Sensitivity", "PPV", "Specificity"]
+    return (
+        (f"**{_LEAKED}.** " if evaluation.leak else "")
+        + "In brackets: 95 % interval. Critical: overlooking such a cell can harm a patient."
+        + f"\n\n{render_table(header, rows)}"
+    )
+
+
+def describe_class_figures(evaluation: EvaluationRecord) -> str:
+    """Sensitivity and specificity of each class in one line."""
+    parts = [
+        f"{format_class(one.label)} {format_short(one.figures['recall'])},"
+        f" {format_short(one.figures['specificity'])}"
+        for one in evaluation.per_class
+    ]
+    return (
+        f"Sensitivity and specificity, with 95 % intervals{_mark(evaluation)}: {'; '.join(parts)}."
+        " Predictive values depend on how common each class is in the test set."
+    )
+
+
+def describe_baseline_table(evaluation: EvaluationRecord) -> str | None:
+    """What methods reach that know nothing of cells, beside the network."""
+    if not evaluation.baselines:
+        return None
+    leak = evaluation.leak
+    rest = leak if leak and leak.figures else None
+    header = ["Method", "All images, LEAKED" if leak else "Accuracy"]
+    header += [*["Without duplicates"] * bool(rest), "What it does"]
+    rows = [["This network", format_short(evaluation.figures["accuracy"])]]
+    rows[0] += [*([format_short(rest.figures["accuracy"])] if rest else []), ""]
+    for name, one in evaluation.baselines.items():
+        figures = [format_short(one.accuracy)]
+        figures += [format_short(rest.baselines[name])] if rest else []
+        text = escape_sentence(describe_baseline(name, one))
+        rows.append([BASELINE_NAMES[name], *figures, text])
+    return (
+        "A baseline is what a method reaches that knows nothing of cells. A network has to be"
+        " clearly better to have shown anything.\n\n"
+        + render_table(header, rows, words=(0, len(header) - 1))
+    )
+
+
+def describe_mistakes(evaluation: EvaluationRecord) -> str:
+    """The most frequent mistakes, with counts."""
+    labels, rows = evaluation.classes, evaluation.confusion
+    found = [
+        (n, sum(row), labels[i], labels[k])
+        for i, row in enumerate(rows)
+        for k, n in enumerate(row)
+        if n and k != i
+    ]
+    wrong, total = sum(n for n, *_ in found), sum(map(sum, rows))
+    text = f"{wrong:,} of {format_count(total, 'test image')} misclassified{_mark(evaluation)}."
+    worst = "; ".join(
+        f"{format_class(true)} as {format_class(predicted)}: {n:,} of {of:,}"
+        for n, of, true, predicted in sorted(found, key=lambda x: -x[0])[:_MISTAKES]
+    )
+    return f"{text} Most frequent: {worst}." if worst else text
+
+
+def describe_metrics(evaluation: EvaluationRecord) -> str:
+    """Which metrics the evaluation reports."""
+    shown = [METRIC_NAMES[name] for name in METRIC_NAMES if name in evaluation.figures]
+    return (
+        f"Over all classes: {'; '.join(shown)}. For each class: sensitivity, PPV, specificity, F1,"
+        " areas under the ROC and the precision-recall curve. Baselines: the same accuracy for"
+        " methods that know nothing of cells."
+    )
+
+
+def describe_intervals(evaluation: EvaluationRecord) -> str:
+    """How intervals were made."""
+    basis = (
+        f"over {format_count(evaluation.n_sources, 'source')}, so that images of one source are not"
+        " counted as independent"
+        if evaluation.source_known
+        else "over single images, since sources are unknown; if images share sources, the true"
+        " intervals are wider"
+    )
+    return (
+        f"95 % intervals {basis}. They cover chance in the draw of test images, not another"
+        " laboratory, stain or seed."
+    )
+
+
+def describe_separation(evaluation: EvaluationRecord) -> str:
+    """At what level test and training are disjoint."""
+    reasons = map(escape_sentence, list_reasons(evaluation))
+    return " ".join([_SEPARATION[evaluation.leakage_status], *reasons])
+
 
 # -- calibration and rejection --------------------------------------------------------------------
 
@@ -44,14 +250,14 @@ _METHODS = {
 }
 
 
-def find_local(trust: TrustInfo | None) -> Reference | None:
+def _find_local(trust: TrustInfo | None) -> Reference | None:
     """Return the reference where it is of cells of the site that a bundle was recalibrated for."""
     reference = trust.reference if trust is not None else None
     return reference if reference and reference.leakage_status == "local" else None
 
 
 def _name_test(trust: TrustInfo) -> str:
-    return "the site's other cells" if find_local(trust) else "test images"
+    return "the site's other cells" if _find_local(trust) else "test images"
 
 
 def _mark_reference(reference: Reference) -> str:
@@ -69,7 +275,7 @@ def describe_calibration(trust: TrustInfo | None = None) -> str:
             "Not calibrated: stated confidence may be far from real success, and every image gets a"
             " label, however strange it is. `leukoscope calibrate` sets that right."
         )
-    local = find_local(trust)
+    local = _find_local(trust)
     if local:
         images = format_count(trust.n_calib, "cell")
         sources = format_count(trust.n_calib_sources, "source")
@@ -123,7 +329,7 @@ def describe_rejection(trust: TrustInfo | None = None) -> str:
     one = trust.reference
     if one is None:
         return f"{text} No figure on {_name_test(trust)} is on record."
-    of = _count_images(one, "cell" if find_local(trust) else "test image")
+    of = _count_images(one, "cell" if _find_local(trust) else "test image")
     right = one.accepted_accuracy
     correctly = "" if math.isnan(right.value) else f", {format_range(right)} of these correctly"
     return (
@@ -168,31 +374,47 @@ def describe_output(network: Network, trust: TrustInfo | None = None) -> str:
     )
 
 
-def write_reference(reference: Reference) -> str:
-    """The accuracy that a bundle carries of its development site, with its leakage status."""
-    accuracy = format_range(reference.accuracy)
-    if reference.leakage_status == "local":
-        return (
-            f"Correctly classified: {accuracy} of {_count_images(reference, 'cell')}. **Measured"
-            " on cells of the site that the bundle was recalibrated for, none of which it was"
-            " fitted to.** Whether training has seen these cells is not known."
-        )
-    title, text = LEAKAGE_TITLES[reference.leakage_status], LEAKAGE_TEXTS[reference.leakage_status]
-    images = _count_images(reference, "test image")
-    if reference.leakage_status == "leaking":
-        return (
-            f"**{title}.** Leaked: {accuracy} of {images}, some of which have duplicates in"
-            f" training. Without duplicates: no figure is on record. {text}"
-        )
-    return f"Correctly classified: {accuracy} of {images}. **{title}.** {text}"
+# -- other data -----------------------------------------------------------------------------------
 
 
-def _count_images(record: Reference | Validation, noun: str) -> str:
-    sources = format_count(record.n_sources, "source") if record.source_known else "unknown sources"
-    return f"{format_count(record.n_images, noun)} from {sources} ({escape_text(record.data)})"
+def describe_evaluation_table(
+    evaluations: Mapping[str, EvaluationRecord] | None = None,
+    validation: Validation | None = None,
+) -> str:
+    """Other evaluations of the same network, each with what its figure is worth."""
+    rows = []
+    for record in (evaluations or {}).values():
+        reasons = map(escape_sentence, list_reasons(record))
+        figure = " ".join([_describe_accuracy(record), *reasons])
+        rows.append([f"{escape_text(record.data)}, {escape_text(record.role)}", figure])
+    if validation is not None:
+        rows.append(["Validation", _describe_validation(validation)])
+    if not rows:
+        return "None on record."
+    return render_table(["Data, role", "Figure and what it is worth"], rows, words=(0, 1))
 
 
-def write_validation(v: Validation) -> str:
+def describe_external_figures(
+    evaluations: Mapping[str, EvaluationRecord] | None = None,
+    validation: Validation | None = None,
+    trust: TrustInfo | None = None,
+) -> str | None:
+    """Figures on data other than those of training."""
+    found = [
+        f"{escape_text(record.data)}: {_describe_accuracy(record)}"
+        for record in _list_external(evaluations)
+    ]
+    found += [_describe_validation(validation)] if validation is not None else []
+    local = _find_local(trust)
+    found += [_describe_reference(local)] if local else []
+    return " ".join(found) or None
+
+
+def _list_external(evaluations: Mapping[str, EvaluationRecord] | None) -> list[EvaluationRecord]:
+    return [record for name, record in (evaluations or {}).items() if name not in ROLES]
+
+
+def _describe_validation(v: Validation) -> str:
     """Accuracy at another site, against the internal test set, and the acceptance criteria."""
     return (
         f"Correctly classified: {format_range(v.figures['accuracy'])} of"
@@ -267,9 +489,9 @@ def describe_explanation(explanation: Explanation) -> str:
     methods = join_words(METHOD_NAMES[method] for method in explanation.methods)
     found = [f"Maps of what the network looked at: {methods}."]
     for one in explanation.results:
-        words = describe_failures(one) or ("No test that was made speaks against it.",)
+        tests = describe_failures(one) or ("No test that was made speaks against it.",)
         name = f"{METHOD_NAMES[one.method]}, {format_count(one.n_images, 'image')}"
-        found.append(f"{name}: {' '.join(words)}")
+        found.append(f"{name}: {escape_sentence(' '.join(tests))}")
     return " ".join([*found, *map(escape_sentence, describe_notes(explanation))])
 
 
@@ -297,3 +519,106 @@ def describe_parity_table(bundle: BundleInfo) -> str:
         f" {escape_text(bundle.reference_set)}.\n\n"
         f"{render_table([*header, 'SHA-256 begins'], rows)}"
     )
+
+
+# -- limitations ----------------------------------------------------------------------------------
+
+
+def describe_limitations(
+    network: Network,
+    data: DataSummary | None = None,
+    provenance: RunProvenance | None = None,
+    evaluation: EvaluationRecord | None = None,
+    evaluations: Mapping[str, EvaluationRecord] | None = None,
+    validation: Validation | None = None,
+    trust: TrustInfo | None = None,
+) -> tuple[str, ...]:
+    """What the records say against believing too much."""
+    found = []
+    if evaluation is not None and evaluation.leakage_status != "disjoint":
+        found.append(describe_leakage(evaluation.leakage_status))
+    found += _list_few_sources(data) if data is not None else []
+    found += _list_class_limitations(evaluation) if evaluation is not None else []
+    found += _list_missing_classes(network.classes)
+    if provenance is not None:
+        networks = (
+            format_count(network.n_members, "network")
+            if network.n_members > 1
+            else f"one training (seed {escape_text(str(provenance.seed))})"
+        )
+        found.append(
+            f"One split and {networks}: how far figures move with another split or seed was not"
+            " measured here."
+        )
+    if not (_list_external(evaluations) or validation is not None or _find_local(trust)):
+        found.append(
+            "No evaluation on other data is on record: performance on another stain, scanner or"
+            " laboratory is unknown."
+        )
+    found.append(
+        "It never rejects: it was not calibrated."
+        if trust is None
+        else f"{NEW_CLASSES} Rejection detects other stains, scanners and objects."
+    )
+    findings = describe_split_findings(data.audit) if data is not None else ()
+    found += [f"Split: {escape_sentence(text)}" for text in findings]
+    warnings = evaluation.warnings if evaluation is not None else ()
+    found += [f"Evaluation: {escape_sentence(describe_remark(one))}" for one in warnings]
+    return tuple(found)
+
+
+def _list_few_sources(data: DataSummary) -> list[str]:
+    training = data.class_sources.get("train", {}) if data.audit.sources_known else {}
+    few = [f"{format_class(label)} {n:,}" for label, n in training.items() if n < FEW_SOURCES]
+    if not few:
+        return []
+    return [
+        f"Few independent examples, whatever the number of images: fewer than {FEW_SOURCES} sources"
+        f" in training for {', '.join(few)}."
+    ]
+
+
+def _list_class_limitations(evaluation: EvaluationRecord) -> list[str]:
+    recalls = {
+        one.label: one.figures["recall"]
+        for one in evaluation.per_class
+        if not math.isnan(one.figures["recall"].value)
+    }
+    shown = {label: f"{format_class(label)} {format_short(one)}" for label, one in recalls.items()}
+    few = [
+        f"{format_class(one.label)} {one.n_images:,}"
+        for one in evaluation.per_class
+        if one.n_images < FEW_IMAGES
+    ]
+    low = [shown[label] for label, one in recalls.items() if one.value < LOW_SENSITIVITY]
+    critical = [text for label, text in shown.items() if is_critical(label)]
+    mark, found = _mark(evaluation), []
+    if few:
+        found.append(f"Few test images (below {FEW_IMAGES}), so wide intervals: {', '.join(few)}.")
+    if low:
+        found.append(f"Sensitivity below {100 * LOW_SENSITIVITY:.0f} %{mark}: {', '.join(low)}.")
+    if critical:
+        found.append(
+            "Critical cells, whose oversight can harm a patient, and their sensitivity"
+            f"{mark}: {', '.join(critical)}."
+        )
+    return found
+
+
+_GRANULOCYTES = {"promyelocyte", "myelocyte", "metamyelocyte"}
+
+
+def _list_missing_classes(classes: Sequence[str]) -> list[str]:
+    """Critical cells without a class. Immature granulocytes may be one class or three."""
+    known = {*classes}
+    if "immature_granulocyte" in classes:
+        known |= _GRANULOCYTES
+    elif known & _GRANULOCYTES:
+        known.add("immature_granulocyte")
+    missing = [one.display for one in CELL_TYPES if one.critical and one.name not in known]
+    if not missing:
+        return []
+    return [
+        "It knows no class for these critical cells, and can only call them something else or"
+        f" reject them: {join_words(missing)}."
+    ]

@@ -44,7 +44,7 @@ def test_a_run_gets_its_card(run, tmp_path):
     assert "94.0 %" in text and "far_lab" in text and str(tmp_path) not in text
     content = json.loads((run / "model_card.json").read_text())
     by_id = {a["id"]: a for a in content["documents"]["MODEL_CARD.md"]["answers"]}
-    assert "metrics/accuracy/value" in by_id["figure"]["records"]
+    assert by_id["figure"]["records"] == ["evaluation"]
     assert by_id["cost"]["records"] == ["epochs_s", "provenance"]
     assert by_id["labels"]["status"] == "blank"
     # Written again from other records: the new figure, without a quarrel.
