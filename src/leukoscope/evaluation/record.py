@@ -158,7 +158,7 @@ class EpochFigures:
 @dataclass(frozen=True, slots=True)
 class EvaluationProvenance:
     """What made the figures: run, network, recipe, data, software. `best_epoch` is None for an
-    ensemble, which was not trained."""
+    ensemble, which was not trained; its `seed` names those of its members."""
 
     run: str
     network: str
@@ -166,7 +166,7 @@ class EvaluationProvenance:
     best_epoch: int | None
     recipe: str
     recipe_hash: str
-    seed: int
+    seed: str
     precision: str
     weights_sha256: str
     split_sha256: str

@@ -382,7 +382,7 @@ def _collect_provenance(folder: RunFolder) -> "EvaluationProvenance":
         best_epoch=None if folder.ensemble.is_file() else model["best_epoch"],
         recipe=recipe["name"],
         recipe_hash=recipe["hash"],
-        seed=origin["seed"],
+        seed=str(origin["seed"]),
         precision=recipe["train"]["precision"],
         weights_sha256=model["sha256"],
         split_sha256=origin["split_sha256"],

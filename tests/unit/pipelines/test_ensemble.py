@@ -109,7 +109,7 @@ def test_folds_leave_nothing_to_judge_on_and_say_so(split, place):
     assert [row.role for row in found.rows] == ["own test"] * 4
     assert sum(row.n_images for row in found.rows) == len(split.catalog)
     assert all(row.disagreement is None for row in found.rows)
-    with pytest.raises(DataError, match="judge it on other data, by --data"):
+    with pytest.raises(DataError, match="evaluate it on other data, by --data"):
         pipelines.evaluate_run(found.folder.path)
 
 
