@@ -137,3 +137,19 @@ def measure_gain(
             low, high = np.quantile(drawn_B, compute_tails(s)).tolist()
             found[name] = Interval(value, min(low, value), max(high, value))
     return found
+
+
+def compute_risk_coverage(
+    confidence_N: NDArray[np.float64], hit_N: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shares accepted and the shares wrong among them as the threshold falls: two arrays
+    `(M,)`, one entry per distinct confidence, the highest first (El-Yaniv and Wiener 2010).
+
+    >>> compute_risk_coverage(np.array([0.9, 0.8]), np.array([True, False]))
+    (array([0.5, 1. ]), array([0. , 0.5]))
+    """
+    order = np.argsort(-confidence_N, kind="stable")
+    last = np.append(np.diff(confidence_N[order]) != 0, True)
+    accepted = np.arange(1, len(order) + 1)
+    wrong = np.cumsum(~hit_N[order])
+    return (accepted / len(order))[last], (wrong / accepted)[last]

@@ -17,7 +17,14 @@ from leukoscope.errors import ImageError
 from leukoscope.evaluation.evaluate import Evaluated
 from leukoscope.evaluation.leakage import LeakReport, LeakRow
 from leukoscope.evaluation.record import EvaluationRecord, TrustFigures
-from leukoscope.report import figures
+from leukoscope.report import class_figures
+from leukoscope.report.accuracy_figures import (
+    AccuracyBlock,
+    draw_accuracies,
+    draw_baselines,
+    draw_training_curves,
+)
+from leukoscope.report.figures import render_png, render_svg, save_figure
 from leukoscope.report.leak_page import name_leak_row
 from leukoscope.report.leakage_words import BASELINE_NAMES
 from leukoscope.report.page import Picture
@@ -58,28 +65,29 @@ def draw_evaluation(
     drawn = {
         "headline": draw_headline(record),
         "per_class": Drawing(
-            figures.draw_per_class(recalls, counts), "Sensitivity of each class with its interval"
+            class_figures.draw_per_class(recalls, counts),
+            "Sensitivity of each class with its interval",
         ),
         "confusion": Drawing(
-            figures.draw_confusion(np.array(record.confusion, np.float64), classes),
+            class_figures.draw_confusion(np.array(record.confusion, np.float64), classes),
             "Confusion matrix: counts of images by true and predicted class",
         ),
-        "roc": Drawing(figures.draw_roc(labels_N, p_NK, classes), "ROC curve of each class"),
+        "roc": Drawing(class_figures.draw_roc(labels_N, p_NK, classes), "ROC curve of each class"),
         "pr": Drawing(
-            figures.draw_pr(labels_N, p_NK, classes), "Precision-recall curve of each class"
+            class_figures.draw_pr(labels_N, p_NK, classes), "Precision-recall curve of each class"
         ),
         "probabilities": Drawing(
-            figures.draw_probability_distributions(labels_N, p_NK, classes),
+            class_figures.draw_probability_distributions(labels_N, p_NK, classes),
             "Distribution of the probability given to the true class, by class",
         ),
         "reliability": Drawing(
-            figures.draw_reliability(labels_N, p_NK, table.sources),
+            class_figures.draw_reliability(labels_N, p_NK, table.sources),
             "Reliability diagram: how often right against stated confidence",
         ),
     }
     if record.history:
         drawn["training_curves"] = Drawing(
-            figures.draw_training_curves(record.history),
+            draw_training_curves(record.history),
             "Loss and accuracy by epoch, training and validation",
         )
     if record.trust and found.trust_table and found.decisions:
@@ -94,11 +102,11 @@ def draw_headline(record: EvaluationRecord) -> Drawing:
     leak, shown = record.leak, format_percent(accuracy.value)
     if leak is None:
         return Drawing(
-            figures.draw_headline(accuracy, baselines),
+            draw_baselines(accuracy, baselines),
             f"Accuracy of the network, {shown}, beside the baselines, with intervals",
         )
     blocks = [
-        figures.AccuracyBlock(
+        AccuracyBlock(
             f"All {record.n_images:,} images, {leak.n_duplicates:,} of them with a duplicate in"
             " training",
             {"Network": accuracy, **baselines},
@@ -110,9 +118,9 @@ def draw_headline(record: EvaluationRecord) -> Drawing:
         rest = {"Network": leak.accuracy}
         rest |= {BASELINE_NAMES[name]: found for name, found in leak.baselines.items()}
         title = f"The {leak.n_images:,} images without a duplicate"
-        blocks.insert(0, figures.AccuracyBlock(title, rest))
+        blocks.insert(0, AccuracyBlock(title, rest))
         text += f"; without duplicates, {format_percent(leak.accuracy.value)}"
-    return Drawing(figures.draw_accuracies(blocks), f"{text}; with intervals")
+    return Drawing(draw_accuracies(blocks), f"{text}; with intervals")
 
 
 def draw_leak_report(report: LeakReport) -> dict[str, Drawing]:
@@ -121,15 +129,15 @@ def draw_leak_report(report: LeakReport) -> dict[str, Drawing]:
         f"{name_leak_row(row)}{' (leaked)' * row.leaked} {format_percent(row.accuracy.value)}"
         for row in report.rows
     )
-    chart = figures.draw_accuracies([_build_block(row) for row in report.rows])
+    chart = draw_accuracies([_build_block(row) for row in report.rows])
     alt = f"Accuracy of network and baselines with intervals. Network: {shown}."
     return {"accuracies": Drawing(chart, alt)}
 
 
-def _build_block(row: LeakRow) -> figures.AccuracyBlock:
+def _build_block(row: LeakRow) -> AccuracyBlock:
     duplicates = f", {row.n_duplicates:,} with a duplicate in training" if row.leaked else ""
     n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.n_images:,}"
-    return figures.AccuracyBlock(
+    return AccuracyBlock(
         f"{name_leak_row(row)} ({n}{duplicates})",
         {"Network": row.accuracy} | {BASELINE_NAMES[k]: x for k, x in row.baselines.items()},
         leaked=row.leaked,
@@ -143,7 +151,7 @@ def save_drawings(drawn: Mapping[str, Drawing], folder: Path) -> dict[str, Pictu
     """
     pictures = {}
     for name, one in drawn.items():
-        png, svg = figures.save_figure(one.figure, folder, name)
+        png, svg = save_figure(one.figure, folder, name)
         image = png.read_bytes() if one.is_photo else svg.read_text(encoding="utf-8")
         pictures[name] = Picture(image, one.alt)
     return pictures
@@ -153,7 +161,7 @@ def render_drawings(drawn: Mapping[str, Drawing]) -> dict[str, Picture]:
     """Return figures as a page shows them."""
     return {
         name: Picture(
-            figures.render_png(one.figure) if one.is_photo else figures.render_svg(one.figure),
+            render_png(one.figure) if one.is_photo else render_svg(one.figure),
             one.alt,
         )
         for name, one in drawn.items()
@@ -186,14 +194,16 @@ def _draw_sheets(table: ScoreTable, boxes: Mapping[str, PixelBox]) -> dict[str, 
     """Sheets of samples: the most confident mistakes, the least and the most confident hits."""
     p_NK = table.probabilities_NK
     drawn: dict[str, Drawing] = {}
-    for kind, rows in figures.choose_samples(table.labels_N, p_NK).items():
-        title = figures.SAMPLE_TITLES[kind]
+    for kind, rows in class_figures.choose_samples(table.labels_N, p_NK).items():
+        title = class_figures.SAMPLE_TITLES[kind]
         images = [_load_sample(table, boxes, int(row)) for row in rows]
         captions = [
-            figures.caption_sample(int(table.labels_N[row]), p_NK[row], table.classes)
+            class_figures.caption_sample(int(table.labels_N[row]), p_NK[row], table.classes)
             for row in rows
         ]
-        drawn[kind] = Drawing(figures.draw_samples(images, captions, title), title, is_photo=True)
+        drawn[kind] = Drawing(
+            class_figures.draw_samples(images, captions, title), title, is_photo=True
+        )
     return drawn
 
 

@@ -15,7 +15,7 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.validation import LocalCells, Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
-from leukoscope.report import figures
+from leukoscope.report import class_figures, figures
 from leukoscope.report.page import Picture
 
 
@@ -32,13 +32,13 @@ def draw_validation(
     sources = [cells.table.sources[i] for i in known]
     shares = {one.label: one.sensitivity for one in record.per_class}
     if record.reference is None:
-        classes = figures.draw_per_class(
+        classes = class_figures.draw_per_class(
             {label: share.external for label, share in shares.items()},
             {one.label: one.n_images for one in record.per_class},
         )
     else:
         classes = draw_comparison({k: (x.external, x.internal) for k, x in shares.items()})
-    reliability = figures.draw_reliability(labels_N, p_NK, sources)
+    reliability = class_figures.draw_reliability(labels_N, p_NK, sources)
     drawn = {
         "classes": Picture(
             figures.render_svg(classes), "Sensitivity of each class with its interval"
@@ -47,16 +47,16 @@ def draw_validation(
             figures.render_svg(reliability), "Reliability diagram: accuracy against confidence"
         ),
     }
-    rows = known[figures.choose_samples(labels_N, p_NK)["confident_wrong"]]
+    rows = known[class_figures.choose_samples(labels_N, p_NK)["confident_wrong"]]
     if len(rows):
         captions = [
-            figures.caption_sample(
+            class_figures.caption_sample(
                 int(cells.table.labels_N[i]), cells.predictions.probabilities_NK[i], record.classes
             )
             for i in rows
         ]
-        title = figures.SAMPLE_TITLES["confident_wrong"]
-        sheet = figures.draw_samples([load_image(int(i)) for i in rows], captions, title)
+        title = class_figures.SAMPLE_TITLES["confident_wrong"]
+        sheet = class_figures.draw_samples([load_image(int(i)) for i in rows], captions, title)
         drawn["mistakes"] = Picture(figures.render_png(sheet), title)
     return drawn
 

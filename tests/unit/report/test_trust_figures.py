@@ -4,8 +4,8 @@ import matplotlib
 import numpy as np
 import pytest
 
+from leukoscope.evaluation.trust_measures import compute_risk_coverage
 from leukoscope.report.trust_figures import (
-    compute_risk_coverage,
     draw_coverage,
     draw_reliability_both,
     draw_risk_coverage,
