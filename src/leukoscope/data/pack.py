@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from leukoscope.data.images import (
     resize_image,
 )
 from leukoscope.errors import DataError, RunError, StorageError
-from leukoscope.records import read_json, write_json
+from leukoscope.records import load_record, save_record
 from leukoscope.storage import create_folder, hash_file, storage_errors
 
 Progress = Callable[[int, int], None]
@@ -36,6 +37,15 @@ Progress = Callable[[int, int], None]
 
 _ROWS_AT_ONCE = 256
 """An interrupted build loses at most so many images."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackFacts:
+    """What a pack is: number of images, preprocessing, and the hash of its file."""
+
+    images: int
+    input: InputConfig
+    sha256: str
 
 
 def build_pack(
@@ -104,7 +114,8 @@ def _open(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 def _is_whole(path: Path) -> bool:
     try:
-        return read_json(path.with_suffix(".json")).get("sha256") == hash_file(path)
+        facts = load_record(PackFacts, path.with_suffix(".json"), "leukoscope data pack")
+        return facts.sha256 == hash_file(path)
     except RunError:
         return False
 
@@ -128,14 +139,8 @@ def _build(
                 _fill(part, marks, records, config, report)
                 part.replace(path)
             marks.unlink(missing_ok=True)
-            write_json(
-                path.with_suffix(".json"),
-                {
-                    "images": len(records),
-                    "input": config.model_dump(mode="json"),
-                    "sha256": hash_file(path),
-                },
-            )
+            facts = PackFacts(len(records), config, hash_file(path))
+            save_record(facts, path.with_suffix(".json"))
     except (DataError, StorageError):
         # What is wrong will be put right under another key, or needs the space.
         for place in (part, marks):

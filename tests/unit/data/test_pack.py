@@ -96,7 +96,7 @@ def test_a_pack_in_a_folder_without_write_permission_is_opened(tmp_path, records
     folder.chmod(0o555)
     try:
         # The superuser may write all the same: whoever runs this, nobody may even try.
-        for name in ("_lock", "create_folder", "write_json"):
+        for name in ("_lock", "create_folder", "save_record"):
             monkeypatch.setattr(pack, name, lambda *_: pytest.fail("about to write"))
         assert (build_pack(records, CONFIG, folder) == first).all()
     finally:
