@@ -17,6 +17,7 @@ from leukoscope.evaluation.validation import (
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Reason
+from leukoscope.trust.notes import Note
 
 CLASSES = ("basophil", "blast", "monocyte")
 
@@ -109,7 +110,8 @@ def build_validation(**changes):
         ),
         "n_fitted": 3,
         "recalibration": Recalibration(
-            40, 21, 41, 20, before, after, Interval(0.12, 0.05, 0.19), bundle="new"
+            40, 21, 41, 20, before, after, Interval(0.12, 0.05, 0.19),
+            (Note("labels_absent", {"labels": (AWKWARD[2],)}),), "new",
         ),
         "provenance": Provenance(
             "coatnet-pico", 64, "0" * 64, "2026-01-01", "criteria.toml", 0, "0.1.0", "3.11", "x",
