@@ -169,8 +169,6 @@ class TrainConfig(_Section):
     """Stop after so many epochs without a better one; 0 never stops."""
     checkpoint_minutes: float = Field(5, ge=0)
     """Also checkpoint inside an epoch, this often; 0 after every step."""
-    tensorboard: bool = False
-    """Also write TensorBoard events (needs the extra `tensorboard`)."""
 
 
 class DistillConfig(_Section):
@@ -235,12 +233,25 @@ class Recipe(_Section):
             )
         return self
 
-    def hash(self) -> str:
+    def compute_hash(self) -> str:
         """Return 16 hexadecimal digits that name what training depends on: names, prose and `trust`
         are left out, and `distill` where there is no teacher."""
         unused = {"name", "purpose", "trust"} | (set() if self.distill.teacher else {"distill"})
         content = self.model_dump(mode="json", exclude=unused) | {"input": self.input.to_key()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class SavedRecipe(Recipe):
+    """A recipe as a run folder keeps it: resolved, with its hash; of an ensemble the first
+    member's, with a name and a hash for all."""
+
+    hash: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "SavedRecipe":
+        """Return a recipe with its hash."""
+        content = {name: getattr(recipe, name) for name in Recipe.model_fields}
+        return cls(**content, hash=recipe.compute_hash())
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -288,7 +299,7 @@ def override_section(recipe: Recipe, section: str, overrides: Sequence[str]) -> 
 
     Raises `ConfigError` for a key of another section, and as `load_recipe` does.
     """
-    content = recipe.model_dump(mode="json")
+    content = recipe.model_dump(mode="json", include=set(Recipe.model_fields))
     for override in overrides:
         if not override.strip().startswith(f"{section}."):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""The run folder: the names of its files, atomic writes, the lock, and provenance.
+"""The run folder: the names of its files, the lock, and provenance.
 
     RUN/
       recipe.json  split.csv  provenance.json      what was asked for, and on what
@@ -10,12 +10,12 @@
       trust.json  trust.npz                        calibration, prediction sets, limits
       metrics.json  model_evaluation_results.txt  report.html  figures/
       evaluations/NAME/                            the same for other data
-      ensemble.json                                of several networks: which, what each is worth
+      ensemble.json                                of several networks: what each is worth
       distillation.json                            of a student: its teacher, and how they compare
       pack/                                        decoded images; safe to delete
-      tensorboard/                                 by option
 
-What this file does not do: it knows no format but JSON.
+What this file does not do: it knows no format but JSON. What `model.json` holds is in
+`training.record`, what `trust.json` holds in `trust.record`.
 """
 
 import contextlib
@@ -27,11 +27,61 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import leukoscope
+from leukoscope.config import SavedRecipe
 from leukoscope.errors import MissingStepError, RunLockedError
+from leukoscope.records import load_record
 from leukoscope.storage import create_folder, storage_errors
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a reader needs to repeat a command: versions, machine, command, time (UTC)."""
+
+    leukoscope: str
+    python: str
+    platform: str
+    cores: int | None
+    packages: dict[str, str]
+    command: tuple[str, ...]
+    started: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelProvenance(Provenance):
+    """The same of a command that measured a network: the hash of its weights."""
+
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a member of an ensemble comes from. `run` is the name of its folder."""
+
+    run: str
+    network: str
+    sha256: str
+    best_epoch: int | None
+    recipe: str
+    recipe_hash: str
+    seed: int
+    split_sha256: str
+    leukoscope: str
+    started: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProvenance(Provenance):
+    """Content of `provenance.json`. `packs` is the folder of decoded images that runs share, None
+    for the run's own; `seeds` are one for each member of an ensemble."""
+
+    recipe_hash: str
+    split_sha256: str
+    seeds: tuple[int, ...]
+    packs: str | None
+    teacher_sha256: str | None = None
+    members: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,11 +165,6 @@ class RunFolder:
         """Folder of decoded images."""
         return self.path / "pack"
 
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of TensorBoard events."""
-        return self.path / "tensorboard"
-
     def evaluation(self, name: str) -> Path:
         """Folder of an evaluation on other data."""
         return self.path / "evaluations" / name
@@ -133,6 +178,16 @@ class RunFolder:
                 f"run `{step}` first, or check the path",
             )
         return path
+
+    def load_recipe(self) -> SavedRecipe:
+        """Read the recipe. Raises `MissingStepError` before training, `RunError` for another."""
+        path = self.require(self.recipe, "leukoscope train")
+        return load_record(SavedRecipe, path, "leukoscope train")
+
+    def load_provenance(self) -> RunProvenance:
+        """Read the provenance; errors as in `load_recipe`."""
+        path = self.require(self.provenance, "leukoscope train")
+        return load_record(RunProvenance, path, "leukoscope train")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -157,18 +212,18 @@ class RunFolder:
             yield
 
 
-def collect_provenance() -> dict[str, Any]:
-    """Return what a reader needs to repeat the run: versions, machine, command, time (UTC)."""
+def collect_provenance() -> Provenance:
+    """Return the provenance of the command that runs."""
     packages = {}
     for name in ("torch", "accelerate", "numpy", "pillow", "scikit-learn", "safetensors"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-    return {
-        "leukoscope": leukoscope.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "packages": packages,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return Provenance(
+        leukoscope=leukoscope.__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cores=os.cpu_count(),
+        packages=packages,
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -5,13 +5,25 @@ import hashlib
 import numpy as np
 import pytest
 
-from leukoscope.config import InputConfig
-from leukoscope.deploy.bundle import BundleInfo, Parity, VariantInfo
+from leukoscope.config import InputConfig, SavedRecipe, load_recipe
+from leukoscope.deploy.bundle import BundleInfo, BundleProvenance, Parity, ParitySet, VariantInfo
+from leukoscope.runfolder import Provenance, RunProvenance
 
 CLASSES = ("red", "green", "blue")
 
 
 SIDE = 32
+
+MADE = Provenance("0.1", "3.11", "Linux", 2, {"numpy": "2"}, ("leukoscope", "train"), "2026-01-01")
+ORIGIN = BundleProvenance(
+    exported=MADE,
+    trained=RunProvenance(
+        **vars(MADE), recipe_hash="0", split_sha256="0" * 64, seeds=(42,), packs=None
+    ),
+    recipe=SavedRecipe.of(load_recipe("quick")),
+    weights_sha256="0" * 64,
+)
+"""Where the bundle comes from: invented."""
 
 
 def build_mean_graph(side=SIDE, change=None):
@@ -64,11 +76,10 @@ def describe(graph, **changes):
         "network": "means",
         "classes": CLASSES,
         "preprocessing": InputConfig(image_size=SIDE),
-        "preprocessing_text": "as said",
         "opset": 18,
         "default": "fp32",
         "variants": {"fp32": variant},
-        "reference_set": "10 images",
-        "provenance": {},
+        "parity_set": ParitySet(roles={"test": 10}),
+        "provenance": ORIGIN,
     }
     return BundleInfo(**(content | changes))

@@ -12,12 +12,13 @@ from tests.builders.validation import build_validation
 from leukoscope.config import InputConfig, TrustConfig, load_recipe
 from leukoscope.data.findings import Finding
 from leukoscope.data.splits import SplitAudit
-from leukoscope.deploy.bundle import BundleInfo, Parity, VariantInfo
+from leukoscope.deploy.bundle import BundleInfo, Parity, ParitySet, VariantInfo
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS
 from leukoscope.evaluation.record import BaselineFigures, ClassFigures
 from leukoscope.interval import Interval
-from leukoscope.report.card_records import CardRecords, DataSummary, Network, RunProvenance
+from leukoscope.report.card_records import CardRecords, DataSummary, Network
 from leukoscope.report.model_card import build_document, render_card, render_checklist
+from leukoscope.runfolder import RunProvenance
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.notes import Note
@@ -52,7 +53,10 @@ def build_provenance(**changes):
             "cores": 2,
             "packages": {"torch": "2.13.0"},
             "command": ("leukoscope", "train", "/home/ann/split.csv", "--out=/srv/runs/first"),
-            "seed": 43,
+            "seeds": (43,),
+            "platform": "Linux",
+            "started": "2026-01-01T00:00:00+00:00",
+            "packs": None,
             "recipe_hash": "eb56bca3e0ead197",
             "split_sha256": "5" * 64,
         }
@@ -142,7 +146,7 @@ def build_bundle(trust, **changes):
         network="coatnet-pico",
         default="fp32",
         variants={"fp32": variant},
-        reference_set="2,000 images",
+        parity_set=ParitySet(roles={"test": 2000}),
         trust=trust,
     )
 

@@ -69,7 +69,7 @@ def build_provenance():
         best_epoch=3,
         recipe="quick",
         recipe_hash="eb56bca3e0ead197",
-        seed="42",
+        seeds=(42,),
         precision="fp32",
         weights_sha256="a" * 64,
         split_sha256="5" * 64,

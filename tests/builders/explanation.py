@@ -1,9 +1,13 @@
 """Invented explanations: measured figures of methods that hold, fail or were hardly tested."""
 
 import numpy as np
+from tests.builders.bundles import MADE
 
 from leukoscope.explain.faithfulness import Measured, evaluate_method
 from leukoscope.explain.record import ExplainedImage, Explanation, UnreadableImage
+from leukoscope.runfolder import ModelProvenance
+
+PROVENANCE = ModelProvenance(**vars(MADE), weights_sha256="a" * 64)
 
 
 def build_measured(n=30, **changes):
@@ -39,7 +43,7 @@ def build_explanation(results=None, **changes):
         "methods": tuple(one.method for one in results), "results": results,
         "n_evaluated": results[0].n_images if results else 0, "n_without_box": 0,
         "n_same_name": 0, "images": (build_image(0), build_image(1)), "unreadable": (),
-        "provenance": {},
+        "provenance": PROVENANCE,
     }  # fmt: skip
     return Explanation(**(given | changes))
 

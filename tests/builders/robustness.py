@@ -2,9 +2,18 @@
 
 import math
 
+from tests.builders.bundles import MADE
+
 from leukoscope.data.corrupt import AMOUNTS
-from leukoscope.evaluation.robustness import Level, Robustness, compute_mean_losses
+from leukoscope.evaluation.robustness import (
+    Level,
+    Robustness,
+    RobustnessProvenance,
+    compute_mean_losses,
+)
 from leukoscope.interval import UNDEFINED, Interval
+
+PROVENANCE = RobustnessProvenance(**vars(MADE), weights_sha256="a" * 64, seed=0, images=500)
 
 
 def build_robustness(losses, decides=True, wrong=None, detected=(), spread=0.02, **changes):
@@ -29,7 +38,7 @@ def build_robustness(losses, decides=True, wrong=None, detected=(), spread=0.02,
     given = {
         "model": "run <a>", "data": "cells", "n_images": 200, "n_sources": 200, "majority": 0.3,
         "leakage_status": "disjoint", "remarks": (), "split_findings": (),
-        "warnings": (), "provenance": {"seed": 0},
+        "warnings": (), "provenance": PROVENANCE,
     }  # fmt: skip
     amounts = {name: AMOUNTS[name] for name in losses}
     mean_loss = compute_mean_losses(levels)

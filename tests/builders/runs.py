@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import torch
 
-from leukoscope.config import load_recipe
+from leukoscope.config import SavedRecipe, load_recipe
 from leukoscope.data.pack import build_pack
 from leukoscope.data.splits import save_split
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.pipelines.data import used_rows
-from leukoscope.records import write_json
-from leukoscope.runfolder import RunFolder
+from leukoscope.records import save_record
+from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.scores import save_scores
 from leukoscope.scoring import score_records
 from leukoscope.storage import hash_file
-from leukoscope.training.checkpoint import save_tensors
+from leukoscope.training.checkpoint import WeightsState, save_tensors
 from leukoscope.training.trained import load_trained, save_trained
 
 SETTINGS = ["input.image_size=32", "train.epochs=3", "train.batch_size=8", "optim.lr=0.003"]
@@ -45,11 +45,19 @@ def write_run(folder, split, seed, recipe=RECIPE):
     run = RunFolder(folder)
     folder.mkdir(parents=True)
     member = build_member(seed)
-    save_tensors(run.best, member.state_dict(), {"epoch": 3})
+    save_tensors(run.best, member.state_dict(), WeightsState(3))
     save_split(split, run.split)
-    write_json(run.recipe, recipe.model_dump(mode="json") | {"hash": recipe.hash()})
-    origin = {"seed": seed, "split_sha256": hash_file(run.split), "leukoscope": "0"}
-    write_json(run.provenance, origin | {"packs": str(folder.parent / "packs")})
+    train = recipe.train.model_copy(update={"seed": seed})
+    saved = SavedRecipe.of(recipe.model_copy(update={"train": train}))
+    save_record(saved, run.recipe)
+    origin = RunProvenance(
+        **vars(collect_provenance()),
+        recipe_hash=saved.hash,
+        split_sha256=hash_file(run.split),
+        seeds=(seed,),
+        packs=str(folder.parent / "packs"),
+    )
+    save_record(origin, run.provenance)
     save_trained(run, member.spec, split.catalog.classes, recipe.input)
     records, roles = used_rows(split)
     sources = [s for s, role in zip(split.sources, split.roles, strict=True) if role]

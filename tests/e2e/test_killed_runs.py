@@ -9,6 +9,7 @@ import time
 import pytest
 
 from leukoscope.training.checkpoint import load_tensors
+from leukoscope.training.loop import LoopState
 
 SETTINGS = [
     "--set", "input.image_size=32",
@@ -60,8 +61,8 @@ def wait_for_step(process, out, epoch, step):
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         if (out / "checkpoint.safetensors").is_file():
-            state = load_tensors(out / "checkpoint.safetensors")[1]
-            if (state["epoch"], state["step"]) >= (epoch, step):
+            state = load_tensors(out / "checkpoint.safetensors", LoopState)[1]
+            if (state.epoch, state.step) >= (epoch, step):
                 return
         time.sleep(0.01)
     raise AssertionError("the run did not get there")
@@ -130,7 +131,7 @@ def test_two_processes_train_one_network(split, tmp_path, launcher):
     assert done.stdout.count("Trained:") == 1  # only the main process speaks
     lines = (out / "training_history.csv").read_text().splitlines()
     assert len(lines) == 5
-    _, state = load_tensors(out / "checkpoint.safetensors")
-    assert state["finished"] and len(state["history"]) == 4
+    _, state = load_tensors(out / "checkpoint.safetensors", LoopState)
+    assert state.finished and len(state.history) == 4
     evaluated = run([sys.executable, "-m", "leukoscope", "evaluate", str(out)])
     assert evaluated.returncode == 0, evaluated.stderr

@@ -96,8 +96,8 @@ def test_predictions_are_those_of_the_run(run, bundle):
     parity = bundle.info.variants["fp32"].parity
     assert bundle.info.network == "2 x tiny, 8 views"
     assert parity.decisions_changed == 0 and parity.max_disagreement_difference < 1e-5
-    assert "did not train" in bundle.info.reference_set
-    assert bundle.info.provenance["weights_sha256"] == hash_file(run / "model.safetensors")
+    assert not bundle.info.parity_set.in_training
+    assert bundle.info.provenance.weights_sha256 == hash_file(run / "model.safetensors")
     table = load_scores(run / "scores.parquet")
     records = load_split(run / "split.csv").catalog.records
     predictor = Predictor(bundle, threads=1)

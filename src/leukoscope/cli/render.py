@@ -7,7 +7,7 @@ Under several processes only the main one speaks.
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from leukoscope.config import Recipe
     from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
-    from leukoscope.evaluation.comparison import NetworkFigures
     from leukoscope.pipelines import (
         DistilledRun,
         EnsembleRun,
@@ -261,61 +260,23 @@ def print_trained(run: "TrainedRun") -> None:
     console.print(f"Next: leukoscope evaluate {escape(str(run.folder.path))}")
 
 
-def print_ensemble(found: "EnsembleRun") -> None:
+def print_ensemble(done: "EnsembleRun") -> None:
     """Show what each member and the ensemble are worth, and what cannot be known."""
-    console = _console()
-    roles = ", ".join(f"{role} {n:,}" for role, n in found.roles.items())
-    console.print(f"[bold]{escape(found.name)}[/]: {roles} images")
-    _print_networks(console, found.rows)
-    for warning in found.warnings:
-        console.print(f"[yellow]{escape(warning)}[/]")
-    place = escape(str(found.folder.path))
-    console.print(ADVICE)
-    console.print(f"Ensemble: {place}")
-    if "test" in found.roles:
-        console.print(f"Next: leukoscope evaluate {place}, export or distill")
+    from leukoscope.report.run_pages import describe_ensemble
+
+    place = done.folder.path
+    following = (f"Next: leukoscope evaluate {place}, export or distill",)
+    trailer = (f"Ensemble: {place}", *(following if "test" in done.found.roles else ()))
+    print_page(describe_ensemble(done.found, trailer))
 
 
-def print_distilled(found: "DistilledRun") -> None:
+def print_distilled(done: "DistilledRun") -> None:
     """Show teacher and student side by side, and how many decisions changed."""
-    console = _console()
-    _print_networks(console, found.rows)
-    for row in found.parity:
-        both = row.changed - row.gained - row.lost
-        low, high = row.agreement.low, row.agreement.high
-        console.print(
-            f"{row.role}: the student decides otherwise on {row.changed:,} of {row.n_images:,}"
-            f" images ({row.lost:,} right only by the teacher, {row.gained:,} only by the student,"
-            f" {both:,} by neither); agreement {row.agreement.value:.1%}"
-            f" ({low:.1%} to {high:.1%})."
-        )
-    teacher, student = found.costs
-    console.print(
-        f"Size: {teacher.parameters:,} parameters, the student {student.parameters:,}. Time per"
-        f" image: {teacher.ms_per_image:.1f} ms, the student {student.ms_per_image:.1f} ms."
-    )
-    console.print(ADVICE)
-    place = escape(str(found.run.folder.path))
-    console.print(f"Student: {place}. Next: leukoscope evaluate {place}")
+    from leukoscope.report.run_pages import describe_distillation
 
-
-def _print_networks(console: Console, rows: "Sequence[NetworkFigures]") -> None:
-    """One table per role, narrow enough for a terminal of 80 columns."""
-    for role in dict.fromkeys(row.role for row in rows):
-        own = [row for row in rows if row.role == role]
-        count = _count(own[0].n_images, "image")
-        table = Table(title=f"Networks on {role}, {count}, 95 % interval", title_justify="left")
-        table.add_column("Network", overflow="fold")
-        for name in ("Accuracy", "Log loss", "ECE", "Members differ"):
-            table.add_column(name, justify="right")
-        for row in own:
-            cells = [
-                f"{x.value:.3f}\n{x.low:.3f} to {x.high:.3f}"
-                for x in (row.figures[key] for key in ("accuracy", "log_loss", "ece"))
-            ]
-            spread = "" if row.disagreement is None else f"{row.disagreement:.4f} nats"
-            table.add_row(escape(row.name), *cells, spread)
-        console.print(table)
+    place = done.run.folder.path
+    trailer = (f"Student: {place}. Next: leukoscope evaluate {place}",)
+    print_page(describe_distillation(done.found, trailer))
 
 
 def print_evaluation(found: "Evaluation") -> None:
@@ -380,35 +341,10 @@ def print_card(card: "WrittenCard") -> None:
 
 def print_bundle(bundle: "Bundle") -> None:
     """Show what each variant of a bundle does, measured against the trained network."""
-    info = bundle.info
-    console = _console()
-    table = Table(title="Parity with the trained network (float32 PyTorch)", title_justify="left")
-    columns = ("Variant", "Size", "Largest", "Mean", "Renamed", "Decided otherwise")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "Variant" else "right")
-    for name, variant in info.variants.items():
-        parity = variant.parity
-        table.add_row(
-            f"{name} (default)" if name == info.default else name,
-            f"{variant.bytes / 1e6:.1f} MB",
-            f"{parity.max_logit_difference:.2g}",
-            f"{parity.mean_logit_difference:.2g}",
-            f"{parity.decisions_changed:,} of {parity.images:,}",
-            "–" if parity.outcomes_changed is None else f"{parity.outcomes_changed:,}",
-        )
-    console.print(table)
-    console.print(
-        "Largest and mean difference of logits, images whose most probable class changed, and"
-        " images that would be accepted, reviewed or rejected otherwise, or get another name: on"
-        f" {escape(info.reference_set)}."
-    )
-    if info.trust is None:
-        console.print(
-            "[yellow]Without limits: the run was not calibrated, so this bundle never rejects."
-            " `leukoscope calibrate RUN` first, then export again.[/]"
-        )
-    console.print(ADVICE)
-    console.print(f"Bundle: {escape(str(bundle.path))}. Predict: leukoscope predict BUNDLE IMAGES")
+    from leukoscope.report.bundle_page import describe_bundle
+
+    trailer = (f"Bundle: {bundle.path}. Predict: leukoscope predict BUNDLE IMAGES",)
+    print_page(describe_bundle(bundle.info, trailer))
 
 
 def print_robustness(done: "RobustnessRun") -> None:

@@ -35,6 +35,7 @@ from leukoscope.storage import create_folder, hash_file, storage_errors
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
+
 _ROWS_AT_ONCE = 256
 """An interrupted build loses at most so many images."""
 

@@ -1,4 +1,4 @@
-"""The bundle, hinge of the product: one folder with ONNX graphs and one JSON that explains them.
+"""The bundle, the interface of the product: one folder, ONNX graphs and one JSON about them.
 
     BUNDLE/
       bundle.json          classes, preprocessing, variants with their hashes, parity, provenance,
@@ -6,11 +6,13 @@
       model.fp32.onnx      and the other variants: model.fp16.onnx, model.int8.onnx
       trust.npz            arrays of the novelty model
 
-A graph takes `images`, uint8 `(B, S, S, 3)` RGB as `images.resize_image` returns them, and gives
-`logits` `(B, K)` and `embedding` `(B, D)`, float32, and of an ensemble `disagreement` `(B,)`. What
-happens between the bytes of a file and that array is said by `preprocessing`. What this file does
-not do: it runs nothing (`predictor`) and makes nothing (`export`). Nothing in a bundle is ever
-unpickled.
+A graph takes `images`, uint8 `(B, S, S, 3)` RGB as `images.load_input` returns them, and gives
+`logits` `(B, K)` and `embedding` `(B, D)`, float32, and of an ensemble `disagreement` `(B,)`.
+Between the bytes of a file and that array: decode to 8-bit RGB (EXIF rotation applied, transparency
+on white), resize to a square as `preprocessing` says (Pillow, antialiased when shrinking), move
+colours to its reference where it names a stain (`data.stain`). The graph itself computes x / 127.5
+- 1. What this file does not do: it runs nothing (`predictor`) and makes nothing (`export`). Nothing
+in a bundle is ever unpickled.
 """
 
 import hashlib
@@ -18,13 +20,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from leukoscope.config import InputConfig
+from leukoscope.config import InputConfig, SavedRecipe
 from leukoscope.errors import BundleError, ConfigError
 from leukoscope.records import parse_record, save_record
+from leukoscope.runfolder import Provenance, RunProvenance
 from leukoscope.storage import create_folder, replacing
 from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
 
@@ -88,6 +91,45 @@ class VariantInfo(_Part):
     parity: Parity
 
 
+class ParitySet(_Part):
+    """Which images of the run were used: for the parity figures, those of `roles`, counted; for the
+    ranges of int8, `n_int8` others of `int8_role`, 0 where there is no such variant.
+
+    Parity is measured on images that did not train the network; with `in_training`, on any, since
+    the members of an ensemble together were trained on nearly all.
+    """
+
+    roles: dict[str, int] = Field(min_length=1)
+    in_training: bool = False
+    n_int8: int = Field(0, ge=0)
+    int8_role: str = ""
+
+
+class RecalibrationOrigin(_Part):
+    """What a bundle keeps of one recalibration at a site: the files that it was fitted to, those
+    that its reference was measured on (both by the first digits of their SHA-256), and which trust
+    record was replaced."""
+
+    data: str
+    seed: int
+    n_fit: int = Field(ge=1)
+    n_fit_sources: int = Field(ge=1)
+    fitted_files: tuple[str, ...]
+    reference_files: tuple[str, ...]
+    from_arrays_sha256: str
+    by: Provenance
+
+
+class BundleProvenance(_Part):
+    """Where a bundle comes from: its export, the training of its run, and what was fitted since."""
+
+    exported: Provenance
+    trained: RunProvenance
+    recipe: SavedRecipe
+    weights_sha256: _Sha256
+    recalibrated: tuple[RecalibrationOrigin, ...] = ()
+
+
 class BundleInfo(_Part):
     """The content of `bundle.json`."""
 
@@ -97,14 +139,12 @@ class BundleInfo(_Part):
     """Name of the preset."""
     classes: tuple[str, ...] = Field(min_length=2)
     preprocessing: InputConfig
-    preprocessing_text: str
     opset: int = Field(ge=18)
     default: VariantName
     """The variant that predicts unless another is asked for."""
     variants: dict[VariantName, VariantInfo] = Field(min_length=1)
-    reference_set: str
-    """What the parity figures were measured on, in words."""
-    provenance: dict[str, Any]
+    parity_set: ParitySet
+    provenance: BundleProvenance
     trust: TrustInfo | None = None
     """How scores become decisions; None for a run that was never calibrated."""
 

@@ -36,13 +36,6 @@ from leukoscope.trust.decision import Decisions
 
 OPSET = 18
 
-PREPROCESSING_TEXT = (
-    "decode to 8-bit RGB (EXIF rotation applied, transparency on white), resize to a square as"
-    " `preprocessing` says (Pillow, antialiased when shrinking), move colours to its reference"
-    " where it names a stain (`leukoscope.data.stain`), give uint8 (B, S, S, 3) to the graph; it"
-    " itself computes x / 127.5 - 1"
-)
-
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Of the fp32 graph: rounding of another order of additions, nothing else."""
 

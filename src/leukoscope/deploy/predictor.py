@@ -96,7 +96,7 @@ class Predictor:
     @property
     def weights_sha256(self) -> str:
         """SHA-256 of the trained network's file of weights."""
-        return str(self.bundle.info.provenance.get("weights_sha256", ""))
+        return self.bundle.info.provenance.weights_sha256
 
     def score(
         self, images_NSSC: Pixels, on_progress: Callable[[int, int], None] | None = None

@@ -1,50 +1,42 @@
 """Networks side by side on the same images: members and ensemble, teacher and student.
 
-Everything comes from score tables. What this file does not do: it tests no hypothesis, and prints
-and draws nothing.
+Everything comes from score tables. What this file does not do: it tests no hypothesis.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
+from leukoscope.config import DistillConfig
 from leukoscope.errors import DataError
 from leukoscope.evaluation.intervals import compute_intervals, compute_proportion
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 
-FIGURES = ("accuracy", "balanced_accuracy", "log_loss", "brier", "ece")
-"""What is compared; lower is better for the last three."""
-
 
 @dataclass(frozen=True)
 class NetworkFigures:
-    """What one network is worth on the images of one role. `disagreement` is the mean mutual
-    information of an ensemble's members in nats, None for one network."""
+    """What one network is worth on the images of one role; lower is better for log loss, Brier
+    score and calibration error. `disagreement` is the mean mutual information of an
+    ensemble's members in nats, None for one network."""
 
     name: str
     role: str
     n_images: int
-    figures: Mapping[str, Interval]
+    accuracy: Interval
+    balanced_accuracy: Interval
+    log_loss: Interval
+    brier: Interval
+    ece: Interval
     disagreement: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures for JSON."""
-        return {
-            "name": self.name,
-            "role": self.role,
-            "n_images": self.n_images,
-            **{name: interval.to_dict() for name, interval in self.figures.items()},
-            "disagreement": self.disagreement,
-        }
 
 
 def compute_network_figures(
     name: str, table: ScoreTable, role: str, *, replicates: int = 200
 ) -> NetworkFigures | None:
-    """Compute `FIGURES` with 95 % intervals over sources; None where no image of the role has a
+    """Compute the figures with 95 % intervals over sources; None where no image of the role has a
     known label."""
     chosen = table.of_role(role)
     chosen = chosen.take(chosen.labels_N >= 0)
@@ -52,7 +44,17 @@ def compute_network_figures(
         return None
     found = compute_intervals(chosen, replicates=replicates).overall
     spread = None if chosen.disagreement_N is None else float(chosen.disagreement_N.mean())
-    return NetworkFigures(name, role, len(chosen), {k: found[k] for k in FIGURES}, spread)
+    return NetworkFigures(
+        name=name,
+        role=role,
+        n_images=len(chosen),
+        accuracy=found["accuracy"],
+        balanced_accuracy=found["balanced_accuracy"],
+        log_loss=found["log_loss"],
+        brier=found["brier"],
+        ece=found["ece"],
+        disagreement=spread,
+    )
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,6 @@ class Agreement:
     gained: int
     lost: int
     divergence: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures for JSON."""
-        return {
-            "role": self.role,
-            "n_images": self.n_images,
-            "agreement": self.agreement.to_dict(),
-            "changed": self.changed,
-            "gained": self.gained,
-            "lost": self.lost,
-            "divergence": self.divergence,
-        }
 
 
 def compute_agreement(first: ScoreTable, second: ScoreTable, role: str) -> Agreement | None:
@@ -129,3 +119,54 @@ def compute_rows(
         for name, table in tables.items()
     )
     return tuple(row for row in found if row is not None)
+
+
+TestTimeViews = Literal["none", "flips", "dihedral"]
+"""From how many sides an image is looked at: 1, 4 or 8."""
+
+EnsembleWarning = Literal["no_new_test_images", "few_new_images", "members_without_scores"]
+"""What has to be known about the figures of an ensemble. `no_new_test_images`: each member was
+trained on what another was tested on, so they are those of the members on their own test images.
+`few_new_images`: the members were trained on different splits."""
+
+FEW_NEW_FRAC = 0.1
+"""A grouped split leaves 23 % for calibration and test; below this share the splits differ."""
+
+
+@dataclass(frozen=True)
+class EnsembleComparison:
+    """Content of `ensemble.json`: an ensemble beside its members. `roles` counts images, `n_new`
+    of `n_images` are new to all members, and the `unscored` members have no score table."""
+
+    name: str
+    tta: TestTimeViews
+    roles: Mapping[str, int]
+    n_images: int
+    n_new: int
+    unscored: tuple[str, ...]
+    figures: tuple[NetworkFigures, ...]
+    warnings: tuple[EnsembleWarning, ...]
+
+
+@dataclass(frozen=True)
+class ComparedNetwork:
+    """A teacher or a student: the name of its run, what it is, and what it costs: numbers that it
+    stores, and the shortest time for an image in a batch of 32 in PyTorch on the device at hand.
+    Other work on the machine lengthens it."""
+
+    run: str
+    network: str
+    sha256: str
+    parameters: int
+    ms_per_image: float
+
+
+@dataclass(frozen=True)
+class DistillationComparison:
+    """Content of `distillation.json`: a student beside its teacher, on images new to both."""
+
+    teacher: ComparedNetwork
+    student: ComparedNetwork
+    distill: DistillConfig
+    figures: tuple[NetworkFigures, ...]
+    parity: tuple[Agreement, ...]

@@ -166,7 +166,7 @@ class EvaluationProvenance:
     best_epoch: int | None
     recipe: str
     recipe_hash: str
-    seed: str
+    seeds: tuple[int, ...]
     precision: str
     weights_sha256: str
     split_sha256: str

@@ -8,7 +8,6 @@ network, and words nothing (`report.robustness_page`).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from leukoscope.evaluation.intervals import compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval, Number
+from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
@@ -60,6 +60,14 @@ class Level:
         return self.severity > 0 and self.loss.value >= LARGE_LOSS - _ROUNDING
 
 
+@dataclass(frozen=True, kw_only=True)
+class RobustnessProvenance(ModelProvenance):
+    """How the figures were made: on at most so many images (0: all), drawn by `seed`."""
+
+    seed: int
+    images: int
+
+
 @dataclass(frozen=True, slots=True)
 class Robustness:
     """All levels of one network on the same N images, as `robustness.json` holds them. `majority`
@@ -79,7 +87,7 @@ class Robustness:
     amounts: Mapping[Corruption, tuple[float, ...]]
     levels: tuple[Level, ...]
     mean_loss: Mapping[Corruption, Number]
-    provenance: Mapping[str, Any]
+    provenance: RobustnessProvenance
 
     @property
     def clean(self) -> Level:

@@ -5,10 +5,11 @@ What this file does not do: it measures nothing (`faithfulness`, `study`) and wo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from leukoscope.explain.methods import Method
 from leukoscope.interval import Interval, Number
+from leukoscope.runfolder import ModelProvenance
 
 CurveKind = Literal["deletion", "insertion"]
 CURVE_KINDS: tuple[CurveKind, ...] = ("deletion", "insertion")
@@ -130,4 +131,4 @@ class Explanation:
     results: tuple[FaithfulnessResult, ...]
     images: tuple[ExplainedImage, ...]
     unreadable: tuple[UnreadableImage, ...]
-    provenance: Mapping[str, Any]
+    provenance: ModelProvenance

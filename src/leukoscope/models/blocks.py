@@ -7,7 +7,7 @@ this file does not do: sizes and the order of blocks are the business of `coatne
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from leukoscope.models.attention import MapSize, RelativeAttention
-
-Activation = Literal["silu", "gelu"]
-StridePlace = Literal["expand", "depthwise"]
+from leukoscope.models.spec import Activation, StridePlace
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU}
 

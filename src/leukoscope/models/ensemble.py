@@ -7,31 +7,15 @@ nothing of files; the same arithmetic on score tables is `trust.disagreement`.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leukoscope.errors import ConfigError
-from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec
-
-ViewCount = Literal[1, 4, 8]
-"""1: the image as it is. 4: its flips. 8: flips and quarter turns (the dihedral group)."""
-
-VIEW_COUNTS: tuple[ViewCount, ...] = (1, 4, 8)
-
-
-@dataclass(frozen=True, slots=True)
-class EnsembleSpec:
-    """Everything that decides the shape of an ensemble; the first three as in `CoAtNetSpec`."""
-
-    name: str
-    n_classes: int
-    image_size: int
-    views: ViewCount
-    members: tuple[CoAtNetSpec, ...]
+from leukoscope.models.coatnet import CoAtNet
+from leukoscope.models.spec import VIEW_COUNTS, CoAtNetSpec, EnsembleSpec, ViewCount
 
 
 class Ensemble(nn.Module):

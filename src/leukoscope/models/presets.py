@@ -4,7 +4,7 @@ import difflib
 from dataclasses import replace
 
 from leukoscope.errors import ConfigError
-from leukoscope.models.coatnet import CoAtNetSpec, StageSpec
+from leukoscope.models.spec import CoAtNetSpec, StageSpec
 
 
 def build_stages(

@@ -9,17 +9,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from leukoscope.config import InputConfig, Recipe, parse_recipe
+from leukoscope.config import SavedRecipe
 from leukoscope.data.splits import ROLES, Split, audit_split, load_split
 from leukoscope.deploy.bundle import BUNDLE_JSON, BundleInfo, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.records import load_record, parse_record, read_json, save_record
+from leukoscope.records import load_record, save_record
 from leukoscope.report.checklist import Document
-from leukoscope.runfolder import RunFolder
+from leukoscope.runfolder import RunFolder, RunProvenance
 from leukoscope.storage import write_text
 from leukoscope.trust.record import TrustInfo
 
@@ -106,7 +106,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.evaluation.validation import Validation
     from leukoscope.explain.record import Explanation
-    from leukoscope.report.card_records import CardRecords, RunProvenance
+    from leukoscope.report.card_records import CardRecords
 
     folder = RunFolder(run)
     network = _load_network(folder)
@@ -117,7 +117,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     place = folder.path / "robustness" / "robustness.json"
     robustness = _load(Robustness, place, "leukoscope robustness")
     if robustness is not None:
-        _check_weights(place, robustness.provenance.get("weights_sha256"), sha256)
+        _check_weights(place, robustness.provenance.weights_sha256, sha256)
     place = folder.path / "validation" / "validation.json"
     validation = _load(Validation, place, "leukoscope validate")
     if validation is not None and validation.provenance is not None:
@@ -125,11 +125,11 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     place = folder.path / "explained" / "faithfulness.json"
     explanation = _load(Explanation, place, "leukoscope explain")
     if explanation is not None:
-        _check_weights(place, explanation.provenance.get("weights_sha256"), sha256)
+        _check_weights(place, explanation.provenance.weights_sha256, sha256)
     others = sorted((folder.path / "evaluations").glob("*/metrics.json"))
     return CardRecords(
         network=network,
-        recipe=_parse_recipe(_read(folder.recipe)),
+        recipe=_load(SavedRecipe, folder.recipe, "leukoscope train"),
         provenance=_load(RunProvenance, folder.provenance, "leukoscope train"),
         data=summarise_split(load_split(folder.split)) if folder.split.is_file() else None,
         epochs_s=_read_epochs(folder.history),
@@ -149,25 +149,20 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
 
 def load_bundle_records(path: Path) -> "CardRecords":
     """Collect what a bundle knows of the network in it. Raises `BundleError`."""
-    from leukoscope.report.card_records import CardRecords, Network, RunProvenance
+    from leukoscope.report.card_records import CardRecords, Network
 
     info = load_bundle(path).info
-    trained = _take(info.provenance, "trained")
-    members = trained.get("members") or ()
+    origin = info.provenance
     return CardRecords(
         network=Network(
             info.network,
             info.classes,
             info.preprocessing,
-            str(info.provenance.get("weights_sha256", "")),
-            n_members=max(1, len(members)),
+            origin.weights_sha256,
+            n_members=max(1, len(origin.trained.members)),
         ),
-        recipe=_parse_recipe(_take(info.provenance, "recipe")),
-        provenance=parse_record(
-            RunProvenance, trained, str(path / BUNDLE_JSON), "leukoscope export", BundleError
-        )
-        if trained
-        else None,
+        recipe=origin.recipe,
+        provenance=origin.trained,
         trust=info.trust,
         bundle=info,
     )
@@ -199,40 +194,31 @@ def summarise_split(split: Split) -> "DataSummary":
 
 
 def _load_network(folder: RunFolder) -> "Network":
+    from leukoscope.evaluation.comparison import DistillationComparison, EnsembleComparison
+    from leukoscope.models.spec import CoAtNetSpec
     from leukoscope.report.card_records import Network
+    from leukoscope.training.record import load_model_record
 
-    content = read_json(folder.require(folder.model, "leukoscope train"))
-    spec = _take(content, "spec")
-    settings = {k: v for k, v in _take(content, "input").items() if k != "normalise"}
-    teacher = _take(_read(folder.distillation), "teacher")
+    model = load_model_record(folder)
+    spec = model.spec
+    single = spec if isinstance(spec, CoAtNetSpec) else None
+    student = _load(DistillationComparison, folder.distillation, "leukoscope distill")
+    ensemble = _load(EnsembleComparison, folder.ensemble, "leukoscope ensemble")
     return Network(
-        name=str(spec.get("name", "")),
-        classes=tuple(content["classes"]),
-        input=InputConfig.model_validate(settings),
-        weights_sha256=str(content["sha256"]),
-        stages=tuple((stage["kind"], stage["depth"]) for stage in spec.get("stages", ())),
-        best_epoch=content["best_epoch"],
-        n_members=max(1, len(content.get("members", ()))),
-        views=str(_read(folder.ensemble).get("tta", "none")),
-        teacher=str(teacher.get("network", "")),
+        name=spec.name,
+        classes=model.classes,
+        input=model.input,
+        weights_sha256=model.sha256,
+        stages=tuple((stage.kind, stage.depth) for stage in single.stages) if single else (),
+        best_epoch=model.best_epoch,
+        n_members=1 if isinstance(spec, CoAtNetSpec) else len(spec.members),
+        views=ensemble.tta if ensemble is not None else "none",
+        teacher=student.teacher.network if student is not None else "",
     )
-
-
-def _parse_recipe(content: Mapping[str, Any]) -> Recipe | None:
-    return parse_recipe({k: v for k, v in content.items() if k != "hash"}) if content else None
 
 
 def _load(kind: type[_Record], path: Path, writer: str) -> _Record | None:
     return load_record(kind, path, writer) if path.is_file() else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
-def _take(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = content.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def _read_epochs(path: Path) -> tuple[float, ...] | None:
@@ -252,7 +238,7 @@ def _read_epochs(path: Path) -> tuple[float, ...] | None:
 
 def _load_bundle(path: Path, weights_sha256: str) -> BundleInfo:
     info = load_bundle(path).info
-    if info.provenance.get("weights_sha256") != weights_sha256:
+    if info.provenance.weights_sha256 != weights_sha256:
         raise BundleError(
             f"{path} must be a bundle of the run that the card is about",
             "it was exported from other weights",

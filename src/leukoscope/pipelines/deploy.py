@@ -14,7 +14,6 @@ from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs
 from leukoscope.progress import Progress, silent
-from leukoscope.records import read_json
 from leukoscope.runfolder import RunFolder, collect_provenance
 
 if TYPE_CHECKING:
@@ -54,7 +53,14 @@ def export_run(
 
     from leukoscope.data.pack import build_pack
     from leukoscope.deploy import export
-    from leukoscope.deploy.bundle import BundleInfo, check_target, load_bundle, save_bundle
+    from leukoscope.deploy.bundle import (
+        BundleInfo,
+        BundleProvenance,
+        ParitySet,
+        check_target,
+        load_bundle,
+        save_bundle,
+    )
     from leukoscope.models.ensemble import Ensemble
     from leukoscope.training.trained import load_trained
     from leukoscope.trust.record import load_trust
@@ -87,25 +93,26 @@ def export_run(
     )
     graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
     infos = export.prove_variants(graphs, reference, progress)
-    used = ", ".join(f"{n} {role}" for role, n in sorted(Counter(roles[rows].tolist()).items()))
+    has_int8 = "int8" in wanted
     info = BundleInfo(
         network=trained.network.spec.name,
         classes=trained.classes,
         preprocessing=trained.input,
-        preprocessing_text=export.PREPROCESSING_TEXT,
         opset=export.OPSET,
         default=default or wanted[0],
         variants=infos,
-        reference_set=f"{len(rows):,} images"
-        + (", nearly all of which trained a member" if seen else " that did not train the network")
-        + f" ({used})"
-        + (f"; int8 ranges from {len(fit_rows)} others of {fit_role}" if "int8" in wanted else ""),
-        provenance={
-            "exported": collect_provenance(),
-            "trained": read_json(folder.provenance) if folder.provenance.is_file() else {},
-            "recipe": read_json(folder.recipe) if folder.recipe.is_file() else {},
-            "weights_sha256": trained.weights_sha256,
-        },
+        parity_set=ParitySet(
+            roles=dict(sorted(Counter(roles[rows].tolist()).items())),
+            in_training=seen,
+            n_int8=len(fit_rows) if has_int8 else 0,
+            int8_role=fit_role if has_int8 else "",
+        ),
+        provenance=BundleProvenance(
+            exported=collect_provenance(),
+            trained=folder.load_provenance(),
+            recipe=folder.load_recipe(),
+            weights_sha256=trained.weights_sha256,
+        ),
         trust=trust.info if trust else None,
     )
     arrays = folder.trust_arrays.read_bytes() if trust else None

@@ -15,12 +15,12 @@ from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import TrainedRun, find_packs, train_run
 from leukoscope.progress import Progress, silent
-from leukoscope.records import write_json
+from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from leukoscope.data.images import Pixels
-    from leukoscope.evaluation.comparison import Agreement, NetworkFigures
+    from leukoscope.evaluation.comparison import ComparedNetwork, DistillationComparison
     from leukoscope.training.loop import TrainingReporter
     from leukoscope.training.trained import TrainedNetwork
 
@@ -28,24 +28,11 @@ _TIMED_IMAGES = 32
 
 
 @dataclass(frozen=True)
-class NetworkCost:
-    """What a network costs: numbers it stores, and the shortest time for an image in a batch of 32
-    in PyTorch on the device at hand. Other work on the machine lengthens it."""
-
-    name: str
-    parameters: int
-    ms_per_image: float
-
-
-@dataclass(frozen=True)
 class DistilledRun:
-    """What `distill_run` left: the student's run, and both networks side by side, teacher first."""
+    """What `distill_run` left: the student's run, and the student beside its teacher."""
 
     run: TrainedRun
-    teacher: str
-    costs: tuple[NetworkCost, NetworkCost]
-    rows: "tuple[NetworkFigures, ...]"
-    parity: "tuple[Agreement, ...]"
+    found: "DistillationComparison"
 
 
 def distill_run(
@@ -73,7 +60,11 @@ def distill_run(
     training.
     """
     require_extra("train")
-    from leukoscope.evaluation.comparison import compute_agreement, compute_rows
+    from leukoscope.evaluation.comparison import (
+        DistillationComparison,
+        compute_agreement,
+        compute_rows,
+    )
     from leukoscope.scores import load_scores
     from leukoscope.training.trained import load_trained
 
@@ -103,7 +94,7 @@ def distill_run(
         teacher=trained,
     )
     student = load_trained(run.folder)
-    names = (_name(folder, trained), _name(run.folder, student))
+    names = [f"{one.name} ({one.network.spec.name})" for one in (trained, student)]
     own, taught = (
         load_scores(f.require(f.scores, "leukoscope train")) for f in (folder, run.folder)
     )
@@ -114,31 +105,16 @@ def distill_run(
         if (found := compute_agreement(own, taught, role)) is not None
     )
     pixels = _load_pixels(run.folder, student, packs or find_packs(folder))
-    costs = (
-        _measure_cost(names[0], trained, pixels),
-        _measure_cost(names[1], student, pixels),
+    comparison = DistillationComparison(
+        teacher=_describe(trained, pixels),
+        student=_describe(student, pixels),
+        distill=distill,
+        figures=rows,
+        parity=parity,
     )
     if os.environ.get("RANK", "0") == "0":
-        write_json(
-            run.folder.distillation,
-            {
-                "teacher": {
-                    "run": folder.path.resolve().name,
-                    "network": trained.network.spec.name,
-                    "sha256": trained.weights_sha256,
-                },
-                "student": {"network": student.network.spec.name, "sha256": student.weights_sha256},
-                "distill": distill.model_dump(mode="json"),
-                "costs": [vars(cost) for cost in costs],
-                "figures": [row.to_dict() for row in rows],
-                "parity": [row.to_dict() for row in parity],
-            },
-        )
-    return DistilledRun(run, names[0], costs, rows, parity)
-
-
-def _name(folder: RunFolder, trained: "TrainedNetwork") -> str:
-    return f"{folder.path.resolve().name} ({trained.network.spec.name})"
+        save_record(comparison, run.folder.distillation)
+    return DistilledRun(run, comparison)
 
 
 def _load_pixels(run: RunFolder, student: "TrainedNetwork", packs: str | Path) -> "Pixels":
@@ -148,16 +124,20 @@ def _load_pixels(run: RunFolder, student: "TrainedNetwork", packs: str | Path) -
     return build_pack(records, student.input, Path(packs))[:_TIMED_IMAGES]
 
 
-def _measure_cost(name: str, trained: "TrainedNetwork", pixels_NSSC: "Pixels") -> NetworkCost:
+def _describe(network: "TrainedNetwork", pixels_NSSC: "Pixels") -> "ComparedNetwork":
     import time
+
+    from leukoscope.evaluation.comparison import ComparedNetwork
 
     seconds = []
     for _ in range(4):  # the first is a warm-up
         start = time.perf_counter()
-        trained.score(pixels_NSSC)
+        network.score(pixels_NSSC)
         seconds.append(time.perf_counter() - start)
-    return NetworkCost(
-        name=name,
-        parameters=sum(p.numel() for p in trained.network.parameters()),
+    return ComparedNetwork(
+        run=network.name,
+        network=network.network.spec.name,
+        sha256=network.weights_sha256,
+        parameters=sum(p.numel() for p in network.network.parameters()),
         ms_per_image=1000 * min(seconds[1:]) / len(pixels_NSSC),
     )

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
+from leukoscope.config import SavedRecipe
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, join_splits, load_split, save_split
 from leukoscope.errors import ConfigError, RunError
@@ -18,47 +19,40 @@ from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs
 from leukoscope.progress import Progress, silent
-from leukoscope.records import read_json, write_json
-from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.records import save_record
+from leukoscope.runfolder import Member, RunFolder, RunProvenance, collect_provenance
 from leukoscope.scoring import score_records
 from leukoscope.storage import hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from leukoscope.evaluation.comparison import NetworkFigures
-    from leukoscope.models.ensemble import ViewCount
+    from leukoscope.evaluation.comparison import (
+        EnsembleComparison,
+        EnsembleWarning,
+        TestTimeViews,
+    )
+    from leukoscope.models.spec import ViewCount
     from leukoscope.scores import ScoreTable
     from leukoscope.training.trained import TrainedNetwork
 
-TestTimeViews = Literal["none", "flips", "dihedral"]
-"""From how many sides an image is looked at: 1, 4 or 8."""
-
 _VIEWS: "dict[TestTimeViews, ViewCount]" = {"none": 1, "flips": 4, "dihedral": 8}
 
-JUDGED = ("calib", "test")
+NEW_ROLES = ("calib", "test")
 """Roles that neither fitted nor chose a network."""
 
 
 @dataclass(frozen=True)
 class EnsembleRun:
-    """What `build_ensemble` left. `roles` counts images; `rows` are the figures of every member and
-    of the ensemble on images that none of them was fitted or chosen on, or, where there are none,
-    of the members on their own test images; `warnings` say what cannot be known."""
+    """What `build_ensemble` left: the folder, and the ensemble beside its members."""
 
     folder: RunFolder
-    name: str
-    roles: dict[str, int]
-    rows: "tuple[NetworkFigures, ...]"
-    warnings: tuple[str, ...]
+    found: "EnsembleComparison"
 
 
 def build_ensemble(
     runs: Sequence[str | Path],
     out: str | Path,
     *,
-    tta: TestTimeViews = "none",
+    tta: "TestTimeViews" = "none",
     packs: str | Path | None = None,
     progress: Progress = silent,
 ) -> EnsembleRun:
@@ -96,47 +90,34 @@ def build_ensemble(
             )
         remove_leftovers(run.path)
         save_split(split, run.split)
-        origins = [
-            _describe(folder, member) for folder, member in zip(folders, members, strict=True)
-        ]
+        origins = tuple(map(_describe, folders, members))
         recipe = _join_recipes(folders)
-        write_json(run.recipe, recipe)
-        write_json(
-            run.provenance,
-            collect_provenance()
-            | {
-                "recipe_hash": recipe["hash"],
-                "split_sha256": hash_file(run.split),
-                "seed": ", ".join(dict.fromkeys(str(origin["seed"]) for origin in origins)),
-                "packs": str(Path(packs or find_packs(folders[0])).resolve()),
-                "members": origins,
-            },
+        save_record(recipe, run.recipe)
+        provenance = RunProvenance(
+            **vars(collect_provenance()),
+            recipe_hash=recipe.hash,
+            split_sha256=hash_file(run.split),
+            seeds=tuple(origin.seed for origin in origins),
+            packs=str(Path(packs or find_packs(folders[0])).resolve()),
+            members=origins,
         )
+        save_record(provenance, run.provenance)
         tables = _load_tables(folders)
         joint = replace(members[0], network=network.eval(), weights_sha256="")
         table = _score(run, joint, split, tables if tta == "none" else {}, progress)
         with replacing(run.scores) as temporary:
             save_scores(table, temporary)
-        names = [str(origin["run"]) for origin in origins]
-        rows, warnings = _judge(names, tables, table, network.spec.name, progress)
-        roles = dict(Counter(role for role in split.roles if role))
-        write_json(
-            run.ensemble,
-            {
-                "name": network.spec.name,
-                "tta": tta,
-                "members": origins,
-                "roles": roles,
-                "figures": [row.to_dict() for row in rows],
-                "warnings": list(warnings),
-            },
-        )
+        names = [f"{i} {origin.run}" for i, origin in enumerate(origins)]
+        progress("Comparing", 0, 1)
+        found = _compare(names, tables, table, network.spec.name, tta, split)
+        progress("Comparing", 1, 1)
+        save_record(found, run.ensemble)
         # Last: a folder with a model is complete.
-        save_ensemble(run, network, members[0].classes, members[0].input, origins)
-    return EnsembleRun(run, network.spec.name, roles, rows, warnings)
+        save_ensemble(run, network, members[0].classes, members[0].input)
+    return EnsembleRun(run, found)
 
 
-def _check_choice(folders: Sequence[RunFolder], tta: TestTimeViews) -> None:
+def _check_choice(folders: Sequence[RunFolder], tta: "TestTimeViews") -> None:
     paths = [folder.path.resolve() for folder in folders]
     if tta not in _VIEWS or not paths or (len(paths) == 1 and tta == "none"):
         raise ConfigError(
@@ -172,33 +153,34 @@ def _check_members(folders: Sequence[RunFolder], members: "Sequence[TrainedNetwo
                 )
 
 
-def _describe(folder: RunFolder, member: "TrainedNetwork") -> dict[str, Any]:
+def _describe(folder: RunFolder, member: "TrainedNetwork") -> Member:
     """Where a member comes from."""
-    provenance = read_json(folder.require(folder.provenance, "leukoscope train"))
-    recipe = read_json(folder.require(folder.recipe, "leukoscope train"))
-    model = read_json(folder.model)
-    return {
-        "run": folder.path.resolve().name,
-        "network": member.network.spec.name,
-        "sha256": member.weights_sha256,
-        "best_epoch": model.get("best_epoch"),
-        "recipe": {"name": recipe.get("name"), "hash": recipe.get("hash")},
-        "seed": provenance.get("seed"),
-        "split_sha256": provenance.get("split_sha256"),
-        "leukoscope": provenance.get("leukoscope"),
-        "started": provenance.get("started"),
-    }
+    from leukoscope.training.record import load_model_record
+
+    provenance, recipe = folder.load_provenance(), folder.load_recipe()
+    return Member(
+        run=folder.path.resolve().name,
+        network=member.network.spec.name,
+        sha256=member.weights_sha256,
+        best_epoch=load_model_record(folder).best_epoch,
+        recipe=recipe.name,
+        recipe_hash=recipe.hash,
+        seed=recipe.train.seed,
+        split_sha256=provenance.split_sha256,
+        leukoscope=provenance.leukoscope,
+        started=provenance.started,
+    )
 
 
-def _join_recipes(folders: Sequence[RunFolder]) -> dict[str, Any]:
+def _join_recipes(folders: Sequence[RunFolder]) -> SavedRecipe:
     """The recipe of the first member, whose input and trust hold for all; its hash names all."""
-    recipes = [read_json(folder.recipe) for folder in folders]
-    hashes = list(dict.fromkeys(str(recipe["hash"]) for recipe in recipes))
+    recipes = [folder.load_recipe() for folder in folders]
+    hashes = list(dict.fromkeys(recipe.hash for recipe in recipes))
     if len(hashes) == 1:
         return recipes[0]
     joined = hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
-    names = dict.fromkeys(str(recipe["name"]) for recipe in recipes)
-    return recipes[0] | {"name": " + ".join(names), "hash": joined}
+    names = dict.fromkeys(recipe.name for recipe in recipes)
+    return recipes[0].model_copy(update={"name": " + ".join(names), "hash": joined})
 
 
 def _load_tables(folders: Sequence[RunFolder]) -> "dict[int, ScoreTable]":
@@ -239,56 +221,46 @@ def _score(
     return score_records(joint, records, pack, roles.tolist(), sources, known, progress)
 
 
-def _judge(
+def _compare(
     names: Sequence[str],
     tables: "dict[int, ScoreTable]",
     table: "ScoreTable",
     name: str,
-    progress: Progress,
-) -> "tuple[tuple[NetworkFigures, ...], tuple[str, ...]]":
+    tta: "TestTimeViews",
+    split: Split,
+) -> "EnsembleComparison":
     """Figures of members and ensemble on images that are new to all of them, if there are any."""
-    from leukoscope.evaluation.comparison import compute_rows
-
-    progress("Comparing", 0, 1)
-    warnings: tuple[str, ...] = ()
-    fresh = {i for i, role in zip(table.ids, table.roles, strict=True) if role in JUDGED}
-    role_of = dict(zip(table.ids, table.roles, strict=True))
-    labels = [f"{i} {own}" for i, own in enumerate(names)]
-    shown: dict[str, ScoreTable] = {}
-    for i, own in tables.items():
-        rows = [row for row, image in enumerate(own.ids) if image in fresh]
-        part = own.take(_index(rows))
-        shown[labels[i]] = replace(part, roles=tuple(role_of[image] for image in part.ids))
-    roles = [role for role in JUDGED if role in table.roles]
-    if "test" not in roles:
-        warnings += (
-            "No test image is new to all members: each was trained on what another was tested on,"
-            " as k folds are. The figures below are those of the single members on their own test"
-            " images; what the ensemble is worth must be measured on other data"
-            " (`leukoscope evaluate RUN --data OTHER`).",
-        )
-        own_test = {labels[i]: own for i, own in tables.items()}
-        found = compute_rows(own_test, ["test"])
-        found = tuple(replace(row, role="own test") for row in found)
-    else:
-        found = compute_rows({**shown, name: table}, roles)
-        if len(fresh) < FEW_FRESH_FRAC * len(table):
-            warnings += (
-                f"Only {len(fresh):,} of {len(table):,} images are new to all members, since these"
-                " were trained on different splits; more remain when they share one.",
-            )
-    missing = [labels[i] for i in range(len(names)) if i not in tables]
-    if missing:
-        warnings += (f"Without a score table, and so without figures: {', '.join(missing)}.",)
-    progress("Comparing", 1, 1)
-    return found, warnings
-
-
-FEW_FRESH_FRAC = 0.1
-"""A grouped split leaves 23 % for calibration and test; below this share the splits differ."""
-
-
-def _index(rows: list[int]) -> "NDArray[np.intp]":
     import numpy as np
 
-    return np.array(rows, np.intp)
+    from leukoscope.evaluation.comparison import FEW_NEW_FRAC, EnsembleComparison, compute_rows
+
+    role_of = dict(zip(table.ids, table.roles, strict=True))
+    roles = [role for role in NEW_ROLES if role in table.roles]
+    n_new = sum(role in NEW_ROLES for role in table.roles)
+    warnings: list[EnsembleWarning] = []
+    if "test" in roles:
+        shown = {}
+        for i, own in tables.items():
+            rows = [row for row, image in enumerate(own.ids) if role_of.get(image) in NEW_ROLES]
+            part = own.take(np.array(rows, np.intp))
+            shown[names[i]] = replace(part, roles=tuple(role_of[image] for image in part.ids))
+        figures = compute_rows({**shown, name: table}, roles)
+        if n_new < FEW_NEW_FRAC * len(table):
+            warnings.append("few_new_images")
+    else:
+        warnings.append("no_new_test_images")
+        own_test = compute_rows({names[i]: own for i, own in tables.items()}, ["test"])
+        figures = tuple(replace(row, role="own test") for row in own_test)
+    unscored = tuple(names[i] for i in range(len(names)) if i not in tables)
+    if unscored:
+        warnings.append("members_without_scores")
+    return EnsembleComparison(
+        name=name,
+        tta=tta,
+        roles=dict(Counter(role for role in split.roles if role)),
+        n_images=len(table),
+        n_new=n_new,
+        unscored=unscored,
+        figures=figures,
+        warnings=tuple(warnings),
+    )

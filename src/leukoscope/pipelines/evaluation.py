@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from leukoscope.config import Recipe, parse_recipe
+from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
@@ -20,7 +20,7 @@ from leukoscope.pipelines.data import load_table, name_data, scan_images, used_r
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_scores
 from leukoscope.progress import Progress, silent
-from leukoscope.records import load_record, read_json, save_record
+from leukoscope.records import load_record, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scoring import score_records
 from leukoscope.storage import create_folder, write_text
@@ -122,9 +122,7 @@ def evaluate_folder(
     from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
-    recipe = parse_recipe(
-        without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
-    )
+    recipe = folder.load_recipe()
     split = load_split(folder.require(folder.split, "leukoscope train"))
     records, roles = used_rows(split)
     pack = build_pack(
@@ -371,27 +369,27 @@ def _load_history(folder: RunFolder) -> "tuple[EpochFigures, ...]":
 
 def _collect_provenance(folder: RunFolder) -> "EvaluationProvenance":
     from leukoscope.evaluation.record import EvaluationProvenance
+    from leukoscope.training.record import load_model_record
 
-    model = read_json(folder.model)
-    origin = read_json(folder.require(folder.provenance, "leukoscope train"))
-    recipe = read_json(folder.recipe)
+    model = load_model_record(folder)
+    origin, recipe = folder.load_provenance(), folder.load_recipe()
     return EvaluationProvenance(
         run=folder.path.resolve().name,
-        network=model["spec"]["name"],
-        image_size=model["spec"]["image_size"],
-        best_epoch=None if folder.ensemble.is_file() else model["best_epoch"],
-        recipe=recipe["name"],
-        recipe_hash=recipe["hash"],
-        seed=str(origin["seed"]),
-        precision=recipe["train"]["precision"],
-        weights_sha256=model["sha256"],
-        split_sha256=origin["split_sha256"],
-        leukoscope=origin["leukoscope"],
-        python=origin["python"],
-        platform=origin["platform"],
-        packages=origin["packages"],
-        command=tuple(origin["command"]),
-        started=origin["started"],
+        network=model.spec.name,
+        image_size=model.spec.image_size,
+        best_epoch=model.best_epoch,
+        recipe=recipe.name,
+        recipe_hash=recipe.hash,
+        seeds=origin.seeds,
+        precision=recipe.train.precision,
+        weights_sha256=model.sha256,
+        split_sha256=origin.split_sha256,
+        leukoscope=origin.leukoscope,
+        python=origin.python,
+        platform=origin.platform,
+        packages=origin.packages,
+        command=origin.command,
+        started=origin.started,
     )
 
 
@@ -411,8 +409,3 @@ def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
 def safe_name(path: Path) -> str:
     """A folder name from a path."""
     return re.sub(r"[^\w.-]+", "_", path.resolve().stem) or "data"
-
-
-def without_hash(content: dict[str, Any]) -> dict[str, Any]:
-    """A run's recipe as it was before its hash was written beside it."""
-    return {key: value for key, value in content.items() if key != "hash"}

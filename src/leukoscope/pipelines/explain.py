@@ -23,7 +23,7 @@ from leukoscope.pipelines.explain_model import (
 )
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
-from leukoscope.runfolder import collect_provenance
+from leukoscope.runfolder import ModelProvenance, collect_provenance
 from leukoscope.storage import (
     check_new_folder,
     create_folder,
@@ -154,7 +154,9 @@ def explain_images(
         results=study.conclude(progress),
         images=tuple(writer.images),
         unreadable=tuple(unreadable),
-        provenance={"weights_sha256": opened.scorer.weights_sha256, **collect_provenance()},
+        provenance=ModelProvenance(
+            **vars(collect_provenance()), weights_sha256=opened.scorer.weights_sha256
+        ),
     )
     save_record(found, folder / "faithfulness.json")
     return ExplainedFolder(found, folder, _write_page(found, study, folder))

@@ -6,15 +6,14 @@ no cell is used twice. What this file does not do: it fits nothing and computes 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources
 from leukoscope.errors import BundleError, DataError
-from leukoscope.records import dump_record, parse_record
 from leukoscope.runfolder import collect_provenance
 
 if TYPE_CHECKING:
@@ -25,22 +24,6 @@ if TYPE_CHECKING:
 
 _DIGITS = 16
 """So much of a file's SHA-256 is kept; of a million files two are alike with chance 3e-8."""
-
-_KEY = "recalibrated"
-
-
-@dataclass(frozen=True)
-class RecalibrationOrigin:
-    """What a bundle keeps of one recalibration; files by the first digits of their SHA-256."""
-
-    data: str
-    seed: int
-    n_fit: int
-    n_fit_sources: int
-    fitted_files: tuple[str, ...]
-    reference_files: tuple[str, ...]
-    from_arrays_sha256: str
-    by: Mapping[str, Any]
 
 
 def recalibrate_bundle(
@@ -57,7 +40,7 @@ def recalibrate_bundle(
 
     `records` are the rows of `table`. Raises `BundleError` for a bundle that was never calibrated.
     """
-    from leukoscope.deploy.bundle import save_bundle
+    from leukoscope.deploy.bundle import RecalibrationOrigin, save_bundle
     from leukoscope.evaluation.decisions import compute_reference
     from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
     from leukoscope.trust.notes import Note
@@ -108,8 +91,8 @@ def recalibrate_bundle(
         from_arrays_sha256=trust.info.arrays_sha256,
         by=collect_provenance(),
     )
-    earlier = bundle.info.provenance.get(_KEY, [])
-    provenance = {**bundle.info.provenance, _KEY: [*earlier, dump_record(origin)]}
+    provenance = bundle.info.provenance
+    provenance = provenance.model_copy(update={"recalibrated": (*provenance.recalibrated, origin)})
     graphs = {name: bundle.read_graph(name) for name in bundle.info.variants}
     new = bundle.info.model_copy(update={"trust": info, "provenance": provenance})
     save_bundle(new, graphs, out, arrays)
@@ -147,18 +130,9 @@ def find_usable(info: "BundleInfo", records: Sequence[ImageRecord]) -> UsableCel
     """Leave out the cells that a bundle was fitted to, and all that share a source with one of
     these. Files are known by their bytes.
 
-    Raises `DataError` where no cell is left, `BundleError` for a record that cannot be read.
+    Raises `DataError` where no cell is left.
     """
-    origins = [
-        parse_record(
-            RecalibrationOrigin,
-            entry,
-            "the provenance of the bundle",
-            "leukoscope validate --recalibrate",
-            BundleError,
-        )
-        for entry in info.provenance.get(_KEY, [])
-    ]
+    origins = info.provenance.recalibrated
     if not origins:
         return UsableCells(tuple(records))
     fitted = {file for origin in origins for file in origin.fitted_files}

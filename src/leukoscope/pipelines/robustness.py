@@ -97,6 +97,7 @@ def measure_robustness(
     from leukoscope.data.stain import standardise_stain
     from leukoscope.evaluation.robustness import (
         Robustness,
+        RobustnessProvenance,
         compute_mean_losses,
         find_correct,
         measure_level,
@@ -165,12 +166,12 @@ def measure_robustness(
         amounts=AMOUNTS,
         levels=tuple(levels),
         mean_loss=compute_mean_losses(levels),
-        provenance={
-            "weights_sha256": scorer.weights_sha256,
-            "seed": seed,
-            "images": images,
-            **collect_provenance(),
-        },
+        provenance=RobustnessProvenance(
+            **vars(collect_provenance()),
+            weights_sha256=scorer.weights_sha256,
+            seed=seed,
+            images=images,
+        ),
     )
     examples = {name: [corrupt(0, name, s) for s in (0, *SEVERITIES)] for name in AMOUNTS}
     drawn = _draw(found, examples, create_folder(folder / "figures"))

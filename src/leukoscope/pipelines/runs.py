@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.config import Recipe
+from leukoscope.config import Recipe, SavedRecipe
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.splits import Split, SplitAudit, audit_split, save_split
@@ -17,8 +17,8 @@ from leukoscope.errors import ConfigError, RunError, SplitError
 from leukoscope.pipelines.data import load_table, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.progress import Progress, silent
-from leukoscope.records import read_json, write_json
-from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.records import save_record
+from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.scoring import score_records
 from leukoscope.storage import create_folder, hash_file, remove_leftovers, replacing
 
@@ -81,7 +81,7 @@ def train_run(
         if recipe.train.precision == "auto":
             # A resumed run keeps what was measured when it began.
             precision = (
-                read_json(run.recipe)["train"]["precision"]
+                run.load_recipe().train.precision
                 if (resume and run.recipe.is_file())
                 else choose_precision(pick_device())
             )
@@ -178,27 +178,23 @@ def _open_run(
     if packs is not None:
         create_folder(packs)
     save_split(split, run.split)
-    write_json(run.recipe, recipe.model_dump(mode="json") | {"hash": recipe.hash()})
-    write_json(
-        run.provenance,
-        collect_provenance()
-        | {
-            "recipe_hash": recipe.hash(),
-            "split_sha256": hash_file(run.split),
-            "seed": recipe.train.seed,
-            "packs": str(packs.resolve()) if packs else None,
-        }
-        | ({"teacher_sha256": recipe.distill.teacher} if recipe.distill.teacher else {}),
+    saved = SavedRecipe.of(recipe)
+    save_record(saved, run.recipe)
+    provenance = RunProvenance(
+        **vars(collect_provenance()),
+        recipe_hash=saved.hash,
+        split_sha256=hash_file(run.split),
+        seeds=(recipe.train.seed,),
+        packs=str(packs.resolve()) if packs else None,
+        teacher_sha256=recipe.distill.teacher or None,
     )
+    save_record(provenance, run.provenance)
 
 
 def find_packs(run: RunFolder) -> Path:
     """The folder of packs that a run was trained from; its own, where that is gone."""
-    if run.provenance.is_file():
-        shared = read_json(run.provenance).get("packs")
-        if isinstance(shared, str) and Path(shared).is_dir():
-            return Path(shared)
-    return run.pack
+    shared = run.load_provenance().packs
+    return Path(shared) if shared and Path(shared).is_dir() else run.pack
 
 
 def _train_and_score(
@@ -249,7 +245,7 @@ def _train_and_score(
         recipe,
         run,
         accelerator,
-        identity=f"recipe {recipe.hash()}, data {_hash_data(split)}",
+        identity=f"recipe {recipe.compute_hash()}, data {_hash_data(split)}",
         resume=resume,
         reporter=reporter,
         teacher=teacher.network if teacher else None,

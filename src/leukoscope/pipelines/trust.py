@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.config import TrustConfig, override_section, parse_recipe
+from leukoscope.config import TrustConfig, override_section
 from leukoscope.data.splits import load_split
 from leukoscope.pipelines.data import name_data
-from leukoscope.pipelines.evaluation import without_hash
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_scores
 from leukoscope.progress import Progress, silent
-from leukoscope.records import read_json, save_record
+from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import hash_file, replacing
 
@@ -59,9 +58,7 @@ def calibrate_run(
 
     folder = RunFolder(Path(run))
     folder.require(folder.model, "leukoscope train")
-    recipe = parse_recipe(
-        without_hash(read_json(folder.require(folder.recipe, "leukoscope train")))
-    )
+    recipe = folder.load_recipe()
     asked: TrustConfig = override_section(recipe, "trust", overrides).trust
     with folder.lock():
         table = load_run_scores(folder)

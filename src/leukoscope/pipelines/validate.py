@@ -249,14 +249,14 @@ def _collect_origin(predictor: "Predictor", criteria: str | Path | None, seed: i
     return Provenance(
         network=info.network,
         image_size_px=info.preprocessing.image_size,
-        weights_sha256=str(info.provenance.get("weights_sha256", "")),
-        trained=str(info.provenance.get("trained", {}).get("started", "")),
+        weights_sha256=info.provenance.weights_sha256,
+        trained=info.provenance.trained.started,
         criteria=Path(criteria).name if criteria is not None else "",
         seed=seed,
-        leukoscope=str(own["leukoscope"]),
-        python=str(own["python"]),
-        platform=str(own["platform"]),
-        started=str(own["started"]),
+        leukoscope=own.leukoscope,
+        python=own.python,
+        platform=own.platform,
+        started=own.started,
     )
 
 

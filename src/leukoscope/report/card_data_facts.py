@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from leukoscope.config import AugmentConfig, Recipe
 from leukoscope.data.splits import ROLES, Protocol, SplitAudit
-from leukoscope.report.card_records import DataSummary, Network, RunProvenance
+from leukoscope.report.card_records import DataSummary, Network
 from leukoscope.report.markdown import escape_text, format_class, format_command, render_table
+from leukoscope.runfolder import RunProvenance
 from leukoscope.text import format_count, join_words
 
 ROLE_NAMES = {
@@ -213,15 +214,20 @@ def describe_augmentation(recipe: Recipe) -> str:
 def describe_training(recipe: Recipe, provenance: RunProvenance | None = None) -> str:
     """Recipe, optimiser, batch, epochs and seed."""
     optim, train = recipe.optim, recipe.train
-    seed = provenance.seed if provenance is not None else train.seed
+    seeds = provenance.seeds if provenance is not None else (train.seed,)
     smoothing = f" Label smoothing {optim.label_smoothing:g}." if optim.label_smoothing else ""
     decay = f" Moving average of weights {train.ema_decay:g}." if train.ema_decay else ""
     return (
         f"Recipe “{escape_text(recipe.name)}”: AdamW, learning rate {optim.lr:g}"
         f" ({optim.schedule}), weight decay {optim.weight_decay:g}, batches of {train.batch_size},"
-        f" {format_count(train.epochs, 'epoch')}, seed {escape_text(str(seed))}, precision"
+        f" {format_count(train.epochs, 'epoch')}, seed {format_seeds(seeds)}, precision"
         f" {train.precision}.{smoothing}{decay}"
     )
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """The seed of training; several for an ensemble."""
+    return ", ".join(str(seed) for seed in dict.fromkeys(seeds))
 
 
 def describe_class_weights(recipe: Recipe) -> str:
@@ -233,10 +239,8 @@ def describe_class_weights(recipe: Recipe) -> str:
 
 def describe_initial_weights(recipe: Recipe, provenance: RunProvenance | None = None) -> str:
     """Where the weights began."""
-    seed = provenance.seed if provenance is not None else recipe.train.seed
-    return (
-        f"Random numbers (truncated normal), seed {escape_text(str(seed))}; no pretrained weights."
-    )
+    seeds = provenance.seeds if provenance is not None else (recipe.train.seed,)
+    return f"Random numbers (truncated normal), seed {format_seeds(seeds)}; no pretrained weights."
 
 
 def describe_selection(

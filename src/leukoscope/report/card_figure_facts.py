@@ -16,7 +16,9 @@ from leukoscope.evaluation.subgroups import Subgroup
 from leukoscope.evaluation.validation import Validation
 from leukoscope.explain.record import Explanation
 from leukoscope.labels import CELL_TYPES, is_critical
-from leukoscope.report.card_records import DataSummary, Network, RunProvenance
+from leukoscope.report.bundle_page import describe_parity_set
+from leukoscope.report.card_data_facts import format_seeds
+from leukoscope.report.card_records import DataSummary, Network
 from leukoscope.report.data_words import describe_split_findings
 from leukoscope.report.decision_words import describe_note
 from leukoscope.report.evaluation_page import METRIC_NAMES, NEW_CLASSES, describe_leak, list_reasons
@@ -37,6 +39,7 @@ from leukoscope.report.validation_words import (
     describe_difference,
     name_group,
 )
+from leukoscope.runfolder import RunProvenance
 from leukoscope.text import (
     DASH,
     format_count,
@@ -516,7 +519,7 @@ def describe_parity_table(bundle: BundleInfo) -> str:
         " network on the same images: the largest difference of a class's score before it becomes a"
         " probability (a logit), how many images got another label, and how many are accepted,"
         " reviewed or rejected otherwise. Compared on"
-        f" {escape_text(bundle.reference_set)}.\n\n"
+        f" {describe_parity_set(bundle.parity_set)}.\n\n"
         f"{render_table([*header, 'SHA-256 begins'], rows)}"
     )
 
@@ -544,7 +547,7 @@ def describe_limitations(
         networks = (
             format_count(network.n_members, "network")
             if network.n_members > 1
-            else f"one training (seed {escape_text(str(provenance.seed))})"
+            else f"one training (seed {format_seeds(provenance.seeds)})"
         )
         found.append(
             f"One split and {networks}: how far figures move with another split or seed was not"

@@ -16,22 +16,8 @@ from leukoscope.evaluation.robustness import Robustness
 from leukoscope.evaluation.validation import Validation
 from leukoscope.explain.record import Explanation
 from leukoscope.report.checklist import Finding
+from leukoscope.runfolder import RunProvenance
 from leukoscope.trust.record import TrustInfo
-
-
-@dataclass(frozen=True)
-class RunProvenance:
-    """What made the weights, as `provenance.json` of a run says."""
-
-    leukoscope: str
-    python: str
-    cores: int | None
-    packages: Mapping[str, str]
-    command: tuple[str, ...]
-    seed: int | str
-    """Several for an ensemble."""
-    recipe_hash: str
-    split_sha256: str
 
 
 @dataclass(frozen=True)

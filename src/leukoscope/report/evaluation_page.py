@@ -659,7 +659,7 @@ def describe_provenance(origin: EvaluationProvenance | None) -> dict[str, str]:
         "Run": origin.run,
         "Network": f"{origin.network}, {origin.image_size} px{epoch}",
         "Recipe": f"{origin.recipe} ({origin.recipe_hash})",
-        "Seed": origin.seed,
+        "Seed": ", ".join(str(seed) for seed in dict.fromkeys(origin.seeds)),
         "Precision": origin.precision,
         "Weights SHA-256": origin.weights_sha256,
         "Split SHA-256": origin.split_sha256,

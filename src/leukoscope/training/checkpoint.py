@@ -9,8 +9,9 @@ a function of (seed, epoch, step).
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,17 +19,27 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from leukoscope.errors import StorageError, WeightsError
+from leukoscope.records import dump_record, parse_record
 from leukoscope.storage import hash_file, replacing
 
+State = TypeVar("State")
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON state into one file. Raises `StorageError`; what stood at `path`
-    before stays until the new file is complete."""
+
+@dataclass(frozen=True)
+class WeightsState:
+    """What stands beside a network's weights: the epoch they are of; None for an ensemble."""
+
+    epoch: int | None
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: object) -> None:
+    """Write tensors and a record (`records`) into one file. Raises `StorageError`; what stood at
+    `path` before stays until the new file is complete."""
     # Written contiguous (channels-last weights are strided); storage shared by two names is copied.
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         try:
-            save_file(packed, temporary, metadata={"state": json.dumps(state)})
+            save_file(packed, temporary, metadata={"state": json.dumps(dump_record(state))})
         except SafetensorError as error:
             # The library words the system's error: no space, file too large, quota.
             full = re.search(r"os error (27|28|122)\b|StorageFull", str(error)) is not None
@@ -39,8 +50,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
             ) from error
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. Raises `WeightsError` for a file that is not whole.
+def load_tensors(path: Path, kind: type[State]) -> tuple[dict[str, Tensor], State]:
+    """Read what `save_tensors` wrote with a record of this kind. Raises `WeightsError` for a file
+    that is not whole.
 
     Another process may write the file again meanwhile: what is returned is of one file.
     """
@@ -54,7 +66,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                     raise
                 continue
             if _identify(path) == before:
-                return found
+                tensors, content = found
+                return tensors, parse_record(
+                    kind, content, str(path), "leukoscope train", WeightsError
+                )
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{path} must be a whole safetensors file that leukoscope wrote",
@@ -68,7 +83,7 @@ def _identify(path: Path) -> tuple[int, int]:
     return found.st_ino, found.st_mtime_ns
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], object]:
     # The library opens the path twice, for the header and for the numbers.
     with safe_open(path, framework="pt") as file:
         state = json.loads((file.metadata() or {})["state"])

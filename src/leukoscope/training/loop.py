@@ -13,10 +13,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import FrameType
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -30,11 +30,12 @@ from leukoscope.config import AugmentConfig, Recipe
 from leukoscope.data.augment import augment_pixels, mix_images
 from leukoscope.data.images import Pixels
 from leukoscope.data.loader import EpochOrder, PixelFeed, prepare_input, split_rows
-from leukoscope.errors import MissingExtraError, NonFiniteError, RunError
+from leukoscope.errors import NonFiniteError, RunError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.runfolder import RunFolder
 from leukoscope.storage import storage_errors, write_text
 from leukoscope.training.checkpoint import (
+    WeightsState,
     add_prefix,
     load_tensors,
     load_weights,
@@ -46,6 +47,7 @@ from leukoscope.training.checkpoint import (
 from leukoscope.training.device import keeping_freed_memory
 from leukoscope.training.optim import (
     Plateau,
+    PlateauState,
     build_average,
     build_optimizer,
     compute_class_weights,
@@ -105,7 +107,7 @@ class TrainingReporter(Protocol):
 
 
 @dataclass
-class _State:
+class LoopState:
     """Where the loop stands; everything here goes into the checkpoint as JSON."""
 
     epoch: int = 0
@@ -116,10 +118,10 @@ class _State:
     seconds: float = 0.0
     best: tuple[float, float] = (-math.inf, -math.inf)
     best_epoch: int = 0
-    plateau: dict[str, float] = field(default_factory=dict)
+    plateau: PlateauState | None = None
     averaged: int = 0
-    scaler: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
+    scaler: dict[str, int | float] = field(default_factory=dict)
+    history: list[EpochResult] = field(default_factory=list)
     finished: bool = False
     identity: str = ""
 
@@ -153,15 +155,11 @@ def train_network(
     if resume and run.checkpoint.is_file():
         loop.restore()
     loop.write_history()
-    with (
-        keeping_freed_memory(accelerator.device),
-        _deferred_interrupt() as interrupted,
-        _tensorboard(recipe, run, accelerator) as board,
-    ):
+    with keeping_freed_memory(accelerator.device), _deferred_interrupt() as interrupted:
         while not loop.state.finished:
             loop.train_epoch(interrupted)
-            loop.close_epoch(board)
-    return [EpochResult(**_epoch_fields(entry)) for entry in loop.state.history]
+            loop.close_epoch()
+    return loop.state.history
 
 
 class _Loop:
@@ -181,7 +179,7 @@ class _Loop:
         self.data, self.recipe, self.run = data, recipe, run
         self.accelerator, self.reporter = accelerator, reporter
         self.teacher = None if teacher is None else teacher.to(accelerator.device).eval()
-        self.state = _State(identity=identity)
+        self.state = LoopState(identity=identity)
         self.plateau = Plateau(recipe.optim)
         # Sums over an epoch want all the digits there are; Apple's GPUs have no float64.
         self.real = torch.float32 if accelerator.device.type == "mps" else torch.float64
@@ -261,7 +259,7 @@ class _Loop:
         seed = int(np.random.SeedSequence(place).generate_state(1)[0])
         torch.manual_seed(seed)  # dropout and stochastic depth
         generator = torch.Generator().manual_seed(seed)
-        lr = self.plateau.lr
+        lr = self.plateau.state.lr
         if recipe.optim.schedule != "plateau":
             done = state.epoch * self.steps + state.step
             lr = compute_lr(recipe.optim, done, recipe.train.epochs * self.steps)
@@ -303,7 +301,7 @@ class _Loop:
 
     # -- the end of an epoch ------------------------------------------------------------------
 
-    def close_epoch(self, board: Any) -> None:
+    def close_epoch(self) -> None:
         """Validate, keep the best weights, adjust the rate, write history and checkpoint."""
         state, train = self.state, self.recipe.train
         started = time.monotonic()
@@ -327,14 +325,16 @@ class _Loop:
         score = (val_accuracy, -val_loss)
         if train.select == "loss":
             score = (-val_loss, val_accuracy)
-        best = score > tuple(state.best)
+        best = score > state.best
         if best:
             state.best, state.best_epoch = score, result.epoch
             if self.accelerator.is_main_process:
-                save_tensors(self.run.best, self._evaluated().state_dict(), {"epoch": result.epoch})
+                save_tensors(
+                    self.run.best, self._evaluated().state_dict(), WeightsState(result.epoch)
+                )
         if self.recipe.optim.schedule == "plateau":
             self.plateau.update(val_loss)
-        state.history.append(asdict(result))
+        state.history.append(result)
         waited = result.epoch - state.best_epoch
         stop_early = 0 < train.early_stop_epochs <= waited
         state.epoch, state.step, state.loss_sum, state.correct = state.epoch + 1, 0, 0.0, 0
@@ -348,9 +348,6 @@ class _Loop:
             f" val_loss {val_loss:.4f} accuracy {result.train_accuracy:.4f}"
             f" val_accuracy {val_accuracy:.4f} lr {lr:.2e} {result.seconds:.1f} s{why}"
         )
-        if board is not None:
-            for name in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr"):
-                board.add_scalar(name, getattr(result, name), result.epoch)
         if self.reporter is not None:
             self.reporter.on_epoch(result, train.epochs, best)
 
@@ -422,27 +419,23 @@ class _Loop:
         if self.average is not None:
             tensors |= add_prefix(self.average.module.state_dict(), "average.")
             self.state.averaged = int(self.average.n_averaged)
-        plateau = {"lr": self.plateau.lr, "best": self.plateau.best, "waited": self.plateau.waited}
-        self.state.plateau = plateau
+        self.state.plateau = self.plateau.state
         if self.accelerator.scaler is not None:  # fp16 only
             self.state.scaler = self.accelerator.scaler.state_dict()
-        state = asdict(self.state)
-        state["loss_sum"], state["correct"], state["seen"] = totals.tolist()
+        loss_sum, correct, seen = totals.tolist()
+        state = replace(self.state, loss_sum=loss_sum, correct=int(correct), seen=int(seen))
         save_tensors(self.run.checkpoint, tensors, state)
 
     def restore(self) -> None:
         """Go back to where the checkpoint was written."""
         path = self.run.checkpoint
-        tensors, content = load_tensors(path)
-        state = _State(**content)
+        tensors, state = load_tensors(path, LoopState)
         if state.identity != self.state.identity:
             raise RunError(
                 "a run is resumed with the recipe and data it was started with",
                 f"{path} belongs to {state.identity}, this is {self.state.identity}",
                 "give the same recipe, split and --set options, or choose another --out",
             )
-        state.best = (float(state.best[0]), float(state.best[1]))
-        state.correct, state.seen = int(state.correct), int(state.seen)
         if not self.accelerator.is_main_process:
             # The sums are of all processes; the main one carries them on.
             state.loss_sum, state.correct, state.seen = 0.0, 0, 0
@@ -453,17 +446,15 @@ class _Loop:
             self.average.n_averaged.fill_(state.averaged)
         if self.accelerator.scaler is not None and state.scaler:
             self.accelerator.scaler.load_state_dict(state.scaler)
-        self.plateau.lr = state.plateau["lr"]
-        self.plateau.best = state.plateau["best"]
-        self.plateau.waited = int(state.plateau["waited"])
+        if state.plateau is not None:
+            self.plateau.state = state.plateau
         self.state = state
         self.log(f"resumed in epoch {state.epoch + 1} at step {state.step}")
 
     def write_history(self) -> None:
         """Bring the history file in line with the state; lines after a checkpoint are redone."""
         if self.accelerator.is_main_process:
-            rows = [EpochResult(**_epoch_fields(entry)) for entry in self.state.history]
-            write_text(self.run.history, _history_lines(rows, header=True))
+            write_text(self.run.history, _history_lines(self.state.history, header=True))
 
     def append_history(self, result: EpochResult) -> None:
         """Add the line of an epoch."""
@@ -482,10 +473,6 @@ class _Loop:
                 self.run.log.open("a", encoding="utf-8") as file,
             ):
                 file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
-
-
-def _epoch_fields(entry: dict[str, float]) -> dict[str, Any]:
-    return {**entry, "epoch": int(entry["epoch"])}
 
 
 def _history_lines(rows: list[EpochResult], *, header: bool) -> str:
@@ -521,20 +508,3 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _tensorboard(recipe: Recipe, run: RunFolder, accelerator: Accelerator) -> Iterator[Any]:
-    if not recipe.train.tensorboard or not accelerator.is_main_process:
-        yield None
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError(
-            "train.tensorboard needs the package tensorboard",
-            "it is not installed",
-            "pip install 'leukoscope[tensorboard]', or set train.tensorboard=false",
-        ) from error
-    with SummaryWriter(str(run.tensorboard)) as board:
-        yield board

@@ -5,6 +5,7 @@ What this file does not do: it takes no step; that is the loop's business.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -53,26 +54,34 @@ def compute_lr(config: OptimConfig, step: int, total_steps: int) -> float:
     return low + (config.lr - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+@dataclass(frozen=True)
+class PlateauState:
+    """The rate, the best validation loss, and how many epochs were not better since."""
+
+    lr: float
+    best: float = math.inf
+    waited: int = 0
+
+
 class Plateau:
     """Lower the rate when the validation loss stops falling, with Keras' ReduceLROnPlateau's
     counting: after `plateau_patience` epochs in a row that are not better by more than 1e-4."""
 
     def __init__(self, config: OptimConfig) -> None:
         self.config = config
-        self.lr = config.lr
-        self.best = math.inf
-        self.waited = 0
+        self.state = PlateauState(config.lr)
 
     def update(self, val_loss: float) -> float:
         """Take an epoch's validation loss, return the rate for the next epoch."""
-        if val_loss < self.best - 1e-4:
-            self.best, self.waited = val_loss, 0
+        lr, waited = self.state.lr, self.state.waited + 1
+        if val_loss < self.state.best - 1e-4:
+            self.state = PlateauState(lr, val_loss)
+        elif waited < self.config.plateau_patience:
+            self.state = replace(self.state, waited=waited)
         else:
-            self.waited += 1
-            if self.waited >= self.config.plateau_patience:
-                self.lr = max(self.lr * self.config.plateau_factor, self.config.min_lr)
-                self.waited = 0
-        return self.lr
+            lower = max(lr * self.config.plateau_factor, self.config.min_lr)
+            self.state = PlateauState(lower, self.state.best)
+        return self.state.lr
 
 
 def compute_class_weights(counts_K: Sequence[int], config: OptimConfig) -> Tensor | None:

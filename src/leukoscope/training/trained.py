@@ -3,23 +3,30 @@
 What this file does not do: a deployable model is a bundle, not this (see the export).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from leukoscope.config import InputConfig
 from leukoscope.data.images import Pixels
 from leukoscope.errors import ConfigError, WeightsError
-from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
+from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.ensemble import Ensemble, Network
-from leukoscope.records import read_json, write_json
+from leukoscope.models.spec import CoAtNetSpec, EnsembleSpec
+from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import Outputs
 from leukoscope.storage import hash_file
-from leukoscope.training.checkpoint import check_hash, load_tensors, load_weights, save_tensors
+from leukoscope.training.checkpoint import (
+    WeightsState,
+    check_hash,
+    load_tensors,
+    load_weights,
+    save_tensors,
+)
 from leukoscope.training.device import pick_device
+from leukoscope.training.record import ModelRecord, load_model_record
 from leukoscope.training.scoring import score_images
 from leukoscope.trust.record import Trust
 
@@ -53,42 +60,29 @@ def save_trained(
     run: RunFolder, spec: CoAtNetSpec, classes: tuple[str, ...], config: InputConfig
 ) -> None:
     """Make the best epoch's weights the run's trained network."""
-    tensors, state = load_tensors(run.best)
+    tensors, state = load_tensors(run.best, WeightsState)
     save_tensors(run.weights, tensors, state)
-    write_json(
-        run.model,
-        {
-            "classes": list(classes),
-            "input": config.model_dump(mode="json") | {"normalise": "x / 127.5 - 1, RGB"},
-            "spec": asdict(spec),
-            "best_epoch": state["epoch"],
-            "weights": run.weights.name,
-            "sha256": hash_file(run.weights),
-        },
-    )
+    _save_record(run, spec, classes, config, state.epoch)
 
 
 def save_ensemble(
+    run: RunFolder, network: Ensemble, classes: tuple[str, ...], config: InputConfig
+) -> None:
+    """Write an ensemble as a run's trained network."""
+    save_tensors(run.weights, network.state_dict(), WeightsState(None))
+    _save_record(run, network.spec, classes, config, None)
+
+
+def _save_record(
     run: RunFolder,
-    network: Ensemble,
+    spec: CoAtNetSpec | EnsembleSpec,
     classes: tuple[str, ...],
     config: InputConfig,
-    members: Sequence[Mapping[str, Any]],
+    best_epoch: int | None,
 ) -> None:
-    """Write an ensemble as a run's trained network. `members` say where each one came from."""
-    save_tensors(run.weights, network.state_dict(), {"epoch": None})
-    write_json(
-        run.model,
-        {
-            "classes": list(classes),
-            "input": config.model_dump(mode="json") | {"normalise": "x / 127.5 - 1, RGB"},
-            "spec": asdict(network.spec),
-            "best_epoch": None,
-            "members": [dict(member) for member in members],
-            "weights": run.weights.name,
-            "sha256": hash_file(run.weights),
-        },
-    )
+    weights = run.weights
+    record = ModelRecord(classes, config, spec, best_epoch, weights.name, hash_file(weights))
+    save_record(record, run.model)
 
 
 def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedNetwork:
@@ -97,33 +91,25 @@ def load_trained(run: RunFolder, device: torch.device | None = None) -> TrainedN
     Raises `MissingStepError` before training has ended, `WeightsError` when weights do not have
     the recorded hash or do not fit.
     """
-    record = read_json(run.require(run.model, "leukoscope train"))
-    sha256 = str(record.get("sha256", ""))
-    check_hash(run.require(run.weights, "leukoscope train"), sha256)
+    record = load_model_record(run)
+    check_hash(run.require(run.weights, "leukoscope train"), record.sha256)
     try:
-        network = _build_network(dict(record["spec"]))
-        settings = {k: v for k, v in record["input"].items() if k != "normalise"}
-        classes, config = tuple(record["classes"]), InputConfig.model_validate(settings)
-    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
+        network = _build_network(record.spec)
+    except ConfigError as error:
         raise WeightsError(
-            f"{run.model} must describe a trained network",
-            f"{type(error).__name__}: {error}",
+            f"{run.model} must describe a network that can be built",
+            str(error),
             "restore the file, or train again",
         ) from error
-    tensors, _ = load_tensors(run.weights)
+    tensors, _ = load_tensors(run.weights, WeightsState)
     load_weights(network, tensors, run.weights)
     device = device or pick_device()
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return TrainedNetwork(network, classes, config, run.path.resolve().name, sha256)
+    name = run.path.resolve().name
+    return TrainedNetwork(network, record.classes, record.input, name, record.sha256)
 
 
-def _build_network(content: dict[str, Any]) -> Network:
-    if "members" not in content:
-        return CoAtNet(_parse_spec(content))
-    members = [CoAtNet(_parse_spec(dict(spec))) for spec in content["members"]]
-    return Ensemble(members, content["views"])
-
-
-def _parse_spec(content: dict[str, Any]) -> CoAtNetSpec:
-    stages = tuple(StageSpec(**stage) for stage in content.pop("stages"))
-    return CoAtNetSpec(stages=stages, **content)
+def _build_network(spec: CoAtNetSpec | EnsembleSpec) -> Network:
+    if isinstance(spec, CoAtNetSpec):
+        return CoAtNet(spec)
+    return Ensemble([CoAtNet(member) for member in spec.members], spec.views)

@@ -18,6 +18,7 @@ from leukoscope.errors import BundleError, MissingStepError, RunError
 from leukoscope.interval import Interval
 from leukoscope.pipelines.card import load_run_records, summarise_split
 from leukoscope.records import dump_record, save_record
+from leukoscope.runfolder import collect_provenance
 
 
 def save_metrics(folder, **changes):
@@ -64,10 +65,13 @@ def test_a_run_gets_its_card(run, tmp_path):
 
 def test_what_later_commands_left_inside_of_the_run_is_read(run):
     sha = json.loads((run / "model.json").read_text())["sha256"]
-    robustness = build_robustness({"blur": 0.1}, provenance={"weights_sha256": sha})
+    robustness = build_robustness({"blur": 0.1})
+    robustness = replace(robustness, provenance=replace(robustness.provenance, weights_sha256=sha))
     validation = build_validation(unreadable=())
     validation = replace(validation, provenance=replace(validation.provenance, weights_sha256=sha))
-    explanation = build_explanation(provenance={"weights_sha256": sha})
+    explanation = build_explanation()
+    origin = replace(explanation.provenance, weights_sha256=sha)
+    explanation = replace(explanation, provenance=origin)
     content = {
         "robustness/robustness.json": dump_record(robustness),
         "validation/validation.json": dump_record(validation),
@@ -118,7 +122,6 @@ def bundle(run, tmp_path):
         "network": "coatnet-pico",
         "classes": model["classes"],
         "preprocessing": {"image_size": 32},
-        "preprocessing_text": "",
         "opset": 18,
         "default": "fp32",
         "variants": {
@@ -137,8 +140,9 @@ def bundle(run, tmp_path):
                 },
             }
         },
-        "reference_set": "7 images",
+        "parity_set": {"roles": {"test": 7}},
         "provenance": {
+            "exported": dump_record(collect_provenance()),
             "trained": json.loads((run / "provenance.json").read_text()),
             "recipe": json.loads((run / "recipe.json").read_text()),
             "weights_sha256": model["sha256"],

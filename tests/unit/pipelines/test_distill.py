@@ -54,8 +54,8 @@ def test_a_student_is_a_run_that_names_its_teacher(teacher, tmp_path):
     assert [(row["role"], row["name"].split()[0]) for row in told["figures"]] == [
         (role, name) for role in ("calib", "test") for name in ("joint", "student")
     ]
-    assert all(cost["ms_per_image"] > 0 for cost in told["costs"])
-    assert told["costs"][0]["parameters"] != told["costs"][1]["parameters"]
+    assert all(told[name]["ms_per_image"] > 0 for name in ("teacher", "student"))
+    assert told["teacher"]["parameters"] != told["student"]["parameters"]
     # It goes on like any run, with the same teacher only.
     again = distill_run(
         teacher, load_recipe("quick", [*SHORT, "distill.temperature=3"]), out, resume=True

@@ -13,11 +13,13 @@ from leukoscope.config import load_recipe
 from leukoscope.data.splits import build_kfold, load_split
 from leukoscope.deploy import export
 from leukoscope.errors import ConfigError, DataError, MissingStepError, RunError, WeightsError
+from leukoscope.evaluation.comparison import EnsembleComparison
 from leukoscope.pipelines.ensemble import build_ensemble
+from leukoscope.records import load_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
 from leukoscope.storage import hash_file
-from leukoscope.training.checkpoint import save_tensors
+from leukoscope.training.checkpoint import WeightsState, save_tensors
 from leukoscope.training.trained import load_trained, save_trained
 from leukoscope.trust.disagreement import combine_tables
 
@@ -51,15 +53,15 @@ def test_an_ensemble_of_two_runs_is_a_run(runs, joint, split):
         folder.weights
     )
     record = json.loads(folder.model.read_text())
-    assert [m["run"] for m in record["members"]] == ["m0", "m1"]
-    assert [m["sha256"] for m in record["members"]] == [m.weights_sha256 for m in members]
-    assert record["spec"]["name"] == joint.name == "2 x tiny"
+    assert record["spec"]["name"] == joint.found.name == "2 x tiny"
     assert load_split(folder.split).roles == split.roles
-    provenance = json.loads(folder.provenance.read_text())
-    assert provenance["seed"] == "0, 1" and provenance["split_sha256"] == hash_file(folder.split)
-    told = json.loads(folder.ensemble.read_text())
-    assert told["roles"] == joint.roles and told["warnings"] == []
-    names = {(row.name, row.role) for row in joint.rows}
+    provenance = folder.load_provenance()
+    assert [m.run for m in provenance.members] == ["m0", "m1"]
+    assert [m.sha256 for m in provenance.members] == [m.weights_sha256 for m in members]
+    assert provenance.seeds == (0, 1) and provenance.split_sha256 == hash_file(folder.split)
+    found = load_record(EnsembleComparison, folder.ensemble, "leukoscope ensemble")
+    assert found == joint.found and found.warnings == ()
+    names = {(row.name, row.role) for row in found.figures}
     assert names == {(n, r) for n in ("0 m0", "1 m1", "2 x tiny") for r in ("calib", "test")}
 
 
@@ -80,17 +82,18 @@ def test_without_views_the_scores_come_from_the_members(runs, joint, split, plac
     np.testing.assert_allclose(other.logits_NK, table.logits_NK, atol=1e-4)
     np.testing.assert_allclose(other.disagreement_N, table.disagreement_N, atol=1e-5)
     np.testing.assert_allclose(other.embeddings_ND, table.embeddings_ND, atol=1e-4)
-    assert "Without a score table" in asked.warnings[0] and "0 m0, 1 m1" in asked.warnings[0]
-    assert len(asked.rows) == 2  # of the ensemble alone, for calib and test
+    assert asked.found.warnings == ("members_without_scores",)
+    assert asked.found.unscored == ("0 m0", "1 m1")
+    assert len(asked.found.figures) == 2  # of the ensemble alone, for calib and test
 
 
 def test_one_run_from_eight_sides(runs, place):
     found = build_ensemble(runs[:1], place / "views", tta="dihedral")
-    assert found.name == "1 x tiny, 8 views"
+    assert found.found.name == "1 x tiny, 8 views"
     table, own = load_scores(found.folder.scores), load_scores(runs[0] / "scores.parquet")
     assert np.abs(table.probabilities_NK - own.probabilities_NK).max() > 1e-3
     assert table.disagreement_N.min() > 0
-    assert found.rows[0].disagreement is None and found.rows[1].disagreement > 0
+    assert [row.disagreement is None for row in found.found.figures[:2]] == [True, False]
 
 
 def test_folds_leave_nothing_to_judge_on_and_say_so(split, place):
@@ -104,11 +107,12 @@ def test_folds_leave_nothing_to_judge_on_and_say_so(split, place):
     assert {r.id for r, role in pairs if role == "train"} == trained_on
     assert {r.id for r, role in pairs if role == "val"} == chosen_on
     assert "test" not in joined.roles
-    assert "No test image is new to all members" in found.warnings[0]
+    assert found.found.warnings == ("no_new_test_images",)
+    assert found.found.n_new == joined.roles.count("calib")
     # The figures are of single members, each on what it was not trained on.
-    assert [row.role for row in found.rows] == ["own test"] * 4
-    assert sum(row.n_images for row in found.rows) == len(split.catalog)
-    assert all(row.disagreement is None for row in found.rows)
+    assert [row.role for row in found.found.figures] == ["own test"] * 4
+    assert sum(row.n_images for row in found.found.figures) == len(split.catalog)
+    assert all(row.disagreement is None for row in found.found.figures)
     with pytest.raises(DataError, match="evaluate it on other data, by --data"):
         pipelines.evaluate_run(found.folder.path)
 
@@ -126,7 +130,7 @@ def test_two_seeds_of_a_split_leave_what_neither_touched(split, place):
                 assert roles[record.id] == "train"
             if role == "val":
                 assert roles[record.id] in ("train", "val")
-    assert found.roles["train"] > sum(role == "train" for role in split.roles)
+    assert found.found.roles["train"] > sum(role == "train" for role in split.roles)
 
 
 def test_what_does_not_fit_is_rejected(runs, joint, split, place):
@@ -140,7 +144,7 @@ def test_what_does_not_fit_is_rejected(runs, joint, split, place):
         run.mkdir()
         folder = RunFolder(run)
         member = build_member(5, n_classes=len(part.catalog.classes))
-        save_tensors(folder.best, member.state_dict(), {"epoch": 1})
+        save_tensors(folder.best, member.state_dict(), WeightsState(1))
         save_trained(folder, member.spec, part.catalog.classes, recipe.input)
         with pytest.raises(RunError, match=f"same {what}"):
             build_ensemble([runs[0], run], place / "none")

@@ -49,9 +49,8 @@ def test_a_run_is_measured_on_its_test_images(run, tmp_path):
     assert record == found and found.n_images == 6
     assert record.amounts == AMOUNTS
     assert record.leakage_status == "unproven" and record.warnings == ()
-    assert record.provenance["seed"] == 3 and record.provenance["images"] == 6
-    assert record.provenance["weights_sha256"] == hash_file(run / "model.safetensors")
-    assert {"leukoscope", "packages", "command"} <= set(record.provenance)
+    assert (record.provenance.seed, record.provenance.images) == (3, 6)
+    assert record.provenance.weights_sha256 == hash_file(run / "model.safetensors")
     with (tmp_path / "out" / "robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[0]["accuracy"]) == pytest.approx(found.clean.accuracy.value, abs=1e-6)
@@ -82,7 +81,7 @@ def test_a_run_and_its_bundle_say_the_same(run, tmp_path):
         assert mine.confidence == pytest.approx(theirs.confidence, abs=1e-4)
     assert other.leakage_status == "unproven" and other.remarks[0].code == "training_unknown"
     record = load_record(Robustness, tmp_path / "b" / "robustness.json", "")
-    assert record.provenance["weights_sha256"] == hash_file(run / "model.safetensors")
+    assert record.provenance.weights_sha256 == hash_file(run / "model.safetensors")
     with pytest.raises(ConfigError, match="carries no images"):
         pipelines.measure_robustness(bundle, tmp_path / "c")
 

@@ -25,7 +25,7 @@ def test_a_run_folder_holds_the_whole_story(trained, split):
     }  # fmt: skip
     provenance = json.loads(folder.provenance.read_text())
     assert provenance["recipe_hash"] == json.loads(folder.recipe.read_text())["hash"]
-    assert provenance["packages"]["torch"] and provenance["seed"] == 42
+    assert provenance["packages"]["torch"] and provenance["seeds"] == [42]
     assert len(trained.history) == 3 and trained.audit.leakage_status == "unproven"
 
 

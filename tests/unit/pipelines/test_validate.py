@@ -224,7 +224,7 @@ def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, c
     assert trust.info.reference.n_images == gain.n_test and trust.info.n_calib == gain.n_fit
     assert trust.info.reference.accuracy.value == pytest.approx(gain.after["accuracy"].value)
     assert trust.info.reference.accepted.value == pytest.approx(gain.after["accepted"].value)
-    assert new.info.provenance["recalibrated"][0]["data"] == "cells"
+    assert new.info.provenance.recalibrated[0].data == "cells"
     # It was not measured on a split, and has no leakage_status of one.
     assert trust.info.reference.leakage_status == "local"
 

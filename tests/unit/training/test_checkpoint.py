@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -21,12 +22,21 @@ from leukoscope.training.checkpoint import (
 )
 
 
+@dataclass(frozen=True)
+class State:
+    """What stands beside tensors."""
+
+    step: int = 0
+    best: tuple[float, float] = (0.0, 0.0)
+    x: float = 0.0
+
+
 def test_tensors_and_state_come_back_bitwise(tmp_path):
     last = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     tensors = {"a": last, "b": torch.tensor(7), "c": torch.randn(3).double()}
-    state = {"epoch": 3, "best": [-float("inf"), 0.1], "x": 0.1 + 0.2}
+    state = State(3, (-float("inf"), 0.1), 0.1 + 0.2)
     save_tensors(tmp_path / "x.safetensors", tensors, state)
-    loaded, found = load_tensors(tmp_path / "x.safetensors")
+    loaded, found = load_tensors(tmp_path / "x.safetensors", State)
     assert found == state
     assert loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[k], tensors[k]) for k in tensors)
@@ -35,7 +45,7 @@ def test_tensors_and_state_come_back_bitwise(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "missing", "foreign"])
 def test_damaged_files_are_rejected(tmp_path, damage):
     path = tmp_path / "x.safetensors"
-    save_tensors(path, {"a": torch.zeros(100)}, {})
+    save_tensors(path, {"a": torch.zeros(100)}, State())
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-10])
     elif damage == "garbage":
@@ -45,18 +55,18 @@ def test_damaged_files_are_rejected(tmp_path, damage):
     else:
         checkpoint.save_file({"a": torch.zeros(1)}, path)  # without our state
     with pytest.raises(WeightsError, match="must be a whole safetensors file"):
-        load_tensors(path)
+        load_tensors(path, State)
 
 
 def test_a_flipped_bit_is_rejected(tmp_path):
     path = tmp_path / "x.safetensors"
-    save_tensors(path, {"a": torch.zeros(100)}, {})
+    save_tensors(path, {"a": torch.zeros(100)}, State())
     recorded = hash_file(path)
     check_hash(path, recorded)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    load_tensors(path)  # still a whole file: only the hash can tell
+    load_tensors(path, State)  # still a whole file: only the hash can tell
     with pytest.raises(WeightsError, match="SHA-256"):
         check_hash(path, recorded)
 
@@ -64,33 +74,33 @@ def test_a_flipped_bit_is_rejected(tmp_path):
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch, fails):
     path = tmp_path / "a.safetensors"
-    save_tensors(path, {"x": torch.zeros(2)}, {"step": 0})
+    save_tensors(path, {"x": torch.zeros(2)}, State(0))
     real, calls = checkpoint._read, []
 
     def read(given):
         calls.append(given)
         old = real(given)
         if len(calls) == 1:
-            save_tensors(path, {"x": torch.ones(2)}, {"step": 1})
+            save_tensors(path, {"x": torch.ones(2)}, State(1))
             if fails:  # as PyTorch does where header and numbers differ in length
                 raise RuntimeError("size <1> is smaller than the required mapping size <2>")
         return old
 
     monkeypatch.setattr(checkpoint, "_read", read)
-    tensors, state = load_tensors(path)
-    assert state == {"step": 1} and tensors["x"].tolist() == [1, 1] and len(calls) == 2
+    tensors, state = load_tensors(path, State)
+    assert state == State(1) and tensors["x"].tolist() == [1, 1] and len(calls) == 2
 
 
 def test_a_file_too_short_for_its_header_is_rejected(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
-    save_tensors(path, {"x": torch.zeros(2)}, {"step": 0})
+    save_tensors(path, {"x": torch.zeros(2)}, State(0))
 
     def read(_):
         raise RuntimeError("size <1> is smaller than the required mapping size <2>")
 
     monkeypatch.setattr(checkpoint, "_read", read)
     with pytest.raises(WeightsError, match="whole safetensors file"):
-        load_tensors(path)
+        load_tensors(path, State)
 
 
 def test_weights_must_fit(tmp_path):
@@ -101,16 +111,16 @@ def test_weights_must_fit(tmp_path):
 def test_full_disk_leaves_the_old_file(tmp_path):
     """A real limit: the process may not write files beyond 200 kB."""
     path = tmp_path / "x.safetensors"
-    save_tensors(path, {"a": torch.ones(10)}, {"epoch": 1})
+    save_tensors(path, {"a": torch.ones(10)}, State(1))
     script = f"""
 import resource, signal, sys, torch
 from pathlib import Path
 from leukoscope.errors import StorageError
-from leukoscope.training.checkpoint import save_tensors
+from leukoscope.training.checkpoint import WeightsState, save_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
-    save_tensors(Path({str(path)!r}), {{"a": torch.ones(1_000_000)}}, {{}})
+    save_tensors(Path({str(path)!r}), {{"a": torch.ones(1_000_000)}}, WeightsState(1))
 except StorageError as error:
     print(error)
     sys.exit(error.exit_code)
@@ -118,8 +128,8 @@ except StorageError as error:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == StorageError.exit_code, done.stderr
     assert "must be writable" in done.stdout and "the disk is full" in done.stdout
-    tensors, state = load_tensors(path)
-    assert state == {"epoch": 1} and len(tensors["a"]) == 10
+    tensors, state = load_tensors(path, State)
+    assert state == State(1) and len(tensors["a"]) == 10
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
@@ -129,7 +139,7 @@ def test_other_write_errors_are_translated(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save_file", fail)
     with pytest.raises(StorageError, match="something else"):
-        save_tensors(tmp_path / "x.safetensors", {}, {})
+        save_tensors(tmp_path / "x.safetensors", {}, State())
 
 
 def test_no_pickle_is_ever_read(tmp_path):
@@ -142,7 +152,7 @@ def test_no_pickle_is_ever_read(tmp_path):
     path = tmp_path / "x.safetensors"
     torch.save(Bomb(), path)
     with pytest.raises(WeightsError):
-        load_tensors(path)
+        load_tensors(path, State)
     assert not (tmp_path / "ran").exists()
 
 

@@ -15,9 +15,9 @@ from torch import nn
 from leukoscope.config import DistillConfig
 from leukoscope.data.loader import prepare_input
 from leukoscope.runfolder import RunFolder
-from leukoscope.training.checkpoint import load_tensors
+from leukoscope.training.checkpoint import WeightsState, load_tensors
 from leukoscope.training.device import build_accelerator
-from leukoscope.training.loop import train_network
+from leukoscope.training.loop import LoopState, train_network
 from leukoscope.training.optim import compute_distillation_loss
 
 TEACHER = "0" * 64
@@ -109,7 +109,7 @@ def test_labels_alone_are_training_without_a_teacher(data, tmp_path):  # noqa: F
     )
     one, _ = run_student(data, deaf, tmp_path / "deaf", Planted())
     two, _ = run_student(data, plain, tmp_path / "alone", None)
-    ours, theirs = load_tensors(one.best)[0], load_tensors(two.best)[0]
+    ours, theirs = (load_tensors(run.best, WeightsState)[0] for run in (one, two))
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-5)
 
@@ -139,7 +139,7 @@ def test_interrupted_and_resumed_is_bitwise_the_same(data, tmp_path):  # noqa: F
     with pytest.raises(KeyboardInterrupt):
         run_student(data, recipe, tmp_path / "cut", Planted(), reporter=stopper)
     cut, _ = run_student(data, recipe, tmp_path / "cut", Planted(), seed=9, resume=True)
-    for name in ("checkpoint", "best"):
-        ours, theirs = (load_tensors(getattr(run, name))[0] for run in (cut, whole))
+    for name, kind in (("checkpoint", LoopState), ("best", WeightsState)):
+        ours, theirs = (load_tensors(getattr(run, name), kind)[0] for run in (cut, whole))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[k], theirs[k]) for k in ours)

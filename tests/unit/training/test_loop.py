@@ -10,14 +10,14 @@ import torch
 
 from leukoscope.config import parse_recipe
 from leukoscope.data import loader
-from leukoscope.errors import MissingExtraError, NonFiniteError, RunError, StorageError
+from leukoscope.errors import NonFiniteError, RunError, StorageError
 from leukoscope.models.coatnet import CoAtNet
 from leukoscope.models.presets import build_spec
 from leukoscope.runfolder import RunFolder
 from leukoscope.training import loop
-from leukoscope.training.checkpoint import load_tensors
+from leukoscope.training.checkpoint import WeightsState, load_tensors
 from leukoscope.training.device import build_accelerator
-from leukoscope.training.loop import HISTORY_COLUMNS, TrainingData, train_network
+from leukoscope.training.loop import HISTORY_COLUMNS, LoopState, TrainingData, train_network
 
 CLASSES = 3
 
@@ -84,9 +84,9 @@ def test_learns_an_easy_task(data, tmp_path):
     assert tuple(rows[0]) == HISTORY_COLUMNS and [r["Epoch"] for r in rows] == [
         str(i) for i in range(1, 13)
     ]
-    _, state = load_tensors(run.best)
+    _, state = load_tensors(run.best, WeightsState)
     best = max(history, key=lambda r: (r.val_accuracy, -r.val_loss))
-    assert state["epoch"] == best.epoch
+    assert state.epoch == best.epoch
 
 
 def test_shuffled_labels_stay_at_chance(data, tmp_path):
@@ -110,7 +110,7 @@ def test_same_seed_same_weights_and_another_seed_others(data, tmp_path):
     ):
         run, _ = run_loop(data, chosen, tmp_path / name)
         weights.append(run.checkpoint.read_bytes())
-    tensors = [load_tensors(tmp_path / n / "checkpoint.safetensors")[0] for n in "abc"]
+    tensors = [load_tensors(tmp_path / n / "checkpoint.safetensors", LoopState)[0] for n in "abc"]
     assert all(torch.equal(tensors[0][k], tensors[1][k]) for k in tensors[0])
     assert any(not torch.equal(tensors[0][k], tensors[2][k]) for k in tensors[0])
 
@@ -131,9 +131,9 @@ def test_interrupted_and_resumed_is_bitwise_the_same(data, tmp_path, place, numb
     assert signal.getsignal(signal.SIGINT) is before
     # Another start: the weights must come from the checkpoint, not from here.
     cut, history = run_loop(data, recipe, tmp_path / "cut", seed=99, resume=True)
-    for name in ("checkpoint", "best"):
-        ours, state = load_tensors(getattr(cut, name))
-        theirs, other = load_tensors(getattr(whole, name))
+    for name, kind in (("checkpoint", LoopState), ("best", WeightsState)):
+        ours, state = load_tensors(getattr(cut, name), kind)
+        theirs, other = load_tensors(getattr(whole, name), kind)
         assert ours.keys() == theirs.keys()
         assert [k for k in ours if not torch.equal(ours[k], theirs[k])] == []
     for a, b in zip(history, expected, strict=True):
@@ -153,7 +153,10 @@ def test_the_way_of_feeding_changes_nothing(data, tmp_path, way, monkeypatch):
     plain, _ = run_loop(data, recipe, tmp_path / "plain")
     monkeypatch.setattr(loader, "choose_way", lambda nbytes, device: way)
     other, _ = run_loop(data, recipe, tmp_path / way)
-    expected, found = load_tensors(plain.best)[0], load_tensors(other.best)[0]
+    expected, found = (
+        load_tensors(plain.best, WeightsState)[0],
+        load_tensors(other.best, WeightsState)[0],
+    )
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
@@ -211,8 +214,8 @@ def test_not_finite_stops_loudly(data, tmp_path):
         with pytest.raises(NonFiniteError, match=r"nan in epoch 2, step 3 of 3"):
             run_loop(data, recipe, tmp_path / "a")
     run = RunFolder(tmp_path / "a")
-    tensors, state = load_tensors(run.checkpoint)
-    assert state["epoch"] == 1 and all(t.isfinite().all() for t in tensors.values())
+    tensors, state = load_tensors(run.checkpoint, LoopState)
+    assert state.epoch == 1 and all(t.isfinite().all() for t in tensors.values())
     assert "training loss is nan" in run.log.read_text()
 
 
@@ -227,7 +230,7 @@ def test_early_stop_and_selection_by_loss(data, tmp_path, monkeypatch):
     monkeypatch.setattr(loop._Loop, "_validate", lambda _self: next(losses))
     recipe = make_recipe(train={"epochs": 9, "select": "loss", "early_stop_epochs": 2})
     run, history = run_loop(data, recipe, tmp_path / "a")
-    assert len(history) == 4 and load_tensors(run.best)[1]["epoch"] == 2
+    assert len(history) == 4 and load_tensors(run.best, WeightsState)[1].epoch == 2
     assert "(stopped early)" in run.log.read_text()
 
 
@@ -235,7 +238,7 @@ def test_ties_in_accuracy_go_to_the_lower_loss(data, tmp_path, monkeypatch):
     losses = iter([(1.0, 0.5), (0.5, 0.5), (0.6, 0.5)])
     monkeypatch.setattr(loop._Loop, "_validate", lambda _self: next(losses))
     run, _ = run_loop(data, make_recipe(train={"epochs": 3}), tmp_path / "a")
-    assert load_tensors(run.best)[1]["epoch"] == 2
+    assert load_tensors(run.best, WeightsState)[1].epoch == 2
 
 
 def test_checkpoints_inside_an_epoch(data, tmp_path):
@@ -246,8 +249,8 @@ def test_checkpoints_inside_an_epoch(data, tmp_path):
     class Watcher(Stopper):
         def on_step(self, epoch, step, steps, images):
             if run.checkpoint.is_file():
-                state = load_tensors(run.checkpoint)[1]
-                seen.append((state["epoch"], state["step"]))
+                state = load_tensors(run.checkpoint, LoopState)[1]
+                seen.append((state.epoch, state.step))
 
     recipe = make_recipe(train={"checkpoint_minutes": 0})
     run_loop(data, recipe, tmp_path / "a", reporter=Watcher(0, 0, None))
@@ -278,7 +281,7 @@ def test_second_signal_interrupts_at_once(data, tmp_path):
 def test_bf16_trains_too(data, tmp_path):
     run, history = run_loop(data, make_recipe(train={"precision": "bf16"}), tmp_path / "a")
     assert all(math.isfinite(result.val_loss) for result in history)
-    tensors, _ = load_tensors(run.best)
+    tensors, _ = load_tensors(run.best, WeightsState)
     assert {t.dtype for t in tensors.values()} == {torch.float32, torch.int64}
 
 
@@ -293,41 +296,7 @@ def test_compiled_network_keeps_plain_names(data, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.torch, "compile", fake)
     run, _ = run_loop(data, make_recipe(train={"compile": True, "epochs": 1}), tmp_path / "a")
     assert len(compiled) == 1
-    assert "stem.0.weight" in load_tensors(run.best)[0]
-
-
-def test_tensorboard_is_an_extra(data, tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtraError, match="tensorboard"):
-        run_loop(data, make_recipe(train={"tensorboard": True}), tmp_path / "a")
-
-
-def test_tensorboard_gets_every_epoch(data, tmp_path, monkeypatch):
-    import sys
-    import types
-
-    written = []
-
-    class SummaryWriter:
-        def __init__(self, folder):
-            self.folder = folder
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            written.append("closed")
-
-        def add_scalar(self, name, value, epoch):
-            written.append((name, epoch))
-
-    fake = types.ModuleType("torch.utils.tensorboard")
-    fake.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
-    run_loop(data, make_recipe(train={"tensorboard": True}), tmp_path / "a")
-    assert written.count("closed") == 1 and ("val_accuracy", 2) in written and len(written) == 11
+    assert "stem.0.weight" in load_tensors(run.best, WeightsState)[0]
 
 
 def test_an_unwritable_folder_keeps_what_was_there(data, tmp_path, monkeypatch):
@@ -365,7 +334,7 @@ def stem_mean(tensors, prefix=""):
 def test_statistics_are_those_of_images_as_they_are(data, tmp_path, sections):
     recipe = make_recipe(**sections)
     run, _ = run_loop(data, recipe, tmp_path / "run")
-    tensors, _ = load_tensors(run.best)
+    tensors, _ = load_tensors(run.best, WeightsState)
     network = CoAtNet(build_spec("coatnet-pico", CLASSES, 32))
     network.load_state_dict(tensors)
     pixels = torch.from_numpy(data.pack_NHWC[data.train_rows])

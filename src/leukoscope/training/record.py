@@ -1,0 +1,32 @@
+"""What a run folder says of its trained network: `model.json`.
+
+What this file does not do: it reads no weights (`trained`) and needs no PyTorch.
+"""
+
+from dataclasses import dataclass
+
+from leukoscope.config import InputConfig
+from leukoscope.errors import WeightsError
+from leukoscope.models.spec import CoAtNetSpec, EnsembleSpec
+from leukoscope.records import load_record
+from leukoscope.runfolder import RunFolder
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Content of `model.json`: labels in the order of the logits, preprocessing, the shape of the
+    network, the file of weights and its hash. `best_epoch` is None for an ensemble."""
+
+    classes: tuple[str, ...]
+    input: InputConfig
+    spec: CoAtNetSpec | EnsembleSpec
+    best_epoch: int | None
+    weights: str
+    sha256: str
+
+
+def load_model_record(run: RunFolder) -> ModelRecord:
+    """Read what a run says of its network. Raises `MissingStepError` before training has ended,
+    `WeightsError` for something else."""
+    path = run.require(run.model, "leukoscope train")
+    return load_record(ModelRecord, path, "leukoscope train", WeightsError)
