@@ -70,9 +70,9 @@ def print_results(results: Results, out: Path) -> None:
             print(f"  left out: {name} ({why})")
     for what, found in results.commands.items():
         print(f"predict, {what}: {statistics.median(found):,.2f}")
-    for target in results.targets:
-        outcome = "met" if target.met else "below target"
-        print(f"{target.work}: {target.value:.3g} {target.unit}, target {target.target}: {outcome}")
+    for one in results.targets:
+        outcome = "met" if one.met else "below target"
+        print(f"{one.work}: {one.value:.3g} {one.unit}, target {one.target}: {outcome}")
     for what, why in results.failed.items():
         print(f"not measured: {what} ({why})")
     print(f"Results: {out}")

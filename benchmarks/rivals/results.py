@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.rivals.targets import Outcome
+
 from leukoscope.records import save_record
 from leukoscope.storage import create_folder, write_text
 
@@ -60,26 +62,13 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A figure that the project aims at, and what was measured: `low` and `high` over rounds."""
-
-    work: str
-    target: str
-    value: float
-    low: float
-    high: float
-    met: bool
-    unit: str = "x"
-
-
-@dataclass(frozen=True)
 class Results:
     """Everything of one run. `command` is what reproduces it, `seconds` how long it took."""
 
     command: str
     quick: bool
     comparisons: tuple[Comparison, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[Outcome, ...]
     commands: Mapping[str, Sequence[float]]
     """Of `leukoscope predict`: seconds or megabytes by what was measured."""
     curves: Curves
@@ -87,12 +76,6 @@ class Results:
     machine: Sequence[str] = field(default_factory=lambda: describe_machine())
     failed: Mapping[str, str] = field(default_factory=dict)
     """Parts that could not be measured, and why."""
-
-
-def compare_to_target(work: str, target: float, ratios: Sequence[float]) -> Target:
-    """Return the target of a ratio, to be at least `target`."""
-    value = statistics.median(ratios)
-    return Target(work, f"at least {target:g} x", value, min(ratios), max(ratios), value >= target)
 
 
 def describe_machine() -> list[str]:
@@ -158,10 +141,10 @@ def render_markdown(results: Results, name: str) -> str:
     if results.targets:
         lines += ["", "| work | target | measured | |", "|---|---|---|---|"]
         lines += [
-            f"| {target.work} | {target.target} | **{_figure(target.value)} {target.unit}**"
-            f" ({_figure(target.low)} to {_figure(target.high)})"
-            f" | {'met' if target.met else 'below target'} |"
-            for target in results.targets
+            f"| {one.work} | {one.target} | **{_figure(one.value)} {one.unit}**"
+            f" ({_figure(one.low)} to {_figure(one.high)})"
+            f" | {'met' if one.met else 'below target'} |"
+            for one in results.targets
         ]
     for part in results.comparisons:
         head = "ours is faster by" if part.base_is_ours else "faster than the first by"
@@ -190,14 +173,3 @@ def render_markdown(results: Results, name: str) -> str:
 def _figure(value: float) -> str:
     """Three significant digits without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-__all__ = [
-    "Comparison",
-    "Results",
-    "Target",
-    "compare_to_target",
-    "describe_machine",
-    "render_markdown",
-    "save_results",
-]

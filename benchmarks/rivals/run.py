@@ -1,5 +1,4 @@
-"""A benchmark: prepares images, starts one process after another, gathers records. The targets that
-the project has set itself stand here, each where it is measured.
+"""A benchmark: prepares images, starts one process after another, gathers records.
 
 What this file does not do: it measures nothing in its own process, and prints nothing.
 """
@@ -16,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from benchmarks.rivals import feeding, prediction, training
-from benchmarks.rivals.results import Comparison, Results, Target, compare_to_target, save_results
+from benchmarks.rivals import feeding, prediction, targets, training
+from benchmarks.rivals.results import Comparison, Results, save_results
 from benchmarks.rivals.setting import Part, Setting, parse_parts
 from PIL import Image
 
@@ -113,7 +112,7 @@ class _Bench:
         self.progress = progress
         self.files = place / "files"
         self.comparisons: list[Comparison] = []
-        self.targets: list[Target] = []
+        self.targets: list[targets.Outcome] = []
         self.commands: dict[str, list[float]] = {}
         self.failed: dict[str, str] = {}
         self.curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -149,37 +148,23 @@ class _Bench:
         elif part == "command":
             self._measure_command(run)
         else:
-            self._note("scaling", 0, 1)
+            self.progress("scaling", 0, 1)
             self.curves = self._run_alone("scaling", "quick" if self.quick else "whole", whole)  # type: ignore[assignment]
-            self._note("scaling", 1, 1)
+            self.progress("scaling", 1, 1)
 
     def _measure_feeding(self, whole: Setting) -> None:
         setting = whole if self.quick else replace(whole, batch=32, warm_up=8, repeats=24)
         title = f"Feeding training: batches of {setting.batch}, {setting.size_px} px, augmented"
         done = self._take_turns("feeding", title, list(feeding.CANDIDATES), feeding.OURS, setting)
-        for name, target, work in (
-            (feeding.KERAS, 20, "feeding, against Keras' `flow_from_dataframe`"),
-            (feeding.WORKERS, 5, "feeding, against two worker processes"),
-        ):
-            self._add_target(work, target, done, name)
+        for name, target in targets.FEEDING.items():
+            self._compare(target, done, name)
         steps = [
             self._run_alone("hematology", training.OURS, replace(setting, warm_up=1, repeats=1))
             for _ in range(min(2, self.rounds))
         ]
         shares = [100 * x / min(steps) for x in done.seconds.get(feeding.OURS, ())]  # type: ignore[type-var, operator]
         if shares:
-            value = float(np.median(shares))
-            self.targets.append(
-                Target(
-                    "feeding, share of a training step of `coatnet-hematology`",
-                    "below 5 %",
-                    value,
-                    min(shares),
-                    max(shares),
-                    value < 5,
-                    "%",
-                )
-            )
+            self.targets.append(targets.FEEDING_SHARE.compare(shares))
 
     def _measure_training(self, whole: Setting) -> None:
         sizes = f"batch {whole.batch}, {whole.size_px} px, {whole.precision}"
@@ -199,15 +184,9 @@ class _Bench:
                     f" done at {best:,.0f} GFLOP/s at best."
                 )
                 self.comparisons[-1] = done = replace(done, note=note)
-            for name, target in (
-                ("reference network in Keras (TensorFlow)", 1.5),
-                ("plain PyTorch, channels last", 1.25),
-                ("timm coatnet_0_224", 1.25),
-            ):
-                if name in names:
-                    self._add_target(
-                        f"training step of `{preset}`, against {name}", target, done, name
-                    )
+            for (of, name), target in targets.TRAINING.items():
+                if of == preset:
+                    self._compare(target, done, name)
 
     def _measure_prediction(self, whole: Setting) -> None:
         for preset, size_px, names, base in (
@@ -217,7 +196,7 @@ class _Bench:
             setting = replace(whole, preset=preset, size_px=size_px, batch=8, repeats=4, warm_up=2)
             if self.quick:
                 setting = replace(setting, size_px=64, repeats=1)
-            self._note("graphs", 0, 1)
+            self.progress("graphs", 0, 1)
             self._run_alone("prediction", "graphs", setting)
             title = f"Prediction: {preset}, {setting.size_px} px, batches of {setting.batch}"
             done = self._take_turns(
@@ -226,17 +205,11 @@ class _Bench:
             ours = [name for name in done.seconds if name.startswith("ours")]
             if base == prediction.PLAIN and base in done.seconds and ours:
                 best = max(ours, key=lambda name: float(np.median(done.ratios(name))))
-                self._add_target(
-                    f"prediction of `{preset}`, best variant against the plain rewrite in ONNX"
-                    " Runtime fp32",
-                    3,
-                    done,
-                    best,
-                )
+                self._compare(targets.PREDICTION, done, best)
 
     def _measure_command(self, run: Path | None) -> None:
         bundle, table = self.place / "bundle", self.place / "predictions.csv"
-        self._note("bundle", 0, 1)
+        self.progress("bundle", 0, 1)
         pipelines.export_run(run or self._train_small_run(), bundle, variants=("fp32", "int8"))
         files = list_images([self.files])
         kinds = (("one image", files[:1]), (f"{len(files):,} files", [self.files]))
@@ -250,33 +223,22 @@ class _Bench:
                     else:
                         rate = len(files) / seconds
                         self.commands.setdefault(f"{kind}, {variant}: images/s", []).append(rate)
-            self._note("whole command", turn + 1, self.rounds)
-        for work, key, target, bound, unit, below in (
-            ("`predict` of one image, start to exit", "one image, fp32: s", "1.0 s", 1, "s", True),
-            ("its peak memory", "one image, fp32: peak MB", "300 MB", 300, "MB", True),
-            (
-                "`predict` from JPEG files to CSV, int8",
-                f"{len(files):,} files, int8: images/s",
-                "200 images/s",
-                200,
-                "images/s",
-                False,
-            ),
+            self.progress("whole command", turn + 1, self.rounds)
+        for target, key in (
+            (targets.ONE_IMAGE, "one image, fp32: s"),
+            (targets.ONE_IMAGE_MEMORY, "one image, fp32: peak MB"),
+            (targets.MANY_FILES, f"{len(files):,} files, int8: images/s"),
         ):
-            found = self.commands[key]
-            value = float(np.median(found))
-            met = value <= bound if below else value >= bound
-            target = f"{'at most' if below else 'at least'} {target}"
-            self.targets.append(Target(work, target, value, min(found), max(found), met, unit))
+            self.targets.append(target.compare(self.commands[key]))
 
     def _train_small_run(self) -> Path:
-        self._note("training a small network", 0, 1)
+        self.progress("training a small network", 0, 1)
         size_px = 64 if self.quick else 160
         recipe = load_recipe("quick", [f"input.image_size={size_px}", "train.epochs=1"])
         painted = save_painted(self.place / "small", 12, copies=4, size_px=96)
         split = pipelines.split_catalog(pipelines.scan_images(painted), "grouped")
         pipelines.train_run(split, recipe, self.place / "run")
-        self._note("training a small network", 1, 1)
+        self.progress("training a small network", 1, 1)
         return self.place / "run"
 
     # -- one process after another ----------------------------------------------------------------
@@ -304,7 +266,7 @@ class _Bench:
                     left_out[name] = hide_folders(error.found)
                     waiting.remove(name)
                     del seconds[name]
-                self._note(title, turn * (total // self.rounds) + place + 1, total)
+                self.progress(title, turn * (total // self.rounds) + place + 1, total)
         done = Comparison(
             title, setting.batch, seconds, base, base_is_ours=base_is_ours, left_out=left_out
         )
@@ -313,12 +275,9 @@ class _Bench:
         self.comparisons.append(done)
         return done
 
-    def _add_target(self, work: str, target: float, done: Comparison, name: str) -> None:
+    def _compare(self, target: targets.Target, done: Comparison, name: str) -> None:
         if name in done.seconds and not self.quick:
-            self.targets.append(compare_to_target(work, target, done.ratios(name)))
-
-    def _note(self, what: str, done: int, total: int) -> None:
-        self.progress(what, done, total)
+            self.targets.append(target.compare(done.ratios(name)))
 
     def _run_alone(self, part: str, candidate: str, setting: Setting) -> object:
         """Measure in a new process. Raises `RunError` with the reason where that fails."""

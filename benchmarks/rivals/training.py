@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from benchmarks.rivals.peers import build_keras, build_plain, load_torchvision
 from benchmarks.rivals.setting import Setting, Work
+from benchmarks.rivals.targets import KERAS, PLAIN_LAST, TIMM
 from torch import nn
 from torch.nn import functional as F
 
@@ -117,13 +118,13 @@ def prepare_timm(name: str, setting: Setting) -> Work:
 
 
 HEMATOLOGY: dict[str, Callable[[Setting], Work]] = {
-    "reference network in Keras (TensorFlow)": prepare_keras,
+    KERAS: prepare_keras,
     "plain PyTorch": lambda setting: prepare_plain(setting, channels_last=False),
-    "plain PyTorch, channels last": lambda setting: prepare_plain(setting, channels_last=True),
+    PLAIN_LAST: lambda setting: prepare_plain(setting, channels_last=True),
     OURS: prepare_ours,
 }
 PAPER: dict[str, Callable[[Setting], Work]] = {
-    "timm coatnet_0_224": lambda setting: prepare_timm("coatnet_0_224", setting),
+    TIMM: lambda setting: prepare_timm("coatnet_0_224", setting),
     "timm coatnet_0_rw_224": lambda setting: prepare_timm("coatnet_0_rw_224", setting),
     OURS: prepare_ours,
 }

@@ -1,15 +1,15 @@
 import json
 
 import pytest
+from benchmarks.rivals import feeding, targets, training
 from benchmarks.rivals.results import (
     Comparison,
     Results,
-    Target,
-    compare_to_target,
     describe_machine,
     render_markdown,
     save_results,
 )
+from benchmarks.rivals.targets import Outcome, Target
 
 DONE = Comparison(
     "A training step",
@@ -26,7 +26,7 @@ def make_results(**changes):
         "command": "python -m benchmarks.rivals --rounds 3",
         "quick": False,
         "comparisons": (DONE,),
-        "targets": (compare_to_target("step", 2.5, DONE.ratios("theirs")),),
+        "targets": (Target("step", 2.5).compare(DONE.ratios("theirs")),),
         "commands": {"one image, fp32: s": [0.5, 0.7, 0.6]},
         "curves": CURVES,
         "seconds": 120.0,
@@ -43,9 +43,18 @@ def test_ratios_are_taken_within_rounds():
 
 
 def test_a_target_is_met_by_the_median():
-    target = compare_to_target("step", 2.0, [1.5, 4.0, 2.0])
-    assert target == Target("step", "at least 2 x", 2.0, 1.5, 4.0, met=True)
-    assert not compare_to_target("step", 2.1, [1.5, 4.0, 2.0]).met
+    outcome = Target("step", 2.0).compare([1.5, 4.0, 2.0])
+    assert outcome == Outcome("step", "at least 2 x", 2.0, 1.5, 4.0, met=True, unit="x")
+    assert not Target("step", 2.1).compare([1.5, 4.0, 2.0]).met
+    memory = Target("memory", 300, "MB", at_most=True)
+    assert memory.compare([108.0]).met and not memory.compare([301.0]).met
+    assert memory.compare([108.0]).target == "at most 300 MB"
+
+
+def test_targets_are_about_candidates_that_exist():
+    assert set(targets.FEEDING) <= set(feeding.CANDIDATES)
+    groups = {"coatnet-hematology": training.HEMATOLOGY, "coatnet-0": training.PAPER}
+    assert all(name in groups[preset] for preset, name in targets.TRAINING)
 
 
 def test_the_page_shows_targets_and_what_was_measured():
