@@ -60,12 +60,15 @@ class Album:
 
 def fill_album(album):
     """Something in every chapter."""
-    a, *_ = album.add_chain("px-a", 4, "Blast (L1)")
+    a, *_, last = album.add_chain("px-a", 4, "Blast (L1)")
     b, c = album.add_chain("px-b", 2, agreement=0.7)
     album.add_chain("px-c", 2, "Blast; L1")
     album.records[-1] = replace(album.records[-1], label="a/b")
     album.link(a, b, accepted=False)
+    album.link(last, b, accepted=False, agreement=0.65)
+    album.link(a, last, accepted=False, agreement=0.8)
     album.link(a, c, kind="overlap", contradiction_frac=0.031)
+    album.link(album.add("one", "patient 1"), album.add("other", "patient 2"))
     for k, label in enumerate(("<script>", "blast", "x, y", "z", "neutrophil")):
         album.add(f"p/{k}", "patient 7", label)
     field = album.add("f.jpg#0", "px-f", "red_cell", box=(0, 0, 20, 20))

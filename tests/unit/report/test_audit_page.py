@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import io
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 from PIL import Image
 from tests.builders.images import draw_disc
 from tests.builders.page_audit import build_findings
+from tests.builders.page_split import build_split_audit
 
 from leukoscope.data.audit import AuditResult, SourceBasis, audit_catalog
 from leukoscope.data.catalog import Catalog, ImageRecord
@@ -20,9 +22,11 @@ from leukoscope.data.findings import (
     ExampleImage,
     Finding,
 )
+from leukoscope.data.splits import Split
 from leukoscope.errors import REJECT_CODES
 from leukoscope.report import audit_page, data_pages, data_words
 from leukoscope.report.audit_page import MAX_PAIRS, describe_audit, list_examples
+from leukoscope.report.data_pages import describe_split
 from leukoscope.report.frame import render_html
 from leukoscope.report.page import Gallery
 from leukoscope.report.thumbnails import THUMBNAIL_PX, draw_examples
@@ -135,6 +139,16 @@ def test_every_code_has_its_words():
         assert set(table) == set(keys)
 
 
+def test_a_split_says_whether_it_leaks_into_the_test_role():
+    audit = build_split_audit()
+    titles = {describe_split(audit).lead[0].title}
+    titles.add(describe_split(replace(audit, test_with_copy_in_training=0)).lead[0].title)
+    clean = replace(audit, shared=(), findings=(), leakage_status="disjoint")
+    page = describe_split(clean)
+    titles.add(page.lead[0].title)
+    assert len(titles) == 3 and page.lead[0].level == "good" and len(page.sections) == 1
+
+
 def test_a_clean_catalog_has_no_findings(make_record):
     audit = audit_catalog(Catalog(tuple(make_record(f"{i}") for i in range(40))))
     page = describe_audit(audit, {})
@@ -145,10 +159,6 @@ def test_a_clean_catalog_has_no_findings(make_record):
 @pytest.mark.parametrize("split", [True, False])
 @pytest.mark.parametrize("unknown", [True, False])
 def test_the_summary_claims_no_more_than_is_known(make_record, split, unknown):
-    from dataclasses import replace
-
-    from leukoscope.data.splits import Split
-
     records = tuple(make_record(f"{i:02d}") for i in range(40))
     if unknown:
         records = tuple(replace(record, source="") for record in records)
