@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from coverage import split_by_source
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.scores import compute_probabilities, load_scores
 from leukoscope.trust.calibration import (
     NEEDED_ERRORS,
     Calibration,
-    compute_debiased_ece,
     compute_log_losses,
     fit_bias_corrected,
     fit_calibration,

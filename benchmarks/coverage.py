@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binom
 
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
+from leukoscope.evaluation.coverage import measure_coverage
 from leukoscope.evaluation.metrics import compute_calibration_bins
 from leukoscope.scores import compute_probabilities, load_scores
 from leukoscope.trust.calibration import (
     Calibration,
-    compute_debiased_ece,
     compute_log_losses,
     fit_bias_corrected,
     fit_calibration,
     fit_temperature,
 )
-from leukoscope.trust.conformal import fit_sets, measure_coverage
+from leukoscope.trust.conformal import fit_sets
 
 ALPHAS = (0.1, 0.05)
 CASES = ("val", "calib")

@@ -16,9 +16,9 @@ import numpy as np
 
 from coverage import split_by_source
 from leukoscope.config import load_recipe
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
-from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.decision import decide_table
 from leukoscope.trust.fitting import fit_policy
 

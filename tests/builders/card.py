@@ -118,7 +118,7 @@ def build_trust(classes=CLASSES, **changes):
     )
     return TrustInfo.model_construct(
         **{
-            "asked": TrustConfig(),
+            "config": TrustConfig(),
             "policy": policy,
             "n_calib": 777,
             "n_calib_sources": 130,

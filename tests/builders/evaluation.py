@@ -6,6 +6,7 @@ from dataclasses import replace
 from tests.builders.trust import NOTES
 
 from leukoscope.data.findings import Count, Finding
+from leukoscope.evaluation.coverage import Coverage, Share
 from leukoscope.evaluation.decisions import ClassDecisions, DecisionFigures, ReasonCount
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.leakage import (
@@ -29,7 +30,6 @@ from leukoscope.evaluation.record import (
     TrustFigures,
 )
 from leukoscope.interval import UNDEFINED, Interval
-from leukoscope.trust.conformal import Coverage, Share
 
 LABELS = ("Blast; L1", "Blast (L1)", "a/b", "<script>", "neutrophil")
 COUNTS = (

@@ -13,7 +13,7 @@ from leukoscope.trust.record import TrustInfo
 
 def build_page() -> Page:
     info = TrustInfo.model_construct(
-        asked=TrustConfig(),
+        config=TrustConfig(),
         choice=CHOICE,
         notes=NOTES,
         reference=build_reference(

@@ -7,7 +7,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.calibration import fit_temperature
-from leukoscope.trust.conformal import compute_rank, compute_threshold, fit_sets
+from leukoscope.trust.conformal import (
+    compute_rank,
+    compute_threshold,
+    fit_sets,
+)
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from leukoscope.evaluation.coverage import compare_exchangeability, measure_coverage
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.conformal import (
-    compare_exchangeability,
     compute_threshold,
     fit_sets,
-    measure_coverage,
 )
 
 CLASSES = ("a", "b", "c", "d")

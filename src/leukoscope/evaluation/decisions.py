@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
+from leukoscope.evaluation.coverage import measure_coverage
 from leukoscope.evaluation.intervals import compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
-from leukoscope.trust.calibration import compute_debiased_ece
-from leukoscope.trust.conformal import measure_coverage
 from leukoscope.trust.decision import (
     STATUSES,
     Decisions,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from leukoscope.data.groups import found_in_pixels
 from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import Baseline
+from leukoscope.evaluation.coverage import compare_exchangeability, measure_coverage
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_intervals
 from leukoscope.evaluation.leakage import (
@@ -33,7 +34,6 @@ from leukoscope.evaluation.record import (
 from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.conformal import compare_exchangeability, measure_coverage
 from leukoscope.trust.decision import Decisions, decide_table
 from leukoscope.trust.record import Trust
 
@@ -180,8 +180,8 @@ def measure_trust(
     calibrated = calibrate_table(table, info.policy.calibration)
     return TrustFigures(
         method=info.policy.calibration.method,
-        alpha=info.asked.alpha,
-        target_accuracy=info.asked.target_accuracy,
+        alpha=info.config.alpha,
+        target_accuracy=info.config.target_accuracy,
         n_calib=info.n_calib,
         n_calib_sources=info.n_calib_sources,
         notes=info.notes,

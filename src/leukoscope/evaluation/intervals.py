@@ -36,10 +36,10 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.evaluation.calibration_error import compute_squared_errors
 from leukoscope.evaluation.metrics import PER_CLASS, Figures, compute_metrics
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.calibration import compute_squared_errors
 
 _CHUNK = 4_000_000
 """Replicates times images held at once: 32 MB for each working array."""

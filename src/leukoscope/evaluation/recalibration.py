@@ -77,7 +77,7 @@ def measure_recalibration(
     if not found.is_fitted:
         return found, None
     old = trust.info.policy
-    local = fit_local_policy(old, trust.novelty, trust.info.asked, fit)
+    local = fit_local_policy(old, trust.novelty, trust.info.config, fit)
     unknown = table.take(np.flatnonzero(table.labels_N < 0))
     before, after = (
         _measure(policy, trust.novelty, test, unknown, replicates, seed)

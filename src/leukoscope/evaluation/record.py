@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 from leukoscope.data.findings import Finding
 from leukoscope.errors import DataError
+from leukoscope.evaluation.coverage import Coverage
 from leukoscope.evaluation.decisions import DecisionFigures
 from leukoscope.interval import Interval, Number
 from leukoscope.scores import LeakageStatus
 from leukoscope.trust.calibration import CalibrationMethod
-from leukoscope.trust.conformal import Coverage
 from leukoscope.trust.notes import Note
 
 BaselineName = Literal["majority", "colour_histogram", "nearest_neighbour"]

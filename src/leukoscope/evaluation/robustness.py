@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from leukoscope.data.corrupt import Corruption
 from leukoscope.data.findings import Finding
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
@@ -21,7 +22,6 @@ from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import LeakageStatus, ScoreTable
-from leukoscope.trust.calibration import compute_debiased_ece
 from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
 from leukoscope.trust.record import Trust
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
+from leukoscope.evaluation.calibration_error import ECE_BINS, compute_equal_mass_bins
 from leukoscope.evaluation.intervals import (
     compute_intervals,
     compute_tails,
@@ -20,9 +21,7 @@ from leukoscope.evaluation.intervals import (
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import (
-    ECE_BINS,
     Calibration,
-    compute_equal_mass_bins,
     compute_log_losses,
     number_sources,
 )

@@ -59,18 +59,18 @@ def calibrate_run(
     folder = RunFolder(Path(run))
     folder.require(folder.model, "leukoscope train")
     recipe = folder.load_recipe()
-    asked: TrustConfig = override_section(recipe, "trust", overrides).trust
+    config: TrustConfig = override_section(recipe, "trust", overrides).trust
     with folder.lock():
         table = load_run_scores(folder)
         progress("Fitting", 0, 1)
-        fitted = fit_policy(table, asked)
+        fitted = fit_policy(table, config)
         progress("Fitting", 1, 1)
         split = load_split(folder.require(folder.split, "leukoscope train"))
         calib = table.of_role("calib")
         sample = calib.draw_sources(REFERENCE_IMAGES, recipe.train.seed)
         arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[sample], calib.quality_NQ[sample])
         info = TrustInfo(
-            asked=asked,
+            config=config,
             policy=fitted.policy,
             n_train=fitted.n_train,
             n_calib=fitted.n_calib,

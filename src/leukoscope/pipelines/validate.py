@@ -187,7 +187,7 @@ def _predict(trust: "Trust | None", table: "ScoreTable") -> "Predictions":
         policy.sets.predict(found.probabilities_NK),
         found.status,
         found.reasons,
-        nominal_coverage=1 - trust.info.asked.alpha,
+        nominal_coverage=1 - trust.info.config.alpha,
     )
 
 

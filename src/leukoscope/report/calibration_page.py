@@ -24,7 +24,7 @@ def describe_calibration(info: TrustInfo, path: Path) -> Page:
     reference = info.reference
     lead: list[Block] = []
     if reference is not None:
-        lead.append(_build_table(reference, 1 - info.asked.alpha))
+        lead.append(_build_table(reference, 1 - info.config.alpha))
         if reference.leakage_status in _CAUTIONS:
             lead.append(Banner("caution", _CAUTIONS[reference.leakage_status]))
     if info.notes:

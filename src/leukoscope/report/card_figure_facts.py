@@ -306,10 +306,10 @@ def describe_prediction_sets(trust: TrustInfo | None = None) -> str:
     """The prediction sets: their target, and what came."""
     if trust is None:
         return "No prediction sets are on record."
-    each = " of each class" * trust.asked.class_conditional
+    each = " of each class" * trust.config.class_conditional
     text = (
         "Beside the one label, all labels that fit (a prediction set, conformal). Target: the right"
-        f" label is among them for {format_percent(1 - trust.asked.alpha)} of cells{each}."
+        f" label is among them for {format_percent(1 - trust.config.alpha)} of cells{each}."
     )
     reference = trust.reference
     if reference is None:
@@ -327,7 +327,7 @@ def describe_rejection(trust: TrustInfo | None = None) -> str:
         return "Never: without calibration every image gets a label."
     text = (
         "Each cell is accepted, sent to a person for review, or rejected as unknown. Target:"
-        f" {format_percent(trust.asked.target_accuracy)} correctly classified among accepted."
+        f" {format_percent(trust.config.target_accuracy)} correctly classified among accepted."
     )
     one = trust.reference
     if one is None:

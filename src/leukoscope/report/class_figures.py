@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.metrics import compute_calibration_bins
 from leukoscope.interval import Interval
@@ -31,7 +32,6 @@ from leukoscope.report.figures import (
     draw_ranges,
     styled,
 )
-from leukoscope.trust.calibration import compute_debiased_ece
 
 SampleKind = Literal["confident_wrong", "unsure_right", "confident_right"]
 SAMPLE_TITLES: dict[SampleKind, str] = {

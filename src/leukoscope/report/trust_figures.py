@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from leukoscope.evaluation.calibration_error import compute_debiased_ece, compute_equal_mass_bins
+from leukoscope.evaluation.coverage import Coverage
 from leukoscope.evaluation.intervals import compute_proportion
 from leukoscope.evaluation.trust_measures import compute_risk_coverage
 from leukoscope.labels import display_label
 from leukoscope.report.figures import BLUE, GREY, INK, PALE, VERMILLION, styled
-from leukoscope.trust.calibration import compute_debiased_ece, compute_equal_mass_bins
-from leukoscope.trust.conformal import Coverage
 
 
 @styled

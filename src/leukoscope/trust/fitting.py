@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.scores import ScoreTable, compute_probabilities
-from leukoscope.trust.calibration import FOLDS, CalibrationChoice, fit_calibration
-from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
+from leukoscope.trust.calibration import (
+    FOLDS,
+    CalibrationChoice,
+    fit_calibration,
+)
+from leukoscope.trust.conformal import (
+    ConformalSets,
+    fit_sets,
+    step_off,
+)
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
@@ -51,7 +59,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     """Fit calibration, prediction sets, novelty, quality and the confidence threshold.
 
     Raises `MissingStepError` where quality was not measured, `DataError` where the roles `train`
-    or `calib` are too small for what is asked, `ConfigError` for a class or cost that names no
+    or `calib` are too small for the targets, `ConfigError` for a class or cost that names no
     class of the network.
     """
     if table.quality_names != QUALITY_NAMES:
@@ -64,7 +72,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     train, calib = (_take_labelled(table, role) for role in ("train", "calib"))
     calibration, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
     p_NK = compute_probabilities(calibration.apply(calib.logits_NK))
-    sets = fit_asked_sets(p_NK, calib, config)
+    sets = fit_config_sets(p_NK, calib, config)
     # Half of what may be rejected goes to each of the two ways to be strange; n sources cannot tell
     # apart less than one in n + 1.
     n_sources = len(set(calib.sources))
@@ -108,7 +116,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     )
 
 
-def fit_asked_sets(
+def fit_config_sets(
     p_NK: NDArray[np.float64], table: ScoreTable, config: TrustConfig
 ) -> ConformalSets:
     """Fit the sets that a recipe asks for on labelled rows and their calibrated probabilities

@@ -23,7 +23,7 @@ from leukoscope.trust.calibration import (
 )
 from leukoscope.trust.conformal import step_off
 from leukoscope.trust.decision import Policy, decide_table
-from leukoscope.trust.fitting import fit_asked_sets, fit_min_confidence, note_rejection
+from leukoscope.trust.fitting import fit_config_sets, fit_min_confidence, note_rejection
 from leukoscope.trust.notes import Note, Values
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold
 
@@ -66,7 +66,7 @@ def fit_local_policy(
     p_NK = compute_probabilities(calibration.apply(table.logits_NK))
     changes: dict[str, object] = {"calibration": calibration}
     try:
-        sets = fit_asked_sets(p_NK, table, config)
+        sets = fit_config_sets(p_NK, table, config)
         changes["sets"] = sets
         notes += sets.fallbacks
     except TooFewSourcesError as error:

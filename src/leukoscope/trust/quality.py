@@ -29,8 +29,8 @@ Array = NDArray[np.float64]
 class _Feature:
     """How a feature is scaled.
 
-    `offset` is added before the logarithm is taken (None: judged as it is); `least` is the smallest
-    spread that training images are credited with, on the scale that is judged: a feature that never
+    `offset` is added before the logarithm is taken (None: taken as it is); `least` is the smallest
+    spread that training images are credited with, on that scale: a feature that never
     varied in training must not reject the first image that differs by a rounding. Features of one
     `subject` (by default the feature itself) mean the same thing by lying on the same side. What is
     named `_frac` is a share of pixels or light, or a length as a share of the side of the image.
@@ -394,7 +394,7 @@ class QualityModel(BaseModel):
 
     def _scale(self, quality_NQ: NDArray[np.floating]) -> Array:
         _check_quality(quality_NQ)
-        away_NQ = _judge(quality_NQ) - np.array(self.centre)
+        away_NQ = _transform(quality_NQ) - np.array(self.centre)
         return _divide(away_NQ, np.array(self.below), np.array(self.above))
 
     def _measure(self, scaled_NQ: Array) -> Array:
@@ -449,12 +449,12 @@ def fit_quality(
             f"{n}",
             "give the role train more images",
         )
-    judged_NQ = _judge(quality_train_NQ)
+    values_NQ = _transform(quality_train_NQ)
     least_Q = np.array([feature.least for feature in _FEATURES])
-    low_Q, centre_Q, high_Q = np.quantile(judged_NQ, (_HALF_FRAC, 0.5, 1 - _HALF_FRAC), axis=0)
+    low_Q, centre_Q, high_Q = np.quantile(values_NQ, (_HALF_FRAC, 0.5, 1 - _HALF_FRAC), axis=0)
     below_Q = np.maximum(centre_Q - low_Q, least_Q)
     above_Q = np.maximum(high_Q - centre_Q, least_Q)
-    away_NQ = judged_NQ - centre_Q
+    away_NQ = values_NQ - centre_Q
     scaled_NQ = np.clip(_divide(away_NQ, below_Q, above_Q), -_WINSOR, _WINSOR)
     covariance_QQ = np.cov(scaled_NQ.T)
     share = width / (width + n)
@@ -479,13 +479,13 @@ def fit_quality(
     ).fit_max_distance(quality_calib_NQ, reject_frac, sources)
 
 
-def _judge(quality_NQ: NDArray[np.floating]) -> Array:
-    """Return the features on the scale on which they are judged: some as logarithms."""
-    judged_NQ = np.array(quality_NQ, dtype=np.float64)
+def _transform(quality_NQ: NDArray[np.floating]) -> Array:
+    """Return the features on the scale on which they are compared: some as logarithms."""
+    values_NQ = np.array(quality_NQ, dtype=np.float64)
     for q, feature in enumerate(_FEATURES):
         if feature.offset is not None:
-            judged_NQ[:, q] = np.log(judged_NQ[:, q] + feature.offset)
-    return judged_NQ
+            values_NQ[:, q] = np.log(values_NQ[:, q] + feature.offset)
+    return values_NQ
 
 
 def _divide(away_NQ: Array, below_Q: Array, above_Q: Array) -> Array:

@@ -83,7 +83,8 @@ class TrustInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = FORMAT
-    asked: TrustConfig
+    config: TrustConfig
+    """What was aimed at."""
     policy: Policy
     n_train: int = Field(ge=1)
     n_calib: int = Field(ge=1)

@@ -4,13 +4,13 @@ from scipy.special import rel_entr, softmax
 from sklearn.metrics import accuracy_score, log_loss
 
 from leukoscope.errors import DataError
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.comparison import (
     compute_agreement,
     compute_network_figures,
     compute_rows,
 )
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.calibration import compute_debiased_ece
 
 
 def draw_table(n=120, seed=0, **changes):

@@ -12,13 +12,13 @@ from leukoscope.evaluation.recalibration import measure_recalibration, split_hal
 from leukoscope.trust.decision import decide_table
 from leukoscope.trust.record import Trust, TrustInfo
 
-ASKED = TrustConfig(target_accuracy=0.9, reject_frac=0.04)
+CONFIG = TrustConfig(target_accuracy=0.9, reject_frac=0.04)
 
 
 @pytest.fixture(scope="module")
 def trust(fitted):
     info = TrustInfo(
-        asked=ASKED, policy=fitted.policy, n_train=400, n_calib=400, n_calib_sources=400,
+        config=CONFIG, policy=fitted.policy, n_train=400, n_calib=400, n_calib_sources=400,
         choice=CHOICE, notes=(), weights_sha256="0" * 64, arrays_sha256="0" * 64,
     )  # fmt: skip
     nothing = np.zeros((0, 1), np.float32)

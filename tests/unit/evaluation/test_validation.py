@@ -9,12 +9,12 @@ from tests.builders import validation as cells_of
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.acceptance import AcceptanceCriteria
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.decisions import ReasonCount
 from leukoscope.evaluation.intervals import compute_ece_interval, compute_intervals, compute_mean
 from leukoscope.evaluation.validation import LocalCells, Predictions, Validation, compute_kappas
 from leukoscope.interval import Interval
 from leukoscope.records import dump_record, load_record, save_record
-from leukoscope.trust.calibration import compute_debiased_ece
 
 CLASSES, build_cells, build_reference = (
     cells_of.CLASSES,

@@ -92,7 +92,7 @@ def calibrated(graph, tmp_path_factory):
     )
     arrays = pack_arrays(novelty, embeddings, quality)
     info = TrustInfo(
-        asked=TrustConfig(target_accuracy=0.6), policy=policy, n_train=120, n_calib=120,
+        config=TrustConfig(target_accuracy=0.6), policy=policy, n_train=120, n_calib=120,
         n_calib_sources=120, choice=CHOICE, notes=(), weights_sha256="0" * 64,
         arrays_sha256=hashlib.sha256(arrays).hexdigest(),
     )  # fmt: skip

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from tests.builders.figures import list_texts
 
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report import class_figures as room
 from leukoscope.report.figures import render_png, render_svg
-from leukoscope.trust.calibration import compute_debiased_ece
 
 
 def make_scores(k=3, n=90, signal=2.0):

@@ -4,6 +4,8 @@ import matplotlib
 import numpy as np
 import pytest
 
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
+from leukoscope.evaluation.coverage import measure_coverage
 from leukoscope.evaluation.trust_measures import compute_risk_coverage
 from leukoscope.report.trust_figures import (
     draw_coverage,
@@ -11,8 +13,7 @@ from leukoscope.report.trust_figures import (
     draw_risk_coverage,
 )
 from leukoscope.scores import compute_probabilities
-from leukoscope.trust.calibration import compute_debiased_ece
-from leukoscope.trust.conformal import fit_sets, measure_coverage
+from leukoscope.trust.conformal import fit_sets
 
 CLASSES = ("basophil", "eosinophil", "monocyte")
 

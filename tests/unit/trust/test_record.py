@@ -22,7 +22,7 @@ def record(fitted, trust_table):
     calib = trust_table.of_role("calib")
     content = pack_arrays(fitted.novelty, calib.embeddings_ND[:9], calib.quality_NQ[:9])
     info = TrustInfo(
-        asked=TrustConfig(),
+        config=TrustConfig(),
         policy=fitted.policy,
         n_train=400,
         n_calib=400,
