@@ -25,8 +25,11 @@ def escape_text(text: str) -> str:
     >>> escape_text("a|b <i> /home/ann/cells"), escape_text("split_a")
     ('a&#124;b &#60;i&#62; cells', 'split_a')
     """
-    shown = hide_folders(" ".join(_drop_unprintable(text).split()))
-    shown = "".join(_SPECIAL.get(c, c) for c in shown)
+    return _escape(hide_folders(" ".join(_drop_unprintable(text).split())))
+
+
+def _escape(line: str) -> str:
+    shown = "".join(_SPECIAL.get(c, c) for c in line)
     # An underscore inside of a word is no emphasis; elsewhere it might be.
     shown = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", shown)
     shown = shown.replace("://", "&#58;//").replace("@", "&#64;")
@@ -39,8 +42,12 @@ def escape_sentence(text: str) -> str:
 
 
 def format_class(name: str) -> str:
-    """Return a class as a reader knows it, escaped."""
-    return escape_text(display_label(name)) or "(no name)"
+    """Return a class as a reader knows it, escaped; a label is no path.
+
+    >>> format_class("immature_granulocyte"), format_class("/a/<b>")
+    ('Immature granulocyte', '/a/&#60;b&#62;')
+    """
+    return _escape(" ".join(_drop_unprintable(display_label(name)).split())) or "(no name)"
 
 
 def hide_folders(text: str) -> str:

@@ -180,6 +180,9 @@ def test_records_of_later_commands_fill_their_items(record, name, item):
 
 HOSTILE = [
     "Blast; L1",
+    'Blast (L1), "x": y',
+    "/home/a/b",
+    "x" * 200,
     "a|b|c",
     "<script>alert(1)</script>",
     "two\nlines\n\n# Heading\n\n| x | y |\n| --- | --- |",
@@ -209,7 +212,7 @@ def list_tags(html):
     return re.findall(r"</?[a-z0-9]+", html)
 
 
-@pytest.mark.parametrize("name", [n for n in HOSTILE if n.isprintable()])
+@pytest.mark.parametrize("name", [n for n in HOSTILE if n.isprintable() and n[0] != "/"])
 def test_escaped_text_reads_as_it_was(name):
     from html import unescape
 
