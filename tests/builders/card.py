@@ -218,6 +218,30 @@ def recalibrate(records):
     )  # fmt: skip
 
 
+def build_ensemble_records():
+    """The card of an ensemble on data without sources, whose test images are of no known class."""
+    records = build_records()
+    audit = replace(
+        records.data.audit, protocol="random", sources_known=False, leakage_status="unproven",
+        n_left_aside=0, findings=(),
+    )  # fmt: skip
+    policy = build_trust().policy.model_copy(
+        update={"min_confidence": None, "max_disagreement": 0.21, "cost": ((0.0,),)}
+    )
+    evaluation = build_evaluation(
+        source_known=False, leakage_status="unproven", baselines={}, n_sources=633
+    )
+    return replace(
+        records,
+        network=build_network(n_members=2, views="flips", stages=(), best_epoch=None),
+        provenance=build_provenance(seeds=(1, 2)),
+        data=replace(records.data, audit=audit, n_boxed=7, columns=()),
+        evaluation=evaluation, evaluations=None, validation=None,
+        trust=build_trust(policy=policy, reference=None),
+        robustness=build_robustness({"blur": 0.065}, decides=False),
+    )  # fmt: skip
+
+
 def leak(records, *, rest=True):
     """The same run on a leaking split; without `rest` too few images have no duplicate."""
     left = build_leak(

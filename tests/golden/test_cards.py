@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.builders.card import build_records, leak, recalibrate, render_all
+from tests.builders.card import build_ensemble_records, build_records, leak, recalibrate, render_all
 
 from leukoscope.report.card_records import CardRecords
 
@@ -23,12 +23,13 @@ def render_cards():
         "uncalibrated": replace(full, trust=None, bundle=None, evaluations=None, validation=None),
         "leaking": leak(full),
         "recalibrated": recalibrate(full),
+        "ensemble": build_ensemble_records(),
         "empty": CardRecords(),
     }
     texts = {}
     for case, records in cases.items():
         for document, text in zip(DOCUMENTS, render_all(records), strict=True):
-            if document == "MODEL_CARD" or case == "full":
+            if document == "MODEL_CARD" or case in ("full", "ensemble"):
                 texts[f"{case}_{document}.md"] = text
     return texts
 

@@ -74,21 +74,21 @@ class CardRecords:
     explanation: Explanation | None = None
 
 
-_WRITERS = {
-    "network": "leukoscope train",
-    "recipe": "leukoscope train",
-    "provenance": "leukoscope train",
-    "data": "leukoscope train",
-    "epochs_s": "leukoscope train",
-    "evaluation": "leukoscope evaluate RUN",
-    "evaluations": "leukoscope evaluate RUN --data DATA",
-    "trust": "leukoscope calibrate RUN",
-    "bundle": "leukoscope export RUN",
-    "robustness": "leukoscope robustness RUN --out RUN/robustness",
-    "validation": "leukoscope validate BUNDLE DATA --out RUN/validation",
-    "explanation": "leukoscope explain RUN IMAGES --out RUN/explained",
+_REMEDIES = {
+    "network": "run leukoscope train",
+    "recipe": "run leukoscope train",
+    "provenance": "run leukoscope train",
+    "data": "the training run has it",
+    "epochs_s": "the training run has it",
+    "evaluation": "run leukoscope evaluate RUN",
+    "evaluations": "run leukoscope evaluate RUN --data DATA",
+    "trust": "run leukoscope calibrate RUN",
+    "bundle": "run leukoscope export RUN",
+    "robustness": "run leukoscope robustness RUN --out RUN/robustness",
+    "validation": "run leukoscope validate BUNDLE DATA --out RUN/validation",
+    "explanation": "run leukoscope explain RUN IMAGES --out RUN/explained",
 }
-"""The command that leaves each record."""
+"""Where each record comes from."""
 
 Fact = Callable[..., str | tuple[str, ...] | None]
 """What the records say of one thing: Markdown, or sentences; None where they leave it open. Its
@@ -106,5 +106,4 @@ def find_fact(fact: Fact, records: CardRecords) -> Finding:
     if text is not None:
         return Finding(text, tuple(name for name in given if name not in absent))
     first = next(iter((*lacking, *absent)), "")
-    remedy = f"run {_WRITERS[first]}" if first else "the records leave it open"
-    return Finding(None, missing=f"not on record: {remedy}")
+    return Finding(None, missing=f"not on record{f': {_REMEDIES[first]}' if first else ''}")
