@@ -11,7 +11,7 @@ from leukoscope.evaluation.recalibration import Recalibration
 from leukoscope.evaluation.validation import (
     LocalCells,
     Predictions,
-    Provenance,
+    ValidationProvenance,
     compute_validation,
 )
 from leukoscope.interval import Interval
@@ -113,9 +113,10 @@ def build_validation(**changes):
             40, 21, 41, 20, before, after, Interval(0.12, 0.05, 0.19),
             (Note("labels_absent", {"labels": (AWKWARD[2],)}),), "new",
         ),
-        "provenance": Provenance(
-            "coatnet-pico", 64, "0" * 64, "2026-01-01", "criteria.toml", 0, "0.1.0", "3.11", "x",
-            "2026-01-02",
+        "provenance": ValidationProvenance(
+            network="coatnet-pico", image_size_px=64, weights_sha256="0" * 64, seed=0,
+            trained="2026-01-01", criteria="criteria.toml", leukoscope="0.1.0", python="3.11",
+            platform="x", cores=2, packages={}, command=("leukoscope",), started="2026-01-02",
         ),
     }  # fmt: skip
     return validate(cells, criteria, **(options | changes))

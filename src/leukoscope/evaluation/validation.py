@@ -61,6 +61,7 @@ from leukoscope.evaluation.sample_size import compute_design_effect, compute_sam
 from leukoscope.evaluation.shift import Shift, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
 from leukoscope.interval import UNDEFINED, Interval, Number
+from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Reason, Status
 from leukoscope.trust.record import Reference
@@ -191,21 +192,16 @@ class SampleSize:
         return max(0, self.needed - self.n_images)
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What made the figures: the bundle's network, the criteria file ("" for none), the draw, the
-    software."""
+@dataclass(frozen=True, kw_only=True)
+class ValidationProvenance(ModelProvenance):
+    """What made the figures: the bundle's network and when it was trained, the name of the criteria
+    file ("" for none), the draw, the software."""
 
     network: str
     image_size_px: int
-    weights_sha256: str
     trained: str
     criteria: str
     seed: int
-    leukoscope: str
-    python: str
-    platform: str
-    started: str
 
 
 @dataclass(frozen=True)
@@ -248,7 +244,7 @@ class Validation:
     unreadable: tuple[Rejected, ...] = ()
     warnings: tuple[Remark, ...] = ()
     recalibration: Recalibration | None = None
-    provenance: Provenance | None = None
+    provenance: ValidationProvenance | None = None
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -280,7 +276,7 @@ def compute_validation(
     unreadable: Sequence[Rejected] = (),
     warnings: Sequence[Remark] = (),
     recalibration: Recalibration | None = None,
-    provenance: Provenance | None = None,
+    provenance: ValidationProvenance | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Validation:

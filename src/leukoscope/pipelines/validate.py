@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukoscope.deploy.predictor import Predictor
+    from leukoscope.deploy.bundle import BundleInfo
     from leukoscope.evaluation.acceptance import AcceptanceCriteria
-    from leukoscope.evaluation.validation import LocalCells, Predictions, Provenance, Validation
+    from leukoscope.evaluation.validation import (
+        LocalCells,
+        Predictions,
+        Validation,
+        ValidationProvenance,
+    )
     from leukoscope.scores import ScoreTable
     from leukoscope.scoring import Scorer
     from leukoscope.trust.record import Trust
@@ -93,9 +98,9 @@ def validate_bundle(
 
     _check_out(RunFolder(Path(out)))
     opened = load_bundle(Path(bundle))
-    asked = AcceptanceCriteria()
+    wanted = AcceptanceCriteria()
     if criteria is not None:
-        asked = load_criteria(Path(criteria), opened.info.classes)
+        wanted = load_criteria(Path(criteria), opened.info.classes)
     if recalibrate is not None:
         check_new(Path(recalibrate), opened.path)
     records, warnings, rejected = select_images(Path(data), role, progress)
@@ -103,9 +108,9 @@ def validate_bundle(
     names = _find_readers(usable.records, readers)
     predictor = Predictor(opened)
     trust = predictor.trust
-    renamed = [replace(r, label=asked.labels.get(r.label, r.label)) for r in usable.records]
+    renamed = [replace(r, label=wanted.labels.get(r.label, r.label)) for r in usable.records]
     scored = score_files(predictor, renamed, "local", progress)
-    columns, labels_of = _read_columns(scored.records, names, asked)
+    columns, labels_of = _read_columns(scored.records, names, wanted)
     networks = {}
     if against is not None:
         other = open_scorer(against)
@@ -135,7 +140,7 @@ def validate_bundle(
     progress("Computing figures", 0, 1)
     record = compute_validation(
         cells,
-        asked,
+        wanted,
         data=_name_path(Path(data)),
         bundle=_name_path(Path(bundle)),
         reference=trust.info.reference if trust else None,
@@ -146,7 +151,7 @@ def validate_bundle(
         unreadable=(*rejected, *scored.unreadable),
         warnings=warnings,
         recalibration=recalibration,
-        provenance=_collect_origin(predictor, criteria, seed),
+        provenance=_collect_origin(opened.info, criteria, seed),
         replicates=replicates,
         seed=seed,
     )
@@ -209,9 +214,9 @@ def _predict_again(
 # -- columns --------------------------------------------------------------------------------------
 
 
-def _find_readers(records: Sequence[ImageRecord], asked: Sequence[str]) -> tuple[str, ...]:
+def _find_readers(records: Sequence[ImageRecord], given: Sequence[str]) -> tuple[str, ...]:
     columns = {name for record in records for name in record.extra}
-    missing = [name for name in asked if name not in columns]
+    missing = [name for name in given if name not in columns]
     if missing:
         raise ConfigError(
             "a reader is a column of the table of images",
@@ -219,7 +224,7 @@ def _find_readers(records: Sequence[ImageRecord], asked: Sequence[str]) -> tuple
             "correct --reader",
         )
     known = [name for name in sorted(columns) if name.strip().casefold() in READER_COLUMNS]
-    return tuple(dict.fromkeys([*asked, *known]))
+    return tuple(dict.fromkeys([*given, *known]))
 
 
 def _read_columns(
@@ -242,21 +247,19 @@ def _read_columns(
 # -- files ----------------------------------------------------------------------------------------
 
 
-def _collect_origin(predictor: "Predictor", criteria: str | Path | None, seed: int) -> "Provenance":
-    from leukoscope.evaluation.validation import Provenance
+def _collect_origin(
+    bundle: "BundleInfo", criteria: str | Path | None, seed: int
+) -> "ValidationProvenance":
+    from leukoscope.evaluation.validation import ValidationProvenance
 
-    info, own = predictor.bundle.info, collect_provenance()
-    return Provenance(
-        network=info.network,
-        image_size_px=info.preprocessing.image_size,
-        weights_sha256=info.provenance.weights_sha256,
-        trained=info.provenance.trained.started,
+    return ValidationProvenance(
+        **vars(collect_provenance()),
+        network=bundle.network,
+        image_size_px=bundle.preprocessing.image_size,
+        weights_sha256=bundle.provenance.weights_sha256,
+        trained=bundle.provenance.trained.started,
         criteria=Path(criteria).name if criteria is not None else "",
         seed=seed,
-        leukoscope=own.leukoscope,
-        python=own.python,
-        platform=own.platform,
-        started=own.started,
     )
 
 

@@ -5,8 +5,6 @@ trusted, and what to do next. What this file does not do: it computes nothing, d
 (`validation_figures`), and words nothing but titles and terms (`validation_words`).
 """
 
-from dataclasses import asdict
-
 from leukoscope.evaluation.acceptance import EXACT_BELOW, Acceptance, Outcome
 from leukoscope.evaluation.subgroups import SubgroupTable
 from leukoscope.evaluation.validation import ReaderComparison, Validation
@@ -380,9 +378,18 @@ def _describe_unreadable(v: Validation) -> tuple[Section, ...]:
 
 
 def _describe_provenance(v: Validation) -> tuple[Section, ...]:
-    names = {"image_size_px": "Image size, px", "weights_sha256": "Weights SHA-256"}
-    names["leukoscope"] = "leukoscope"
-    content = asdict(v.provenance) if v.provenance is not None else {}
+    origin = v.provenance
+    if origin is None:
+        return ()
     return build_provenance(
-        {names.get(k, k.capitalize()): str(value) for k, value in content.items() if value != ""}
+        {
+            "Network": f"{origin.network}, {origin.image_size_px} px",
+            "Weights SHA-256": origin.weights_sha256,
+            "Trained": origin.trained,
+            "Criteria": origin.criteria or "none",
+            "Seed": str(origin.seed),
+            "leukoscope": origin.leukoscope,
+            "Python": f"{origin.python}, {origin.platform}",
+            "Started": origin.started,
+        }
     )

@@ -283,7 +283,7 @@ def describe_separation(area: float) -> str:
     ('not visible', 'nearly complete')
     """
     steps = ((0.6, "not visible"), (0.7, "small"), (0.8, "clear"), (0.95, "large"))
-    return next((word for end, word in steps if area < end), "nearly complete")
+    return next((size for end, size in steps if area < end), "nearly complete")
 
 
 def describe_effect(effect: float) -> str:
@@ -293,7 +293,7 @@ def describe_effect(effect: float) -> str:
     ('negligible', 'very large')
     """
     steps = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (1.2, "large"))
-    return next((word for end, word in steps if abs(effect) < end), "very large")
+    return next((size for end, size in steps if abs(effect) < end), "very large")
 
 
 # -- agreement and subgroups ----------------------------------------------------------------------
