@@ -25,8 +25,10 @@ def dump_record(record: object, kind: Any = None) -> Any:
 
 
 def save_record(record: object, path: Path, kind: Any = None) -> None:
-    """Write a record as JSON, at once or not at all. Raises `StorageError`."""
-    write_json(path, dump_record(record, kind))
+    """Write a record as JSON, at once or not at all. Raises `StorageError`, and `ValueError` for
+    not-a-number where the record does not say `interval.Number`."""
+    content = dump_record(record, kind)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def load_record(
@@ -79,24 +81,3 @@ def _adapt(kind: Any) -> TypeAdapter[Any]:
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON (not-a-number is rejected), at once or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=False)
-    write_text(path, text + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises `RunError` for anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path} must be a readable JSON file", str(error), "restore it, or run the step again"
-        ) from error
-    if not isinstance(content, dict):
-        raise RunError(
-            f"{path} must hold a JSON object", type(content).__name__, "run the step again"
-        )
-    return content

@@ -61,7 +61,7 @@ def test_the_first_thing_wrong_is_named(content, where):
     assert "leukoscope export" in caught.value.expected
 
 
-@pytest.mark.parametrize("text", ["", "{", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "\x00", "{'a': 1}"])
 def test_a_file_that_is_no_json_is_told(tmp_path, text):
     path = tmp_path / "record.json"
     path.write_text(text)
@@ -69,3 +69,20 @@ def test_a_file_that_is_no_json_is_told(tmp_path, text):
         load_record(Finding, path, "leukoscope audit")
     with pytest.raises(RunError, match="readable JSON"):
         load_record(Finding, tmp_path / "none.json", "leukoscope audit")
+
+
+def test_the_file_keeps_the_order_and_is_plain_text(tmp_path):
+    path = tmp_path / "x.json"
+    save_record({"z": 1, "a": "µ"}, path)
+    raw = path.read_bytes()
+    assert raw.endswith(b"}\n") and raw.index(b'"z"') < raw.index(b'"a"')
+    assert "µ".encode() in raw
+
+
+def test_not_a_number_is_rejected_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "x.json"
+    save_record({"a": 1}, path)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="Out of range float"):
+            save_record({"a": value}, path, dict[str, float])
+    assert load_record(dict[str, int], path, "leukoscope audit") == {"a": 1}

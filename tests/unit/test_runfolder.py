@@ -1,6 +1,5 @@
 import errno
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -13,9 +12,10 @@ import pytest
 
 import leukoscope
 from leukoscope import runfolder, storage
+from leukoscope.config import SavedRecipe, load_recipe
 from leukoscope.errors import MissingStepError, RunError, RunLockedError, StorageError
-from leukoscope.records import read_json, write_json
-from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.records import save_record
+from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.storage import (
     check_new_folder,
     create_folder,
@@ -277,50 +277,13 @@ def test_readers_never_see_half_of_a_file(tmp_path):
     assert list_names(tmp_path) == ["x.txt"]
 
 
-# -- text and JSON ----------------------------------------------------------------------------
+# -- text ----------------------------------------------------------------------------
 
 
 def test_text_is_written_as_it_is(tmp_path):
     text = "a\r\nb\nµ " + os.fsdecode(b"caf\xe9")
     write_text(tmp_path / "x.txt", text)
     assert (tmp_path / "x.txt").read_bytes() == b"a\r\nb\n\xc2\xb5 caf\xe9"
-
-
-def test_json_comes_back(tmp_path):
-    content = {"z": 1, "a": [1.5, None, "µ"], "name": os.fsdecode(b"caf\xe9.jpg")}
-    write_json(tmp_path / "x.json", content)
-    assert read_json(tmp_path / "x.json") == content
-    raw = (tmp_path / "x.json").read_bytes()
-    assert raw.endswith(b"}\n")
-    assert raw.index(b'"z"') < raw.index(b'"a"')  # the order given
-    assert "µ".encode() in raw
-
-
-def test_not_a_number_is_rejected_and_the_old_file_stays(tmp_path):
-    write_json(tmp_path / "x.json", {"a": 1})
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="Out of range float"):
-            write_json(tmp_path / "x.json", {"a": value})
-    assert read_json(tmp_path / "x.json") == {"a": 1}
-
-
-@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"{'a': 1}"])
-def test_other_files_are_not_json(tmp_path, content):
-    (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(RunError, match="must be a readable JSON file"):
-        read_json(tmp_path / "x.json")
-
-
-def test_a_missing_json_is_a_run_error(tmp_path):
-    with pytest.raises(RunError, match="No such file"):
-        read_json(tmp_path / "x.json")
-
-
-@pytest.mark.parametrize(("content", "kind"), [([1], "list"), ("a", "str"), (None, "NoneType")])
-def test_json_must_be_an_object(tmp_path, content, kind):
-    (tmp_path / "x.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=f"must hold a JSON object. Found: {kind}"):
-        read_json(tmp_path / "x.json")
 
 
 def test_a_new_folder_is_one_that_holds_nothing(tmp_path):
@@ -369,3 +332,22 @@ def test_packages_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr(runfolder.metadata, "version", version)
     packages = collect_provenance().packages
     assert "torch" not in packages and "numpy" in packages
+
+
+def test_recipe_and_provenance_come_back_typed(tmp_path):
+    run = RunFolder(tmp_path)
+    for load in (run.load_recipe, run.load_provenance):
+        with pytest.raises(MissingStepError, match="leukoscope train"):
+            load()
+    saved = SavedRecipe.of(load_recipe("quick"))
+    made = collect_provenance()
+    origin = RunProvenance(
+        **vars(made), recipe_hash=saved.hash, split_sha256="0", seeds=(3,), packs=None
+    )
+    save_record(saved, run.recipe)
+    save_record(origin, run.provenance)
+    assert run.load_recipe() == saved and saved.hash == load_recipe("quick").compute_hash()
+    assert run.load_provenance() == origin
+    run.recipe.write_text(run.recipe.read_text().replace("epochs", "epoks"))
+    with pytest.raises(RunError, match=r"train\.epoks"):
+        run.load_recipe()

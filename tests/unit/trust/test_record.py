@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.builders.trust import build_reference
 from leukoscope.config import TrustConfig
 from leukoscope.errors import BundleError, RunError
 from leukoscope.interval import UNDEFINED
-from leukoscope.records import dump_record, save_record, write_json
+from leukoscope.records import dump_record, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.trust.decision import decide_table
 from leukoscope.trust.record import TrustInfo, load_trust, open_trust, pack_arrays
@@ -118,7 +119,7 @@ def test_records_of_another_form_are_rejected(run, record, change, message):
     content = dump_record(record[0].model_copy(update={"reference": build_reference()}))
     for key, value in change.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
-    write_json(run.trust, content)
+    run.trust.write_text(json.dumps(content))
     with pytest.raises(BundleError, match=message):
         load_trust(run)
 
