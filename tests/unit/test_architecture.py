@@ -206,7 +206,7 @@ def test_torch_is_imported_only_where_networks_are(path):
         assert not top & HEAVY
 
 
-LIGHT = ["leukoscope.cli.app", "leukoscope.cli.render"]
+LIGHT = ["leukoscope.cli.app", "leukoscope.cli.render", "leukoscope.report.decision_words"]
 LIGHT += [
     get_module(path)
     for path in FILES

@@ -6,13 +6,15 @@ nothing (`trust.decision`) and counts nothing (`evaluation.decisions`).
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from leukoscope.evaluation.decisions import ReasonCount
 from leukoscope.labels import display_label
 from leukoscope.text import format_count, join_words
 from leukoscope.trust.decision import Reason, ReasonCode
 from leukoscope.trust.notes import Note
+
+if TYPE_CHECKING:
+    from leukoscope.evaluation.decisions import ReasonCount
 
 REASON_NAMES: Mapping[ReasonCode, str] = {
     "not_finite": "no finite scores",
@@ -101,9 +103,10 @@ def describe_reason(reason: Reason) -> str:
             return "a mistake would cost more than a review"
 
 
-def name_reason(count: ReasonCount) -> str:
+def name_reason(count: "ReasonCount") -> str:
     """Return what images of a count have in common.
 
+    >>> from leukoscope.evaluation.decisions import ReasonCount
     >>> name_reason(ReasonCount("poor_quality", 3, "sharpness", "low"))
     'out of focus'
     """
