@@ -17,6 +17,7 @@ from leukoscope.report.data_words import (
     describe_finding,
     describe_summary,
 )
+from leukoscope.report.glossary import build_terms
 from leukoscope.report.page import (
     Banner,
     Block,
@@ -30,7 +31,6 @@ from leukoscope.report.page import (
     Section,
     Text,
     Tile,
-    build_glossary,
     build_table,
 )
 from leukoscope.text import format_count
@@ -56,37 +56,6 @@ _BASES: dict[SourceBasis, str] = {
     "unknown": "For some images nobody has looked for sources: only identical bytes count there.",
 }
 
-GLOSSARY: tuple[tuple[str, str], ...] = (
-    (
-        "Source",
-        "A group of images that belong together: a patient, slide, field or original image"
-        " (scikit-learn: `groups`). Images of one source are no independent evidence and belong"
-        " in one role.",
-    ),
-    (
-        "Role",
-        "train fits the network, val chooses among its states, calib fits thresholds, test is"
-        " measured once. Training means train and val.",
-    ),
-    (
-        "Exact duplicates, same source, same field",
-        "How two images are related. Exact duplicates: equal to the last byte. Same source: near or"
-        " geometric duplicates of one picture (re-encoded, recoloured, turned, cropped), or images"
-        " that the table puts together. Same field: they show parts of one microscope field,"
-        " perhaps of neighbouring cells, or are linked only through third images.",
-    ),
-    (
-        "Effective sources",
-        "The number of equally large sources with the same information. It is far below the number"
-        " of sources where a few of them have most of the images.",
-    ),
-    (
-        "Leak",
-        "The same cell, or a duplicate of it, in training and in test. The network may then have"
-        " memorised the answer.",
-    ),
-)
-
 
 def describe_audit(
     audit: DataAudit, pictures: Mapping[ExampleImage, Picture], trailer: tuple[str, ...] = ()
@@ -101,7 +70,10 @@ def describe_audit(
     if audit.split is not None:
         table = tabulate_roles(audit.split)
         sections.append((Section("Images by class and role", (Box((table,)),), brief=True),))
-    sections += [_describe_repetition(audit), (build_glossary(GLOSSARY),)]
+    sections += [
+        _describe_repetition(audit),
+        (build_terms("source", "role", "relation", "effective_sources", "leak"),),
+    ]
     images = format_count(audit.n_images, "image")
     sources = format_count(audit.n_sources, "source")
     return Page(

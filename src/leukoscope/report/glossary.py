@@ -71,6 +71,52 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The same cell, or a duplicate of it, in training and in test. The network then repeats"
         " what it was shown.",
     ),
+    "role": (
+        "Role",
+        "train fits the network, val chooses among its states, calib fits thresholds, test is"
+        " measured once. Training means train and val.",
+    ),
+    "relation": (
+        "Exact duplicates, same source, same field",
+        "How two images are related. Exact duplicates: equal to the last byte. Same source: near or"
+        " geometric duplicates of one picture (re-encoded, recoloured, turned, cropped), or images"
+        " that the table puts together. Same field: they show parts of one microscope field,"
+        " perhaps of neighbouring cells, or are linked only through third images.",
+    ),
+    "effective_sources": (
+        "Effective sources",
+        "The number of equally large sources with the same information. It is far below the number"
+        " of sources where a few of them have most of the images.",
+    ),
+    "reference": (
+        "Reference",
+        "The member of a group with the most links. The maps of the other members lead from the"
+        " reference to them. Turns are clockwise as seen on the screen.",
+    ),
+    "moved": (
+        "Moved onto the reference",
+        "The member after the map has been undone. It should show the reference's picture in the"
+        " reference's place; grey is where the member shows nothing.",
+    ),
+    "inliers": (
+        "Inliers",
+        "Matched local features that obey one map. Chance gives few; duplicates give dozens.",
+    ),
+    "overlap": (
+        "Overlap, agreement",
+        "The area that two pictures share, of the smaller one's content; the part of it where the"
+        " two look alike once one is moved onto the other.",
+    ),
+    "contradiction": (
+        "Contradiction",
+        "The area where one picture shows something and the other's fill says that its picture"
+        " had ended there. Duplicates of one picture have none.",
+    ),
+    "rejected_link": (
+        "Rejected link",
+        "Two pictures that look like duplicates while the rest of their groups does not support"
+        " it. Such a link joins nothing.",
+    ),
 }
 """Term and meaning by key."""
 

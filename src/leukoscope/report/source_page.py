@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from leukoscope.labels import display_label
+from leukoscope.report.glossary import build_terms
 from leukoscope.report.page import (
     Banner,
     Big,
@@ -24,7 +25,6 @@ from leukoscope.report.page import (
     Section,
     Text,
     Tile,
-    build_glossary,
     build_provenance,
     build_table,
 )
@@ -76,47 +76,9 @@ CHAPTERS: dict[ChapterCode, tuple[str, str]] = {
     "largest": ("The largest groups", "Of the groups that are not shown above."),
 }
 
-GLOSSARY: tuple[tuple[str, str], ...] = (
-    (
-        "Source",
-        "A group of images that belong together (scikit-learn: `groups`): here an original picture"
-        " and its duplicates, or what the table names. Images of one source are one observation,"
-        " however often it was copied, and belong on one side of a split.",
-    ),
-    (
-        "Reference",
-        "The member of a group with the most links. The maps of the other members lead from the"
-        " reference to them. Turns are clockwise as seen on the screen.",
-    ),
-    (
-        "Moved onto the reference",
-        "The member after the map has been undone. It should show the reference's picture in the"
-        " reference's place; grey is where the member shows nothing.",
-    ),
-    (
-        "Inliers",
-        "Matched local features that obey one map. Chance gives few; duplicates give dozens.",
-    ),
-    ("Overlap", "The area that two pictures share, of the smaller one's content."),
-    (
-        "Agreement",
-        "The part of the shared area where the two look alike once one is moved onto the other.",
-    ),
-    (
-        "Contradiction",
-        "The area where one picture shows something and the other's fill says that its picture"
-        " had ended there. Duplicates of one picture have none.",
-    ),
-    (
-        "Rejected link",
-        "Two pictures that look like duplicates while the rest of their groups does not support"
-        " it. Such a link joins nothing.",
-    ),
-    (
-        "Same field",
-        "Two pictures of one microscope field that share a part of it. They are no duplicates, so"
-        " each keeps its source; a split keeps them on one side all the same.",
-    ),
+_TERMS = (
+    *("source", "relation", "reference", "moved", "inliers", "overlap", "contradiction"),
+    "rejected_link",
 )
 
 
@@ -129,7 +91,7 @@ def describe_sources(
         *(_describe_chapter(chapter, drawn) for chapter in review.chapters),
         *_describe_groups(review),
         *_describe_featureless(review.summary.featureless),
-        build_glossary(GLOSSARY),
+        build_terms(*_TERMS),
         *build_provenance(
             {name: str(value) for name, value in review.summary.settings.items()},
             "What the findings depend on",
