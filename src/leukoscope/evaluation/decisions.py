@@ -28,7 +28,7 @@ from leukoscope.trust.decision import (
     decide_table,
 )
 from leukoscope.trust.novelty import NoveltyModel
-from leukoscope.trust.quality import Side
+from leukoscope.trust.quality import SUBJECTS, Side
 from leukoscope.trust.record import Reference
 
 
@@ -46,7 +46,7 @@ class ClassDecisions:
 @dataclass(frozen=True)
 class ReasonCount:
     """How many images were not accepted for a reason; of `poor_quality`, for what `feature`
-    ("" for combinations) and `side` of it."""
+    (`quality.SUBJECTS`; "" for combinations) and `side` of it."""
 
     code: ReasonCode
     n_images: int
@@ -128,7 +128,8 @@ def _take_key(reason: Reason) -> tuple[ReasonCode, str, Side | Literal[""]]:
     if reason.code != "poor_quality":
         return reason.code, "", ""
     side: Side = reason.values["side"]  # type: ignore[assignment]
-    return reason.code, "" if side == "combination" else str(reason.values["feature"]), side
+    feature = SUBJECTS[str(reason.values["feature"])]
+    return reason.code, "" if side == "combination" else feature, side
 
 
 def compute_reference(

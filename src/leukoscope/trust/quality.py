@@ -31,8 +31,8 @@ class _Feature:
 
     `offset` is added before the logarithm is taken (None: taken as it is); `least` is the smallest
     spread that training images are credited with, on that scale: a feature that never
-    varied in training must not reject the first image that differs by a rounding. Features of one
-    `subject` (by default the feature itself) mean the same thing by lying on the same side. What is
+    varied in training must not reject the first image that differs by a rounding. `subject` is
+    another feature that means the same thing by lying on the same side ("" for none). What is
     named `_frac` is a share of pixels or light, or a length as a share of the side of the image.
     """
 
@@ -58,14 +58,17 @@ _FEATURES = (
     _Feature("cell_blue_frac", 0.01),
     _Feature("colour_spread", 0.05, 0.01),
     _Feature("cell_frac", 0.02),
-    _Feature("nucleus_size_frac", 0.01, subject="size"),
-    _Feature("cell_chord_frac", 0.05, 0.005, subject="size"),
+    _Feature("nucleus_size_frac", 0.01),
+    _Feature("cell_chord_frac", 0.05, 0.005, subject="nucleus_size_frac"),
     _Feature("nucleus_chord_frac", 0.05, 0.005),
     _Feature("off_centre_frac", 0.01),
 )
 
 QUALITY_NAMES = tuple(feature.name for feature in _FEATURES)
 """The features that `measure_quality` measures, in its order."""
+
+SUBJECTS = {feature.name: feature.subject or feature.name for feature in _FEATURES}
+"""The feature that stands for each where they are counted: of some, two mean the same thing."""
 
 _GROUND_FRAC = 0.9  # the ground: this quantile of each channel
 _CELL_OD = 0.12
@@ -410,8 +413,8 @@ class QualityModel(BaseModel):
             if self.usual_low[q] <= values[q] <= self.usual_high[q]:
                 continue
             side: Side = "low" if values[q] < self.usual_low[q] else "high"
-            subject = _FEATURES[q].subject or _FEATURES[q].name
-            found.setdefault((subject, side), self._build_deviation(q, side, values))
+            key = (SUBJECTS[self.names[q]], side)
+            found.setdefault(key, self._build_deviation(q, side, values))
         if found:
             return tuple(found.values())[:_MOST_DEVIATIONS]
         # Each feature is usual, their combination is not: name those that weigh most.

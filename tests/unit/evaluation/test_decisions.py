@@ -91,3 +91,11 @@ def test_an_image_counts_once_for_two_features_of_one_combination():
     ]
     assert count_reasons([pair]) == (ReasonCount("poor_quality", 1, "", "combination"),)
     assert count_reasons([]) == ()
+
+
+def test_two_features_that_mean_the_same_are_one_reason():
+    larger = [
+        [Reason("poor_quality", {"feature": name, "side": "high"})]
+        for name in ("nucleus_size_frac", "cell_chord_frac")
+    ]
+    assert count_reasons(larger) == (ReasonCount("poor_quality", 2, "nucleus_size_frac", "high"),)
