@@ -90,10 +90,6 @@ class ModelConfig(_Section):
     """A name from the table of presets."""
     stochastic_depth: float | None = Field(None, ge=0, lt=1)
     """Rate at the last block, rising linearly from 0; None keeps the preset's own."""
-    dropout: float | None = Field(None, ge=0, lt=1)
-    """After the attention projection and the feed-forward layer; None keeps the preset's own."""
-    head_dropout: float | None = Field(None, ge=0, lt=1)
-    """Before the classifier; None keeps the preset's own."""
 
 
 class AugmentConfig(_Section):

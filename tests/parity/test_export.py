@@ -154,10 +154,10 @@ def test_changed_decisions_are_listed_and_rejected(reference):
         export.check_parity(exact, "fp32")
 
 
-def judge_by_length(answer):
+def decide_by_length(answer):
     """Accept embeddings that are short; name by the largest logit."""
     n = len(answer.logits_NK)
-    long_N = np.linalg.norm(answer.embeddings_ND, axis=1) > judge_by_length.limit
+    long_N = np.linalg.norm(answer.embeddings_ND, axis=1) > decide_by_length.limit
     empty = np.zeros(n)
     return Decisions(
         compute_probabilities(answer.logits_NK),
@@ -174,8 +174,8 @@ def test_a_cell_that_is_accepted_otherwise_is_counted_though_its_name_stays(netw
     """Names alone prove nothing of limits: the embedding moves, no logit does."""
     logits, embedding = answer(network, reference.images_NSSC)
     lengths = np.linalg.norm(embedding, axis=1)
-    judge_by_length.limit = np.sort(lengths)[32]
-    judged = replace(reference, judge=judge_by_length)
+    decide_by_length.limit = np.sort(lengths)[32]
+    judged = replace(reference, decide=decide_by_length)
 
     def run(images):
         rows = slice(run.start, run.start + len(images))

@@ -72,8 +72,8 @@ class Parity(_Part):
     """None where only decisions are held to a limit (reduced precision)."""
     max_changed_frac: float = Field(ge=0, le=1)
     outcomes_changed: int | None = Field(None, ge=0)
-    """Images whose decision (accepted, review, unknown) or given name differs under the limits of
-    the run; None for one that was not calibrated."""
+    """Images whose decision (accepted, review, unknown) or label differs under the policy of the
+    run; None for one that was not calibrated."""
     max_outcome_frac: float | None = Field(None, ge=0, le=1)
 
     @property

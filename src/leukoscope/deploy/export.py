@@ -43,11 +43,11 @@ MAX_DISAGREEMENT_DIFFERENCE = 1e-4
 """Of the fp32 graph of an ensemble, in nats."""
 
 MAX_CHANGED_FRAC = 0.003
-"""Of reduced precision: share of most probable names that may change, and one image at least."""
+"""Of reduced precision: share of most probable labels that may change, and one image at least."""
 
 MAX_OUTCOME_FRAC = 0.01
 """Of reduced precision: share of images that may be accepted, reviewed or rejected otherwise, and
-one at least. Every limit cuts through cells, and int8 moves embeddings by more than names."""
+one at least. Every threshold cuts through cells, and int8 moves embeddings by more than labels."""
 
 CALIBRATION_IMAGES = 256
 """The int8 ranges come from at most so many images."""
@@ -327,7 +327,7 @@ def _quiet() -> Iterator[None]:
 @dataclass(frozen=True)
 class ParityReference:
     """What variants are compared on: uint8 images `(N, S, S, 3)`, their ids, and what the trained
-    network itself says of them in float32 PyTorch, batch norm not folded. `judge` decides on these
+    network itself says of them in float32 PyTorch, batch norm not folded. `decide` decides on these
     images from what a network says of them, as the run does; None for a run that was not
     calibrated."""
 
@@ -335,7 +335,7 @@ class ParityReference:
     ids: tuple[str, ...]
     classes: tuple[str, ...]
     outputs: Outputs
-    judge: Callable[[Outputs], Decisions] | None = None
+    decide: Callable[[Outputs], Decisions] | None = None
 
 
 def prove_variants(
@@ -403,8 +403,8 @@ def measure_parity(
     )
     exact = variant == "fp32"
     outcomes = None
-    if reference.judge is not None:
-        outcomes = count_changes(reference.judge(own), reference.judge(found))
+    if reference.decide is not None:
+        outcomes = count_changes(reference.decide(own), reference.decide(found))
     return Parity(
         images=len(reference.ids),
         max_logit_difference=float(difference_NK.max()),
@@ -421,7 +421,7 @@ def measure_parity(
 
 
 def count_changes(first: Decisions, second: Decisions) -> int:
-    """Return on how many images two decisions differ, in the status or in the name."""
+    """Return on how many images two decisions differ, in the status or in the label."""
     status_N = np.array(first.status) != np.array(second.status)
     return int((status_N | (first.labels_N != second.labels_N)).sum())
 

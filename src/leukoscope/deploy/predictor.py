@@ -1,4 +1,4 @@
-"""From image files to predictions by ONNX Runtime: the light road, without PyTorch.
+"""From image files to predictions by ONNX Runtime, without PyTorch.
 
 Axes: B batch, S side, K classes, D embedding width. What this file does not do: it writes no
 table (`tables`) and finds no files; what is accepted is decided by `trust.decision`.

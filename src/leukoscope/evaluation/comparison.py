@@ -61,8 +61,9 @@ def compute_network_figures(
 class Agreement:
     """How far one network decides as another does, on the images of one role.
 
-    `changed` images are called otherwise. Of those with a known label, `gained` are right only in
-    the second network and `lost` only in the first; the rest of the changed are wrong in both.
+    `changed` images are classified otherwise. Of those with a known label, `gained` are classified
+    correctly only by the second network and `lost` only by the first; the rest of the changed are
+    misclassified by both.
     `divergence` is the mean Kullback-Leibler divergence of the second's probabilities from the
     first's, in nats.
     """

@@ -107,10 +107,8 @@ def build_spec(
     image_size: int,
     *,
     stochastic_depth: float | None = None,
-    dropout: float | None = None,
-    head_dropout: float | None = None,
 ) -> CoAtNetSpec:
-    """Return a preset's spec for a task; rates that are None stay the preset's own.
+    """Return a preset's spec for a task; without a rate of stochastic depth the preset's own stays.
 
     Raises `ConfigError` for an unknown preset (naming the nearest) or an impossible size.
     """
@@ -122,11 +120,7 @@ def build_spec(
             "choose one of these",
         )
     spec = replace(PRESETS[preset], n_classes=n_classes, image_size=image_size)
-    rates = {
-        "stochastic_depth": stochastic_depth,
-        "dropout": dropout,
-        "head_dropout": head_dropout,
-    }
-    spec = replace(spec, **{k: v for k, v in rates.items() if v is not None})  # type: ignore[arg-type]
+    if stochastic_depth is not None:
+        spec = replace(spec, stochastic_depth=stochastic_depth)
     spec.check()
     return spec

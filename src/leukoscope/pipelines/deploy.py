@@ -87,9 +87,9 @@ def export_run(
     outputs = trained.score(
         images_NSSC, lambda d, t: progress("Reference in float32 PyTorch", d, t)
     )
-    judge = _decide_with(trust, images_NSSC) if trust else None
+    decide = _decide_with(trust, images_NSSC) if trust else None
     reference = export.ParityReference(
-        images_NSSC, tuple(records[i].id for i in rows), trained.classes, outputs, judge
+        images_NSSC, tuple(records[i].id for i in rows), trained.classes, outputs, decide
     )
     graphs = export.build_variants(trained.network, wanted, pack[fit_rows], progress)
     infos = export.prove_variants(graphs, reference, progress)
@@ -122,13 +122,13 @@ def export_run(
 
 def _decide_with(trust: "Trust", images_NSSC: "Pixels") -> "Callable[[Outputs], Decisions]":
     """How a run decides on these images, given what a network says of them."""
-    from leukoscope.trust.decision import decide
+    from leukoscope.trust import decision
     from leukoscope.trust.quality import measure_quality
 
     quality_NQ = measure_quality(images_NSSC)
 
-    def judge(answer: "Outputs") -> "Decisions":
-        return decide(
+    def decide(answer: "Outputs") -> "Decisions":
+        return decision.decide(
             trust.info.policy,
             trust.novelty,
             answer.logits_NK,
@@ -137,7 +137,7 @@ def _decide_with(trust: "Trust", images_NSSC: "Pixels") -> "Callable[[Outputs], 
             answer.disagreement_N,
         )
 
-    return judge
+    return decide
 
 
 def predict_images(

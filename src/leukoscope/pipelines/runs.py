@@ -224,8 +224,6 @@ def _train_and_score(
         len(classes),
         recipe.input.image_size,
         stochastic_depth=recipe.model.stochastic_depth,
-        dropout=recipe.model.dropout,
-        head_dropout=recipe.model.head_dropout,
     )
     with accelerator.main_process_first():
         pack = build_pack(

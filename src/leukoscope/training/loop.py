@@ -55,7 +55,7 @@ from leukoscope.training.optim import (
     compute_loss,
     compute_lr,
 )
-from leukoscope.training.statistics import BATCH, IMAGES, settle_statistics
+from leukoscope.training.statistics import BATCH, IMAGES, reestimate_statistics
 
 FINITE_CHECK_STEPS = 10
 """Looking at the loss makes a GPU wait; so it is looked at this often."""
@@ -197,7 +197,7 @@ class _Loop:
         self.steps = self.order.steps(accelerator.num_processes)
         counts = np.bincount(data.labels_N[data.train_rows], minlength=data.n_classes)
         # Running statistics of batch norm are wrong for changed images and for averaged weights.
-        self.settles = recipe.augment != AugmentConfig() or self.average is not None
+        self.reestimates = recipe.augment != AugmentConfig() or self.average is not None
         weights = compute_class_weights(counts.tolist(), recipe.optim)
         self.class_weights = None if weights is None else weights.to(accelerator.device)
         self.last_saved = time.monotonic()
@@ -352,15 +352,15 @@ class _Loop:
             self.reporter.on_epoch(result, train.epochs, best)
 
     def _evaluated(self) -> CoAtNet:
-        """The network whose weights are judged and kept: the moving average where there is one."""
+        """The network that is validated and kept: the moving average where there is one."""
         return self.network if self.average is None else cast(CoAtNet, self.average.module)
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
         network = self._evaluated()
         accelerator = self.accelerator
-        if self.settles:
-            settle_statistics(network, self._draw_plain_images())
+        if self.reestimates:
+            reestimate_statistics(network, self._draw_plain_images())
         if accelerator.num_processes > 1:
             # Batch-norm statistics of this process's images only; agree on the main one's.
             for buffer in network.buffers():

@@ -15,7 +15,7 @@ move the log loss of a trained network by 3 % from draw to draw, 1,024 by 1 %
 
 
 @torch.no_grad()
-def settle_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set the running mean and variance of each batch norm to those of `batches`, `(B, 3, S, S)`.
 
     Training leaves a running mean of augmented batches. Turning and shifting interpolate, which

@@ -117,9 +117,9 @@ def test_unknown_preset_names_the_nearest():
         build_spec("zzz", 4, 64)
 
 
-def test_rates_override_the_preset():
-    spec = build_spec("coatnet-hematology", 4, 64, dropout=0.3, stochastic_depth=0.2)
-    assert (spec.dropout, spec.stochastic_depth, spec.head_dropout) == (0.3, 0.2, 0.2)
+def test_stochastic_depth_overrides_the_preset():
+    spec = build_spec("coatnet-hematology", 4, 64, stochastic_depth=0.2)
+    assert (spec.dropout, spec.stochastic_depth, spec.head_dropout) == (0.1, 0.2, 0.2)
 
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():

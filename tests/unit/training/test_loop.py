@@ -344,5 +344,5 @@ def test_statistics_are_those_of_images_as_they_are(data, tmp_path, sections):
 
 def test_the_published_recipe_keeps_the_running_statistics(data, tmp_path, monkeypatch):
     """Neither augmented nor averaged: what Keras keeps, we keep."""
-    monkeypatch.setattr(loop, "settle_statistics", lambda *_: pytest.fail("settled"))
+    monkeypatch.setattr(loop, "reestimate_statistics", lambda *_: pytest.fail("estimated again"))
     run_loop(data, make_recipe(train={"epochs": 1}), tmp_path / "run")
