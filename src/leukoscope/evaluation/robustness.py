@@ -6,13 +6,13 @@ network, and words nothing (`report.robustness_page`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.corrupt import Corruption
+from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, Corruption
 from leukoscope.data.findings import Finding
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.decisions import measure_decisions
@@ -20,6 +20,7 @@ from leukoscope.evaluation.intervals import compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval, Number
+from leukoscope.progress import Progress, silent
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
@@ -128,6 +129,34 @@ def compute_mean_losses(levels: Sequence[Level]) -> dict[Corruption, float]:
         if level.severity:
             values.setdefault(level.corruption, []).append(level.accuracy.value)
     return {name: clean - float(np.mean(found)) for name, found in values.items()}
+
+
+def measure_levels(
+    score: Callable[[Corruption, int], ScoreTable],
+    trust: Trust | None,
+    progress: Progress = silent,
+) -> tuple[Level, ...]:
+    """Measure the same images under every corruption and severity. `score` returns their score
+    table, of known classes only; calibrated and decided where there is a record of trust."""
+    total = 1 + len(AMOUNTS) * len(SEVERITIES)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress("Measuring under corruptions", done, total)
+
+    clean = score("blur", 0)
+    correct_N = find_correct(clean, trust)
+    advance()
+    levels = []
+    for corruption in AMOUNTS:
+        levels.append(measure_level(clean, corruption, 0, trust, correct_N))
+        for severity in SEVERITIES:
+            table = score(corruption, severity)
+            levels.append(measure_level(table, corruption, severity, trust, correct_N))
+            advance()
+    return tuple(levels)
 
 
 def find_correct(table: ScoreTable, trust: Trust | None) -> NDArray[np.bool_]:

@@ -44,11 +44,11 @@ class Boxes:
         mine = self.by_path.get(path.resolve())
         if mine is not None:
             return mine, False
-        namesakes = self.by_name.get(path.name, ())
-        for known in namesakes:
+        same_named = self.by_name.get(path.name, ())
+        for known in same_named:
             if _is_same(pixels_HWC, known):
                 return self.by_path[known], False
-        return (), bool(namesakes)
+        return (), bool(same_named)
 
 
 def load_boxes(folder: Path, label: str) -> Boxes:
@@ -76,23 +76,25 @@ def check_boxes(boxes: Boxes, paths: Sequence[Path]) -> None:
     """Raise `DataError` unless one of these images, at least, has a box."""
     from leukoscope.data.images import decode_image, load_content
 
-    namesakes = 0
+    n_same_named = 0
     for path in paths:
         if path.resolve() in boxes.by_path:
             return
         if path.name not in boxes.by_name:
             continue
         try:
-            found, namesake = boxes.find(path, decode_image(load_content(path), name=str(path)))
+            found, is_same_named = boxes.find(
+                path, decode_image(load_content(path), name=str(path))
+            )
         except ImageError:
             continue
         if found:
             return
-        namesakes += namesake
-    more = f"; {namesakes:,} bear the name of one that has, and show something else"
+        n_same_named += is_same_named
+    more = f"; {n_same_named:,} bear the name of one that has, and show something else"
     raise DataError(
         f"the folder of boxes must frame cells of these images as {boxes.label}",
-        f"no box for any of {len(paths):,} images{more if namesakes else ''}",
+        f"no box for any of {len(paths):,} images{more if n_same_named else ''}",
         _REMEDY,
     )
 

@@ -7,6 +7,7 @@ What this file does not do: it corrupts no image (`data.corrupt`) and computes n
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,7 @@ from leukoscope.data.splits import Split, load_split
 from leukoscope.deploy.bundle import BUNDLE_JSON
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
-from leukoscope.pipelines.evaluation import (
-    list_unknown,
-    select_other,
-)
+from leukoscope.pipelines.evaluation import list_unknown, select_other
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
@@ -82,7 +80,7 @@ def measure_robustness(
     standardised, as in use. Writes `robustness.html`, `robustness.json`, `robustness.csv` and
     `figures/`.
 
-    The record says whether images have a copy in training, and how many were left out and why.
+    The record says whether images have a duplicate in training, and how many were left out and why.
 
     Raises `ConfigError` for a bundle without `data`, `DataError` where no image is of a class that
     the network knows, `RunError` if `out` is a file or holds something, `MissingExtraError` without
@@ -99,8 +97,7 @@ def measure_robustness(
         Robustness,
         RobustnessProvenance,
         compute_mean_losses,
-        find_correct,
-        measure_level,
+        measure_levels,
     )
     from leukoscope.report.frame import render_html
     from leukoscope.report.robustness_page import describe_robustness
@@ -114,9 +111,9 @@ def measure_robustness(
             "no --data",
             "give labelled images by --data, or the run folder instead of the bundle",
         )
-    scorer, home = open_scorer(path), RunFolder(path)
-    is_run = home.model.is_file()
-    split = load_split(home.require(home.split, "leukoscope train")) if is_run else None
+    scorer, run = open_scorer(path), RunFolder(path)
+    is_run = run.model.is_file()
+    split = load_split(run.require(run.split, "leukoscope train")) if is_run else None
     sample = _select_images(split, scorer.classes, data, images, seed, progress)
     records, config, trust = sample.records, scorer.input, scorer.trust
     create_folder(folder)
@@ -130,7 +127,6 @@ def measure_robustness(
         progress("Decoding images", done, len(records))
     catalog = Catalog(records)
     sources = group_sources(catalog)
-    total = 1 + len(AMOUNTS) * len(SEVERITIES)
 
     def corrupt(i: int, corruption: Corruption, severity: int) -> "NDArray[np.uint8]":
         pixels_SSC = corrupt_image(resized[i], corruption, severity, seed + i)
@@ -142,29 +138,21 @@ def measure_robustness(
             scorer, records, images_NSSC, ["test"] * len(records), sources, sources_known(catalog)
         )
 
-    clean = score("blur", 0)
-    correct_N = find_correct(clean, trust)
-    levels = []
-    for name in AMOUNTS:
-        levels.append(measure_level(clean, name, 0, trust, correct_N))
-        for severity in SEVERITIES:
-            progress("Measuring under corruptions", len(levels) - len(levels) // 6, total)
-            table = score(name, severity)
-            levels.append(measure_level(table, name, severity, trust, correct_N))
-    progress("Measuring under corruptions", total, total)
+    levels = measure_levels(score, trust, progress)
+    labels = Counter(record.label for record in records)
     found = Robustness(
         model=scorer.name,
         data=sample.name,
         n_images=len(records),
         n_sources=len(set(sources)),
-        majority=float(np.bincount(clean.labels_N).max()) / len(records),
+        majority=max(labels.values()) / len(records),
         decides=trust is not None,
         leakage_status=sample.leakage.status,
         remarks=sample.leakage.remarks,
         split_findings=sample.leakage.split_findings,
         warnings=sample.warnings,
         amounts=AMOUNTS,
-        levels=tuple(levels),
+        levels=levels,
         mean_loss=compute_mean_losses(levels),
         provenance=RobustnessProvenance(
             **vars(collect_provenance()),
@@ -201,14 +189,14 @@ def _draw(
 
 
 def _select_images(
-    home: Split | None,
+    split: Split | None,
     classes: Sequence[str],
     data: str | Path | None,
     images: int,
     seed: int,
     progress: Progress,
 ) -> _Sample:
-    """`home` is what a run was trained on; None for a bundle, which does not carry it."""
+    """`split` is what a run was trained on; None for a bundle, which does not carry it."""
     from leukoscope.evaluation.leakage import Leakage, assess_other, assess_role
     from leukoscope.evaluation.record import Remark
 
@@ -218,9 +206,9 @@ def _select_images(
         name = Path(data).resolve().name
         chosen, warnings = select_other(Path(data), "test", progress)
     else:
-        assert home is not None  # a bundle without data was rejected
-        name = name_data(home)
-        pairs = zip(home.catalog.records, home.roles, strict=True)
+        assert split is not None  # a bundle without data was rejected
+        name = name_data(split)
+        pairs = zip(split.catalog.records, split.roles, strict=True)
         chosen = tuple(record for record, role in pairs if role == "test")
     warnings += list_unknown(chosen, classes)
     known = [record for record in chosen if record.label in classes]
@@ -231,12 +219,12 @@ def _select_images(
             "check the labels of the data",
         )
     records = _draw_sample(known, images, seed)
-    if home is None:
+    if split is None:
         leakage = Leakage("unproven", (Remark("training_unknown", {}),))
     elif data is not None:
-        leakage = assess_other(home, records, classes, name)
+        leakage = assess_other(split, records, classes, name)
     else:
-        leakage = assess_role(home, "test")
+        leakage = assess_role(split, "test")
         n = sum(record.id in leakage.leaked for record in records)
         if n:
             remark = Remark("duplicates_in_sample", {"n": n, "n_images": len(records)})

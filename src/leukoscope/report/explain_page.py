@@ -37,7 +37,7 @@ from leukoscope.report.page import (
     build_glossary,
     build_table,
 )
-from leukoscope.text import DASH, format_count, format_number, join_bounds, join_words
+from leukoscope.text import format_count, format_number, join_bounds, join_words
 
 METHOD_NAMES: dict[Method, str] = {
     "gradcam": "Grad-CAM",
@@ -322,21 +322,26 @@ def _show_outcome(result: FaithfulnessResult, test: str, figure: str) -> Cell:
 def _tabulate_baselines(record: Explanation) -> Table:
     rows = [
         [
-            name_method(one.method, record.stage),
-            *(_format(kinds[kind], sign="+") for kind in _DONE for kinds in one.against.values()),
+            Cell(name_method(one.method, record.stage)),
+            *(_show_difference(kinds[kind]) for kind in _DONE for kinds in one.against.values()),
         ]
         for one in record.results
     ]
     heads = [
-        f"{kind.capitalize()} less {_PLACES[baseline]}"
+        f"{kind.capitalize()}, less {baseline}"
         for kind in _DONE
         for baseline in record.results[0].against
     ]
     caption = (
-        "Difference of the areas to those of maps that know nothing, paired by image: deletion"
-        " should be below 0, insertion above"
+        "Difference of the areas to those of random places and of the centre, paired by image:"
+        " deletion should be below 0, insertion above"
     )
     return build_table(["", *heads], rows, caption)
+
+
+def _show_difference(found: Interval) -> Cell:
+    bounds = "" if found.low != found.low else join_bounds(found.low, found.high, 2)
+    return Cell(format_number(found.value, 2, "+"), bounds)
 
 
 def _tabulate_cascade(results: Sequence[FaithfulnessResult], stage: str) -> Table:
@@ -382,22 +387,17 @@ def describe_image(label: str, path: str, methods: Sequence[Method]) -> str:
     return f"{Path(path).name}: {display_label(label)}, with {maps}"
 
 
-def _format(found: Interval, digits: int = 2, sign: str = "") -> str:
-    """Return a figure with its bounds, a dash where it is undefined.
-
-    >>> _format(Interval(0.5, 0.4, 0.6)), _format(Interval(-0.5, float("nan"), float("nan")))
-    ('0.50 (0.40–0.60)', '−0.50')
-    """
-    if found.value != found.value:
-        return DASH
-    value = format_number(found.value, digits, sign)
-    if found.low != found.low:
-        return value
-    return f"{value} ({join_bounds(found.low, found.high, digits)})"
+def _format(found: Interval, digits: int = 2) -> str:
+    """Return a figure with its bounds in brackets."""
+    return f"{format_number(found.value, digits)} ({join_bounds(found.low, found.high, digits)})"
 
 
 def _format_note(found: Interval, digits: int = 2) -> str:
-    """Return a figure with its bounds for a place between brackets, "" where it is undefined."""
+    """Return a figure with its bounds for a place between brackets, "" where it is undefined.
+
+    >>> _format_note(Interval(0.5, 0.4, 0.6)), _format_note(Interval(-0.5, float("nan"), 0.0))
+    ('0.50, 0.40–0.60', '−0.50')
+    """
     if found.value != found.value:
         return ""
     value = format_number(found.value, digits)

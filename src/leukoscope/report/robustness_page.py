@@ -186,8 +186,8 @@ def _tabulate_accepted(record: Robustness) -> Table:
     ]
     heads = ["", "Clean", *(f"Severity {severity}" for severity in SEVERITIES)]
     caption = (
-        "Accuracy among accepted cells, and the share accepted; detected: `predict` warns of a"
-        " whole folder of such images"
+        "Accuracy among accepted cells, and the share of all cells that are accepted; detected:"
+        " `predict` warns of a whole folder of such images"
     )
     return build_table(heads, rows, caption, dense=True)
 
@@ -198,6 +198,6 @@ def _show(interval: Interval) -> Cell:
 
 
 def _show_accepted(level: Level) -> Cell:
-    share = format_percent(level.accepted.value) if level.accepted.value else "none"
-    note = f"{share} accepted{', detected' if level.detected else ''}"
+    share = f"of {format_percent(level.accepted.value)}" if level.accepted.value else "of none"
+    note = f"{share}{', detected' if level.detected else ''}"
     return Cell(format_percent(level.accepted_accuracy.value), note)

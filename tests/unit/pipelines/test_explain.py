@@ -241,8 +241,8 @@ def test_of_two_annotated_images_of_one_name_each_has_its_own_box(framed, tmp_pa
         elsewhere.parent.mkdir()
         elsewhere.write_bytes(path.read_bytes())
         pixels = np.asarray(Image.open(path).convert("RGB"))
-        mine, namesake = boxes.find(path, pixels)
-        assert len(mine) == 1 and not namesake
+        mine, is_same_named = boxes.find(path, pixels)
+        assert len(mine) == 1 and not is_same_named
         assert boxes.find(elsewhere, pixels) == (mine, False)
 
 

@@ -38,7 +38,7 @@ DISCS = (
 @pytest.fixture
 def one_corruption(monkeypatch):
     """Most of the time goes into corruptions; most tests need one."""
-    monkeypatch.setattr("leukoscope.data.corrupt.AMOUNTS", {"darker": AMOUNTS["darker"]})
+    monkeypatch.setattr("leukoscope.evaluation.robustness.AMOUNTS", {"darker": AMOUNTS["darker"]})
 
 
 def test_a_run_is_measured_on_its_test_images(run, tmp_path):

@@ -59,7 +59,7 @@ def test_rejecting_everything_protects_from_nothing():
     )
     none = replace(found, levels=levels)
     assert describe_protection(none).startswith("None of the clean images is accepted")
-    assert "none accepted" in render_html(describe_robustness(none))
+    assert "of none" in render_html(describe_robustness(none))
 
 
 @pytest.mark.parametrize("decides", [True, False])
