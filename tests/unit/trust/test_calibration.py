@@ -138,7 +138,7 @@ def test_bias_corrected_agrees_with_logistic_regression():
 
 
 @pytest.mark.parametrize("fit", [fit_temperature, fit_bias_corrected])
-def test_hard_cases_end_within_limits(fit):
+def test_hard_cases_end_within_bounds(fit):
     right = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]] * 9
     sure = fit(right, np.array([0, 1, 2, 0]))
     assert MIN_TEMPERATURE < sure.temperature < 1

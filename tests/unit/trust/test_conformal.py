@@ -77,7 +77,7 @@ def test_small_classes_fall_back_and_say_so():
         fit_sets(p_NK[:9], labels_N[:9], CLASSES, alpha=0.05, class_conditional=False)
 
 
-def test_a_floor_of_sensitivity_is_a_level_of_its_own():
+def test_a_least_sensitivity_is_a_level_of_its_own():
     p_NK, labels_N = draw(3000)
     sets = fit_sets(p_NK, labels_N, CLASSES, alpha=0.2, alpha_by_class={"b": 0.01})
     assert sets.alphas == (0.2, 0.01, 0.2)
@@ -124,7 +124,7 @@ def test_images_of_a_source_share_its_weight():
     assert compute_threshold(scores, 0.3) == 0.6  # rank 6 of 7
 
 
-def test_other_classes_share_what_no_level_was_asked_for():
+def test_classes_without_a_level_of_their_own_share_a_threshold():
     p_NK, labels_N = draw(900)
     sets = fit_sets(
         p_NK, labels_N, CLASSES, alpha=0.2, class_conditional=False, alpha_by_class={"a": 0.02}

@@ -97,7 +97,7 @@ def test_low_confidence_is_told_with_both_figures(fitted, trust_table, sure):
     assert decide_row(fitted, trust_table, sure, policy)[:2] == ("review", {"no_threshold": {}})
 
 
-def test_some_kinds_are_always_looked_at(fitted, trust_table, sure):
+def test_some_classes_are_always_reviewed(fitted, trust_table, sure):
     name = fitted.policy.classes[decide_row(fitted, trust_table, sure)[2].labels_N[0]]
     policy = fitted.policy.model_copy(update={"always_review": (name,)})
     status, reasons, _ = decide_row(fitted, trust_table, sure, policy)
@@ -140,7 +140,7 @@ def test_costs_choose_the_label_and_the_review(fitted):
             assert values["review_cost"] == pytest.approx(price)
 
 
-def test_unknown_hides_doubts_about_the_name(fitted, trust_table, sure):
+def test_unknown_hides_doubts_about_the_label(fitted, trust_table, sure):
     policy = fitted.policy.model_copy(update={"min_confidence": None})
     far = trust_table.embeddings_ND[[sure]] + 50
     _, reasons, _ = decide_row(fitted, trust_table, sure, policy, embeddings_ND=far)
@@ -208,3 +208,16 @@ def test_batches_at_the_edges():
     assert is_rejected_unusually_often(49, 50, 1.0)
     assert not is_rejected_unusually_often(50, 50, 1.0)
     assert not is_rejected_unusually_often(0, 50, math.nan)
+
+
+def test_labels_pass_through_a_decision_unharmed(fitted, trust_table, sure):
+    """Whatever they read like, they bring in no reason of their own."""
+    labels = ("Blast; L1", "confidence 1 % below 2 %", 'a/b (|) "ß"\n')
+    sets = fitted.policy.sets.model_copy(update={"thresholds": (1.0, 1.0, 1.0)})
+    policy = fitted.policy.model_copy(
+        update={"classes": labels, "sets": sets, "always_review": labels}
+    )
+    status, reasons, found = decide_row(fitted, trust_table, sure, policy)
+    assert status == "review" and set(reasons) == {"several_labels", "always_review"}
+    assert reasons["several_labels"]["labels"] == labels
+    assert reasons["always_review"]["label"] == labels[found.labels_N[0]]

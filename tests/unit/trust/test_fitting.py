@@ -80,27 +80,27 @@ def list_fitted(found):
 )
 def test_each_role_decides_its_own_part(fitted, trust_table, role, moved):
     """Statistics come from train, levels from calib, nothing from test."""
-    asked = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
-    before, after = list_fitted(fitted), list_fitted(fit_policy(spoil(trust_table, role), asked))
+    config = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
+    before, after = list_fitted(fitted), list_fitted(fit_policy(spoil(trust_table, role), config))
     assert {name for name in before if before[name] != after[name]} == moved
 
 
-def test_limits_count_sources_not_copies(make_trust_table):
+def test_thresholds_count_sources_not_copies(make_trust_table):
     """Ten copies of each calibration image are no more evidence than one."""
     table = make_trust_table()
     calib = np.flatnonzero(np.array(table.roles) == "calib")
     others = np.flatnonzero(np.array(table.roles) != "calib")
     copied = table.take(np.concatenate([others, np.repeat(calib, 10)]))
-    asked = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
-    one, ten = (list_fitted(fit_policy(t, asked)) for t in (table, copied))
+    config = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
+    one, ten = (list_fitted(fit_policy(t, config)) for t in (table, copied))
     assert one["max_distance"] == ten["max_distance"]
     assert one["quality threshold"] == ten["quality threshold"]
     # The prior of the temperature weighs a tenth beside ten times the images.
     assert one["sets"].thresholds == pytest.approx(ten["sets"].thresholds, rel=0.05)
     assert one["min_confidence"] == pytest.approx(ten["min_confidence"], rel=0.01)
     few = table.take(np.concatenate([others, np.repeat(calib[:30], 20)]))
-    asked = TrustConfig(alpha=0.3, target_accuracy=0.8)
-    values = find_note(fit_policy(few, asked), "few_sources_for_rejection")
+    config = TrustConfig(alpha=0.3, target_accuracy=0.8)
+    values = find_note(fit_policy(few, config), "few_sources_for_rejection")
     assert values == {"n_sources": 30, "nominal": 0.01, "reject_frac": 1 / 31}
 
 
@@ -109,22 +109,22 @@ def test_a_class_with_few_calibration_cells_gets_no_bias(make_trust_table):
     table = make_trust_table(n=3000)
     shifted = table.logits_NK + np.array([3, 0, 0], np.float32)  # a bias that asks to be undone
     table = replace(table, logits_NK=shifted.astype(np.float32))
-    asked = TrustConfig(target_accuracy=0.9, alpha=0.1)
-    assert fit_policy(table, asked).policy.calibration.method == "bias_corrected"
+    config = TrustConfig(target_accuracy=0.9, alpha=0.1)
+    assert fit_policy(table, config).policy.calibration.method == "bias_corrected"
     rare = (np.array(table.roles) == "calib") & (table.labels_N == 2)
     kept = ~rare
     kept[np.flatnonzero(rare)[:4]] = True
-    found = fit_policy(table.take(kept), asked)
+    found = fit_policy(table.take(kept), config)
     assert found.policy.calibration.method != "bias_corrected" and found.choice.scarce == (2,)
     assert find_note(found, "few_sources_for_bias") == {"labels": ("neutrophil",), "n_needed": 5}
 
 
-def test_a_floor_never_promises_less_than_all_classes_get(trust_table):
-    asked = TrustConfig(alpha=0.05, min_sensitivity={"neutrophil": 0.5}, target_accuracy=0.9)
-    assert fit_policy(trust_table, asked).policy.sets.alphas == (0.05, 0.05, 0.05)
+def test_a_least_sensitivity_never_lowers_the_guarantee(trust_table):
+    config = TrustConfig(alpha=0.05, min_sensitivity={"neutrophil": 0.5}, target_accuracy=0.9)
+    assert fit_policy(trust_table, config).policy.sets.alphas == (0.05, 0.05, 0.05)
 
 
-def test_always_reviewing_everything_is_said_to_be_the_cause(trust_table):
+def test_always_reviewing_everything_is_noted_as_the_cause(trust_table):
     found = fit_policy(trust_table, TrustConfig(always_review=trust_table.classes))
     assert "every_label_reviewed" in (codes := {note.code for note in found.notes})
     assert not codes & {"no_confidence_suffices", "calibration_accepts"}
@@ -149,28 +149,28 @@ def test_rounding_decides_no_image_it_was_fitted_on(fitted, trust_table):
         assert (found.sets_NK == wanted.sets_NK).all()
 
 
-def test_what_is_asked_for_reaches_the_policy(trust_table):
-    asked = TrustConfig(
+def test_the_config_reaches_the_policy(trust_table):
+    config = TrustConfig(
         alpha=0.1,
         always_review=("eosinophil",),
         min_sensitivity={"immature_granulocyte": 0.98},
         cost={"immature_granulocyte": {"neutrophil": 5.0, "review": 0.5}},
         target_accuracy=0.9,
     )
-    policy = fit_policy(trust_table, asked).policy
+    policy = fit_policy(trust_table, config).policy
     assert policy.always_review == ("eosinophil",)
     assert policy.sets.alphas == pytest.approx((0.1, 0.02, 0.1))
     assert policy.cost == ((0, 1, 1), (1, 0, 5), (1, 1, 0))
     assert policy.review_cost == (5, 0.5, 5)  # no price: never sent for the cost alone
-    found = decide_table(policy, fit_policy(trust_table, asked).novelty, trust_table)
+    found = decide_table(policy, fit_policy(trust_table, config).novelty, trust_table)
     accepted = found.labels_N[found.mask("accepted")]
     assert len(accepted) and not (accepted == 0).any()
 
 
-def test_a_floor_of_sensitivity_is_kept(trust_table, make_trust_table):
+def test_a_least_sensitivity_is_met(trust_table, make_trust_table):
     """Cells of the kind that are accepted under another name, on other images."""
-    asked = TrustConfig(min_sensitivity={"immature_granulocyte": 0.99}, target_accuracy=0.9)
-    found = fit_policy(trust_table, asked)
+    config = TrustConfig(min_sensitivity={"immature_granulocyte": 0.99}, target_accuracy=0.9)
+    found = fit_policy(trust_table, config)
     missed = []
     for seed in range(1, 6):
         table = make_trust_table(seed=seed)
@@ -181,7 +181,7 @@ def test_a_floor_of_sensitivity_is_kept(trust_table, make_trust_table):
 
 
 @pytest.mark.parametrize("n_wrong", [1, 12])
-def test_a_few_wrong_names_do_not_stop_a_small_ensemble(make_trust_table, n_wrong):
+def test_a_few_mistakes_do_not_stop_a_small_ensemble(make_trust_table, n_wrong):
     """Fewer are right than there are calibration images; the smallest share follows."""
     table = make_trust_table(n=300, disagreement=True)
     logits_NK = 6 * np.eye(3, dtype=np.float32)[table.labels_N]
@@ -205,7 +205,7 @@ def test_disagreement_is_fitted_for_ensembles_only(fitted, make_trust_table):
     assert 0.97 < (calib <= limit).mean() < 1
 
 
-def test_an_unreachable_target_accepts_nothing_and_says_so(trust_table):
+def test_an_unreachable_target_accepts_nothing_and_is_noted(trust_table):
     found = fit_policy(trust_table, TrustConfig(target_accuracy=0.9999))
     assert found.policy.min_confidence is None
     assert find_note(found, "no_confidence_suffices")["target"] == 0.9999
@@ -213,7 +213,7 @@ def test_an_unreachable_target_accepts_nothing_and_says_so(trust_table):
     assert not decisions.mask("accepted").any()
 
 
-def test_few_calibration_images_reject_more_and_say_so(make_trust_table):
+def test_few_calibration_images_reject_more_and_are_noted(make_trust_table):
     table = make_trust_table(180)
     found = fit_policy(table, TrustConfig(alpha=0.2, target_accuracy=0.8))
     assert find_note(found, "few_sources_for_rejection")["nominal"] == 0.01
@@ -247,10 +247,10 @@ def test_classes_that_the_network_does_not_know_are_rejected(trust_table, asked)
         fit_policy(trust_table, TrustConfig(**asked))
 
 
-# -- the limit of confidence ------------------------------------------------------------------
+# -- the threshold of confidence --------------------------------------------------------------
 
 
-def fit_limit(confidence, hits, target, sources=None, eligible=None):
+def fit_threshold(confidence, hits, target, sources=None, eligible=None):
     confidence, hits = np.array(confidence, float), np.array(hits, bool)
     return fit_min_confidence(
         confidence,
@@ -261,26 +261,26 @@ def fit_limit(confidence, hits, target, sources=None, eligible=None):
     )
 
 
-def test_the_limit_by_hand():
+def test_the_threshold_by_hand():
     """Nine right, then one wrong: (0 + 1) / (9 + 1) is just 0.1."""
     confidence = np.linspace(0.99, 0.9, 10)
-    found = fit_limit(confidence, [True] * 9 + [False], 0.9)
+    found = fit_threshold(confidence, [True] * 9 + [False], 0.9)
     assert (found.n_accepted, found.n_wrong) == (9, 0)
     assert found.value == pytest.approx((confidence[8] + confidence[9]) / 2)
-    assert fit_limit(confidence[:8], [True] * 8, 0.9).value is None
-    assert fit_limit(confidence, [True] * 10, 0.9).value == 0
+    assert fit_threshold(confidence[:8], [True] * 8, 0.9).value is None
+    assert fit_threshold(confidence, [True] * 10, 0.9).value == 0
 
 
 def test_equal_confidences_are_accepted_together():
-    found = fit_limit([0.9] * 12 + [0.8] * 2, [True] * 12 + [True, False], 0.9)
+    found = fit_threshold([0.9] * 12 + [0.8] * 2, [True] * 12 + [True, False], 0.9)
     assert found.n_accepted == 12
-    found = fit_limit([0.9] * 12, [True] * 11 + [False], 0.9)
+    found = fit_threshold([0.9] * 12, [True] * 11 + [False], 0.9)
     assert found.value is None
 
 
 def test_copies_do_not_make_it_surer():
     """A hundred copies of one right image are one piece of evidence."""
-    assert fit_limit([0.9] * 100, [True] * 100, 0.9, sources=["one"] * 100).value is None
+    assert fit_threshold([0.9] * 100, [True] * 100, 0.9, sources=["one"] * 100).value is None
 
 
 def test_one_source_of_many_wrong_images_is_not_one_mistake():
@@ -288,11 +288,11 @@ def test_one_source_of_many_wrong_images_is_not_one_mistake():
     confidence = np.append(np.linspace(1, 0.9, 300), np.full(100, 0.95))
     hits = np.arange(400) < 300
     sources = [*name_sources(300), *["many"] * 100]
-    found = fit_limit(confidence, hits, 0.99, sources=sources)
+    found = fit_threshold(confidence, hits, 0.99, sources=sources)
     assert found.value is not None and found.value > 0.95 and found.n_wrong == 0
 
 
 def test_images_that_fail_elsewhere_do_not_count():
-    eligible = [True] * 9 + [False]
-    assert fit_limit([0.9] * 9 + [0.99], [True] * 9 + [False], 0.9, eligible=eligible).value == 0
-    assert fit_limit([], [], 0.9).value is None
+    eligible = hits = [True] * 9 + [False]
+    assert fit_threshold([0.9] * 9 + [0.99], hits, 0.9, eligible=eligible).value == 0
+    assert fit_threshold([], [], 0.9).value is None

@@ -1,4 +1,4 @@
-"""Levels fitted to local cells: a temperature over home's, and what stays."""
+"""Levels fitted to local cells: a temperature over an earlier one, and what stays."""
 
 from dataclasses import replace
 
@@ -28,28 +28,28 @@ def build_table(n=400, sharpness=4.0, seed=0):
 
 
 @pytest.mark.parametrize(
-    "home",
+    "first",
     [
         Calibration(),
         Calibration(method="temperature", temperature=2.0),
         Calibration(method="bias_corrected", temperature=2.0, bias=(0.0, 0.0, 0.0)),
     ],
 )
-def test_a_planted_temperature_is_found_over_that_of_home(home):
-    found = fit_local_temperature(home, build_table())
+def test_a_planted_temperature_is_found_over_an_earlier_one(first):
+    found = fit_local_temperature(first, build_table())
     assert found.temperature == pytest.approx(4, rel=0.15)
 
 
-def test_no_name_changes_under_a_bias_of_home():
-    home = Calibration(method="bias_corrected", temperature=0.5, bias=(0.7, -0.2, 0.1))
+def test_no_label_changes_under_an_earlier_bias():
+    first = Calibration(method="bias_corrected", temperature=0.5, bias=(0.7, -0.2, 0.1))
     table = build_table()
-    found = fit_local_temperature(home, table)
-    assert found.temperature != home.temperature
-    names = [one.apply(table.logits_NK).argmax(axis=1) for one in (home, found)]
-    np.testing.assert_array_equal(*names)
+    found = fit_local_temperature(first, table)
+    assert found.temperature != first.temperature
+    labels = [one.apply(table.logits_NK).argmax(axis=1) for one in (first, found)]
+    np.testing.assert_array_equal(*labels)
 
 
-def test_cells_of_one_kind_do_not_teach_to_call_everything_so():
+def test_cells_of_one_class_do_not_teach_to_call_everything_so():
     table = build_table()
     rows = np.flatnonzero(table.labels_N == 1)
     found = fit_local_temperature(Calibration(), table.take(rows))
@@ -60,8 +60,8 @@ def test_cells_of_one_kind_do_not_teach_to_call_everything_so():
 
 @pytest.fixture(scope="module")
 def local(make_trust_table):
-    """Cells that look otherwise than at home: embeddings and pictures are shifted, and one in ten
-    has another name than the network gives."""
+    """Cells unlike those of training: embeddings and pictures are shifted, and one in ten
+    has another label than the network gives."""
     table = make_trust_table(seed=3)
     return replace(
         table,
@@ -78,16 +78,16 @@ def fit(fitted, table, target, **changes):
 
 
 def test_what_is_usual_here_is_not_rejected(local, fitted):
-    """Home's limits reject nearly all of it, the new ones one in fifty by each."""
+    """The old thresholds reject nearly all of it, the new ones one in fifty by each."""
     found = fit(fitted, local, 0.8).policy
     distances_N = fitted.novelty.compute_distance(local.embeddings_ND)
     assert np.mean(distances_N > fitted.policy.max_distance) > 0.9
     assert 0.01 < np.mean(distances_N > found.max_distance) <= 0.02
-    before_N, after_N = (  # as shares of the limit
+    before_N, after_N = (  # as shares of the threshold
         policy.quality.compute_distance(local.quality_NQ) for policy in (fitted.policy, found)
     )
     assert np.mean(before_N > 1) > 0.9 and 0.01 < np.mean(after_N > 1) <= 0.02
-    # What is usual at home stays, so that other kinds of cells stay strange.
+    # What is usual in training stays, so that other classes stay strange.
     for part in ("centre", "below", "above", "mean", "precision"):
         assert getattr(found.quality, part) == getattr(fitted.policy.quality, part)
 
@@ -104,7 +104,7 @@ def test_the_least_confidence_is_that_which_keeps_the_target_here(make_trust_tab
     assert right[0.0] < 0.993 <= right[found.min_confidence]
 
 
-def test_where_no_confidence_keeps_the_target_that_of_home_stays(local, fitted):
+def test_where_no_confidence_reaches_the_target_the_earlier_stays(local, fitted):
     found = fit(fitted, local, 0.995, min_confidence=0.77)
     assert found.policy.min_confidence == 0.77
     (note,) = [note for note in found.notes if note.code == "confidence_not_refitted"]

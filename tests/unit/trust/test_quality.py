@@ -224,9 +224,9 @@ OFFSETS = {
     "cell_chord_frac": 0.005,
     "nucleus_chord_frac": 0.005,
 }
-"""What is judged by its logarithm, and what is added first."""
+"""What is compared by its logarithm, and what is added first."""
 
-# -- limits ---------------------------------------------------------------------------------------
+# -- how far from training ------------------------------------------------------------------------
 
 
 def draw_quality(n, seed):
@@ -243,7 +243,7 @@ def model():
     return fit_quality(draw_quality(800, 0), draw_quality(499, 1), 0.02)
 
 
-def test_limits_reject_what_they_were_asked_to(model):
+def test_the_threshold_rejects_its_share(model):
     calib = draw_quality(499, 1)
     # Rank 490 of 499: nine lie above it.
     assert (model.compute_distance(calib) > 1).sum() == 9
@@ -256,11 +256,11 @@ def test_the_distance_is_mahalanobis_in_scaled_features(model):
     rows = draw_quality(40, 3)
     findings = model.compute_findings(rows)
     assert [f.distance for f in findings] == model.compute_distance(rows).tolist()
-    judged = rows.astype(float)
+    values = rows.astype(float)
     for q, name in enumerate(QUALITY_NAMES):
         if name in OFFSETS:
-            judged[:, q] = np.log(judged[:, q] + OFFSETS[name])
-    away = judged - model.centre
+            values[:, q] = np.log(values[:, q] + OFFSETS[name])
+    away = values - model.centre
     z = np.where(away < 0, away / model.below, away / model.above) - model.mean
     squared = np.einsum("nq,qp,np->n", z, model.precision, z)
     np.testing.assert_allclose(model.compute_distance(rows), np.sqrt(squared) / model.max_distance)
@@ -337,7 +337,7 @@ def test_a_finding_does_not_depend_on_its_company(model):
     assert model.compute_findings(rows[:0]) == [] and model.compute_distance(rows[:0]).shape == (0,)
 
 
-def test_limits_survive_json_bit_for_bit(model):
+def test_the_model_survives_json_bit_for_bit(model):
     again = QualityModel.model_validate_json(model.model_dump_json())
     assert again == model
     rows = draw_quality(60, 6)
@@ -362,7 +362,7 @@ def test_a_feature_that_never_varied_does_not_reject_a_rounding(cells):
     assert model.compute_findings(measure_quality(cells[:1] // 3))[0].rejected
 
 
-def test_a_few_spoilt_training_images_do_not_stretch_the_limits(model):
+def test_a_few_spoilt_training_images_do_not_stretch_the_range(model):
     train = draw_quality(800, 0)
     train[:6] *= 40
     other = fit_quality(train, draw_quality(499, 1), 0.02)
