@@ -459,7 +459,7 @@ def card(
         Path | None, typer.Option(help="Folder to write into. Default: beside the records.")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle of this run, whose parity the card tells.")
+        Path | None, typer.Option(help="Bundle of this run, whose parity the card shows.")
     ] = None,
 ) -> None:
     """Write the model card and the answers to CLAIM and TRIPOD+AI that the records hold."""

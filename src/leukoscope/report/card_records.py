@@ -85,7 +85,7 @@ _REMEDIES = {
     "trust": "run leukoscope calibrate RUN",
     "bundle": "run leukoscope export RUN",
     "robustness": "run leukoscope robustness RUN --out RUN/robustness",
-    "validation": "run leukoscope validate BUNDLE DATA --out RUN/validation",
+    "validation": "run leukoscope validate BUNDLE --data DATA --out RUN/validation",
     "explanation": "run leukoscope explain RUN IMAGES --out RUN/explained",
 }
 """Where each record comes from."""
