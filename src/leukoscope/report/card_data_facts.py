@@ -73,10 +73,11 @@ def describe_preprocessing(network: Network) -> str:
 def describe_ensemble(network: Network) -> str:
     """Of how many networks it is made, or from which one it learned."""
     if network.n_members > 1 or network.views != "none":
-        text = f"The mean of {format_count(max(1, network.n_members), 'network')}"
-        if network.views != "none":
-            text += f", with test-time augmentation ({network.views})"
-        return f"{text}."
+        views = f"with test-time augmentation ({network.views})"
+        if network.n_members == 1:
+            return f"One network, {views}."
+        mean = f"The mean of {network.n_members} networks"
+        return f"{mean}, {views}." if network.views != "none" else f"{mean}."
     if network.teacher:
         return f"One network, distilled from another one ({escape_text(network.teacher)})."
     return "None: one network."

@@ -492,9 +492,10 @@ def describe_explanation(explanation: Explanation) -> str:
     methods = join_words(METHOD_NAMES[method] for method in explanation.methods)
     found = [f"Maps of what the network looked at: {methods}."]
     for one in explanation.results:
-        tests = describe_failures(one) or ("No test that was made speaks against it.",)
         name = f"{METHOD_NAMES[one.method]}, {format_count(one.n_images, 'image')}"
-        found.append(f"{name}: {escape_sentence(' '.join(tests))}")
+        passed = ("No test that was made speaks against it.",) if one.holds else ()
+        tests = escape_sentence(" ".join(describe_failures(one) or passed))
+        found.append(f"{name}: {tests}" if tests else f"{name}.")
     return " ".join([*found, *map(escape_sentence, describe_notes(explanation))])
 
 
