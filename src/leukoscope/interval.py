@@ -25,15 +25,6 @@ class Interval:
     low: Number
     high: Number
 
-    def to_dict(self) -> dict[str, float | None]:
-        """Return `value`, `low` and `high` for JSON, None for NaN.
-
-        >>> Interval(0.5, float("nan"), 1.0).to_dict()
-        {'value': 0.5, 'low': None, 'high': 1.0}
-        """
-        named = {"value": self.value, "low": self.low, "high": self.high}
-        return {k: None if math.isnan(x) else x for k, x in named.items()}
-
 
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 """What a figure is where no image tells."""

@@ -1,6 +1,6 @@
 """Confidence intervals for every figure: what the number would be on other blood of this kind.
 
-The unit of chance is the source (a slide, a field, a patient), not the image: copies of one
+The unit of chance is the source (a slide, a field, a patient), not the image: images of one
 source are right or wrong together. Axes: N images, K classes, S sources, B bootstrap replicates,
 G groups of equal score.
 
@@ -142,7 +142,7 @@ def compute_intervals(
     error `ece` (`compute_ece_interval`), from one score table.
 
     Rows whose label is unknown (-1) do not count. The limits mean what they say as far as
-    `table.sources` are independent draws: with unknown sources, hidden copies make them too
+    `table.sources` are independent draws: with unknown sources, hidden duplicates make them too
     narrow. Limits are NaN where they cannot be had (one source, and no proportion).
 
     Raises `DataError` for no labelled rows, `ConfigError` for `replicates` below 1 or `level`
@@ -222,7 +222,7 @@ def compute_from_confusion(
         raise DataError(
             "an agreement needs at least one image, with two names and a source each",
             f"{len(labels_N)}, {len(calls_N)} names, {len(sources)} sources",
-            "choose images that both have named",
+            "choose images that both have classified",
         )
     index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
     confusion_SKK = _count_confusions(index_N, labels_N, calls_N, tuple(classes))

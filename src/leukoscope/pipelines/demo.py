@@ -28,8 +28,8 @@ def run_demo(
 ) -> Evaluation:
     """Do the main job once: catalog, sources, split, train with `quick`, calibrate, evaluate.
 
-    Sources that the data do not name are found in the pixels, so that no copy crosses the split.
-    Without `data`, cells are painted into `out/painted`, with known sources. A run that was
+    Sources that the data do not name are found in the pixels, so that no duplicate crosses the
+    split. Without `data`, cells are painted into `out/painted`, with known sources. A run that was
     interrupted goes on. Where the cells are too few to calibrate on, the report is of a network
     that never rejects, and `uncalibrated` says why.
     """

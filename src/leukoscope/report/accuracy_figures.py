@@ -57,7 +57,7 @@ def draw_baselines(
 @dataclass(frozen=True)
 class AccuracyBlock:
     """Accuracies measured on the same images: the network first, then baselines, by the names to
-    show. `leaked` says that some of these images have a copy in training."""
+    show. `leaked` says that some of these images have a duplicate in training."""
 
     title: str
     figures: Mapping[str, Interval]

@@ -1,4 +1,4 @@
-"""The page of one evaluation: how good, on whose cells, how sure, when it rejects; then details.
+"""The page of one evaluation: how good, on which cells, confidence, rejection; then details.
 
 What this file does not do: it computes nothing (`evaluation.evaluate`) and draws nothing
 (`evaluation_figures`).
@@ -19,7 +19,7 @@ from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report.data_words import describe_finding
 from leukoscope.report.decision_words import describe_note, name_reason
-from leukoscope.report.glossary import build_terms
+from leukoscope.report.glossary import OF_EVALUATIONS, build_terms
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
     LEAKAGE_LEVELS,
@@ -131,15 +131,11 @@ def describe_evaluation(
             *_build_trust(record, drawn),
             *_build_pictures(drawn),
             _build_all_figures(record),
-            build_terms(
-                "accuracy", "interval", "source", "recall", "precision", "specificity", "f1",
-                "balanced_accuracy", "kappa", "roc_auc", "ece", "decision", "prediction_set",
-                "baseline", "leak",
-            ),
+            build_terms(*OF_EVALUATIONS),
             *build_provenance(describe_provenance(record.provenance), "What made these numbers"),
         ),
         trailer,
-    )  # fmt: skip
+    )
 
 
 # -- the first screen -----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from leukoscope.explain.record import (
 )
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
+from leukoscope.report.glossary import build_terms
 from leukoscope.report.page import (
     Banner,
     Block,
@@ -34,7 +35,6 @@ from leukoscope.report.page import (
     Table,
     Text,
     build_figures,
-    build_glossary,
     build_table,
 )
 from leukoscope.text import format_count, format_number, join_bounds, join_words
@@ -61,26 +61,6 @@ _OUTCOMES: dict[Outcome, tuple[str, Mark]] = {
     "not_applicable": ("not applicable", ""),
     "unattainable": ("boxes too large", ""),
 }
-
-_GLOSSARY = (
-    ("Grad-CAM, HiResCAM", "Which places of a feature map raise the score of the class. Grad-CAM"
-     " weights whole channels, HiResCAM each place by itself."),
-    ("Integrated gradients", "What each pixel adds on the way from an empty field to the image."),
-    ("Occlusion", "How far the score of the class falls when a patch is painted over."),
-    ("Attention rollout", "Which places the transformers mixed together, whatever the class."),
-    ("Deletion", "Pixels are painted over in the colour of the empty field, those first that the"
-     " map marks most. The figure is the area under the probability of the class: the lower, the"
-     " more the marked places carried."),
-    ("Insertion", "The other way round: from a blurred image, marked pixels come back first. The"
-     " higher, the better."),
-    ("Random places, centre of the image", "Maps that know nothing: noise as coarse as the map"
-     " itself, and a bell at the centre. A map that is no better than these explains nothing. Where"
-     " a map marks nothing, its pixels go and come in the order of that noise."),
-    ("Random weights", "Rank correlation between the map and that of a network whose weights were"
-     " all randomised. It must be near 0: what stays is the image, not the network."),
-    ("In the cell", "The share of the map that lies in the box round the cell, divided by the"
-     " box's share of the area. 1 is chance."),
-)  # fmt: skip
 
 
 def name_method(method: Method, stage: str) -> str:
@@ -124,7 +104,17 @@ def describe_explanation(
             *_describe_faithfulness(record, drawn),
             _describe_images(record, drawn),
             *_describe_attention(drawn),
-            build_glossary(_GLOSSARY),
+            build_terms(
+                "gradcam",
+                "integrated_gradients",
+                "occlusion",
+                "attention",
+                "deletion",
+                "insertion",
+                "controls",
+                "random_weights",
+                "localisation",
+            ),
         ),
         trailer,
     )

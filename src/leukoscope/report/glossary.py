@@ -3,6 +3,7 @@
 What this file does not do: it lays nothing out (`page.build_glossary`).
 """
 
+from leukoscope.evaluation.acceptance import EXACT_BELOW
 from leukoscope.report.page import Section, build_glossary
 
 MEANINGS: dict[str, tuple[str, str]] = {
@@ -16,7 +17,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "source": (
         "Source",
         "The group that images come from together (patient, slide, field or original image;"
-        " scikit-learn: `groups`). Images of one source are not independent evidence.",
+        " scikit-learn: `groups`). Images of one source are not independent evidence and belong in"
+        " one role.",
     ),
     "recall": (
         "Sensitivity (recall)",
@@ -117,8 +119,85 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Two pictures that look like duplicates while the rest of their groups does not support"
         " it. Such a link joins nothing.",
     ),
+    "criterion": (
+        "Acceptance criterion",
+        "What the laboratory asks for. It is met only if the whole 95 % interval meets it: a good"
+        " figure from few cells is undecided. A share from few sources"
+        f" (below {EXACT_BELOW}) is decided by its exact interval, which is wider.",
+    ),
+    "weighted_kappa": (
+        "Weighted kappa",
+        "As kappa, where a confusion of distant stages counts more than one of neighbours.",
+    ),
+    "internal": (
+        "Internal test set",
+        "The test images of the data that the network was developed on. They are other cells,"
+        " so only shares can be compared, not cell by cell.",
+    ),
+    "case_mix": ("Case mix", "The share of each class among the cells."),
+    "shift_auc": (
+        "Area under the ROC curve of the images",
+        "How well a simple classifier separates these images from the reference sample: 0.5"
+        " is not at all, 1 is completely.",
+    ),
+    "design_effect": (
+        "Design effect",
+        "How many cells of a shared source count as one independent cell.",
+    ),
+    "gradcam": (
+        "Grad-CAM, HiResCAM",
+        "Which places of a feature map raise the score of the class. Grad-CAM weights whole"
+        " channels, HiResCAM each place by itself.",
+    ),
+    "integrated_gradients": (
+        "Integrated gradients",
+        "What each pixel adds on the way from an empty field to the image.",
+    ),
+    "occlusion": (
+        "Occlusion",
+        "How far the score of the class falls when a patch is painted over.",
+    ),
+    "attention": (
+        "Attention rollout",
+        "Which places the transformers mixed together, whatever the class.",
+    ),
+    "deletion": (
+        "Deletion",
+        "Pixels are painted over in the colour of the empty field, those first that the map"
+        " marks most. The figure is the area under the probability of the class: the lower,"
+        " the more the marked places carried.",
+    ),
+    "insertion": (
+        "Insertion",
+        "The other way round: from a blurred image, marked pixels come back first. The"
+        " higher, the better.",
+    ),
+    "controls": (
+        "Random places, centre of the image",
+        "Maps that know nothing: noise as coarse as the map itself, and a bell at the centre."
+        " A map that is no better than these explains nothing. Where a map marks nothing, its"
+        " pixels go and come in the order of that noise.",
+    ),
+    "random_weights": (
+        "Random weights",
+        "Rank correlation between the map and that of a network whose weights were all"
+        " randomised. It must be near 0: what stays is the image, not the network.",
+    ),
+    "localisation": (
+        "In the cell",
+        "The share of the map that lies in the box round the cell, divided by the box's share"
+        " of the area. 1 is chance.",
+    ),
 }
 """Term and meaning by key."""
+
+
+OF_EVALUATIONS = (
+    "accuracy", "interval", "source", "recall", "precision", "specificity", "f1",
+    "balanced_accuracy", "kappa", "roc_auc", "ece", "decision", "prediction_set", "baseline",
+    "leak",
+)  # fmt: skip
+"""What reports of evaluations and model cards speak of."""
 
 
 def pick_terms(*keys: str) -> tuple[tuple[str, str], ...]:

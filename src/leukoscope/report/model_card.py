@@ -15,14 +15,8 @@ from itertools import groupby
 from leukoscope.report import card_data_facts, card_figure_facts
 from leukoscope.report.card_records import CardRecords, Fact, find_fact
 from leukoscope.report.checklist import Answer, Document, answer_checklist, load_checklist
-from leukoscope.report.glossary import pick_terms
+from leukoscope.report.glossary import OF_EVALUATIONS, pick_terms
 from leukoscope.report.markdown import escape_text, render_table
-
-_TERMS = (
-    *("accuracy", "interval", "source", "recall", "precision", "specificity", "f1"),
-    *("balanced_accuracy", "kappa", "roc_auc", "ece", "decision", "prediction_set"),
-    *("baseline", "leak"),
-)
 
 NOTICE = "Research use only. Not a medical device. No claim of clinical performance."
 
@@ -71,7 +65,7 @@ def render_card(card: Document) -> str:
     parts = [f"# {card.title}", f"> **{NOTICE}**"]
     for title, answers in groupby(card.answers, key=lambda answer: answer.section):
         parts += [f"## {title}", *map(_render_answer, answers)]
-    terms = "\n".join(f"- **{term}**: {meaning}" for term, meaning in pick_terms(*_TERMS))
+    terms = "\n".join(f"- **{term}**: {meaning}" for term, meaning in pick_terms(*OF_EVALUATIONS))
     parts += ["## Terms", terms, "---", _render_end(card)]
     return "\n\n".join(parts) + "\n"
 

@@ -5,7 +5,7 @@ trusted, and what to do next. What this file does not do: it computes nothing, d
 (`validation_figures`), and words nothing but titles and terms (`validation_words`).
 """
 
-from leukoscope.evaluation.acceptance import EXACT_BELOW, Acceptance, Outcome
+from leukoscope.evaluation.acceptance import Acceptance, Outcome
 from leukoscope.evaluation.subgroups import SubgroupTable
 from leukoscope.evaluation.validation import ReaderComparison, Validation
 from leukoscope.interval import Interval
@@ -13,6 +13,7 @@ from leukoscope.labels import display_label, is_critical
 from leukoscope.report import validation_words as words
 from leukoscope.report.data_words import describe_rejected
 from leukoscope.report.decision_words import name_reason
+from leukoscope.report.glossary import build_terms
 from leukoscope.report.page import (
     Banner,
     Block,
@@ -30,7 +31,6 @@ from leukoscope.report.page import (
     Table,
     Text,
     build_figures,
-    build_glossary,
     build_provenance,
     build_table,
 )
@@ -52,31 +52,6 @@ _MARKS: dict[Outcome, Mark] = {"met": "good", "not_met": "bad"}
 _SHOWN = 50
 """So many files that are in no figure are listed; the table beside the page has all."""
 
-_TERMS = {
-    "Acceptance criterion": "What the laboratory asks for. It is met only if the whole 95 %"
-    " interval meets it: a good figure from few cells is undecided. A share from fewer than"
-    f" {EXACT_BELOW} sources is decided by its exact interval, which is wider.",
-    "Sensitivity": "Of all cells of this class, the share that was classified as such.",
-    "Specificity": "Of all other cells, the share that was not classified as this class.",
-    "PPV": "Of the cells classified as this class, the share that is of it. It depends on how"
-    " common the class is.",
-    "Kappa": "Agreement with the label beyond what chance alone would give: 0 is chance, 1 is"
-    " perfect. Weights make a confusion of distant stages count more than one of neighbours.",
-    "Calibration error": "How far confidence and accuracy lie apart, less what chance alone would"
-    " make of it: 0 is no more than chance.",
-    "Internal test set": "The test images of the data that the network was developed on. They are"
-    " other cells, so only shares can be compared, not cell by cell.",
-    "Prediction set, coverage": "The classes that fit a cell, chosen so that the true one is among"
-    " them as often as the guarantee says. It holds for cells like those of calibration; the"
-    " coverage on these cells shows whether it holds here.",
-    "Accepted, review, rejected": "What the bundle decides on each cell: its label stands, a person"
-    " should look, or the cell is unlike those it knows.",
-    "Case mix": "The share of each class among the cells.",
-    "Area under the ROC curve of the images": "How well a simple classifier separates these images"
-    " from the reference sample: 0.5 is not at all, 1 is completely.",
-    "Design effect": "How many cells of a shared source count as one independent cell.",
-}
-
 
 def describe_validation(v: Validation, drawn: Drawings, trailer: tuple[str, ...] = ()) -> Page:
     """Describe a validation; `drawn` as `validation_figures.draw_validation` returns it."""
@@ -90,7 +65,21 @@ def describe_validation(v: Validation, drawn: Drawings, trailer: tuple[str, ...]
         _describe_sizes(v),
         *_describe_recalibration(v),
         *_describe_unreadable(v),
-        build_glossary(tuple(_TERMS.items())),
+        build_terms(
+            "criterion",
+            "recall",
+            "specificity",
+            "precision",
+            "kappa",
+            "weighted_kappa",
+            "ece",
+            "internal",
+            "prediction_set",
+            "decision",
+            "case_mix",
+            "shift_auc",
+            "design_effect",
+        ),
         *_describe_provenance(v),
     )
     return Page(f"Validation of {v.bundle} on {v.data}", _describe_lead(v), sections, trailer)
