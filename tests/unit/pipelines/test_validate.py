@@ -17,6 +17,7 @@ from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError
 from leukoscope.evaluation.validation import Validation
+from leukoscope.labels import resolve_label
 from leukoscope.records import load_record
 from leukoscope.report import validation_figures
 from leukoscope.trust.calibration import Calibration
@@ -142,6 +143,32 @@ def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     assert "not_an_image" in (tmp_path / "out" / "unreadable.csv").read_text()
     record = load_record(Validation, tmp_path / "out" / "validation.json", "leukoscope validate")
     assert record.confusion == ((9, 2, 0), (0, 10, 2), (2, 0, 10))
+
+
+def test_any_label_passes_from_the_table_through_the_criteria_to_the_record(graph, tmp_path):
+    labels = {"red": "Blast; L1", "green": 'Blast (L1), "x"', "blue": "<b>é" + "x" * 200}
+    classes = tuple(map(resolve_label, labels.values()))
+    bundle = tmp_path / "bundle"
+    save_bundle(means.describe(graph, classes=classes), {"fp32": graph}, bundle)
+    table = save_table(tmp_path / "cells", 3, second=lambda name, i: labels[name])
+    with table.open(newline="") as file:
+        rows = [row | {"label": labels[row["label"]]} for row in csv.DictReader(file)]
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    criteria = tmp_path / "criteria.toml"
+    keys = [label.replace('"', '\\"') for label in labels.values()]
+    lines = [f'"{key}" = 0.01' for key in keys]
+    criteria.write_text("[min_sensitivity]\n" + "\n".join(lines))
+    done = validate(bundle, table, tmp_path / "out", criteria=criteria, readers=["second"])
+    found = load_record(Validation, tmp_path / "out" / "validation.json", "leukoscope validate")
+    assert found.classes == classes and found.confusion == ((3, 0, 0), (0, 3, 0), (0, 0, 3))
+    assert [(one.criterion.label, one.outcome) for one in found.criteria] == [
+        (label, "met") for label in classes
+    ]
+    assert found.readers[0].test.both == 9
+    assert "<b>" not in done.page.read_text() and "&lt;b&gt;é" in done.page.read_text()
 
 
 def test_hostile_input(bare, tmp_path):
