@@ -3,7 +3,7 @@
 A fact is a function `describe_<fact>`. Its parameters name the records that it needs
 (`card_records.CardRecords`); those with a default may be missing. It returns Markdown, sentences
 that can be listed, or None where the records leave it open. What this file does not do: it says
-nothing of figures (`card_figure_facts`).
+nothing of figures (`card_figure_facts`, `card_external_facts`).
 """
 
 from collections.abc import Mapping, Sequence

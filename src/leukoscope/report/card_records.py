@@ -1,7 +1,7 @@
 """The records behind a model card, and what a fact finds in them.
 
 What this file does not do: it reads no files (`pipelines.card`) and words no fact
-(`card_data_facts`, `card_figure_facts`).
+(`card_data_facts`, `card_figure_facts`, `card_external_facts`).
 """
 
 import inspect

@@ -12,7 +12,7 @@ papers; the wording is ours and short. What this file does not do: it reads and 
 from collections.abc import Mapping
 from itertools import groupby
 
-from leukoscope.report import card_data_facts, card_figure_facts
+from leukoscope.report import card_data_facts, card_external_facts, card_figure_facts
 from leukoscope.report.card_records import CardRecords, Fact, find_fact
 from leukoscope.report.checklist import Answer, Document, answer_checklist, load_checklist
 from leukoscope.report.glossary import OF_EVALUATIONS, pick_terms
@@ -22,7 +22,7 @@ NOTICE = "Research use only. Not a medical device. No claim of clinical performa
 
 FACTS: Mapping[str, Fact] = {
     name.removeprefix("describe_"): fact
-    for room in (card_data_facts, card_figure_facts)
+    for room in (card_data_facts, card_figure_facts, card_external_facts)
     for name, fact in vars(room).items()
     if name.startswith("describe_") and fact.__module__ == room.__name__
 }
