@@ -79,6 +79,16 @@ def display_label(name: str) -> str:
     return spaced[:1].upper() + spaced[1:]
 
 
+def shorten_label(name: str, length: int = 40) -> str:
+    """Return the name to show in a chart, where a long one would take all the room.
+
+    >>> shorten_label("band_neutrophil"), shorten_label("long" * 50, 9)
+    ('Band neutrophil', 'Longlong…')
+    """
+    shown = display_label(name)
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+
+
 def is_critical(name: str) -> bool:
     """Tell whether overlooking this kind of cell can harm a patient; unknown names are not.
 

@@ -1,7 +1,7 @@
 """Labels with separators, brackets, quotes, line ends and other scripts pass through every step.
 
-Each fixture is one step more on the road, each test looks at what one step wrote. To take the road
-further, add a fixture that runs the next command on the last one, and compare with `CLASSES`.
+Each fixture is one step more, each test looks at what one step wrote. To go further, add a fixture
+that runs the next command on the last one, and compare with `CLASSES`.
 """
 
 import csv
@@ -17,6 +17,8 @@ from leukoscope.cli.app import app
 from leukoscope.data.audit import DataAudit
 from leukoscope.data.catalog import load_catalog, load_rejected
 from leukoscope.data.splits import SplitAudit, load_split
+from leukoscope.evaluation.record import EvaluationRecord
+from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import display_label, resolve_label
 from leukoscope.records import load_record, parse_record
 from leukoscope.sources.search import SourceSummary
@@ -35,7 +37,7 @@ LABELS = (
     "long" * 50,
 )
 CLASSES = tuple(sorted(map(resolve_label, LABELS)))
-PER_CLASS = 6
+PER_CLASS = 12
 
 TWINS = ("Blast; L1", "Blast (L1)")
 """The labels under which one file stands twice."""
@@ -83,6 +85,25 @@ def sources(catalog):
 def split(sources):
     out = sources.with_name("split.csv")
     ask("data", "split", sources, "--protocol", "grouped", "--out", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(split):
+    out = split.with_name("run")
+    small = ("input.image_size=32", "train.epochs=1", "train.batch_size=8")
+    settings = [word for one in small for word in ("--set", one)]
+    ask("train", split, "--out", out, "--recipe", "quick", *settings)
+    ask("calibrate", out, "--set", "trust.alpha=0.3")
+    ask("evaluate", out)
+    ask("card", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def bundle(run):
+    out = run.with_name("bundle")
+    ask("export", run, "--out", out, "--variants", "fp32")
     return out
 
 
@@ -144,3 +165,32 @@ def test_an_audit_finds_the_conflict(split, tmp_path):
     assert "<script" not in html
     assert all(escape(display_label(label)) in html for label in CLASSES)
     assert "Blast (l1)" in ask("data", "audit", split, code=3)
+
+
+def test_an_evaluation_keeps_labels(run):
+    record = load_record(EvaluationRecord, run / "metrics.json", "evaluate")
+    assert record.classes == CLASSES
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert all(escape(display_label(label)) in page for label in CLASSES)
+    assert "<script" not in page
+
+
+def test_a_card_cannot_be_broken_by_labels(run):
+    card = (run / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "<script" not in card and "long" * 50 in card.lower()
+
+
+def test_a_bundle_predicts_the_labels(bundle, tmp_path):
+    ask("predict", bundle, bundle.parent, "--out", tmp_path / "predicted.csv")
+    with (tmp_path / "predicted.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {f"p:{label}" for label in CLASSES} <= set(rows[0])
+    assert {row["label"] for row in rows} <= set(CLASSES)
+
+
+def test_a_validation_keeps_labels(bundle, table, tmp_path):
+    ask("validate", bundle, "--data", table, "--out", tmp_path / "validated")
+    record = load_record(Validation, tmp_path / "validated" / "validation.json", "validate")
+    assert tuple(one.label for one in record.per_class) == CLASSES
+    assert {one.code for one in record.unreadable} == {"label_conflict"}
+    assert "<script" not in (tmp_path / "validated" / "validation.html").read_text("utf-8")

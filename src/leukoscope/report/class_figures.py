@@ -21,7 +21,7 @@ from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.metrics import compute_calibration_bins
 from leukoscope.interval import Interval
-from leukoscope.labels import display_label
+from leukoscope.labels import shorten_label
 from leukoscope.report.figures import (
     BLUE,
     CURVES,
@@ -51,7 +51,7 @@ def draw_per_class(
     A class that does not occur in the test set is shown as such.
     """
     rows = [
-        (display_label(c) + (f" (n = {counts[c]:,})" if counts else ""), interval)
+        (shorten_label(c) + (f" (n = {counts[c]:,})" if counts else ""), interval)
         for c, interval in recalls.items()
     ]
     figure = Figure(figsize=(8, 1.2 + 0.42 * len(rows)), layout="constrained")
@@ -70,7 +70,7 @@ def draw_confusion(confusion_KK: NDArray[np.float64], classes: Sequence[str]) ->
 
     Colour and the percentages are shares of the row. Empty fields are zero.
     """
-    names = [display_label(c) for c in classes]
+    names = [shorten_label(c) for c in classes]
     total_K = confusion_KK.sum(axis=1, keepdims=True)
     share_KK = confusion_KK / np.maximum(total_K, 1)
     text_KK = np.array(
@@ -121,9 +121,9 @@ def draw_roc(
         if positive_N.any() and not positive_N.all():
             x, y, _ = roc_curve(positive_N, probabilities_NK[:, k])
             areas.append(auc(x, y))
-            curves.append((f"{display_label(name)}  {areas[-1]:.3f}", x, y))
+            curves.append((f"{shorten_label(name)}  {areas[-1]:.3f}", x, y))
         else:
-            curves.append((f"{display_label(name)}  undefined", np.zeros(0), np.zeros(0)))
+            curves.append((f"{shorten_label(name)}  undefined", np.zeros(0), np.zeros(0)))
     figure, axes = _draw_curves(curves, "area under the curve")
     if min(areas, default=0) > _CORNER_FROM:
         _enlarge_corner(axes, curves, (0.34, 0.12, 0.6, 0.6), (0, 0.2))
@@ -146,9 +146,9 @@ def draw_pr(
                 positive_N, probabilities_NK[:, k], drop_intermediate=True
             )
             areas.append(average_precision_score(positive_N, probabilities_NK[:, k]))
-            curves.append((f"{display_label(name)}  {areas[-1]:.3f}", x, y))
+            curves.append((f"{shorten_label(name)}  {areas[-1]:.3f}", x, y))
         else:
-            curves.append((f"{display_label(name)}  undefined", np.zeros(0), np.zeros(0)))
+            curves.append((f"{shorten_label(name)}  undefined", np.zeros(0), np.zeros(0)))
     figure, axes = _draw_curves(curves, "average precision")
     if min(areas, default=0) > _CORNER_FROM:
         _enlarge_corner(axes, curves, (0.18, 0.12, 0.58, 0.58), (0.8, 1))
@@ -234,7 +234,7 @@ def draw_probability_distributions(
         if len(true_N):
             axes.vlines(float(np.median(true_N)), k - 0.4, k + 0.4, color=INK, lw=2, zorder=4,
                         clip_on=False, label="median" if k == 0 else "_")  # fmt: skip
-        names.append(f"{display_label(name)} (n = {len(true_N):,})")
+        names.append(f"{shorten_label(name)} (n = {len(true_N):,})")
     axes.set_yticks(range(len(classes)), names)
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_xlim(0, 1)
@@ -314,8 +314,8 @@ def caption_sample(label: int, probabilities_K: NDArray[np.float64], classes: Se
     said = int(probabilities_K.argmax())
     sure = f"{math.floor(100 * float(probabilities_K[said])):d} %"
     if said == label:
-        return f"{display_label(classes[label])}\nright, {sure}"
-    return f"{display_label(classes[label])}\npredicted {display_label(classes[said])}, {sure}"
+        return f"{shorten_label(classes[label])}\nright, {sure}"
+    return f"{shorten_label(classes[label])}\npredicted {shorten_label(classes[said])}, {sure}"
 
 
 @styled

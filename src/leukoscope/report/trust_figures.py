@@ -15,7 +15,7 @@ from leukoscope.evaluation.calibration_error import compute_debiased_ece, comput
 from leukoscope.evaluation.coverage import Coverage
 from leukoscope.evaluation.intervals import compute_proportion
 from leukoscope.evaluation.trust_measures import compute_risk_coverage
-from leukoscope.labels import display_label
+from leukoscope.labels import shorten_label
 from leukoscope.report.figures import BLUE, GREY, INK, PALE, VERMILLION, styled
 
 
@@ -141,7 +141,7 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
     """
     rows = [("All cells", coverage.marginal, coverage.mean_size)]
     rows += [
-        (display_label(name), coverage.per_class[name], coverage.size_by_class[name])
+        (shorten_label(name), coverage.per_class[name], coverage.size_by_class[name])
         for name in classes
     ]
     figure = Figure(figsize=(8, 1.7 + 0.34 * len(rows)), layout="constrained")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from leukoscope.errors import DataError
 from leukoscope.evaluation.validation import LocalCells, Validation
 from leukoscope.interval import Interval
-from leukoscope.labels import display_label
+from leukoscope.labels import shorten_label
 from leukoscope.report import class_figures, figures
 from leukoscope.report.page import Picture
 
@@ -92,7 +92,7 @@ def draw_comparison(rows: Mapping[str, tuple[Interval, Interval]]) -> Figure:
                 text = f"{name} {value:.1f} %  ({low:.1f} to {high:.1f})"
             axes.text(1.03, y + shift, text, transform=across, va="center", fontsize=9,
                       fontweight=weight, color=ink)  # fmt: skip
-    axes.set_yticks(range(len(rows)), [display_label(label) for label in rows])
+    axes.set_yticks(range(len(rows)), [shorten_label(label) for label in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
