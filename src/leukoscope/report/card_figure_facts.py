@@ -146,7 +146,8 @@ def describe_class_figures(evaluation: EvaluationRecord) -> str:
     ]
     return (
         f"Sensitivity and specificity, with 95 % intervals{mark_leak(evaluation)}:"
-        f" {'; '.join(parts)}. Predictive values depend on how common each class is in the test set."
+        f" {'; '.join(parts)}. Predictive values depend on how common each class is in the test"
+        " set."
     )
 
 
