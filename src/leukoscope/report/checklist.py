@@ -2,7 +2,7 @@
 
 `checklists/*.toml` hold the items. What the records can say is filled in; what a person must add
 stays a blank, `[to be filled in: ...]`, never a guess. What this file does not do: it knows no fact
-(`card_facts`), no layout (`model_card`) and reads no record.
+(`card_data_facts` and its neighbours), no layout (`model_card`) and reads no record.
 """
 
 import tomllib
