@@ -28,7 +28,12 @@ from leukoscope.report.card_figure_facts import (
 from leukoscope.report.card_records import DataSummary, Network
 from leukoscope.report.data_words import describe_split_findings
 from leukoscope.report.evaluation_page import NEW_CLASSES, list_reasons
-from leukoscope.report.explain_page import METHOD_NAMES, describe_failures, describe_notes
+from leukoscope.report.explain_page import (
+    METHOD_NAMES,
+    describe_failures,
+    describe_notes,
+    describe_untested,
+)
 from leukoscope.report.leakage_words import (
     LEAKAGE_TITLES,
     describe_leakage,
@@ -174,7 +179,8 @@ def describe_explanation(explanation: Explanation) -> str:
     for one in explanation.results:
         name = f"{METHOD_NAMES[one.method]}, {format_count(one.n_images, 'image')}"
         passed = ("No test that was made speaks against it.",) if one.holds else ()
-        tests = escape_sentence(" ".join(describe_failures(one) or passed))
+        tests = " ".join((*(describe_failures(one) or passed), describe_untested(one))).strip()
+        tests = escape_sentence(tests)
         found.append(f"{name}: {tests}" if tests else f"{name}.")
     return " ".join([*found, *map(escape_sentence, describe_notes(explanation))])
 

@@ -56,10 +56,17 @@ _OUTCOMES: dict[Outcome, tuple[str, Mark]] = {
     "passed": ("passed", "good"),
     "failed": ("failed", "bad"),
     "unclear": ("unclear", "caution"),
-    "too_few_images": ("too few images", ""),
+    "too_few_images": (f"fewer than {ENOUGH} images", ""),
     "not_measured": ("not measured", ""),
-    "not_applicable": ("not applicable", ""),
+    "not_applicable": ("knows no class", ""),
     "unattainable": ("boxes too large", ""),
+}
+
+_TESTS = {
+    "deletion": "deletion",
+    "insertion": "insertion",
+    "randomisation": "random weights",
+    "localisation": "lying in the cell",
 }
 
 
@@ -189,34 +196,16 @@ def _join_baselines(result: FaithfulnessResult, kind: CurveKind, outcome: Outcom
     return " or ".join(_PLACES[one.baseline] for one in tests if one.baseline is not None)
 
 
-def describe_untested(result: FaithfulnessResult) -> tuple[str, ...]:
-    """Say which tests of a method were not made, and why."""
-    found = []
-    outcomes = {one.test: one.outcome for one in result.tests}
-    if result.n_images < ENOUGH:
-        found.append(f"No result from {_count_images(result.n_images)}: {ENOUGH} are needed.")
-    elif "not_applicable" in outcomes.values():
-        found.append("Attention is not tested by deletion and insertion: it knows no class.")
-    if outcomes["randomisation"] == "not_measured":
-        found.append("Not tested against random weights.")
-    match outcomes["localisation"]:
-        case "not_measured":
-            found.append("Not tested for lying on the cell: no evaluated image has a box.")
-        case "too_few_images":
-            found.append(
-                f"No result on lying on the cell from {_count_images(result.n_with_box)} with a"
-                f" box: {ENOUGH} are needed."
-            )
-        case "unattainable":
-            found.append(
-                "Not tested for lying on the cell: the boxes are so large that no map could have"
-                f" more than {result.ceiling.value:.1f} times the mass of their area."
-            )
-    return tuple(found)
+def describe_untested(result: FaithfulnessResult) -> str:
+    """Say which tests of a method were not made, and why; "" where all were."""
+    made = ("passed", "failed", "unclear")
+    outcomes = {one.test: one.outcome for one in result.tests if one.outcome not in made}
+    parts = [f"{_TESTS[test]} ({_OUTCOMES[outcome][0]})" for test, outcome in outcomes.items()]
+    return f"Not tested: {join_words(parts)}." if parts else ""
 
 
 def describe_notes(record: Explanation) -> tuple[str, ...]:
-    """Say what was left out, not done or not tested."""
+    """Say what was left out or not done."""
     notes = []
     if record.is_bundle:
         notes.append(
@@ -253,8 +242,7 @@ def describe_notes(record: Explanation) -> tuple[str, ...]:
             "Attention says which places a token was mixed from, whatever the class; it is no"
             " evidence for one."
         )
-    untested = (text for one in record.results for text in describe_untested(one))
-    return (*notes, *dict.fromkeys(untested))
+    return tuple(notes)
 
 
 def _count_images(n: int) -> str:

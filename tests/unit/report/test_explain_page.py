@@ -66,12 +66,12 @@ def test_words_say_no_more_than_the_bounds():
 
 
 def test_what_was_not_tested_is_said():
-    assert describe_untested(build_result()) == ()
-    assert "from 1 image:" in describe_untested(build_result(n=1))[0]
+    assert describe_untested(build_result()) == ""
     few = build_result(localisation=[0.1] * 15, ceiling=[10.0] * 15)
-    assert "from 15 images with a box" in describe_untested(few)[0]
-    assert "more than 2.0 times" in describe_untested(build_result(ceiling=[2.0] * 30))[0]
-    assert len(describe_untested(build_result("attention", correlation={}, localisation=[]))) == 3
+    assert describe_untested(few) == "Not tested: lying in the cell (fewer than 20 images)."
+    nothing = describe_untested(build_result("attention", correlation={}, ceiling=[2.0] * 30))
+    for reason in ("knows no class", "not measured", "boxes too large"):
+        assert reason in nothing
 
 
 def test_notes_are_said_only_where_they_apply():
