@@ -1,8 +1,10 @@
 """The model card and the checklists: figures come from records, blanks from their absence."""
 
+import inspect
 import math
 import re
 from dataclasses import fields, replace
+from typing import get_type_hints
 
 import pytest
 from markdown_it import MarkdownIt
@@ -48,6 +50,16 @@ def test_items_are_those_of_the_papers():
 
 def test_every_fact_is_used_and_every_item_names_facts_that_there_are():
     assert {fact for name in NAMES for item in list_items(name) for fact in item.facts} == {*FACTS}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_fact_asks_for_records_that_there_are_by_their_type(name):
+    kinds = get_type_hints(CardRecords)
+    hints = get_type_hints(FACTS[name])
+    for parameter in inspect.signature(FACTS[name]).parameters.values():
+        wanted = hints[parameter.name]
+        optional = parameter.default is None
+        assert (wanted if optional else wanted | None) == kinds[parameter.name]
 
 
 def test_an_item_is_blank_where_any_of_its_facts_is():
