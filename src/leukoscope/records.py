@@ -44,7 +44,7 @@ def load_record(
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise error_type(
             f"{path} must be a readable JSON file",
             str(problem),

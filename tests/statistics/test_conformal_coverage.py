@@ -36,7 +36,7 @@ def test_coverage_stays_within_its_band(conditional):
         sets = fit_sets(p_NK, labels_N, CLASSES, alpha=alpha, class_conditional=conditional)
         found = measure_coverage(sets.predict(new_NK), new_N, CLASSES, sets)
         share = found.per_class["a"] if conditional else found.marginal
-        outside += not share.low <= share.value <= share.high
+        outside += not share.expected_low <= share.value <= share.expected_high
         covered.append(share.value)
     n_calib = 300 if conditional else 600
     error = np.sqrt(0.1 * 0.9 * (1 / n_calib + 1 / n_calib) / REPEATS)
@@ -64,7 +64,7 @@ def test_images_of_another_kind_break_the_promise():
     p_NK, labels_N = draw(rng, 1000)
     found = measure_coverage(sets.predict(p_NK), rng.permutation(labels_N), CLASSES, sets)
     assert not found.marginal.holds
-    assert found.marginal.value < found.marginal.low - 0.2
+    assert found.marginal.value < found.marginal.expected_low - 0.2
 
 
 def draw_sources(rng, count):

@@ -1,7 +1,9 @@
-"""The rules of the house that a machine can check: who imports whom, and what is written where."""
+"""The rules of the house that a machine can check: who imports whom, what is written where, the
+five rules that keep it small, and its words."""
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -361,3 +363,248 @@ def test_every_choice_is_used_by_source_or_tests():
     # Settings are also given as `key=value`.
     used |= {text.split("=", 1)[1] for text in used if "=" in text}
     assert sorted((file, value) for file, value in choices if value not in used) == []
+
+
+# -- the five rules ---------------------------------------------------------------------------
+#
+# 1. A fact is a value with a code; sentences are made in `report/` and `cli/` (`pipelines/`, above
+# them, hands them on). 2. One type per thing. 3. Every JSON file is a record. 4. Computing, drawing
+# and wording are three places. 5. One page frame.
+
+TOP = ("report/", "cli/", "pipelines/", "__main__.py")
+"""Where sentences may be made."""
+
+OWN_ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+
+
+def list_texts(tree):
+    """(line, string) of every string of a file, docstrings and what errors say left out."""
+    skipped = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for one in body if isinstance(body, list) else ():
+            if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
+                skipped.add(one.value)
+        if isinstance(node, ast.Raise):
+            skipped |= set(ast.walk(node))
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rsplit(".", 1)[-1]
+            if name in OWN_ERRORS | {"ValueError", "error_type"} or name == "cast":
+                skipped |= set(ast.walk(node))
+        for note in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if note is not None:
+                skipped |= set(ast.walk(note))  # types in quotes
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in skipped:
+            yield node.lineno, node.value
+
+
+def is_sentence(text):
+    """Four words or more: a name, a key or a column is shorter."""
+    return " " in text.strip() and len(re.findall(r"[A-Za-z]{2,}", text)) >= 4
+
+
+def test_the_reader_of_texts_reads():
+    source = (
+        '"""A module that says much more."""\n'
+        'def f(x: "Mapping[str, int | None | float]"):\n    """It says what it does here."""\n'
+        '    if x:\n        raise DataError("one two three four", "b", "c")\n'
+        '    return f"it is {x} that is said here"\n'
+    )
+    assert [text for _, text in list_texts(ast.parse(source)) if is_sentence(text)] == [
+        " that is said here"
+    ]
+
+
+ERROR_PARTS = {
+    "data/audit.py": 3,
+    "data/catalog.py": 3,
+    "data/images.py": 1,
+    "data/splits.py": 2,
+    "deploy/bundle.py": 2,
+    "painted/cells.py": 1,
+    "trust/record.py": 1,
+}
+"""How many parts of error messages a file puts together before it raises (one is the disclaimer
+that every bundle carries)."""
+
+SQL = {"sources/cache.py"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if not get_name(path).startswith(TOP)], ids=get_name
+)
+def test_no_sentence_below_the_report(path):
+    if get_name(path) in SQL:
+        return
+    found = [(line, text) for line, text in list_texts(parse(path)) if is_sentence(text)]
+    assert len(found) <= ERROR_PARTS.get(get_name(path), 0), found
+
+
+PARSERS = {"deploy/bundle.py", "sources/cache.py", "training/checkpoint.py"}
+"""Files that read JSON themselves (bounded in size, from a database or a header) and hand it
+to `parse_record` as it is."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=get_name)
+def test_json_is_read_by_records_alone(path):
+    """What comes out of a JSON file is a record, so nobody can index it."""
+    called = {ast.unparse(n.func) for n in ast.walk(parse(path)) if isinstance(n, ast.Call)}
+    if get_name(path) in PARSERS:
+        assert {"json.loads", "parse_record"} <= called
+    elif get_name(path) != "records.py":
+        assert not called & {"json.load", "json.loads", "read_json", "records.read_json"}
+    indexed = {
+        ast.unparse(n.value.func)
+        for n in ast.walk(parse(path))
+        if isinstance(n, ast.Subscript) and isinstance(n.value, ast.Call)
+    }
+    assert not indexed & {"json.load", "json.loads", "dump_record"}
+
+
+EVALUATION = [path for path in FILES if get_name(path).startswith("evaluation/")]
+
+
+@pytest.mark.parametrize("path", EVALUATION, ids=get_name)
+def test_evaluation_computes(path):
+    modules = list_imports(parse(path))
+    drawing = {"jinja2", "markupsafe", "matplotlib", "seaborn"}
+    assert not {name.split(".")[0] for name in modules} & drawing
+    assert not {name for name in modules if name.startswith(("leukoscope.storage", "csv"))}
+    called = {ast.unparse(n.func).rsplit(".", 1)[-1] for n in ast.walk(parse(path))
+              if isinstance(n, ast.Call)}  # fmt: skip
+    assert not called & {"open", "write_text", "write_bytes", "save_record", "replacing"}
+
+
+REPORT = [path for path in FILES if get_name(path).startswith("report/")]
+
+
+def test_pages_have_one_frame():
+    templates = sorted(path.name for path in (ROOT / "report/templates").iterdir())
+    assert [name for name in templates if name.endswith(".html.j2")] == ["page.html.j2"]
+    assert [name for name in templates if name.endswith(".css")] == ["page.css"]
+    for path in FILES:
+        if "jinja2" in {name.split(".")[0] for name in list_imports(parse(path))}:
+            assert get_name(path) in ("report/frame.py", "report/model_card.py")
+
+
+def list_classes():
+    """(name, fields, file) of every class."""
+    for path in FILES:
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ClassDef):
+                fields = [
+                    one.target.id
+                    for one in node.body
+                    if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+                ]
+                yield node.name, fields, get_name(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("Interval", "interval.py"),
+        ("Outputs", "scores.py"),
+        ("Reference", "trust/record.py"),
+        ("EvaluationRecord", "evaluation/record.py"),
+        ("Scorer", "scoring.py"),
+        ("Page", "report/page.py"),
+    ],
+)
+def test_one_type_per_thing(name, place):
+    assert [file for one, _, file in list_classes() if one == name] == [place]
+
+
+def test_one_type_has_a_value_with_bounds():
+    found = [name for name, fields, _ in list_classes() if {"low", "high"} <= set(fields)]
+    assert found == ["Interval"]
+
+
+def test_one_leakage_status():
+    found = [
+        get_name(path)
+        for path in FILES
+        for node in parse(path).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LeakageStatus"
+    ]
+    assert found == ["scores.py"]
+
+
+# -- words ------------------------------------------------------------------------------------
+
+BANNED_IN_NAMES = {
+    *("verdict", "floor", "floors", "home", "refuse", "refused", "refusal", "refuses"),
+    *("foreign", "mixture", "kin", "kinship", "hinge", "twins", "namesake", "sureness", "settle"),
+    *("lent", "spent", "dealt", "carved", "told", "tell", "tells", "judged", "judge", "namesake"),
+    *("promised", "promise"),
+}
+"""Private words where a public one exists; the public ones stand in the contributors' table."""
+
+WORD_PREFIX = re.compile("_?word_")
+"""Who words something describes it: `describe_*`, and only in `report/`."""
+
+
+def split_name(name):
+    """`leakageStatus_NK` -> leakage, status, nk."""
+    return [part.casefold() for part in re.findall(r"[A-Za-z][a-z]*", name)]
+
+
+def list_names(tree):
+    """Names that a file gives: functions, classes, arguments, fields, variables."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+@pytest.mark.parametrize("path", FILES, ids=get_name)
+def test_names_use_the_fields_words(path):
+    found = {name for name in list_names(parse(path)) if BANNED_IN_NAMES & set(split_name(name))}
+    assert found == set()
+    assert not BANNED_IN_NAMES & set(split_name(path.stem))
+
+
+BANNED_IN_TEXT = (
+    *(r"\bverdicts?\b", r"\bfloors?\b", r"\brefus(e|es|ed|al|ing)\b", r"\bat home\b"),
+    *(r"\bnamed right\b", r"\bhow sure\b", r"\bon whose blood\b", r"\bforeign\b", r"\bmixture\b"),
+    *(r"\bsets? of names\b", r"\bnames that fit\b", r"\bsettle[ds]?\b", r"\bsureness\b"),
+    *(r"\bkin\b", r"\bnamesakes?\b", r"\btwins\b", r"\bkinds? of cells?\b"),
+)  # fmt: skip
+
+
+def list_user_texts():
+    """(place, text) of what users read: pages, terminal, help, errors, README and guides."""
+    for path in FILES:
+        skipped = set()
+        for node in ast.walk(parse(path)):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and not get_name(path).startswith("cli/app"):
+                skipped |= {one.value for one in body if isinstance(one, ast.Expr)}
+        for node in ast.walk(parse(path)):
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and node not in skipped and " " in node.value:
+                yield f"{get_name(path)}:{node.lineno}", node.value
+    root = ROOT.parents[1]
+    for path in [root / "README.md", *(root / "docs").glob("*.md"), *ROOT.rglob("*.toml")]:
+        if path.is_file():
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+                yield f"{path.name}:{number}", line
+    for path in (Path(__file__).parents[1] / "golden/pages").glob("*.txt"):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            yield f"{path.name}:{number}", line
+
+
+def test_texts_use_the_fields_words():
+    found = [
+        (place, pattern, text[:80])
+        for place, text in list_user_texts()
+        for pattern in BANNED_IN_TEXT
+        if re.search(pattern, text, re.IGNORECASE)
+    ]
+    assert found == []

@@ -52,12 +52,12 @@ app.add_typer(data_app, name="data")
 # -- what several commands take; each has its own defaults ----------------------------------------
 
 
-def _build_set_option(told: str) -> Any:
-    return typer.Option("--set", metavar="KEY=VALUE", help=told)
+def _build_set_option(help_text: str) -> Any:
+    return typer.Option("--set", metavar="KEY=VALUE", help=help_text)
 
 
-def _build_seed_option(told: str) -> Any:
-    return typer.Option(help=told, min=0, max=2**31 - 1)
+def _build_seed_option(help_text: str) -> Any:
+    return typer.Option(help=help_text, min=0, max=2**31 - 1)
 
 
 _RECIPES = "quick, reference, robust, or a TOML file"

@@ -35,8 +35,8 @@ class Share:
 
     value: Number
     n_images: int
-    low: Number
-    high: Number
+    expected_low: Number
+    expected_high: Number
     guaranteed: bool
     check: CoverageCheck
 

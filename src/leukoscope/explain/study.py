@@ -151,7 +151,7 @@ class Study:
                         for maps, map_SS in zip(self._maps[part], made.maps_NSS, strict=True)
                     ]
                 found[method][level] = rhos
-            progress("Checking against random weights", done, total)
+            progress("Randomising weights", done, total)
         return found
 
 

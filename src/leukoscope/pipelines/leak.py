@@ -95,7 +95,7 @@ def report_leak(
     data = ""
     for protocol in PROTOCOLS:
 
-        def tell(what: str, done: int, total: int, protocol: str = protocol) -> None:
+        def report_split(what: str, done: int, total: int, protocol: str = protocol) -> None:
             progress(f"{protocol.capitalize()} split: {what[0].lower()}{what[1:]}", done, total)
 
         split = split_catalog(own, protocol, seed=seed)
@@ -111,13 +111,13 @@ def report_leak(
             out / protocol,
             resume=True,
             packs=out / "packs",
-            progress=tell,
+            progress=report_split,
             reporter=reporter,
         )
-        found = evaluate_folder(run.folder, None, "test", replicates, tell)
+        found = evaluate_folder(run.folder, None, "test", replicates, report_split)
         rows += list_leak_rows(protocol, found.record)
         for other in others:
-            found = evaluate_folder(run.folder, other, "test", replicates, tell)
+            found = evaluate_folder(run.folder, other, "test", replicates, report_split)
             rows += list_leak_rows(protocol, found.record, external=True)
     origin = collect_provenance()
     report = LeakReport(

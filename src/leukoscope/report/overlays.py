@@ -175,12 +175,12 @@ def _draw_line(tiles: Sequence[Tile]) -> NDArray[np.uint8]:
     height = 26 + width + 6 + 17 * max(map(len, lines), default=0)
     sheet = Image.new("RGB", (len(tiles) * (width + _GAP) + _GAP, height + 2 * _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for place, (tile, told) in enumerate(zip(tiles, lines, strict=True)):
+    for place, (tile, caption) in enumerate(zip(tiles, lines, strict=True)):
         x = _GAP + place * (width + _GAP)
         title_font = _load_font(15, tile.title)
         pen.text((x, _GAP), _wrap(tile.title, title_font, width)[0], _INK, title_font)
         sheet.paste(Image.fromarray(tile.picture_PPC), (x, _GAP + 26))
-        for row, (line, font) in enumerate(told):
+        for row, (line, font) in enumerate(caption):
             pen.text((x, _GAP + 26 + width + 6 + 17 * row), line, _SOFT, font)
     return np.asarray(sheet)
 

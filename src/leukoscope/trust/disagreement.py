@@ -14,7 +14,7 @@ from leukoscope.errors import DataError
 from leukoscope.scores import ScoreTable
 
 
-def compute_mixture(
+def average_members(
     logits_MNK: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute the logarithm of the mean probability, float64 `(N, K)`, and the mutual information
@@ -28,13 +28,13 @@ def compute_mixture(
     Raises `DataError` without members.
 
     >>> sure_and_contrary = np.array([[[9.0, -9.0]], [[-9.0, 9.0]]], np.float32)
-    >>> mean, disagreement = compute_mixture(sure_and_contrary)
+    >>> mean, disagreement = average_members(sure_and_contrary)
     >>> np.exp(mean).round(3).tolist(), disagreement.round(3).tolist()
     ([[0.5, 0.5]], [0.693])
     """
     if logits_MNK.ndim != 3 or not len(logits_MNK):
         raise DataError(
-            "a mixture needs the logits of at least one member, (M, N, K)",
+            "an average needs the logits of at least one member, (M, N, K)",
             f"shape {logits_MNK.shape}",
             "stack the logits of the members' score tables",
         )
@@ -66,7 +66,7 @@ def combine_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
     for table in tables[1:]:
         place = {name: i for i, name in enumerate(table.ids)}
         ordered.append(table.take(np.array([place[name] for name in tables[0].ids], np.intp)))
-    mean_NK, disagreement_N = compute_mixture(np.stack([t.logits_NK for t in ordered]))
+    mean_NK, disagreement_N = average_members(np.stack([t.logits_NK for t in ordered]))
     return replace(
         tables[0],
         logits_NK=mean_NK.astype(np.float32),

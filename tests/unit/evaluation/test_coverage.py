@@ -36,7 +36,7 @@ def compute_band(n_images, alpha, n_calib):
     found = measure_coverage(
         np.ones((n_images, 2), bool), np.zeros(n_images, np.int64), ("a", "b"), sets
     )
-    return found.marginal.low, found.marginal.high
+    return found.marginal.expected_low, found.marginal.expected_high
 
 
 def test_the_band_tends_to_the_binomial_and_covers_more_for_few():
@@ -93,7 +93,7 @@ def test_the_bounds_of_all_classes_follow_from_those_of_each():
         rng.binomial(n, rng.beta(rank, behind + 1 - rank, 200_000))
         for n, rank, behind in ((60, 45, 49), (30, 16, 19), (10, 38, 39))
     )
-    low, high = found.marginal.low, found.marginal.high
+    low, high = found.marginal.expected_low, found.marginal.expected_high
     assert (hits < 100 * low - 0.5).mean() < 0.0056 and (hits > 100 * high + 0.5).mean() < 0.0056
     assert ((hits < 100 * low + 0.5).mean()) > 0.0044 and (hits > 100 * high - 1.5).mean() > 0.0044
     assert found.marginal.check == "above" and found.marginal.holds
@@ -107,10 +107,10 @@ def test_what_is_guaranteed_for_a_small_class_is_less_and_the_bounds_know():
     sets_NK[50:90, 1] = True
     found = measure_coverage(sets_NK, labels_N, CLASSES, sets)
     low = betabinom(50, 5, 1).ppf(0.005) / 50
-    assert (found.per_class["b"].low, found.per_class["b"].high) == (low, 1.0)
+    assert (found.per_class["b"].expected_low, found.per_class["b"].expected_high) == (low, 1.0)
     assert found.per_class["b"].guaranteed and found.per_class["b"].value == 0.8
     c = found.per_class["c"]
-    assert not c.guaranteed and (c.low, c.high, c.check) == (0.0, 1.0, "holds")
+    assert not c.guaranteed and (c.expected_low, c.expected_high, c.check) == (0.0, 1.0, "holds")
     assert found.size_by_class["b"] == pytest.approx(1.8) and found.many_frac == 40 / 150
 
 
@@ -120,9 +120,9 @@ def test_copies_widen_the_bounds():
     exact = build_sets((0.1, 0.1), (10**9,) * 2)
     single = measure_coverage(sets_NK, labels_N, ("a", "b"), exact)
     expected = binom(400, 0.9).ppf([0.005, 0.995]) / 400
-    assert (single.marginal.low, single.marginal.high) == pytest.approx(expected)
+    assert (single.marginal.expected_low, single.marginal.expected_high) == pytest.approx(expected)
     names = np.repeat(np.arange(40), 10).astype(str).tolist()
     copied = measure_coverage(sets_NK, labels_N, ("a", "b"), exact, sources=names)
-    assert copied.marginal.low == binom(40, 0.9).ppf(0.005) / 40
+    assert copied.marginal.expected_low == binom(40, 0.9).ppf(0.005) / 40
     with pytest.raises(DataError, match="known classes"):
         measure_coverage(sets_NK, labels_N - 1, ("a", "b"), exact)

@@ -7,7 +7,7 @@ from scipy.stats import entropy
 
 from leukoscope.errors import DataError
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.disagreement import combine_tables, compute_mixture
+from leukoscope.trust.disagreement import average_members, combine_tables
 
 
 def draw_logits(members=4, n=50, classes=5, scale=3.0, seed=0):
@@ -34,7 +34,7 @@ def make_table(logits_NK, ids, seed=0, **changes):
 @pytest.mark.parametrize("scale", [0.1, 3.0, 400.0])
 def test_mean_and_information_are_those_of_the_textbook(scale):
     logits = draw_logits(scale=scale)
-    mean, information = compute_mixture(logits)
+    mean, information = average_members(logits)
     each = softmax(logits.astype(np.float64), axis=2)
     np.testing.assert_allclose(np.exp(mean), each.mean(0), atol=1e-12)
     expected = entropy(each.mean(0), axis=1) - entropy(each, axis=2).mean(0)
@@ -46,7 +46,7 @@ def test_mean_and_information_are_those_of_the_textbook(scale):
 def test_one_member_and_equal_members_disagree_about_nothing():
     logits = draw_logits(1)
     for copies in (1, 5):
-        mean, information = compute_mixture(np.repeat(logits, copies, axis=0))
+        mean, information = average_members(np.repeat(logits, copies, axis=0))
         np.testing.assert_allclose(mean, np.log(softmax(logits[0].astype(float), 1)), atol=1e-12)
         assert information.max() < 1e-12 and (information >= 0).all()
 
@@ -56,7 +56,7 @@ def test_unsure_together_is_not_disagreement():
     same = np.array([[[0.0, 0.0]], [[0.0, 0.0]]])
     contrary = np.array([[[3.0, -3.0]], [[-3.0, 3.0]]])
     for logits, high in ((same, False), (contrary, True)):
-        mean, information = compute_mixture(logits)
+        mean, information = average_members(logits)
         np.testing.assert_allclose(np.exp(mean), 0.5)
         assert (information[0] > 0.6) == high
 
@@ -73,7 +73,7 @@ def test_tables_are_combined_by_id():
     )
     second = make_table(logits[1][order], [ids[i] for i in order], seed=1)
     joint = combine_tables([first, second])
-    mean, information = compute_mixture(logits)
+    mean, information = average_members(logits)
     assert joint.ids == first.ids and (joint.labels_N == first.labels_N).all()
     np.testing.assert_allclose(joint.logits_NK, mean, rtol=1e-6)
     np.testing.assert_allclose(joint.disagreement_N, information, rtol=1e-5)
@@ -95,4 +95,4 @@ def test_tables_of_other_images_or_classes_are_rejected():
     with pytest.raises(DataError, match="0 tables"):
         combine_tables([])
     with pytest.raises(DataError, match="at least one member"):
-        compute_mixture(np.zeros((0, 2, 2), np.float32))
+        average_members(np.zeros((0, 2, 2), np.float32))
