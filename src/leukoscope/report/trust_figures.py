@@ -153,7 +153,13 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
                           va="center", color=GREY)  # fmt: skip
             continue
         lowest = min(lowest, share.value, share.expected_low)
-        axes.barh(place, share.expected_high - share.expected_low, left=share.expected_low, height=0.62, color=PALE)
+        axes.barh(
+            place,
+            share.expected_high - share.expected_low,
+            left=share.expected_low,
+            height=0.62,
+            color=PALE,
+        )
         colour = BLUE if share.holds else VERMILLION
         axes.plot(share.value, place, "o" if share.holds else "X", color=colour, ms=8, zorder=3,
                   mfc=colour if share.guaranteed else "white", clip_on=False)  # fmt: skip
