@@ -26,10 +26,10 @@ from leukoscope.evaluation.record import (
     EvaluationProvenance,
     EvaluationRecord,
     LeakFigures,
-    Remark,
     TrustFigures,
 )
 from leukoscope.interval import UNDEFINED, Interval
+from leukoscope.trust.notes import Note
 
 LABELS = ("Blast; L1", "Blast (L1)", "a/b", "<script>", "neutrophil")
 COUNTS = (
@@ -146,8 +146,8 @@ def build_evaluation(**changes):
         "baselines": build_baselines(),
         "trust": build_trust(),
         "warnings": (
-            Remark("unknown_classes", {"n": 2, "labels": ("Blast; L2", "mitosis")}),
-            Remark("files_rejected", {"n": 1}),
+            Note("unknown_classes", {"n": 2, "labels": ("Blast; L2", "mitosis")}),
+            Note("files_rejected", {"n": 1}),
         ),
         "compare": (Comparison("far lab", "test", "unproven", 71, Interval(0.915, 0.83, 0.96)),),
         "history": tuple(
@@ -249,8 +249,8 @@ def build_leak_report(random=0.99, grouped=0.9, n=1000, **changes):
             "Linux", {"torch": "2.13.0"}, "2026-01-01T00:00:00+00:00", {"max_distance": "9"},
         ),
         "warnings": (
-            LeakWarning("", Remark("test_part_left_aside", {"n": 71})),
-            LeakWarning("TEST", Remark("files_rejected", {"n": 2})),
+            LeakWarning("", Note("test_part_left_aside", {"n": 71})),
+            LeakWarning("TEST", Note("files_rejected", {"n": 2})),
         ),
     }  # fmt: skip
     return LeakReport(**(given | changes))

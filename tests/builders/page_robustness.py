@@ -2,8 +2,8 @@
 
 from tests.builders.robustness import build_robustness
 
-from leukoscope.evaluation.record import Remark
 from leukoscope.report.robustness_page import describe_robustness
+from leukoscope.trust.notes import Note
 
 
 def build_page():
@@ -14,7 +14,7 @@ def build_page():
         model="<script>run</script>",
         data="a/b",
         leakage_status="leaking",
-        remarks=(Remark("images_in_training", {"n": 40}),),
-        warnings=(Remark("files_rejected", {"n": 3}),),
+        remarks=(Note("images_in_training", {"n": 40}),),
+        warnings=(Note("files_rejected", {"n": 3}),),
     )
     return describe_robustness(record, trailer=("Page: robustness.html",))

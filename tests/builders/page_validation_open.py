@@ -3,8 +3,8 @@
 from tests.builders.validation import build_cells, validate
 
 from leukoscope.evaluation.acceptance import AcceptanceCriteria
-from leukoscope.evaluation.record import Remark
 from leukoscope.report.validation_page import describe_validation
+from leukoscope.trust.notes import Note
 
 
 def build_page():
@@ -15,6 +15,6 @@ def build_page():
         max_accuracy_drop=0.1,
         min_kappa=0.1,
     )
-    remark = Remark("other_parts_left_out", {"n": 3, "role": "test"})
+    remark = Note("other_parts_left_out", {"n": 3, "role": "test"})
     record = validate(build_cells(), criteria, warnings=(remark,))
     return describe_validation(record, {})

@@ -13,12 +13,13 @@ from leukoscope.data.catalog import Catalog, load_catalog, save_catalog
 from leukoscope.data.splits import load_split
 from leukoscope.errors import RunError
 from leukoscope.evaluation.leakage import LeakReport, LeakWarning
-from leukoscope.evaluation.record import EvaluationRecord, Remark
+from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.painted.cells import save_painted
 from leukoscope.records import load_record
 from leukoscope.report import evaluation_figures
 from leukoscope.report.leak_page import describe_difference
 from leukoscope.sources.search import SourceFindings
+from leukoscope.trust.notes import Note
 
 SETTINGS = ["input.image_size=32", "train.epochs=1", "train.batch_size=16"]
 
@@ -193,7 +194,7 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
     assert {r.sha256: r.source for r in findings.catalog.records}.items() <= truth.items()
     assert (report.n_images, report.n_sources) == (95, 32)
     assert report.pixels and report.provenance.search == {"a": "1"}
-    assert report.warnings == (LeakWarning("", Remark("test_part_left_aside", {"n": 1})),)
+    assert report.warnings == (LeakWarning("", Note("test_part_left_aside", {"n": 1})),)
     external = {(r.protocol, r.data): r for r in report.rows if r.subject == "external"}
     rest = {r.protocol: r for r in report.rows if r.subject == "external_without_duplicates"}
     for protocol in ("random", "grouped"):

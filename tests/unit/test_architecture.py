@@ -506,6 +506,7 @@ def list_classes():
     [
         ("Interval", "interval.py"),
         ("Outputs", "scores.py"),
+        ("Note", "trust/notes.py"),
         ("Reference", "trust/record.py"),
         ("EvaluationRecord", "evaluation/record.py"),
         ("Scorer", "scoring.py"),

@@ -28,13 +28,13 @@ from leukoscope.evaluation.record import (
     BaselineName,
     ClassFigures,
     EvaluationRecord,
-    Remark,
     TrustFigures,
 )
 from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Decisions, decide_table
+from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Trust
 
 SHIFTED = 0.1
@@ -64,7 +64,7 @@ def evaluate_table(
     trust: Trust | None = None,
     calib_duplicates: Set[str] = frozenset(),
     fitted_here: bool = False,
-    warnings: tuple[Remark, ...] = (),
+    warnings: tuple[Note, ...] = (),
     replicates: int = 1000,
 ) -> Evaluated:
     """Compute every figure of a table; what is not computed (`compare`, `history`, `provenance`) is
@@ -131,29 +131,29 @@ def evaluate_table(
 
 def choose_trust_rows(
     table: ScoreTable, spoilt: Set[str], *, fitted_here: bool
-) -> tuple[ScoreTable, tuple[Remark, ...]]:
+) -> tuple[ScoreTable, tuple[Note, ...]]:
     """Return the rows that calibration and thresholds are measured on, and what to know of them.
 
     Images with a duplicate among those that network or thresholds were fitted on (`spoilt`, ids)
     are left out, unless fewer than `FEW_DISJOINT` remain.
     """
     if fitted_here:
-        return table, (Remark("trust_fitted_here", {}),)
+        return table, (Note("trust_fitted_here"),)
     unseen_N = np.array([name not in spoilt for name in table.ids], dtype=np.bool_)
     n = int(unseen_N.sum())
     if n == len(table):
         return table, ()
     if n < FEW_DISJOINT:
         values = {"n": len(table) - n, "n_images": len(table)}
-        return table, (Remark("trust_leaked", values),)
+        return table, (Note("trust_leaked", values),)
     return table.take(unseen_N), (
-        Remark("trust_without_duplicates", {"n": n, "n_images": len(table)}),
+        Note("trust_without_duplicates", {"n": n, "n_images": len(table)}),
     )
 
 
 def find_shift(
     trust: Trust, table: ScoreTable, distance_N: NDArray[np.float64]
-) -> tuple[Remark, ...]:
+) -> tuple[Note, ...]:
     """Say so where the images of a table, by their distance to training, are not of the kind of
     calibration's, so that the coverage guarantee is void. One image of each source counts:
     duplicates would look like a difference."""
@@ -163,14 +163,14 @@ def find_shift(
     found = compare_exchangeability(reference_M, new_N[table.draw_sources(len(table), seed=0)])
     if found.gap <= SHIFTED or not found.broken:
         return ()
-    return (Remark("trust_shifted", {"gap": found.gap, "p_value": found.p_value}),)
+    return (Note("trust_shifted", {"gap": found.gap, "p_value": found.p_value}),)
 
 
 def measure_trust(
     table: ScoreTable,
     trust: Trust,
     decisions: Decisions,
-    remarks: tuple[Remark, ...] = (),
+    remarks: tuple[Note, ...] = (),
     *,
     replicates: int = 1000,
 ) -> TrustFigures:
@@ -200,14 +200,14 @@ def measure_trust(
     )
 
 
-def count_changed_labels(decisions: Decisions, accuracy: float) -> tuple[Remark, ...]:
+def count_changed_labels(decisions: Decisions, accuracy: float) -> tuple[Note, ...]:
     """Say how many labels costs change, where they do. `accuracy` is that of the labels given."""
     usual_N = decisions.probabilities_NK.argmax(axis=1)
     changed = int((decisions.labels_N != usual_N).sum())
     if not changed:
         return ()
     values = {"n": changed, "n_images": len(usual_N), "accuracy": accuracy}
-    return (Remark("costs_change_labels", values),)
+    return (Note("costs_change_labels", values),)
 
 
 def _describe_classes(

@@ -17,15 +17,10 @@ from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.data.splits import Split, audit_split
 from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.intervals import compute_intervals, compute_proportion
-from leukoscope.evaluation.record import (
-    BaselineName,
-    EvaluationRecord,
-    LeakFigures,
-    Remark,
-    TooFew,
-)
+from leukoscope.evaluation.record import BaselineName, EvaluationRecord, LeakFigures, TooFew
 from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
+from leukoscope.trust.notes import Note
 
 SUSPICIOUS_GAP = 0.01
 """A baseline this close to the network, in accuracy, is a sign of duplicates."""
@@ -43,7 +38,7 @@ class Leakage:
     """
 
     status: LeakageStatus
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[Note, ...] = ()
     split_findings: tuple[Finding, ...] = ()
     leaked: frozenset[str] = frozenset()
     ignores_sources: bool = False
@@ -61,8 +56,8 @@ def assess_role(split: Split, role: str) -> Leakage:
     # Where the data's own parts decide, nobody drew single images.
     ignores_sources = split.protocol != "given" and not audit.sources_known
     if role == "train":
-        return Leakage(status, (Remark("training_images", {}),), (), leaked, ignores_sources)
-    remarks = (Remark("epoch_chosen_here", {}),) if role == "val" else ()
+        return Leakage(status, (Note("training_images"),), (), leaked, ignores_sources)
+    remarks = (Note("epoch_chosen_here"),) if role == "val" else ()
     return Leakage(status, remarks, audit.findings, leaked, ignores_sources)
 
 
@@ -81,15 +76,13 @@ def assess_other(
     """
     leaked = list_shared(split, records, classes)
     if leaked:
-        return Leakage(
-            "leaking", (Remark("images_in_training", {"n": len(leaked)}),), leaked=leaked
-        )
+        return Leakage("leaking", (Note("images_in_training", {"n": len(leaked)}),), leaked=leaked)
     everything = (*split.catalog.records, *records)
     if sources_known(Catalog(everything)) and (
         joint or not found_in_pixels(r.source for r in everything)
     ):
         return Leakage("disjoint")
-    return Leakage("unproven", (Remark("duplicates_not_excluded", {"data": data}),))
+    return Leakage("unproven", (Note("duplicates_not_excluded", {"data": data}),))
 
 
 def list_duplicates(split: Split, role: str, among: Sequence[str]) -> frozenset[str]:
@@ -130,7 +123,7 @@ def suspect_duplicates(
     learned = best.accuracy.low > baselines["majority"].accuracy.high
     if not learned or best.accuracy.value < network.value - SUSPICIOUS_GAP:
         return leakage
-    remark = Remark(
+    remark = Note(
         "baseline_as_good",
         {
             "baseline": best.name,
@@ -235,7 +228,7 @@ class LeakWarning:
     """A remark on one data set, "" for the report's own."""
 
     data: str
-    remark: Remark
+    remark: Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ What this file does not do: it computes nothing (`evaluate`) and says nothing (`
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from leukoscope.data.findings import Finding
 from leukoscope.errors import DataError
@@ -17,49 +17,6 @@ from leukoscope.trust.calibration import CalibrationMethod
 from leukoscope.trust.notes import Note
 
 BaselineName = Literal["majority", "colour_histogram", "nearest_neighbour"]
-
-RemarkCode = Literal[
-    "training_images",
-    "epoch_chosen_here",
-    "thresholds_fitted_here",
-    "images_in_training",
-    "duplicates_in_sample",
-    "training_unknown",
-    "duplicates_not_excluded",
-    "baseline_as_good",
-    "unknown_classes",
-    "other_parts_left_out",
-    "files_rejected",
-    "test_part_left_aside",
-    "costs_change_labels",
-    "trust_fitted_here",
-    "trust_without_duplicates",
-    "trust_leaked",
-    "trust_shifted",
-]
-"""What a reader has to know besides the figures, with the values by name.
-
-- Of the images: they are those of training; they chose the epoch; they set the thresholds; `n` of
-  them also lie in training; `n` of `n_images` have a duplicate there; nobody knows, since a bundle
-  carries no training images; of those of `data` only identical files would have been found there.
-- Of the split: the baseline `baseline` reaches `accuracy` where the network reaches `network`.
-- Left out: `n` images of classes (`labels`) that the network does not know, `n` of other parts than
-  `role`, `n` rejected files, `n` images of the data's own test part.
-- Of decisions: costs change the label of `n` of `n_images`; of all labels `accuracy` are right.
-- Of the figures of trust: measured on the images that calibration was fitted on; on `n` of
-  `n_images` without a duplicate in training or calibration; `n` of `n_images` have one, and too few
-  have none; the images differ from those of calibration, by `gap` of cumulative shares (`p_value`).
-"""
-
-REMARK_CODES: tuple[RemarkCode, ...] = get_args(RemarkCode)
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """A fact that belongs beside the figures: its code, and its values by name."""
-
-    code: RemarkCode
-    values: Mapping[str, str | int | float | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +98,7 @@ class TrustFigures:
     coverage: Coverage
     before: Mapping[str, Interval]
     after: Mapping[str, Interval]
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +159,7 @@ class EvaluationRecord:
     source_known: bool
     persons_unknown: bool
     leakage_status: LeakageStatus
-    remarks: tuple[Remark, ...]
+    remarks: tuple[Note, ...]
     split_findings: tuple[Finding, ...]
     figures: Mapping[str, Interval]
     per_class: tuple[ClassFigures, ...]
@@ -210,7 +167,7 @@ class EvaluationRecord:
     baselines: Mapping[BaselineName, BaselineFigures]
     leak: LeakFigures | None = None
     trust: TrustFigures | None = None
-    warnings: tuple[Remark, ...] = ()
+    warnings: tuple[Note, ...] = ()
     compare: tuple[Comparison, ...] = ()
     history: tuple[EpochFigures, ...] = ()
     provenance: EvaluationProvenance | None = None

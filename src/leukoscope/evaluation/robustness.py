@@ -18,12 +18,12 @@ from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_mean, compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
-from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.progress import Progress, silent
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import LeakageStatus, ScoreTable
 from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
+from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Trust
 
 LARGE_LOSS = 0.05
@@ -82,9 +82,9 @@ class Robustness:
     majority: Number
     decides: bool
     leakage_status: LeakageStatus
-    remarks: tuple[Remark, ...]
+    remarks: tuple[Note, ...]
     split_findings: tuple[Finding, ...]
-    warnings: tuple[Remark, ...]
+    warnings: tuple[Note, ...]
     amounts: Mapping[Corruption, tuple[float, ...]]
     levels: tuple[Level, ...]
     mean_loss: Mapping[Corruption, Number]

@@ -56,7 +56,6 @@ from leukoscope.evaluation.intervals import (
 )
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
-from leukoscope.evaluation.record import Remark
 from leukoscope.evaluation.sample_size import compute_design_effect, compute_sample_size
 from leukoscope.evaluation.shift import Shift, compute_shift
 from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
@@ -64,6 +63,7 @@ from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.decision import Reason, Status
+from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference
 
 
@@ -242,7 +242,7 @@ class Validation:
     n_fitted: int = 0
     n_reference: int = 0
     unreadable: tuple[Rejected, ...] = ()
-    warnings: tuple[Remark, ...] = ()
+    warnings: tuple[Note, ...] = ()
     recalibration: Recalibration | None = None
     provenance: ValidationProvenance | None = None
 
@@ -274,7 +274,7 @@ def compute_validation(
     n_fitted: int = 0,
     n_reference: int = 0,
     unreadable: Sequence[Rejected] = (),
-    warnings: Sequence[Remark] = (),
+    warnings: Sequence[Note] = (),
     recalibration: Recalibration | None = None,
     provenance: ValidationProvenance | None = None,
     replicates: int = 1000,

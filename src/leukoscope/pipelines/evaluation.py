@@ -38,10 +38,10 @@ if TYPE_CHECKING:
         EpochFigures,
         EvaluationProvenance,
         EvaluationRecord,
-        Remark,
     )
     from leukoscope.report.evaluation_figures import Drawing
     from leukoscope.scores import ScoreTable
+    from leukoscope.trust.notes import Note
 
 BASELINE_PX = 96
 """Baselines see images of at most this side; they use nothing finer."""
@@ -72,7 +72,7 @@ class OtherData:
     name: str
     folder_name: str
     records: tuple[ImageRecord, ...]
-    warnings: "tuple[Remark, ...]"
+    warnings: "tuple[Note, ...]"
     joint: bool = False
 
 
@@ -117,8 +117,8 @@ def evaluate_folder(
     from leukoscope.data.pack import build_pack
     from leukoscope.evaluation.evaluate import evaluate_table
     from leukoscope.evaluation.leakage import list_duplicates
-    from leukoscope.evaluation.record import Remark
     from leukoscope.report.evaluation_figures import draw_evaluation
+    from leukoscope.trust.notes import Note
     from leukoscope.trust.record import load_trust
 
     folder.require(folder.model, "leukoscope train")
@@ -135,7 +135,7 @@ def evaluate_folder(
     trust, leakage = load_trust(folder), subject.leakage
     fitted_here = trust is not None and other is None and role in ("train", "calib")
     if fitted_here and role == "calib":
-        remark = Remark("thresholds_fitted_here", {})
+        remark = Note("thresholds_fitted_here")
         leakage = replace(leakage, remarks=(remark, *leakage.remarks))
     baselines = _fit_baselines(records, roles, pack, subject, recipe, progress)
     progress("Writing the report", 0, 1)
@@ -190,7 +190,7 @@ class _Subject:
     pack_NHWC: "Pixels"
     rows: "NDArray[np.int64]"
     leakage: "Leakage"
-    warnings: "tuple[Remark, ...]" = ()
+    warnings: "tuple[Note, ...]" = ()
 
 
 def _select_role(folder: RunFolder, split: Split, role: str, pack: "Pixels") -> _Subject:
@@ -292,35 +292,35 @@ def _fit_baselines(
     return found
 
 
-def list_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> "tuple[Remark, ...]":
+def list_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> "tuple[Note, ...]":
     """Say how many images are of classes that a network does not know; nothing if none is."""
-    from leukoscope.evaluation.record import Remark
+    from leukoscope.trust.notes import Note
 
     unknown = [record.label for record in records if record.label not in classes]
     if not unknown:
         return ()
     labels = tuple(sorted(set(unknown)))
-    return (Remark("unknown_classes", {"n": len(unknown), "labels": labels}),)
+    return (Note("unknown_classes", {"n": len(unknown), "labels": labels}),)
 
 
 def select_other(
     data: Path, role: str, progress: Progress
-) -> "tuple[tuple[ImageRecord, ...], tuple[Remark, ...]]":
+) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...]]":
     """Return the rows of other data that count, and warnings about those that do not."""
-    from leukoscope.evaluation.record import Remark
+    from leukoscope.trust.notes import Note
 
     chosen, warnings, rejected = select_images(data, role, progress)
     if rejected:
-        warnings += (Remark("files_rejected", {"n": len(rejected)}),)
+        warnings += (Note("files_rejected", {"n": len(rejected)}),)
     return chosen, warnings
 
 
 def select_images(
     data: Path, role: str, progress: Progress
-) -> "tuple[tuple[ImageRecord, ...], tuple[Remark, ...], tuple[Rejected, ...]]":
+) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...], tuple[Rejected, ...]]":
     """Return the rows of other data that count, warnings about rows that do not, and rejected
     files."""
-    from leukoscope.evaluation.record import Remark
+    from leukoscope.trust.notes import Note
 
     split = load_table(data)
     rejected: tuple[Rejected, ...] = ()
@@ -331,7 +331,7 @@ def select_images(
         records, parts = catalog.records, tuple(r.split for r in catalog.records)
         rejected = catalog.rejected
     chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)
-    warnings: tuple[Remark, ...] = ()
+    warnings: tuple[Note, ...] = ()
     if not any(parts):
         chosen = records
     elif not chosen:
@@ -342,7 +342,7 @@ def select_images(
         )
     elif len(chosen) < len(records):
         left_out = len(records) - len(chosen)
-        warnings += (Remark("other_parts_left_out", {"n": left_out, "role": role}),)
+        warnings += (Note("other_parts_left_out", {"n": left_out, "role": role}),)
     return chosen, warnings, rejected
 
 

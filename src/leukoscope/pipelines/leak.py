@@ -77,7 +77,7 @@ def report_leak(
         find_test_row,
         list_leak_rows,
     )
-    from leukoscope.evaluation.record import Remark
+    from leukoscope.trust.notes import Note
 
     out = Path(out)
     others = _select_externals(external, progress)
@@ -85,7 +85,7 @@ def report_leak(
     own = Catalog(tuple(r for r in catalog.records if r.split != "test"), catalog.rejected)
     aside = len(catalog) - len(own)
     if aside:
-        warnings.append(LeakWarning("", Remark("test_part_left_aside", {"n": aside})))
+        warnings.append(LeakWarning("", Note("test_part_left_aside", {"n": aside})))
     search: dict[str, str] | None = None
     # Names found in one data set say nothing of another: then both are searched together.
     if not sources_known(own) or (others and found_in_pixels(r.source for r in own.records)):

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from leukoscope.data.corrupt import Corruption
     from leukoscope.evaluation.leakage import Leakage
-    from leukoscope.evaluation.record import Remark
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.report.page import Drawings
     from leukoscope.scores import ScoreTable
+    from leukoscope.trust.notes import Note
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Sample:
     name: str
     records: tuple[ImageRecord, ...]
     leakage: "Leakage"
-    warnings: "tuple[Remark, ...]"
+    warnings: "tuple[Note, ...]"
 
 
 def measure_robustness(
@@ -198,10 +198,10 @@ def _select_images(
 ) -> _Sample:
     """`split` is what a run was trained on; None for a bundle, which does not carry it."""
     from leukoscope.evaluation.leakage import Leakage, assess_other, assess_role
-    from leukoscope.evaluation.record import Remark
+    from leukoscope.trust.notes import Note
 
     chosen: tuple[ImageRecord, ...]
-    warnings: tuple[Remark, ...] = ()
+    warnings: tuple[Note, ...] = ()
     if data is not None:
         name = Path(data).resolve().name
         chosen, warnings = select_other(Path(data), "test", progress)
@@ -220,14 +220,14 @@ def _select_images(
         )
     records = _draw_sample(known, images, seed)
     if split is None:
-        leakage = Leakage("unproven", (Remark("training_unknown", {}),))
+        leakage = Leakage("unproven", (Note("training_unknown"),))
     elif data is not None:
         leakage = assess_other(split, records, classes, name)
     else:
         leakage = assess_role(split, "test")
         n = sum(record.id in leakage.leaked for record in records)
         if n:
-            remark = Remark("duplicates_in_sample", {"n": n, "n_images": len(records)})
+            remark = Note("duplicates_in_sample", {"n": n, "n_images": len(records)})
             leakage = replace(leakage, remarks=(remark, *leakage.remarks))
     return _Sample(name, records, leakage, warnings)
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from leukoscope.interval import Interval
-from leukoscope.report.decision_words import describe_note
+from leukoscope.report.note_words import describe_note
 from leukoscope.report.page import Banner, Block, Bullets, Column, Page, Table, build_table
 from leukoscope.text import DASH, format_count
 from leukoscope.trust.record import Reference, TrustInfo

@@ -34,12 +34,9 @@ from leukoscope.report.explain_page import (
     describe_notes,
     describe_untested,
 )
-from leukoscope.report.leakage_words import (
-    LEAKAGE_TITLES,
-    describe_leakage,
-    describe_remark,
-)
+from leukoscope.report.leakage_words import LEAKAGE_TITLES, describe_leakage
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
+from leukoscope.report.note_words import describe_note
 from leukoscope.report.robustness_page import CORRUPTION_NAMES
 from leukoscope.report.validation_words import (
     describe_acceptance,
@@ -253,7 +250,7 @@ def describe_limitations(
     findings = describe_split_findings(data.audit) if data is not None else ()
     found += [f"Split: {escape_sentence(text)}" for text in findings]
     warnings = evaluation.warnings if evaluation is not None else ()
-    found += [f"Evaluation: {escape_sentence(describe_remark(one))}" for one in warnings]
+    found += [f"Evaluation: {escape_sentence(describe_note(one))}" for one in warnings]
     return tuple(found)
 
 

@@ -10,7 +10,6 @@ from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import is_critical
 from leukoscope.report.card_records import Network
-from leukoscope.report.decision_words import describe_note
 from leukoscope.report.evaluation_page import METRIC_NAMES, describe_leak, list_reasons
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -19,6 +18,7 @@ from leukoscope.report.leakage_words import (
     describe_baseline,
 )
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
+from leukoscope.report.note_words import describe_note
 from leukoscope.text import (
     format_count,
     format_figure,

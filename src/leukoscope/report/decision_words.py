@@ -1,4 +1,4 @@
-"""Sentences for the codes of trust: why a cell is not accepted, and what to know of a fit.
+"""Sentences for the reasons of a decision: why a cell is not accepted.
 
 Light: pages, tables and terminal all word decisions here. What this file does not do: it decides
 nothing (`trust.decision`) and counts nothing (`evaluation.decisions`).
@@ -9,9 +9,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from leukoscope.labels import display_label
-from leukoscope.text import format_count, join_words
 from leukoscope.trust.decision import Reason, ReasonCode
-from leukoscope.trust.notes import Note
 
 if TYPE_CHECKING:
     from leukoscope.evaluation.decisions import ReasonCount
@@ -130,92 +128,3 @@ def _describe_quality(v: _Words) -> str:
         f"{_name_side(v['feature'], v['side'])}: {FEATURE_WORDS[v['feature']][0]} {value}{unit},"
         f" in training {low} to {high}{unit}"
     )
-
-
-# -- notes ----------------------------------------------------------------------------------------
-
-
-def describe_note(note: Note) -> str:
-    """Return a note in full sentences.
-
-    >>> describe_note(Note("labels_absent", {"labels": ("blast", "monocyte")}))
-    'There was no cell of Blast and Monocyte to fit to: the effect on these is not known.'
-    """
-    v: _Words = note.values
-    match note.code:
-        case "few_sources_for_label":
-            n = v["n_sources"]
-            own = (
-                f"its own guarantee is {n} in {n + 1}, the rest holds on average over all classes"
-                if n
-                else "nothing is guaranteed for it by itself"
-            )
-            return (
-                f"{display_label(v['label'])}: {format_count(n, 'calibration source')} where"
-                f" {v['n_needed']} are needed for {100 * v['nominal']:.4g} %; it shares the"
-                f" threshold of all classes or has a wider one, and {own}."
-            )
-        case "few_sources_for_bias":
-            return (
-                f"{_list_labels(v)}: fewer than {v['n_needed']} calibration sources, so confidence"
-                " was not corrected by class."
-            )
-        case "few_sources_for_rejection":
-            return (
-                f"{format_count(v['n_sources'], 'source')} cannot show that only"
-                f" {200 * v['nominal']:.3g} % of known cells are rejected: novelty and quality may"
-                f" each reject {100 * v['reject_frac']:.3g} %."
-            )
-        case "every_label_reviewed":
-            return "trust.always_review names every class, so every cell goes to a person."
-        case "calibration_accepts":
-            return (
-                f"Of the {v['n_images']:,} calibration images {v['n_accepted']:,} are accepted, of"
-                f" these {v['n_wrong']:,} misclassified; the target accuracy is"
-                f" {100 * v['target']:g} %."
-            )
-        case "no_confidence_suffices":
-            return (
-                f"No confidence reaches the target accuracy of {100 * v['target']:g} % on the"
-                f" {v['n_images']:,} calibration images, so every cell goes to a person. More"
-                " calibration images, a better network or a lower trust.target_accuracy may change"
-                " that."
-            )
-        case "sets_not_refitted":
-            of = f" of {display_label(v['label'])}" if v["label"] else ""
-            return (
-                f"The prediction sets keep their thresholds, under a new temperature, as there are"
-                f" {format_count(v['n_sources'], 'source')}{of} where {v['n_needed']} are needed:"
-                " neither their coverage nor a least sensitivity is guaranteed for these cells."
-            )
-        case "confidence_not_refitted":
-            return (
-                f"The least confidence that is accepted stays as it was: {v['n_sources']:,} sources"
-                f" do not show that {100 * v['target']:g} % of accepted cells are correctly"
-                " classified."
-            )
-        case "labels_absent":
-            return (
-                f"There was no cell of {_list_labels(v)} to fit to: the effect on these is not"
-                " known."
-            )
-        case "recalibrated":
-            return (
-                f"Recalibrated on {v['n_images']:,} cells of {v['data']}"
-                f" ({format_count(v['n_sources'], 'source')}); the reference is"
-                f" {v['n_reference']:,} other cells of it."
-            )
-        case "calibration_leaks":
-            return (
-                "Calibration images have duplicates in training: the network knows them too well,"
-                " and all thresholds are too permissive. Split by source and train again."
-            )
-        case "calibration_unproven":
-            return (
-                "The sources of the images are not known; duplicates of calibration images in"
-                " training would make the thresholds too permissive."
-            )
-
-
-def _list_labels(v: _Words) -> str:
-    return join_words(display_label(label) for label in v["labels"])

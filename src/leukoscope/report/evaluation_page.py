@@ -18,7 +18,7 @@ from leukoscope.evaluation.record import (
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report.data_words import describe_finding
-from leukoscope.report.decision_words import describe_note, name_reason
+from leukoscope.report.decision_words import name_reason
 from leukoscope.report.glossary import OF_EVALUATIONS, build_terms
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -27,8 +27,8 @@ from leukoscope.report.leakage_words import (
     LEAKAGE_TITLES,
     build_leakage_banner,
     describe_baseline,
-    describe_remark,
 )
+from leukoscope.report.note_words import describe_note
 from leukoscope.report.page import (
     Banner,
     Big,
@@ -160,7 +160,7 @@ def _build_lead(record: EvaluationRecord) -> tuple[Block, ...]:
         )
     )
     warnings = (
-        (Banner("caution", "Mind this", (Bullets(tuple(map(describe_remark, record.warnings))),)),)
+        (Banner("caution", "Mind this", (Bullets(tuple(map(describe_note, record.warnings))),)),)
         if record.warnings
         else ()
     )
@@ -270,7 +270,7 @@ def describe_too_few(leak: LeakFigures) -> str:
 def list_reasons(record: EvaluationRecord) -> tuple[str, ...]:
     """Return what stands behind the leakage status, a sentence each."""
     found = (describe_finding(one).sentence for one in record.split_findings)
-    return (*map(describe_remark, record.remarks), *found)
+    return (*map(describe_note, record.remarks), *found)
 
 
 def describe_population(record: EvaluationRecord) -> tuple[str, ...]:
@@ -313,7 +313,7 @@ def describe_confidence(trust: TrustFigures | None) -> tuple[str, ...]:
         else f"{format_points(before.value)} before calibration"
     )
     return (
-        *map(describe_remark, trust.remarks),
+        *map(describe_note, trust.remarks),
         f"Stated confidence and real success differ by {format_points(after.value)} on average"
         f" ({up_to}; {was}).",
         "The prediction set holds the right label for"
@@ -334,7 +334,7 @@ def describe_rejection(trust: TrustFigures | None) -> tuple[str, ...]:
     accepted = f"{format_percent(shares['accepted'].value)} of cells are accepted"
     if not math.isnan(right.value):
         accepted += f"; of these {_describe_right(right)} are correctly classified"
-    basis = [describe_remark(one) for one in trust.remarks if one.code != "trust_shifted"]
+    basis = [describe_note(one) for one in trust.remarks if one.code != "trust_shifted"]
     return (
         *basis,
         f"{accepted}.",

@@ -9,7 +9,8 @@ import shlex
 from leukoscope.evaluation.leakage import LeakReport, LeakRow
 from leukoscope.evaluation.record import BaselineName
 from leukoscope.report.glossary import build_terms
-from leukoscope.report.leakage_words import BASELINE_NAMES, LEAKAGE_NOTES, describe_remark
+from leukoscope.report.leakage_words import BASELINE_NAMES, LEAKAGE_NOTES
+from leukoscope.report.note_words import describe_note
 from leukoscope.report.page import (
     Banner,
     Box,
@@ -61,7 +62,7 @@ def describe_leak_report(
     )
     leaks = report.row_of("random").leaked
     warnings = tuple(
-        f"{one.data}: {describe_remark(one.remark)}" if one.data else describe_remark(one.remark)
+        f"{one.data}: {describe_note(one.remark)}" if one.data else describe_note(one.remark)
         for one in report.warnings
     )
     return Page(

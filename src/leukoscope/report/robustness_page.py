@@ -8,7 +8,8 @@ from leukoscope.data.corrupt import SEVERITIES, Corruption
 from leukoscope.evaluation.robustness import LARGE_LOSS, Level, Robustness
 from leukoscope.interval import Interval
 from leukoscope.report.data_words import describe_finding
-from leukoscope.report.leakage_words import build_leakage_banner, describe_remark
+from leukoscope.report.leakage_words import build_leakage_banner
+from leukoscope.report.note_words import describe_note
 from leukoscope.report.page import (
     Box,
     Cell,
@@ -51,9 +52,9 @@ def describe_robustness(
     they look like)."""
     drawn = drawn or {}
     reasons = (
-        *map(describe_remark, record.remarks),
+        *map(describe_note, record.remarks),
         *(describe_finding(one).sentence for one in record.split_findings),
-        *map(describe_remark, record.warnings),
+        *map(describe_note, record.warnings),
     )
     lead = (
         Statement(describe_sensitivity(record)),

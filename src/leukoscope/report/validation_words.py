@@ -20,8 +20,7 @@ from leukoscope.evaluation.subgroups import MOST_GROUPS, Subgroup, SubgroupTable
 from leukoscope.evaluation.validation import Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
-from leukoscope.report.decision_words import describe_note
-from leukoscope.report.leakage_words import describe_remark
+from leukoscope.report.note_words import describe_note
 from leukoscope.text import (
     format_count,
     format_figure,
@@ -443,7 +442,7 @@ def list_limitations(v: Validation) -> tuple[str, ...]:
         " cannot be checked here. `leukoscope data audit CATALOG --against OTHER` looks for"
         " duplicates."
     )
-    return (*found, *map(describe_remark, v.warnings))
+    return (*found, *map(describe_note, v.warnings))
 
 
 def list_advice(v: Validation) -> tuple[str, ...]:

@@ -1,17 +1,18 @@
-"""A fact as a code with its values; the sentence is made in `report.decision_words`.
+"""A fact as a code with its values; `report.note_words` has the sentence of each.
 
 What this file does not do: it finds no fact and words none.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Value = int | float | str | tuple[str, ...]
 Values = Mapping[str, Value]
 """Figures and labels by name; where a figure has a unit, the name ends with it."""
 
 NoteCode = Literal[
+    # of a fit
     "few_sources_for_label",
     "few_sources_for_bias",
     "few_sources_for_rejection",
@@ -24,12 +25,33 @@ NoteCode = Literal[
     "recalibrated",
     "calibration_leaks",
     "calibration_unproven",
+    # of the images that figures are measured on
+    "training_images",
+    "epoch_chosen_here",
+    "thresholds_fitted_here",
+    "images_in_training",
+    "duplicates_in_sample",
+    "training_unknown",
+    "duplicates_not_excluded",
+    "baseline_as_good",
+    "unknown_classes",
+    "other_parts_left_out",
+    "files_rejected",
+    "test_part_left_aside",
+    "costs_change_labels",
+    "trust_fitted_here",
+    "trust_without_duplicates",
+    "trust_leaked",
+    "trust_shifted",
 ]
+NOTE_CODES: tuple[NoteCode, ...] = get_args(NoteCode)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Note:
-    """What a reader has to know of a fit.
+    """What a reader has to know besides the figures: a code, and its values by name.
+
+    Of a fit:
 
     - `few_sources_for_label`: `label` has `n_sources` where `n_needed` are needed for the coverage
       `nominal` (0 to 1); it shares a threshold.
@@ -46,6 +68,21 @@ class Note:
     - `recalibrated`: on `n_images` of `n_sources` of `data`; the reference is `n_reference` others.
     - `calibration_leaks`, `calibration_unproven`: duplicates of calibration images in training are
       there, or cannot be excluded.
+
+    Of the images that figures are measured on:
+
+    - `training_images`, `epoch_chosen_here`, `thresholds_fitted_here`: what else they served for.
+    - `images_in_training`: `n` also lie in training. `duplicates_in_sample`: `n` of `n_images` have
+      a duplicate there. `training_unknown`: a bundle carries no training images.
+      `duplicates_not_excluded`: of those of `data` only identical files would have been found.
+    - `baseline_as_good`: `baseline` reaches `accuracy` where the network reaches `network`.
+    - Left out are `n` images: of classes (`labels`) that the network does not know, of other parts
+      than `role`, rejected files, the data's own test part.
+    - `costs_change_labels`: of `n` of `n_images`; of all labels the share `accuracy` is correct.
+    - Figures of trust are measured on the images that calibration was fitted on
+      (`trust_fitted_here`); on `n` of `n_images` without a duplicate in training or calibration;
+      although `n` of `n_images` have one (`trust_leaked`); on images that differ from those of
+      calibration by `gap` of cumulative shares, `p_value` (`trust_shifted`).
     """
 
     code: NoteCode

@@ -19,10 +19,11 @@ from leukoscope.errors import (
     WeightsError,
 )
 from leukoscope.evaluation.leakage import list_duplicates, list_shared
-from leukoscope.evaluation.record import EvaluationRecord, Remark
+from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.records import dump_record, load_record
 from leukoscope.report.leakage_words import LEAKAGE_TITLES
 from leukoscope.scores import load_scores
+from leukoscope.trust.notes import Note
 
 
 @pytest.mark.draws
@@ -48,7 +49,7 @@ def test_evaluate_writes_every_file(run):
 def test_other_roles_have_their_own_folder(run):
     found = pipelines.evaluate_run(run, role="val", replicates=50)
     assert found.folder == run / "evaluations" / "val"
-    assert found.record.remarks == (Remark("epoch_chosen_here", {}),)
+    assert found.record.remarks == (Note("epoch_chosen_here"),)
     found = pipelines.evaluate_run(run, role="train", replicates=50)
     assert found.record.leakage_status == "leaking" and found.record.source_disjoint is None
     assert found.record.leak.reason == "training_images"
@@ -71,8 +72,8 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
     # The same discs as in training.
     assert record.leakage_status == "leaking" and record.n_images == 12
     assert record.warnings == (
-        Remark("files_rejected", {"n": 1}),
-        Remark("unknown_classes", {"n": 1, "labels": ("martian",)}),
+        Note("files_rejected", {"n": 1}),
+        Note("unknown_classes", {"n": 1, "labels": ("martian",)}),
     )
     # The other evaluation of the same run stands beside it.
     assert record.compare == (own.summarise(),)

@@ -17,13 +17,13 @@ from leukoscope.data.corrupt import AMOUNTS
 from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, DataError, RunError
 from leukoscope.evaluation import leakage
-from leukoscope.evaluation.record import Remark
 from leukoscope.evaluation.robustness import Robustness
 from leukoscope.pipelines import robustness
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.records import load_record
 from leukoscope.scores import Outputs
 from leukoscope.storage import hash_file
+from leukoscope.trust.notes import Note
 from leukoscope.trust.quality import QUALITY_NAMES
 
 DISCS = (
@@ -141,8 +141,8 @@ def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
     found = done.found
     assert found.leakage_status == "leaking" and found.remarks[0].code == "images_in_training"
     rejected, unknown = found.warnings
-    assert rejected == Remark("files_rejected", {"n": 1})
-    assert unknown == Remark("unknown_classes", {"n": 1, "labels": ("blast",)})
+    assert rejected == Note("files_rejected", {"n": 1})
+    assert unknown == Note("unknown_classes", {"n": 1, "labels": ("blast",)})
     assert found.n_images == 3 * len({record.label for record in learned})
     render.print_robustness(done)
     for text in (capsys.readouterr().out, done.page.read_text()):
@@ -161,7 +161,7 @@ def test_copies_among_its_own_test_images_are_counted(run, tmp_path, monkeypatch
     )
     found = pipelines.measure_robustness(run, tmp_path / "out").found
     assert found.leakage_status == "leaking"
-    assert found.remarks[0] == Remark("duplicates_in_sample", {"n": 2, "n_images": len(test)})
+    assert found.remarks[0] == Note("duplicates_in_sample", {"n": 2, "n_images": len(test)})
 
 
 def test_no_more_images_than_asked_for():

@@ -1,21 +1,18 @@
 """Every code has words; what they say is read in the golden pages."""
 
 import math
-from typing import get_args
 
 import pytest
-from tests.builders.trust import NOTES, REASONS
+from tests.builders.trust import REASONS
 
 from leukoscope.labels import display_label
 from leukoscope.report.decision_words import (
     FEATURE_WORDS,
     REASON_NAMES,
-    describe_note,
     describe_reason,
     describe_reasons,
 )
 from leukoscope.trust.decision import REASON_CODES, Reason
-from leukoscope.trust.notes import NoteCode
 from leukoscope.trust.quality import QUALITY_NAMES
 
 
@@ -23,11 +20,6 @@ def test_every_reason_has_words():
     assert set(REASON_NAMES) == set(REASON_CODES) == {one.code for one in REASONS}
     assert set(FEATURE_WORDS) == set(QUALITY_NAMES)
     assert all(map(describe_reason, REASONS))
-
-
-def test_every_note_has_words():
-    assert {one.code for one in NOTES} == set(get_args(NoteCode))
-    assert all(describe_note(one).endswith(".") for one in NOTES)
 
 
 def test_labels_stay_as_they_are():

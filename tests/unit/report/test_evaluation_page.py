@@ -14,12 +14,13 @@ from tests.builders.evaluation import (
     build_trust,
 )
 
-from leukoscope.evaluation.record import Comparison, Remark
+from leukoscope.evaluation.record import Comparison
 from leukoscope.interval import Interval
 from leukoscope.report import evaluation_page as room
 from leukoscope.report.frame import render_html
 from leukoscope.report.leakage_words import LEAKAGE_LEVELS, LEAKAGE_TITLES
 from leukoscope.report.page import Banner, Big, Box, Picture, Row, Table, render_text
+from leukoscope.trust.notes import Note
 
 
 def find(blocks, kind):
@@ -148,7 +149,7 @@ def test_undefined_figures_are_dashes():
 def test_everything_is_escaped():
     hostile = "<script>alert('x')</script>"
     record = build_evaluation(data=hostile, role=hostile, protocol=hostile)
-    remark = Remark("duplicates_not_excluded", {"data": hostile})
+    remark = Note("duplicates_not_excluded", {"data": hostile})
     html = render_html(room.describe_evaluation(replace(record, remarks=(remark,))))
     assert "<script" not in html and html.count("&lt;script&gt;") > 6
 
@@ -171,8 +172,8 @@ def test_the_error_before_is_told_only_where_something_was_done():
 
 
 def test_remarks_on_trust_come_first():
-    leaked = Remark("trust_leaked", {"n": 31, "n_images": 40})
-    shifted = Remark("trust_shifted", {"gap": 0.4, "p_value": 1e-9})
+    leaked = Note("trust_leaked", {"n": 31, "n_images": 40})
+    shifted = Note("trust_shifted", {"gap": 0.4, "p_value": 1e-9})
     trust = build_trust(remarks=(leaked, shifted))
     sure, rejects = room.describe_confidence(trust), room.describe_rejection(trust)
     assert sure[0].startswith("LEAKED: 31 of 40 images") and "0.40 of 1" in sure[1]

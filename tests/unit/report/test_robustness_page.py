@@ -7,7 +7,6 @@ import pytest
 from tests.builders.robustness import build_robustness
 
 from leukoscope.data.corrupt import AMOUNTS, SEVERITIES
-from leukoscope.evaluation.record import Remark
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report.frame import render_html
 from leukoscope.report.page import Banner, Picture
@@ -18,6 +17,7 @@ from leukoscope.report.robustness_page import (
     describe_robustness,
     describe_sensitivity,
 )
+from leukoscope.trust.notes import Note
 
 
 def test_every_corruption_has_a_name():
@@ -68,7 +68,7 @@ def test_the_page_is_whole(decides):
         dict.fromkeys(AMOUNTS, 0.02),
         decides,
         leakage_status="leaking",
-        remarks=(Remark("images_in_training", {"n": 40}),),
+        remarks=(Note("images_in_training", {"n": 40}),),
     )
     image = np.full((32, 32, 3), 200, np.uint8)
     chart = draw_robustness(found)

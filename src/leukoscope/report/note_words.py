@@ -1,0 +1,125 @@
+"""Notes in sentences: one table, a sentence of each code.
+
+What this file does not do: it finds nothing (`trust.fitting`, `evaluation.leakage`).
+"""
+
+from collections.abc import Mapping
+from string import Formatter
+from typing import Any
+
+from leukoscope.labels import display_label
+from leukoscope.report.leakage_words import BASELINE_NAMES
+from leukoscope.text import format_count, format_percent, join_words
+from leukoscope.trust.notes import Note, NoteCode
+
+_SENTENCES: Mapping[NoteCode, str] = {
+    "few_sources_for_label": "{label:label}: {n_sources:count calibration source} where {n_needed}"
+    " are needed for {nominal:percent .4g}; it shares the threshold of all classes or has a wider"
+    " one, and {own_guarantee}.",
+    "few_sources_for_bias": "{labels:label}: fewer than {n_needed} calibration sources, so"
+    " confidence was not corrected by class.",
+    "few_sources_for_rejection": "{n_sources:count source} cannot show that only"
+    " {both_checks:percent .3g} of known cells are rejected: novelty and quality may each reject"
+    " {reject_frac:percent .3g}.",
+    "every_label_reviewed": "trust.always_review names every class, so every cell goes to a"
+    " person.",
+    "calibration_accepts": "Of the {n_images:,} calibration images {n_accepted:,} are accepted, of"
+    " these {n_wrong:,} misclassified; the target accuracy is {target:percent g}.",
+    "no_confidence_suffices": "No confidence reaches the target accuracy of {target:percent g} on"
+    " the {n_images:,} calibration images, so every cell goes to a person. More calibration images,"
+    " a better network or a lower trust.target_accuracy may change that.",
+    "sets_not_refitted": "The prediction sets keep their thresholds, under a new temperature, as"
+    " there are {n_sources:count source}{of_label} where {n_needed} are needed: neither their"
+    " coverage nor a least sensitivity is guaranteed for these cells.",
+    "confidence_not_refitted": "The least confidence that is accepted stays as it was:"
+    " {n_sources:,} sources do not show that {target:percent g} of accepted cells are correctly"
+    " classified.",
+    "labels_absent": "There was no cell of {labels:label} to fit to: the effect on these is not"
+    " known.",
+    "recalibrated": "Recalibrated on {n_images:,} cells of {data} ({n_sources:count source}); the"
+    " reference is {n_reference:,} other cells of it.",
+    "calibration_leaks": "Calibration images have duplicates in training: the network knows them"
+    " too well, and all thresholds are too permissive. Split by source and train again.",
+    "calibration_unproven": "The sources of the images are not known; duplicates of calibration"
+    " images in training would make the thresholds too permissive.",
+    "training_images": "These are the training images themselves.",
+    "epoch_chosen_here": "These images chose the best epoch; the figure is optimistic.",
+    "thresholds_fitted_here": "These images set the thresholds of this run; figures on them are"
+    " optimistic.",
+    "images_in_training": "{n:count image also lies|images also lie} in training or validation.",
+    "duplicates_in_sample": "{n:,} of {n_images:count image} have a duplicate in training.",
+    "training_unknown": "A bundle does not carry its training images: whether some of these are"
+    " among them cannot be seen here. `leukoscope data audit CATALOG --against OTHER` looks for"
+    " duplicates.",
+    "duplicates_not_excluded": "No image of {data} is byte-identical to a training image;"
+    " duplicates that were rotated, cropped or re-encoded cannot be excluded."
+    " `leukoscope data audit --against` looks for them.",
+    "baseline_as_good": "The baseline “{baseline_name}” reaches {accuracy:share}; the network"
+    " reaches {network:share}. `leukoscope data sources` finds duplicates in the pixels; a split"
+    " made from its table keeps them together.",
+    "unknown_classes": "{n:count image is|images are} of classes that the network does not know,"
+    " and left out: {labels:label}.",
+    "other_parts_left_out": "{n:count image} of other parts than {role} left out.",
+    "files_rejected": "{n:count file} rejected; `leukoscope data scan` says why.",
+    "test_part_left_aside": "{n:count image} that the data name as test part left aside; give them"
+    " by `--external`.",
+    "costs_change_labels": "Costs are set: for {n:,} of {n_images:count image} the label that costs"
+    " least on average is not the most probable one. Accuracy, confusion and curves are of the most"
+    " probable labels; what is accepted, and how often correctly, is of the labels given"
+    " ({accuracy:share} of all images correctly classified).",
+    "trust_fitted_here": "Measured on the very images that calibration, thresholds or comparisons"
+    " were fitted on: optimistic, and no sign of what to expect on others.",
+    "trust_without_duplicates": "Measured on the {n:,} of {n_images:count image} without a"
+    " duplicate in training or calibration.",
+    "trust_leaked": "LEAKED: {n:,} of {n_images:count image} have a duplicate in training or"
+    " calibration, and too few have none. What follows is inflated and says nothing about new"
+    " cells.",
+    "trust_shifted": "These images are not of the kind that the thresholds were fitted on (their"
+    " distance to training differs by {gap:.2f} of 1, by chance with p below {chance:.1g}): the"
+    " coverage guarantee is void here.",
+}
+"""Besides Python's own format specifications, those of `_Words`."""
+
+
+class _Words(Formatter):
+    """`{n:count image}`, `{n:count image is|images are}`, `{x:share}` and `{x:percent g}` of a
+    fraction, `{labels:label}` of one or several. Values are never parsed."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        kind, _, rest = format_spec.partition(" ")
+        match kind:
+            case "count":
+                return format_count(value, *rest.split("|"))
+            case "share":
+                return format_percent(value)
+            case "percent":
+                return f"{100 * value:{rest}} %"
+            case "label" if isinstance(value, str):
+                return display_label(value)
+            case "label":
+                return join_words(map(display_label, value))
+        return format(value, format_spec)
+
+
+def describe_note(note: Note) -> str:
+    """Return a note in full sentences.
+
+    >>> describe_note(Note("labels_absent", {"labels": ("blast", "monocyte")}))
+    'There was no cell of Blast and Monocyte to fit to: the effect on these is not known.'
+    """
+    values: dict[str, Any] = dict(note.values)
+    match note.code:
+        case "few_sources_for_label":
+            n = values["n_sources"]
+            own = f"its own guarantee is {n} in {n + 1}, the rest holds on average over all classes"
+            values["own_guarantee"] = own if n else "nothing is guaranteed for it by itself"
+        case "few_sources_for_rejection":
+            values["both_checks"] = 2 * values["nominal"]
+        case "sets_not_refitted":
+            label = values["label"]
+            values["of_label"] = f" of {display_label(label)}" if label else ""
+        case "baseline_as_good":
+            values["baseline_name"] = BASELINE_NAMES[values["baseline"]]
+        case "trust_shifted":
+            values["chance"] = max(values["p_value"], 0.0001)
+    return _Words().vformat(_SENTENCES[note.code], (), values)

@@ -1,0 +1,52 @@
+"""Every code has its sentence; whatever a label holds, it comes through."""
+
+import pytest
+from tests.builders.trust import NOTES
+
+from leukoscope.report.note_words import describe_note
+from leukoscope.trust.notes import NOTE_CODES, Note
+
+VALUES = {
+    "n": 2,
+    "n_images": 40,
+    "n_sources": 5,
+    "n_needed": 19,
+    "n_accepted": 30,
+    "n_wrong": 1,
+    "n_reference": 20,
+    "nominal": 0.95,
+    "target": 0.995,
+    "reject_frac": 0.05,
+    "data": "far; {lab}",
+    "baseline": "colour_histogram",
+    "accuracy": 0.999,
+    "network": 0.994,
+    "label": "{n} <script>",
+    "labels": ("Blast; L1", "a/b", "{labels!r}"),
+    "role": "test",
+    "gap": 0.4,
+    "p_value": 1e-9,
+}
+
+
+@pytest.mark.parametrize("code", NOTE_CODES)
+def test_every_note_is_a_sentence(code):
+    said = describe_note(Note(code, VALUES))
+    assert said[0].isupper() or said[0].isdigit() or said.startswith(("trust.", "{n}"))
+    assert said.endswith(".")
+
+
+def test_every_note_of_a_fit_is_a_sentence():
+    assert all(describe_note(one).endswith(".") for one in NOTES)
+
+
+def test_one_and_several_and_labels_as_they_are():
+    one = Note("unknown_classes", {"n": 1, "labels": ("Blast; L1",)})
+    assert describe_note(one).startswith("1 image is of classes")
+    said = describe_note(Note("unknown_classes", VALUES))
+    assert said.startswith("2 images are of classes")
+    assert said.endswith("Blast; L1, A/b and {labels!r}.")
+
+
+def test_a_tiny_chance_is_never_none():
+    assert "p below 0.0001" in describe_note(Note("trust_shifted", VALUES))
