@@ -17,6 +17,7 @@ from leukoscope.painted.cells import save_painted
 from leukoscope.pipelines import scan_images, split_catalog, train_run
 from leukoscope.pipelines.trust import note_leak
 from leukoscope.records import load_record
+from leukoscope.report import evaluation_figures
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
 from leukoscope.trust.decision import STATUSES, decide_table
@@ -29,6 +30,12 @@ def ask(*words):
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert done.exit_code == 0, done.output
     return done.output
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Figures of calibrated runs are drawn in `test_hostile_labels`."""
+    monkeypatch.setattr(evaluation_figures, "draw_evaluation", lambda *_: {})
 
 
 @pytest.fixture(scope="module")

@@ -47,10 +47,12 @@ class Big:
 
 @dataclass(frozen=True, slots=True)
 class Bullets:
-    """A list; `numbered` where the order matters."""
+    """A list; `numbered` where the order matters. With `anchors`, one for each item, items are
+    links to those sections."""
 
     items: tuple[str, ...]
     numbered: bool = False
+    anchors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

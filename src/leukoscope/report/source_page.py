@@ -146,7 +146,9 @@ def _describe_lead(review: Review) -> list[Block]:
         for chapter in review.chapters
     ]
     if items:
-        blocks.append(Box((Bullets(tuple(items)),), "Worth reviewing, in this order"))
+        anchors = tuple(chapter.code for chapter in review.chapters)
+        bullets = Bullets(tuple(items), anchors=anchors)
+        blocks.append(Box((bullets,), "Worth reviewing, in this order"))
     return blocks
 
 

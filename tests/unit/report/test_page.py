@@ -124,6 +124,11 @@ def test_sections_without_words_are_not_in_the_text():
     assert "empty" not in render_text(build_page())
 
 
+def test_bullets_may_be_links():
+    html = render_html(Page("t", (Bullets(("a", "`b`"), anchors=("x", "y")),)))
+    assert '<a href="#x">a</a>' in html and '<a href="#y"><code>b</code></a>' in html
+
+
 def test_backticks_are_code():
     page = Page("t", (Text("run `a < b`"), Bullets(("`x`",))))
     assert "<code>a &lt; b</code>" in render_html(page) and "<code>x</code>" in render_html(page)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -181,6 +182,8 @@ def test_the_page_is_html_of_its_own(album):
     html = render_html(describe_sources(review_sources(fill_album(album).build()), {}))
     assert "http://" not in html and "https://" not in html and "url(" not in html
     assert "<script" not in html and "&lt;script&gt;" in html
+    links = re.findall(r'href="#(\w+)"', html)
+    assert links and all(html.count(f'id="{link}"') == 1 for link in links)
 
 
 def test_a_page_of_large_groups_stays_small(album, monkeypatch):
