@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from leukoscope.explain.methods import name_method
 from leukoscope.explain.record import Explanation
 from leukoscope.interval import Interval
 from leukoscope.pipelines import explain_images
-from leukoscope.report.explain_page import describe_failures, name_method
+from leukoscope.report.explain_page import describe_failures
 
 SHAPE = (32, 24)
 

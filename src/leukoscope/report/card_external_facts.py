@@ -14,6 +14,7 @@ from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.evaluation.robustness import Level, Robustness
 from leukoscope.evaluation.subgroups import Subgroup
 from leukoscope.evaluation.validation import Validation
+from leukoscope.explain.methods import METHOD_NAMES
 from leukoscope.explain.record import Explanation
 from leukoscope.labels import CELL_TYPES, is_critical
 from leukoscope.report.bundle_page import describe_parity_set
@@ -28,12 +29,7 @@ from leukoscope.report.card_figure_facts import (
 from leukoscope.report.card_records import DataSummary, Network
 from leukoscope.report.data_words import describe_split_findings
 from leukoscope.report.evaluation_page import NEW_CLASSES, list_reasons
-from leukoscope.report.explain_page import (
-    METHOD_NAMES,
-    describe_failures,
-    describe_notes,
-    describe_untested,
-)
+from leukoscope.report.explain_page import describe_failures, describe_notes, describe_untested
 from leukoscope.report.leakage_words import LEAKAGE_TITLES, describe_leakage
 from leukoscope.report.markdown import escape_sentence, escape_text, format_class, render_table
 from leukoscope.report.note_words import describe_note

@@ -63,7 +63,7 @@ def describe_reasons(reasons: Sequence[Reason]) -> str:
 
     >>> describe_reasons([Reason("low_confidence", {"confidence": 0.9, "min_confidence": 0.95}),
     ...                   Reason("several_labels", {"labels": ("band_neutrophil", "a; b")})])
-    'confidence 90.0 % below 95.0 %; could be Band neutrophil or a; b'
+    'confidence 90.0 % below 95.0 %; could be Band neutrophil or A; b'
     """
     return "; ".join(describe_reason(one) for one in reasons)
 

@@ -13,10 +13,10 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukoscope.explain.methods import Method
+from leukoscope.explain.methods import Method, name_method
 from leukoscope.explain.record import CurveKind
 from leukoscope.explain.study import Pair
-from leukoscope.report.explain_page import BASELINE_NAMES, name_method
+from leukoscope.report.explain_page import BASELINE_NAMES
 from leukoscope.report.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, styled
 
 _COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leukoscope.explain.faithfulness import ENOUGH, MAX_RANK_CORRELATION, MIN_LOCALISATION
-from leukoscope.explain.methods import STAGE_METHODS, Method
+from leukoscope.explain.methods import METHOD_NAMES, Method, name_method
 from leukoscope.explain.record import (
     MAX_MISSED,
     Baseline,
@@ -39,14 +39,6 @@ from leukoscope.report.page import (
 )
 from leukoscope.text import format_count, format_number, join_bounds, join_words
 
-METHOD_NAMES: dict[Method, str] = {
-    "gradcam": "Grad-CAM",
-    "hirescam": "HiResCAM",
-    "gradients": "Integrated gradients",
-    "occlusion": "Occlusion",
-    "attention": "Attention rollout",
-}
-
 BASELINE_NAMES: dict[Baseline, str] = {
     "random": "Random places",
     "centre": "Centre of the image",
@@ -68,16 +60,6 @@ _TESTS = {
     "randomisation": "random weights",
     "localisation": "lying in the cell",
 }
-
-
-def name_method(method: Method, stage: str) -> str:
-    """Return a method in words, with its stage where it has one.
-
-    >>> name_method("gradcam", "stage_2"), name_method("occlusion", "stage_2")
-    ('Grad-CAM (stage_2)', 'Occlusion')
-    """
-    word = METHOD_NAMES[method]
-    return f"{word} ({stage})" if method in STAGE_METHODS else word
 
 
 def describe_explanation(

@@ -8,6 +8,7 @@ import shlex
 
 from leukoscope.evaluation.leakage import LeakReport, LeakRow
 from leukoscope.evaluation.record import BaselineName
+from leukoscope.interval import Interval
 from leukoscope.report.glossary import build_terms
 from leukoscope.report.leakage_words import BASELINE_NAMES, LEAKAGE_NOTES
 from leukoscope.report.note_words import describe_note
@@ -18,6 +19,7 @@ from leukoscope.report.page import (
     Cell,
     Column,
     Drawings,
+    Mark,
     Page,
     Section,
     Statement,
@@ -31,7 +33,6 @@ from leukoscope.text import (
     format_count,
     format_number,
     format_percent,
-    format_short,
     join_bounds,
 )
 
@@ -146,12 +147,8 @@ def _build_rows(report: LeakReport, drawn: Drawings) -> Section:
             f"{row.n_images:,}",
             f"{row.n_duplicates:,}",
             "unknown" if row.n_sources is None else f"{row.n_sources:,}",
-            Cell(
-                format_percent(row.accuracy.value),
-                join_bounds(100 * row.accuracy.low, 100 * row.accuracy.high, 1),
-                mark="" if row.leaked else "strong",
-            ),
-            *(format_short(row.baselines[x]) if x in row.baselines else DASH for x in names),
+            _build_cell(row.accuracy, "" if row.leaked else "strong"),
+            *(_build_cell(row.baselines[x]) if x in row.baselines else DASH for x in names),
         )
         for row in report.rows
     ]
@@ -204,3 +201,8 @@ def _describe_origin(report: LeakReport) -> dict[str, str]:
     if origin.search:
         found["Search for sources"] = ", ".join(f"{k} {v}" for k, v in origin.search.items())
     return found
+
+
+def _build_cell(figure: Interval, mark: Mark = "") -> Cell:
+    bounds = join_bounds(100 * figure.low, 100 * figure.high, 1)
+    return Cell(format_percent(figure.value), bounds, mark=mark)

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from leukoscope.explain.methods import Method
+from leukoscope.explain.methods import Method, name_method
 from leukoscope.explain.record import ExplainedImage
 from leukoscope.labels import display_label
-from leukoscope.report.explain_page import name_method
 from leukoscope.text import format_percent
 
 TILE_PX = 240

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from tests.builders.explanation import build_explanation, build_image, build_result
 
-from leukoscope.explain.methods import METHODS
+from leukoscope.explain.methods import METHOD_NAMES, METHODS
 from leukoscope.report.explain_page import (
-    METHOD_NAMES,
     describe_explanation,
     describe_failures,
     describe_headline,
