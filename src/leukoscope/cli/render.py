@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
@@ -159,6 +159,9 @@ def progress() -> Iterator[TerminalProgress]:
 _COLOURS: "dict[Level, str]" = {"good": "green", "caution": "yellow", "bad": "red"}
 
 
+_MAX_NOTED = 6
+"""Columns of a table on the terminal whose cells show their notes."""
+
 _MAX_TILES = 3
 """Tiles of a gallery that are named; the page shows more."""
 
@@ -222,15 +225,18 @@ def _build_table(block: "PageTable") -> Table:
     )
     for k, column in enumerate(block.columns):
         name = f"{column.name}{f' ({column.tag})' if column.tag else ''}"
-        table.add_column(_plain(name), justify="right" if k and not column.is_text else "left")
+        justify: JustifyMethod = "right" if k and not column.is_text else "left"
+        table.add_column(_plain(name), justify=justify, overflow="fold")
+    # Many narrow columns would cut their notes; the page shows them.
+    notes = len(block.columns) <= _MAX_NOTED
     for row in block.rows:
-        table.add_row(*(_plain(_join_cell(cell)) for cell in row))
+        table.add_row(*(_plain(_join_cell(cell, notes)) for cell in row))
     return table
 
 
-def _join_cell(cell: "Cell") -> str:
+def _join_cell(cell: "Cell", notes: bool) -> str:
     text = f"{cell.text}{f' [{cell.tag}]' if cell.tag else ''}"
-    return f"{text}\n{cell.note}" if cell.note else text
+    return f"{text}\n{cell.note}" if cell.note and notes else text
 
 
 def print_record(record: object) -> None:

@@ -117,6 +117,11 @@ def neutralise(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
+def _list_codes(prediction: Prediction) -> list[str]:
+    """Each code once: an image that is poor in three ways is poor."""
+    return list(dict.fromkeys(reason.code for reason in prediction.reasons))
+
+
 def _write_csv(
     predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str], describe: Describe
 ) -> None:
@@ -126,7 +131,7 @@ def _write_csv(
     for one in predictions:
         figures = [f"{value:.6f}" for value in one.probabilities] or [""] * len(classes)
         confidence = "" if one.confidence is None else f"{one.confidence:.6f}"
-        codes = "|".join(reason.code for reason in one.reasons)
+        codes = "|".join(_list_codes(one))
         labels = json.dumps(one.labels, ensure_ascii=False) if one.decision else ""
         texts = (one.decision, describe(one.reasons), codes, labels, *figures, one.error)
         row = (one.path, one.label, confidence, *texts)
@@ -146,7 +151,7 @@ def _write_json_lines(
                 row |= {
                     "decision": one.decision,
                     "reason": describe(one.reasons),
-                    "reason_codes": [reason.code for reason in one.reasons],
+                    "reason_codes": _list_codes(one),
                     "set": list(one.labels),
                 }
             row["probabilities"] = dict(zip(classes, one.probabilities, strict=True))
@@ -195,10 +200,7 @@ def _write_parquet(
                 "confidence": [one.confidence for one in rows],
                 "decision": [one.decision or None for one in rows],
                 "reason": [describe(one.reasons) or None for one in rows],
-                "reason_codes": [
-                    [reason.code for reason in one.reasons] if one.decision else None
-                    for one in rows
-                ],
+                "reason_codes": [_list_codes(one) if one.decision else None for one in rows],
                 "set": [list(one.labels) if one.decision else None for one in rows],
             }
             for k, name in enumerate(classes):
