@@ -84,86 +84,37 @@ class RunProvenance(Provenance):
     members: tuple[Member, ...] = ()
 
 
+class _File:
+    """A file or folder of a run, by its name; what it holds stands at the top of this module."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "RunFolder", _kind: type["RunFolder"]) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The paths of one run."""
 
     path: Path
 
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "recipe.json"
-
-    @property
-    def split(self) -> Path:
-        """A copy of the split that the run used."""
-        return self.path / "split.csv"
-
-    @property
-    def provenance(self) -> Path:
-        """Versions, machine, seeds, hashes."""
-        return self.path / "provenance.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The whole state of training."""
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """Weights of the best epoch so far."""
-        return self.path / "best.safetensors"
-
-    @property
-    def history(self) -> Path:
-        """One line per epoch."""
-        return self.path / "training_history.csv"
-
-    @property
-    def log(self) -> Path:
-        """What happened, with times."""
-        return self.path / "train.log"
-
-    @property
-    def weights(self) -> Path:
-        """The trained network's weights."""
-        return self.path / "model.safetensors"
-
-    @property
-    def model(self) -> Path:
-        """The trained network's spec, classes, preprocessing and weights hash."""
-        return self.path / "model.json"
-
-    @property
-    def ensemble(self) -> Path:
-        """Where the members of an ensemble came from, and what each of them is worth."""
-        return self.path / "ensemble.json"
-
-    @property
-    def distillation(self) -> Path:
-        """A student against its teacher."""
-        return self.path / "distillation.json"
-
-    @property
-    def scores(self) -> Path:
-        """The score table."""
-        return self.path / "scores.parquet"
-
-    @property
-    def trust(self) -> Path:
-        """The trust record: calibration, prediction sets, limits, policy."""
-        return self.path / "trust.json"
-
-    @property
-    def trust_arrays(self) -> Path:
-        """The arrays of the trust record."""
-        return self.path / "trust.npz"
-
-    @property
-    def pack(self) -> Path:
-        """Folder of decoded images."""
-        return self.path / "pack"
+    recipe = _File("recipe.json")
+    split = _File("split.csv")
+    provenance = _File("provenance.json")
+    checkpoint = _File("checkpoint.safetensors")
+    best = _File("best.safetensors")
+    history = _File("training_history.csv")
+    log = _File("train.log")
+    weights = _File("model.safetensors")
+    model = _File("model.json")
+    scores = _File("scores.parquet")
+    trust = _File("trust.json")
+    trust_arrays = _File("trust.npz")
+    ensemble = _File("ensemble.json")
+    distillation = _File("distillation.json")
+    pack = _File("pack")
 
     def evaluation(self, name: str) -> Path:
         """Folder of an evaluation on other data."""

@@ -62,3 +62,8 @@ def paint(seed, size=(48, 48)):
     smooth_HWC = ndimage.gaussian_filter(rough_HWC, (4, 4, 0))
     low, high = smooth_HWC.min(), smooth_HWC.max()
     return np.rint(40 + 180 * (smooth_HWC - low) / (high - low)).astype(np.uint8)
+
+
+def records_of(split, role):
+    """The records of a role, in the catalog's order."""
+    return [r for r, own in zip(split.catalog.records, split.roles, strict=True) if own == role]

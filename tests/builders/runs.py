@@ -18,10 +18,7 @@ from leukoscope.training.checkpoint import WeightsState, save_tensors
 from leukoscope.training.trained import load_trained, save_trained
 
 SETTINGS = ["input.image_size=32", "train.epochs=3", "train.batch_size=8", "optim.lr=0.003"]
-STAGES = (
-    StageSpec("mbconv", 1, 8),
-    StageSpec("transformer", 1, 16, 2),
-)
+STAGES = (StageSpec("mbconv", 1, 8), StageSpec("transformer", 1, 16, 2))
 RECIPE = load_recipe("quick", ["input.image_size=32", "train.precision=fp32"])
 CPU = torch.device("cpu")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from tests.builders.images import records_of
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.splits import build_kfold, build_split
@@ -32,7 +33,7 @@ def make_catalog(labels, sources=None, parts=None):
 
 
 def rows_of(split, role):
-    return [int(record.id) for record in split.records_of(role)]
+    return [int(record.id) for record in records_of(split, role)]
 
 
 @pytest.mark.parametrize("n", [3, 4, 7, 19, 20, 21, 100, 997, 9957])

@@ -38,7 +38,7 @@ def test_the_folder_holds_what_the_docstring_draws(tmp_path):
     paths = {
         name: getattr(run, name)
         for name, member in vars(RunFolder).items()
-        if isinstance(member, property)
+        if isinstance(member, runfolder._File)
     }
     assert len(paths) == 15
     assert len(set(paths.values())) == len(paths)

@@ -67,8 +67,10 @@ ImagesArgument = Annotated[
     Path, typer.Argument(help="Split, catalog, table, or folder of images.", metavar="SPLIT")
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Run folder written by `train`.")]
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")]
 RecipeOption = Annotated[str, typer.Option(help=f"{_RECIPES}.")]
 OverridesOption = Annotated[list[str] | None, _build_set_option("As for train.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -261,6 +263,7 @@ def leak_report(
     from leukoscope.cli import render
     from leukoscope.config import load_recipe
     from leukoscope.data.catalog import load_catalog
+    from leukoscope.report.leak_page import describe_leak_report
 
     loaded = load_recipe(recipe, overrides or ())
     records = load_catalog(catalog)
@@ -275,7 +278,7 @@ def leak_report(
             progress=progress,
             reporter=progress,
         )
-    render.print_leak_report(found)
+    render.print_page(describe_leak_report(found.report, trailer=(f"Report: {found.page}",)))
 
 
 @data_app.command("pack")
@@ -284,8 +287,7 @@ def pack(
     recipe: Annotated[str, typer.Option(help=f"{_RECIPES}: its input counts.")] = "quick",
     out: Annotated[Path, typer.Option(help="Folder of packs.")] = Path("packs"),
     overrides: Annotated[
-        list[str] | None,
-        _build_set_option("As for train, e.g. input.image_size=96."),
+        list[str] | None, _build_set_option("As for train, e.g. input.image_size=96.")
     ] = None,
 ) -> None:
     """Decode and resize the images once; `train --packs` then starts at once."""
@@ -304,15 +306,12 @@ def train(
     source: ImagesArgument,
     recipe: RecipeOption = "quick",
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/run"),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
-    ] = False,
+    resume: ResumeOption = False,
     packs: Annotated[
         Path | None, typer.Option(help="Folder of decoded images that runs share (`data pack`).")
     ] = None,
     overrides: Annotated[
-        list[str] | None,
-        _build_set_option("Override, e.g. --set train.epochs=5."),
+        list[str] | None, _build_set_option("Override, e.g. --set train.epochs=5.")
     ] = None,
 ) -> None:
     """Train a network; `evaluate` then tells how good it is."""
@@ -324,13 +323,7 @@ def train(
     with render.progress() as progress:
         roles = pipelines.load_split_or_images(source, progress=progress)
         run = pipelines.train_run(
-            roles,
-            loaded,
-            out,
-            resume=resume,
-            packs=packs,
-            progress=progress,
-            reporter=progress,
+            roles, loaded, out, resume=resume, packs=packs, progress=progress, reporter=progress
         )
     render.print_trained(run)
 
@@ -350,10 +343,14 @@ def ensemble(
     """Join trained networks into one that averages their answers and says where they disagree."""
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.run_pages import describe_ensemble
 
     with render.progress() as progress:
-        found = pipelines.build_ensemble(runs, out, tta=tta, packs=packs, progress=progress)
-    render.print_ensemble(found)
+        done = pipelines.build_ensemble(runs, out, tta=tta, packs=packs, progress=progress)
+    place = done.folder.path
+    following = (f"Next: leukoscope evaluate {place}, export or distill",)
+    trailer = (f"Ensemble: {place}", *(following if "test" in done.found.roles else ()))
+    render.print_page(describe_ensemble(done.found, trailer))
 
 
 @app.command("distill")
@@ -363,9 +360,7 @@ def distill(
     ],
     recipe: RecipeOption = "quick",
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/student"),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
-    ] = False,
+    resume: ResumeOption = False,
     packs: Annotated[
         Path | None, typer.Option(help="Folder of decoded images. Default: the teacher's.")
     ] = None,
@@ -377,19 +372,16 @@ def distill(
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.config import load_recipe
+    from leukoscope.report.run_pages import describe_distillation
 
     loaded = load_recipe(recipe, overrides or ())
     with render.progress() as progress:
-        found = pipelines.distill_run(
-            teacher,
-            loaded,
-            out,
-            resume=resume,
-            packs=packs,
-            progress=progress,
-            reporter=progress,
+        done = pipelines.distill_run(
+            teacher, loaded, out, resume=resume, packs=packs, progress=progress, reporter=progress
         )
-    render.print_distilled(found)
+    place = done.run.folder.path
+    trailer = (f"Student: {place}. Next: leukoscope evaluate {place}",)
+    render.print_page(describe_distillation(done.found, trailer))
 
 
 @app.command("evaluate")
@@ -444,12 +436,14 @@ def export(
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.deploy.bundle import parse_variants
+    from leukoscope.report.bundle_page import describe_bundle
 
     with render.progress() as progress:
         bundle = pipelines.export_run(
             run, out, variants=parse_variants(variants), progress=progress
         )
-    render.print_bundle(bundle)
+    trailer = (f"Bundle: {bundle.path}. Predict: leukoscope predict BUNDLE IMAGES",)
+    render.print_page(describe_bundle(bundle.info, trailer))
 
 
 @app.command("card")
@@ -471,7 +465,7 @@ def card(
 
 @app.command("predict")
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")],
+    bundle: BundleArgument,
     images: Annotated[
         list[str],
         typer.Argument(help="Files, folders, patterns; - reads a list from standard input."),
@@ -504,12 +498,11 @@ def predict(
 
 @app.command("validate")
 def validate(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")],
+    bundle: BundleArgument,
     data: Annotated[Path, typer.Option(help="Local cells: folder, catalog, table or split.")],
     out: Annotated[Path, typer.Option(help="Folder for page, text and JSON.")] = Path("validation"),
     criteria: Annotated[
-        Path | None,
-        typer.Option(help="TOML file of acceptance criteria, e.g. min_accuracy = 0.9."),
+        Path | None, typer.Option(help="TOML file of acceptance criteria, e.g. min_accuracy = 0.9.")
     ] = None,
     reader: Annotated[
         list[str] | None,
@@ -537,6 +530,7 @@ def validate(
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.validation_page import describe_validation
 
     with render.progress() as progress:
         done = pipelines.validate_bundle(
@@ -551,7 +545,7 @@ def validate(
             seed=seed,
             progress=progress,
         )
-    render.print_validation(done)
+    render.print_page(describe_validation(done.record, {}, (f"Page: {done.page}",)))
     if done.record.acceptance not in ("pass", "no_criteria"):
         raise typer.Exit(3)
 
@@ -592,9 +586,10 @@ def explain(
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.explain_page import describe_explanation
 
     with render.progress() as progress:
-        found = pipelines.explain_images(
+        done = pipelines.explain_images(
             model,
             images,
             out,
@@ -607,7 +602,10 @@ def explain(
             evaluate=evaluate,
             progress=progress,
         )
-    render.print_explained(found)
+    trailer = [f"Pictures: {done.page or done.out}"]
+    if done.page is None:
+        trailer.insert(0, "No page and no figures: they need the extra `report`.")
+    render.print_page(describe_explanation(done.found, trailer=tuple(trailer)))
 
 
 @app.command("robustness")
@@ -625,12 +623,13 @@ def robustness(
     """Measure what blur, defocus, compression, light, stain and magnification do, by severity."""
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.robustness_page import describe_robustness
 
     with render.progress() as progress:
-        found = pipelines.measure_robustness(
+        done = pipelines.measure_robustness(
             model, out, data=data, images=images, seed=seed, progress=progress
         )
-    render.print_robustness(found)
+    render.print_page(describe_robustness(done.found, trailer=(f"Page: {done.page}",)))
 
 
 @app.command("demo")
@@ -653,9 +652,7 @@ def demo(
 
 
 @app.command("recipe")
-def recipe(
-    name: Annotated[str, typer.Argument(help=f"{_RECIPES}.")],
-) -> None:
+def recipe(name: Annotated[str, typer.Argument(help=f"{_RECIPES}.")]) -> None:
     """Print a recipe with every key and value, ready to edit."""
     from leukoscope.cli import render
     from leukoscope.config import load_recipe

@@ -25,22 +25,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from leukoscope.text import format_count
+
 if TYPE_CHECKING:
     from leukoscope.config import Recipe
-    from leukoscope.deploy.bundle import Bundle
     from leukoscope.errors import LeukoscopeError
-    from leukoscope.pipelines import (
-        DistilledRun,
-        EnsembleRun,
-        Evaluation,
-        ExplainedFolder,
-        LeakRun,
-        Packed,
-        RobustnessRun,
-        TrainedRun,
-        ValidatedBundle,
-        WrittenCard,
-    )
+    from leukoscope.pipelines import Evaluation, Packed, TrainedRun, WrittenCard
     from leukoscope.report.page import Block, Cell, Level, Page
     from leukoscope.report.page import Table as PageTable
     from leukoscope.training.loop import EpochResult
@@ -55,14 +45,6 @@ def _console(*, stderr: bool = False) -> Console:
 
 def _is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
-
-
-def _count(n: int, noun: str, ending: str = "s") -> str:
-    return f"{n:,} {noun}{'' if n == 1 else ending}"
-
-
-def _agree(n: int, one: str, several: str) -> str:
-    return one if n == 1 else several
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -266,25 +248,6 @@ def print_trained(run: "TrainedRun") -> None:
     console.print(f"Next: leukoscope evaluate {escape(str(run.folder.path))}")
 
 
-def print_ensemble(done: "EnsembleRun") -> None:
-    """Show what each member and the ensemble are worth, and what cannot be known."""
-    from leukoscope.report.run_pages import describe_ensemble
-
-    place = done.folder.path
-    following = (f"Next: leukoscope evaluate {place}, export or distill",)
-    trailer = (f"Ensemble: {place}", *(following if "test" in done.found.roles else ()))
-    print_page(describe_ensemble(done.found, trailer))
-
-
-def print_distilled(done: "DistilledRun") -> None:
-    """Show teacher and student side by side, and how many decisions changed."""
-    from leukoscope.report.run_pages import describe_distillation
-
-    place = done.run.folder.path
-    trailer = (f"Student: {place}. Next: leukoscope evaluate {place}",)
-    print_page(describe_distillation(done.found, trailer))
-
-
 def print_evaluation(found: "Evaluation") -> None:
     """Show the first screen of the report, what the network adds, and where the report lies."""
     from leukoscope.report.evaluation_page import describe_evaluation
@@ -293,13 +256,6 @@ def print_evaluation(found: "Evaluation") -> None:
     if found.uncalibrated:
         trailer = (f"It was not calibrated, so it never rejects: {found.uncalibrated}", *trailer)
     print_page(describe_evaluation(found.record, trailer=trailer))
-
-
-def print_leak_report(found: "LeakRun") -> None:
-    """Show the answer in one sentence, then what was measured, and where the page lies."""
-    from leukoscope.report.leak_page import describe_leak_report
-
-    print_page(describe_leak_report(found.report, trailer=(f"Report: {found.page}",)))
 
 
 def print_recipe(recipe: "Recipe") -> None:
@@ -325,7 +281,7 @@ def print_pack(packed: "Packed") -> None:
     """Say what was packed, and how to train from it."""
     console = _console()
     console.print(
-        f"{_count(packed.images, 'image')} at {packed.image_size} px in"
+        f"{format_count(packed.images, 'image')} at {packed.image_size} px in"
         f" {packed.bytes / 1e6:,.1f} MB: {escape(str(packed.path))}"
     )
     console.print(f"Next: leukoscope train SPLIT --packs {escape(str(packed.path.parent))}")
@@ -343,35 +299,3 @@ def print_card(card: "WrittenCard") -> None:
     console.print('Search the files for "to be filled in"; what you add is never overwritten.')
     console.print(ADVICE)
     console.print(f"Card: {escape(str(card.files[0]))}")
-
-
-def print_bundle(bundle: "Bundle") -> None:
-    """Show what each variant of a bundle does, measured against the trained network."""
-    from leukoscope.report.bundle_page import describe_bundle
-
-    trailer = (f"Bundle: {bundle.path}. Predict: leukoscope predict BUNDLE IMAGES",)
-    print_page(describe_bundle(bundle.info, trailer))
-
-
-def print_robustness(done: "RobustnessRun") -> None:
-    """Show what the network is sensitive to first, and accuracy by corruption and severity."""
-    from leukoscope.report.robustness_page import describe_robustness
-
-    print_page(describe_robustness(done.found, trailer=(f"Page: {done.page}",)))
-
-
-def print_validation(done: "ValidatedBundle") -> None:
-    """Show whether the network is accepted and why, what to do next, and where the page lies."""
-    from leukoscope.report.validation_page import describe_validation
-
-    print_page(describe_validation(done.record, {}, (f"Page: {done.page}",)))
-
-
-def print_explained(done: "ExplainedFolder") -> None:
-    """Show which maps hold and why the others do not, and where the pictures lie."""
-    from leukoscope.report.explain_page import describe_explanation
-
-    trailer = [f"Pictures: {done.page or done.out}"]
-    if done.page is None:
-        trailer.insert(0, "No page and no figures: they need the extra `report`.")
-    print_page(describe_explanation(done.found, trailer=tuple(trailer)))

@@ -212,17 +212,8 @@ def load_rejected(path: Path) -> tuple[Rejected, ...]:
         for row in rows:
             cells = {name: row[name] for name in REJECTED_COLUMNS}
             code = next(one for one in REJECT_CODES if one == cells["code"])
-            entries.append(
-                Rejected(
-                    path=cells["path"],
-                    code=code,
-                    id=cells["id"],
-                    label=cells["label"],
-                    row=int(cells["row"] or 0),
-                    found=cells["found"],
-                    content=cells["content"],
-                )
-            )
+            row_number = int(cells["row"] or 0)
+            entries.append(Rejected(**cells | {"code": code, "row": row_number}))  # type: ignore[arg-type]
         return tuple(entries)
     except (OSError, csv.Error, KeyError, ValueError, StopIteration) as error:
         raise CatalogError(
@@ -252,17 +243,9 @@ def record_to_row(record: ImageRecord, table: Path) -> dict[str, str]:
     """Return the cells of a record for a table that will lie at `table`."""
     folder = Path(os.path.abspath(table)).parent  # noqa: PTH100 - resolve() would follow links
     below = record.path.is_relative_to(folder)
-    row = dict(record.extra) | {
-        "id": record.id,
-        "path": record.path.relative_to(folder).as_posix() if below else str(record.path),
-        "label": record.label,
-        "split": record.split,
-        "source": record.source,
-        "width": str(record.width),
-        "height": str(record.height),
-        "bytes": str(record.bytes),
-        "sha256": record.sha256,
-    }
+    row = dict(record.extra) | {name: str(getattr(record, name)) for name in COLUMNS}
+    if below:
+        row["path"] = record.path.relative_to(folder).as_posix()
     if record.box is not None:
         row |= {name: str(value) for name, value in zip(BOX_COLUMNS, record.box, strict=True)}
     return row

@@ -42,8 +42,6 @@ FindingCode = Literal[
 share a field with it; other sources in two roles; another data set with duplicates of this one,
 or only fields; duplicates, or identical files left out by the scan, under different labels."""
 
-FINDING_CODES: tuple[FindingCode, ...] = get_args(FindingCode)
-
 Relation = Literal["exact", "source", "field"]
 """How two images are related, the closest first: exact duplicates (same file and box); the same
 source; linked only through a microscope field, or through further images."""

@@ -21,13 +21,7 @@ from numpy.typing import NDArray
 
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.data.images import (
-    Pixels,
-    decode_image,
-    load_content,
-    prepare_image,
-    resize_image,
-)
+from leukoscope.data.images import Pixels, decode_image, load_content, prepare_image, resize_image
 from leukoscope.errors import DataError, RunError, StorageError
 from leukoscope.records import load_record, save_record
 from leukoscope.storage import create_folder, hash_file, storage_errors
@@ -165,11 +159,7 @@ def _begin(part: Path, marks: Path, shape: tuple[int, ...]) -> None:
 
 
 def _fill(
-    part: Path,
-    marks: Path,
-    records: Sequence[ImageRecord],
-    config: InputConfig,
-    report: Progress,
+    part: Path, marks: Path, records: Sequence[ImageRecord], config: InputConfig, report: Progress
 ) -> None:
     pixels = np.lib.format.open_memmap(part, mode="r+")
     filled = np.memmap(marks, np.uint8, mode="r+", shape=(len(records),))

@@ -60,11 +60,6 @@ class Split:
     protocol: Protocol
     seed: int
 
-    def records_of(self, role: str) -> tuple[ImageRecord, ...]:
-        """Return the records of a role, in the catalog's order."""
-        pairs = zip(self.catalog.records, self.roles, strict=True)
-        return tuple(record for record, own in pairs if own == role)
-
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """One source name per record; see `group_sources`."""

@@ -76,11 +76,6 @@ class Parity(_Part):
     run; None for one that was not calibrated."""
     max_outcome_frac: float | None = Field(None, ge=0, le=1)
 
-    @property
-    def changed_frac(self) -> float:
-        """Share of images whose decision changed, 0 to 1."""
-        return self.decisions_changed / self.images
-
 
 class VariantInfo(_Part):
     """One graph of a bundle."""
@@ -296,14 +291,7 @@ _MESSAGES: dict[str, dict[int, str]] = {
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
-    "attribute": {
-        5: "tensor",
-        6: "graph",
-        10: "tensor",
-        11: "graph",
-        22: "sparse",
-        23: "sparse",
-    },
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }

@@ -26,7 +26,7 @@ from leukoscope.data.images import Pixels
 from leukoscope.data.loader import normalise
 from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantInfo, VariantName
 from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime
-from leukoscope.errors import DataError, MissingExtraError, ParityError
+from leukoscope.errors import DataError, ParityError
 from leukoscope.models.attention import MapSize, RelativeAttention
 from leukoscope.models.blocks import MBConv
 from leukoscope.models.coatnet import CoAtNet
@@ -180,10 +180,7 @@ def build_variants(
     on_progress: Callable[[str, int, int], None],
 ) -> dict[VariantName, bytes]:
     """Return one ONNX graph per variant. `calibration_NSSC` are the uint8 images `(N, S, S, 3)`
-    that set the ranges of int8.
-
-    Raises `MissingExtraError` without the extra `export`.
-    """
+    that set the ranges of int8."""
     on_progress("Building the graph", 0, 1)
     exact = build_graph(network)
     on_progress("Building the graph", 1, 1)
@@ -200,11 +197,7 @@ def build_variants(
 
 
 def build_graph(network: Network) -> bytes:
-    """Return the fp32 ONNX graph of a trained network, batch size free.
-
-    Raises `MissingExtraError` without the extra `export`.
-    """
-    _require("onnx", "onnxscript")
+    """Return the fp32 ONNX graph of a trained network, batch size free."""
     served = ServedNetwork(network)
     side = network.spec.image_size
     # Two images: a batch of one would be taken for a constant.
@@ -228,7 +221,6 @@ def build_graph(network: Network) -> bytes:
 
 def convert_to_half(graph: bytes) -> bytes:
     """Return the graph with 16-bit weights and arithmetic; inputs and outputs stay as they are."""
-    _require("onnx", "onnxruntime")
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -247,7 +239,6 @@ def quantise(graph: bytes, images_NSSC: NDArray[np.uint8], folder: Path) -> byte
     docs/experiments/013) and gained no time. Weights keep 7 of 8 bits: processors without VNNI add
     pairs of products in 16 bits, which 8 bits overflow. `folder` takes temporary files.
     """
-    _require("onnx", "onnxruntime")
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -293,28 +284,13 @@ class _CalibrationReader:
         return None if batch is None else {"images": batch}
 
 
-def _require(*names: str) -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            "exporting needs the packages onnx, onnxscript and onnxruntime",
-            f"{', '.join(missing)} not installed",
-            "pip install 'leukoscope[export]'",
-        )
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Exporter and quantiser talk to everybody at length; what matters is measured afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -101,11 +101,6 @@ class CoAtNet(nn.Module):
             norm_momentum=spec.norm_momentum,
         )
 
-    @property
-    def embedding_width(self) -> int:
-        """D, the width of the embedding."""
-        return self.spec.stages[-1].width
-
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits `(B, K)` and the named intermediates; see the class."""
         out: dict[str, Tensor] = {}
@@ -131,14 +126,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def count_numbers(network: nn.Module) -> int:
-    """Return how many numbers a network stores, counted as Keras counts: parameters and
-    batch-norm statistics, without counters and index tables."""
-    parameters = sum(p.numel() for p in network.parameters())
-    statistics = sum(2 * m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
-    return parameters + statistics
 
 
 def count_multiply_adds(spec: CoAtNetSpec, image_size: int | None = None) -> int:

@@ -61,11 +61,6 @@ class Ensemble(nn.Module):
         """The first member, the one that is explained."""
         return cast(CoAtNet, self.members[0])
 
-    @property
-    def embedding_width(self) -> int:
-        """D, the sum of the members' embedding widths."""
-        return sum(cast(CoAtNet, member).embedding_width for member in self.members)
-
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits `(B, K)` and what else is known; see the class."""
         n, views = images_BCHW.shape[0], self.spec.views

@@ -46,12 +46,7 @@ Array = NDArray[np.float64]
 # Absorption of the four dyes per channel, read off white-balanced smears (OD, natural logarithm).
 _CHROMATIN, _CYTOPLASM, _EOSIN, _HAEMOGLOBIN = range(4)
 _DYES_DC = np.array(
-    [
-        [0.80, 1.22, 0.38],
-        [0.66, 0.60, 0.17],
-        [0.22, 0.90, 0.68],
-        [0.22, 0.42, 0.30],
-    ]
+    [[0.80, 1.22, 0.38], [0.66, 0.60, 0.17], [0.22, 0.90, 0.68], [0.22, 0.42, 0.30]]
 )
 
 

@@ -25,11 +25,7 @@ from leukoscope.scoring import score_records
 from leukoscope.storage import hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
-    from leukoscope.evaluation.comparison import (
-        EnsembleComparison,
-        EnsembleWarning,
-        TestTimeViews,
-    )
+    from leukoscope.evaluation.comparison import EnsembleComparison, EnsembleWarning, TestTimeViews
     from leukoscope.models.spec import ViewCount
     from leukoscope.scores import ScoreTable
     from leukoscope.training.trained import TrainedNetwork

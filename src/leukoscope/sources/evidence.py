@@ -5,14 +5,12 @@ What this file does not do: it finds no links (`grouping`) and draws no conclusi
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 LinkKind = Literal["near", "geometric", "overlap"]
 """`near`: the same picture, re-encoded, resized or mildly recoloured. `geometric`: a copy that was
 turned, flipped, sheared, shifted or cropped. `overlap`: two pictures of one microscope field that
 share a part; not duplicates of one picture, so they do not make a source."""
-
-LINK_KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 
 Affine = tuple[float, float, float, float, float, float]
 """Rows `(a, b, c), (d, e, f)`: x' = a x + b y + c, y' = d x + e y + f, in pixels."""
@@ -40,11 +38,6 @@ class Link:
     contradiction_frac: float
     matrix: Affine
     accepted: bool = True
-
-    @property
-    def parts(self) -> "MapParts":
-        """The map, taken apart."""
-        return split_map(self.matrix)
 
 
 # -- maps -----------------------------------------------------------------------------------------

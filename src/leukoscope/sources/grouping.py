@@ -11,13 +11,12 @@ order of hashes; D vector dimension. What this file does not do: it knows nothin
 labels or source names (`search`).
 """
 
-import hashlib
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.images import decode_image
-from leukoscope.errors import ImageError, MissingExtraError
+from leukoscope.data.images import decode_image, load_content
+from leukoscope.errors import MissingExtraError
+from leukoscope.progress import Progress
 from leukoscope.sources.evidence import Link
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from leukoscope.sources.fingerprints import Fingerprint
     from leukoscope.sources.matching import Match
 
-Progress = Callable[[str, int, int], None]
 Rows = tuple[int, int]
 
 NEIGHBOURS = 32
@@ -138,42 +137,20 @@ def _describe_all(
     """Fingerprints in the order of `hashes`, from the cache where it has them."""
     from leukoscope.sources.fingerprints import build_fingerprint
 
+    def describe(sha256: str) -> "Fingerprint":
+        path = files[sha256]
+        return build_fingerprint(decode_image(load_content(path, sha256), name=str(path)))
+
     known = {name: one for name in hashes if (one := store.load_fingerprint(name)) is not None}
     missing = [name for name in hashes if name not in known]
     report("Describing images", len(known), len(hashes))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in _batches(missing, _BATCH):
-            new = dict(
-                zip(
-                    part,
-                    pool.map(lambda name: build_fingerprint(_read_pixels(files[name], name)), part),
-                    strict=True,
-                )
-            )
+            new = dict(zip(part, pool.map(describe, part), strict=True))
             store.save_fingerprints(new)
             known |= new
             report("Describing images", len(known), len(hashes))
     return [known[name] for name in hashes]
-
-
-def _read_pixels(path: Path, sha256: str) -> NDArray[np.uint8]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            "missing_file",
-            f"{path} must be a readable file",
-            error.strerror or str(error),
-            "restore the file, or scan the folder again",
-        ) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ImageError(
-            "unreadable",
-            f"{path} must have the content that the catalog says",
-            "other bytes: it was changed since the scan",
-            "scan the folder again",
-        )
-    return decode_image(content, name=str(path))
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -263,23 +240,16 @@ def _link_all(matcher: _Matcher, neighbours: list[list[int]], report: Progress) 
         more += [_sort(i, j) for j in outside[: CHECKS - FIRST_CHECKS]]
     matcher.match_all(more, report)
     group_of = build_groups(matcher)
-    links = []
-    for (i, j), found in matcher.known.items():
-        if found is None:
-            continue
-        links.append(
-            Link(
-                first=matcher.hashes[i],
-                second=matcher.hashes[j],
-                kind=found.kind,
-                inliers=found.inliers,
-                overlap_frac=found.overlap_frac,
-                agreement_frac=found.agreement_frac,
-                contradiction_frac=found.contradiction_frac,
-                matrix=found.matrix,
-                accepted=found.kind == "overlap" or group_of[i] == group_of[j],
-            )
+    links = [
+        Link(
+            first=matcher.hashes[i],
+            second=matcher.hashes[j],
+            **asdict(found),
+            accepted=found.kind == "overlap" or group_of[i] == group_of[j],
         )
+        for (i, j), found in matcher.known.items()
+        if found is not None
+    ]
     return tuple(sorted(links, key=lambda link: (link.first, link.second)))
 
 

@@ -20,12 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.sources.evidence import Affine, LinkKind
-from leukoscope.sources.fingerprints import (
-    MIRROR,
-    Fingerprint,
-    find_working_size,
-    root_descriptors,
-)
+from leukoscope.sources.fingerprints import MIRROR, Fingerprint, find_working_size, root_descriptors
 
 RULES = 1
 """To be raised whenever the same two fingerprints would match otherwise."""

@@ -9,7 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.errors import DataError
@@ -19,8 +19,6 @@ from leukoscope.sources.search import SourceFindings, SourceSummary, summarise_s
 ChapterCode = Literal["conflicts", "rejected", "weakest", "overlaps", "largest"]
 """What is shown: groups with different labels; rejected links; groups on the weakest evidence;
 pictures that overlap; the largest of the other groups."""
-
-CHAPTER_CODES: tuple[ChapterCode, ...] = get_args(ChapterCode)
 
 
 @dataclass(frozen=True)

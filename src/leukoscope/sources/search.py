@@ -9,9 +9,8 @@ What this file does not do: it reads no roles (`splits`) and audits no data set 
 
 import csv
 import io
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +18,9 @@ from pathlib import Path
 from leukoscope.data.catalog import Catalog, ImageRecord, save_catalog
 from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, find_root, join_roots
 from leukoscope.errors import CatalogError
+from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
-from leukoscope.sources.evidence import LINK_KINDS, Link
+from leukoscope.sources.evidence import Link, split_map
 from leukoscope.storage import write_text
 
 # -- what was found -------------------------------------------------------------------------------
@@ -88,13 +88,14 @@ def summarise_sources(findings: SourceFindings) -> SourceSummary:
     records, links = findings.catalog.records, findings.links
     grouped = sum(len(group) for group in findings.groups.values())
     kinds = Counter(link.kind for link in links)
+    copies = Counter((record.sha256, record.box) for record in records)
     return SourceSummary(
         n_images=len(records),
         n_sources=findings.n_sources,
         n_groups=len(findings.groups),
         n_grouped=grouped,
         n_alone=len(records) - grouped,
-        n_exact=count_identical(findings.catalog),
+        n_exact=sum(n for n in copies.values() if n > 1),
         n_fields=len({record.extra.get(FIELD_COLUMN, "") for record in records} - {""}),
         links=LinkCounts(
             near=kinds["near"],
@@ -107,22 +108,11 @@ def summarise_sources(findings: SourceFindings) -> SourceSummary:
     )
 
 
-def count_identical(catalog: Catalog) -> int:
-    """Return how many rows have the same file content, and the same box, as another row."""
-    counts: dict[tuple[str, object], int] = defaultdict(int)
-    for record in catalog.records:
-        counts[record.sha256, record.box] += 1
-    return sum(n for n in counts.values() if n > 1)
-
-
 # -- finding --------------------------------------------------------------------------------------
 
 
 def find_sources(
-    catalog: Catalog,
-    *,
-    cache: Path | None = None,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    catalog: Catalog, *, cache: Path | None = None, on_progress: Progress = silent
 ) -> SourceFindings:
     """Find duplicates in the pixels, and return the catalog with a source for every record.
 
@@ -140,12 +130,11 @@ def find_sources(
     """
     from leukoscope.sources.grouping import find_links
 
-    report = on_progress or (lambda _what, _done, _total: None)
     _check_field_column(catalog)
     files: dict[str, Path] = {}
     for record in sorted(catalog.records, key=lambda r: r.id):
         files.setdefault(record.sha256, record.path)
-    found = find_links(files, cache, report)
+    found = find_links(files, cache, on_progress)
     named = _name_groups(catalog, found.links)
     fields_of = _name_fields(catalog, named, found.links)
     records = []
@@ -270,7 +259,7 @@ def save_sources(findings: SourceFindings, path: Path) -> None:
     writer.writerow(LINK_COLUMNS)
     for link in findings.links:
         shares = (link.overlap_frac, link.agreement_frac, link.contradiction_frac)
-        parts = link.parts
+        parts = split_map(link.matrix)
         writer.writerow(
             [link.first, link.second, link.kind, int(link.accepted), link.inliers]
             + [f"{share:.6f}" for share in shares]
@@ -279,42 +268,3 @@ def save_sources(findings: SourceFindings, path: Path) -> None:
         )
     write_text(path.with_name(f"{path.stem}.links.csv"), text.getvalue())
     save_record(summarise_sources(findings), path.with_name(f"{path.stem}.json"))
-
-
-def load_links(path: Path) -> tuple[Link, ...]:
-    """Read the links that `save_sources` wrote beside the table at `path`.
-
-    Raises `CatalogError` if they are not there or not as written.
-    """
-    place = path.with_name(f"{path.stem}.links.csv")
-    try:
-        with place.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != LINK_COLUMNS:
-                raise ValueError(f"columns {reader.fieldnames}")
-            return tuple(_read_link(row) for row in reader)
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise CatalogError(
-            f"{place} must hold the links that belong to {path.name}",
-            str(error) or type(error).__name__,
-            "make both with `leukoscope data sources`",
-        ) from error
-
-
-def _read_link(row: Mapping[str, str]) -> Link:
-    a, b, c, d, e, f = (float(row[name]) for name in "abcdef")
-    shares = [float(row[f"{name}_frac"]) for name in ("overlap", "agreement", "contradiction")]
-    if not all(math.isfinite(value) for value in (a, b, c, d, e, f, *shares)):
-        raise ValueError("a number that is not finite")
-    (kind,) = (known for known in LINK_KINDS if known == row["kind"])
-    return Link(
-        first=row["first"],
-        second=row["second"],
-        kind=kind,
-        inliers=int(row["inliers"]),
-        overlap_frac=shares[0],
-        agreement_frac=shares[1],
-        contradiction_frac=shares[2],
-        matrix=(a, b, c, d, e, f),
-        accepted=bool(int(row["accepted"])),
-    )

@@ -468,10 +468,7 @@ class _Loop:
     def log(self, text: str) -> None:
         """Add a line to the log, with the local time."""
         if self.accelerator.is_main_process:
-            with (
-                storage_errors(self.run.log),
-                self.run.log.open("a", encoding="utf-8") as file,
-            ):
+            with storage_errors(self.run.log), self.run.log.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
 
 

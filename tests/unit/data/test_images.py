@@ -9,13 +9,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from leukoscope.data import images
-from leukoscope.data.images import (
-    check_box,
-    decode_image,
-    load_pixels,
-    probe_image,
-    resize_image,
-)
+from leukoscope.data.images import check_box, decode_image, load_pixels, probe_image, resize_image
 from leukoscope.errors import ImageError
 
 W, H = 40, 24

@@ -93,10 +93,7 @@ def test_a_folder_with_an_image_of_its_own_wraps_nothing(tmp_path):
 
 def test_a_split_folder_given_itself_is_a_tree_of_classes(tmp_path):
     touch(tmp_path, "TRAIN/EOS/1.jpg", "TRAIN/LYM/1.jpg")
-    assert find(tmp_path / "TRAIN")[0] == {
-        "EOS/1.jpg": ("", "EOS"),
-        "LYM/1.jpg": ("", "LYM"),
-    }
+    assert find(tmp_path / "TRAIN")[0] == {"EOS/1.jpg": ("", "EOS"), "LYM/1.jpg": ("", "LYM")}
 
 
 def test_images_without_a_class_folder_are_told(tmp_path):

@@ -7,12 +7,7 @@ from torchstain.numpy.normalizers import NumpyMacenkoNormalizer
 
 from leukoscope.config import STAIN_TARGETS, InputConfig
 from leukoscope.data.images import load_input
-from leukoscope.data.stain import (
-    convert_from_lab,
-    convert_to_lab,
-    find_stains,
-    standardise_stain,
-)
+from leukoscope.data.stain import convert_from_lab, convert_to_lab, find_stains, standardise_stain
 from leukoscope.painted.cells import save_painted
 
 METHODS = ("background", "reinhard", "macenko")

@@ -133,9 +133,7 @@ def test_red_cells_have_a_pale_middle_and_keep_off_the_white_cell() -> None:
 # -- copies ---------------------------------------------------------------------------------------
 
 
-def test_copies_are_moved_with_black_fill_and_the_original_is_not(
-    many: list[PaintedImage],
-) -> None:
+def test_copies_are_moved_with_black_fill_and_the_original_is_not(many: list[PaintedImage]) -> None:
     black = {0: 0, 1: 0}
     for image in many:
         black[min(image.copy, 1)] += int((image.pixels_HWC.max(axis=2) == 0).sum() > 20)

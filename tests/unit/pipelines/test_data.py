@@ -9,11 +9,7 @@ from tests.builders.images import save_discs
 from leukoscope import pipelines
 from leukoscope.data.catalog import Catalog, save_catalog
 from leukoscope.data.splits import save_split
-from leukoscope.errors import (
-    CatalogError,
-    MissingExtraError,
-    SplitError,
-)
+from leukoscope.errors import CatalogError, MissingExtraError, SplitError
 from leukoscope.pipelines.data import name_data
 from leukoscope.sources.search import SourceFindings
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.builders.images import records_of
 from tests.builders.runs import CPU, RECIPE, build_member, write_run
 
 from leukoscope import pipelines
@@ -101,8 +102,8 @@ def test_folds_leave_nothing_to_judge_on_and_say_so(split, place):
     runs = [write_run(place / f"fold{i}", fold, 10 + i) for i, fold in enumerate(folds)]
     found = build_ensemble(runs, place / "folds")
     joined = load_split(found.folder.split)
-    trained_on = {r.id for fold in folds for r in fold.records_of("train")}
-    chosen_on = {r.id for fold in folds for r in fold.records_of("val")} - trained_on
+    trained_on = {r.id for fold in folds for r in records_of(fold, "train")}
+    chosen_on = {r.id for fold in folds for r in records_of(fold, "val")} - trained_on
     pairs = list(zip(joined.catalog.records, joined.roles, strict=True))
     assert {r.id for r, role in pairs if role == "train"} == trained_on
     assert {r.id for r, role in pairs if role == "val"} == chosen_on

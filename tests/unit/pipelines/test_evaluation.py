@@ -3,7 +3,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tests.builders.images import draw_disc, save_discs
+from tests.builders.images import draw_disc, records_of, save_discs
 from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
@@ -152,15 +152,15 @@ def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
     assert found.leakage_status == "leaking"
     assert LEAKAGE_TITLES["leaking"] in (out / "report.html").read_text()
     # Witness: bytes, role by role.
-    seen = {r.sha256 for role in ("train", "val") for r in split.records_of(role)}
-    copied = [r.sha256 in seen for r in split.records_of("test")]
+    seen = {r.sha256 for role in ("train", "val") for r in records_of(split, role)}
+    copied = [r.sha256 in seen for r in records_of(split, "test")]
     assert found.leak.n_duplicates == sum(copied) > 0
     assert found.leak.n_images == len(copied) - sum(copied) < 10
     assert found.source_disjoint is None and found.leak.reason in ("few_left", "all_duplicates")
     # What chose the epoch is compared with what the network was fitted on.
-    fitted = {r.sha256 for r in split.records_of("train")}
+    fitted = {r.sha256 for r in records_of(split, "train")}
     chosen = pipelines.evaluate_run(out, role="val", replicates=50).record
-    copied = [r.sha256 in fitted for r in split.records_of("val")]
+    copied = [r.sha256 in fitted for r in records_of(split, "val")]
     assert chosen.leak.n_duplicates == sum(copied) > 0
 
 

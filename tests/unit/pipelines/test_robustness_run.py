@@ -21,6 +21,7 @@ from leukoscope.evaluation.robustness import Robustness
 from leukoscope.pipelines import robustness
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.records import load_record
+from leukoscope.report.robustness_page import describe_robustness
 from leukoscope.scores import Outputs
 from leukoscope.storage import hash_file
 from leukoscope.trust.notes import Note
@@ -144,7 +145,7 @@ def test_what_is_wrong_with_the_images_is_said(run, tmp_path, capsys):
     assert rejected == Note("files_rejected", {"n": 1})
     assert unknown == Note("unknown_classes", {"n": 1, "labels": ("blast",)})
     assert found.n_images == 3 * len({record.label for record in learned})
-    render.print_robustness(done)
+    render.print_page(describe_robustness(done.found))
     for text in (capsys.readouterr().out, done.page.read_text()):
         flat = " ".join(text.split())
         assert "These numbers are inflated" in flat and "also lie in training" in flat

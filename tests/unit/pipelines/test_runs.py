@@ -8,10 +8,7 @@ from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
-from leukoscope.errors import (
-    MissingExtraError,
-    RunError,
-)
+from leukoscope.errors import MissingExtraError, RunError
 from leukoscope.scores import load_scores
 
 

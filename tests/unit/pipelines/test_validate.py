@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from leukoscope import pipelines
 from leukoscope.cli.app import app
-from leukoscope.cli.render import print_validation
+from leukoscope.cli.render import print_page
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError
@@ -20,6 +20,7 @@ from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import resolve_label
 from leukoscope.records import load_record
 from leukoscope.report import validation_figures
+from leukoscope.report.validation_page import describe_validation
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.conformal import fit_sets
 from leukoscope.trust.decision import Policy
@@ -214,7 +215,7 @@ def test_only_a_calibrated_bundle_is_calibrated_again(bare, calibrated, tmp_path
         validate(calibrated, table, tmp_path / "out", recalibrate=calibrated)
     done = validate(calibrated, table, tmp_path / "out", recalibrate=tmp_path / "new")
     assert not done.record.recalibration.is_fitted
-    print_validation(done)
+    print_page(describe_validation(done.record, {}))
     assert "Nothing was fitted" in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
 
@@ -235,7 +236,7 @@ def refitted(calibrated, tmp_path_factory):
 def test_fitting_to_half_of_the_cells_helps_on_the_other(refitted, calibrated, capsys):
     done, _, path = refitted
     gain = done.record.recalibration
-    print_validation(done)
+    print_page(describe_validation(done.record, {}))
     shown = " ".join(capsys.readouterr().out.split())
     assert "New bundle new: fitted on" in shown and "Better on the other half" in shown
     assert gain.n_fit + gain.n_test == 180 and abs(gain.n_fit_sources - gain.n_test_sources) <= 1

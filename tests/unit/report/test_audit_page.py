@@ -15,12 +15,12 @@ from tests.builders.page_split import build_split_audit
 from leukoscope.data.audit import AuditResult, SourceBasis, audit_catalog
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.findings import (
-    FINDING_CODES,
     RELATIONS,
     SEVERITIES,
     Example,
     ExampleImage,
     Finding,
+    FindingCode,
 )
 from leukoscope.data.splits import Split
 from leukoscope.errors import REJECT_CODES
@@ -123,7 +123,7 @@ def test_few_pairs_are_shown_by_turns():
 
 def test_every_code_has_its_words():
     findings = build_findings()
-    assert {found.code for found in findings} == set(FINDING_CODES)
+    assert {found.code for found in findings} == set(get_args(FindingCode))
     for found in findings:
         words = data_words.describe_finding(found)
         assert words.title and words.text

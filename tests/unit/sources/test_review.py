@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from tests.builders.sources import TURN, Album, fill_album
@@ -9,7 +10,7 @@ from tests.builders.sources import TURN, Album, fill_album
 from leukoscope.errors import DataError
 from leukoscope.sources import review as room
 from leukoscope.sources.evidence import IDENTITY, Link
-from leukoscope.sources.review import CHAPTER_CODES, review_sources
+from leukoscope.sources.review import ChapterCode, review_sources
 from leukoscope.sources.search import SourceFindings
 
 
@@ -58,7 +59,7 @@ def test_nothing_to_review_is_no_chapter(album):
 
 def test_chapters_stand_in_the_order_of_importance(album):
     review = review_sources(fill_album(album).build())
-    assert tuple(by_code(review)) == CHAPTER_CODES
+    assert tuple(by_code(review)) == get_args(ChapterCode)
 
 
 def test_the_order_of_rows_and_links_does_not_matter(album):

@@ -325,10 +325,7 @@ def stem_mean(tensors, prefix=""):
 
 @pytest.mark.parametrize(
     "sections",
-    [
-        {"augment": {"brightness": 0.9}},
-        {"train": {"epochs": 2, "ema_decay": 0.9}},
-    ],
+    [{"augment": {"brightness": 0.9}}, {"train": {"epochs": 2, "ema_decay": 0.9}}],
     ids=["augmented", "averaged"],
 )
 def test_statistics_are_those_of_images_as_they_are(data, tmp_path, sections):

@@ -70,11 +70,7 @@ def test_a_trained_network_comes_back_bitwise(run, network):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     pack = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     network = network.to(memory_format=torch.channels_last)
-    for a, b in zip(
-        score_images(network, pack)[:2],
-        found.score(pack)[:2],
-        strict=True,
-    ):
+    for a, b in zip(score_images(network, pack)[:2], found.score(pack)[:2], strict=True):
         assert (a == b).all()
 
 
