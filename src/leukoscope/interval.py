@@ -26,5 +26,8 @@ class Interval:
     high: Number
 
 
+EXACT_BELOW = 10
+"""Shares from fewer sources than this are decided by their exact interval."""
+
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 """What a figure is where no image tells."""

@@ -21,6 +21,7 @@ from leukoscope.data.findings import (
     Example,
     ExampleImage,
     Finding,
+    FindingCode,
     Relation,
 )
 from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, group_sources
@@ -308,7 +309,6 @@ def _find_conflicts(
     conflicts = [cell for cell in cells.values() if len({r.label for r in cell}) > 1]
     findings = []
     if conflicts:
-        between = Counter(tuple(sorted({r.label for r in cell})) for cell in conflicts)
         examples = []
         for cell in sorted(conflicts, key=lambda cell: cell[0].id)[:MAX_EXAMPLES]:
             other = next(r for r in cell if r.label != cell[0].label)
@@ -319,7 +319,7 @@ def _find_conflicts(
                 "label_conflict",
                 "error",
                 {"n_cells": len(conflicts)},
-                tuple(Count(labels, n) for labels, n in sorted(between.items())),
+                _count_labels(conflicts),
                 tuple(examples),
             )
         )
@@ -331,6 +331,12 @@ def _find_conflicts(
     return findings, len(conflicts)
 
 
+def _count_labels(groups: Iterable[Sequence[ImageRecord | Rejected]]) -> tuple[Count, ...]:
+    """How many groups bear which labels."""
+    between = Counter(tuple(sorted({one.label for one in group})) for group in groups)
+    return tuple(Count(labels, n) for labels, n in sorted(between.items()))
+
+
 def _find_rejected(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
     """Identical files under different labels, which the scan left out of the catalog."""
     groups: dict[str, list[Rejected]] = defaultdict(list)
@@ -339,7 +345,6 @@ def _find_rejected(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
             groups[entry.content].append(entry)
     if not groups:
         return [], 0
-    between = Counter(tuple(sorted({r.label for r in group})) for group in groups.values())
     examples = []
     for group in sorted(groups.values(), key=lambda group: group[0].id)[:MAX_EXAMPLES]:
         other = next((entry for entry in group if entry.label != group[0].label), None)
@@ -350,7 +355,7 @@ def _find_rejected(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
         "files_in_conflict",
         "error",
         {"n_cells": len(groups), "n_files": sum(map(len, groups.values()))},
-        tuple(Count(labels, n) for labels, n in sorted(between.items())),
+        _count_labels(groups.values()),
         tuple(examples),
     )
     return [finding], len(groups)
@@ -395,35 +400,31 @@ def _find_repetition(
     for record in records:
         files[record.sha256, record.box].append(record)
         sources[record.source or record.sha256].append(record)
-        field = record.extra.get(FIELD_COLUMN, "")
-        if field.startswith(FIELD_PREFIX):
-            fields[field].append(record)
-    several = [
+        name = record.extra.get(FIELD_COLUMN, "")
+        if name.startswith(FIELD_PREFIX):
+            fields[name].append(record)
+    exact, source, field = (
         [group for group in found.values() if len(group) > 1] for found in (files, sources, fields)
-    ]
-    counts = [(len(found), sum(map(len, found))) for found in several]
+    )
+    counts = [(len(found), sum(map(len, found))) for found in (exact, source, field)]
     repetition = Repetition(*counts[0], *counts[1], *counts[2])
     findings = []
-    if several[0]:
-        values = {"n_images": repetition.exact_images, "n_groups": repetition.exact_groups}
-        pairs = _pick_pairs("exact", several[0], role_of)
-        findings.append(Finding("exact_duplicates", "note", values, examples=pairs))
+
+    def note(
+        code: FindingCode, relation: Relation, found: list[list[ImageRecord]], **more: int
+    ) -> None:
+        if found:
+            values = {"n_images": sum(map(len, found)), "n_groups": len(found)} | more
+            pairs = _pick_pairs(relation, found, role_of)
+            findings.append(Finding(code, "note", values, examples=pairs))
+
+    note("exact_duplicates", "exact", exact)
     # Named by bytes alone, a group of one source says no more than the finding above.
-    copies = [g for g in several[1] if len({(r.sha256, r.box) for r in g}) > 1]
-    if copies:
-        values = {
-            "n_images": sum(map(len, copies)),
-            "n_groups": len(copies),
-            "largest": max(map(len, copies)),
-            "n_sources": len(sources),
-            "n_joined": len(set(groups)),
-        }
-        pairs = _pick_pairs("source", copies, role_of)
-        findings.append(Finding("same_source", "note", values, examples=pairs))
-    if several[2]:
-        values = {"n_images": repetition.field_images, "n_groups": repetition.field_groups}
-        pairs = _pick_pairs("field", several[2], role_of)
-        findings.append(Finding("same_field", "note", values, examples=pairs))
+    copies = [g for g in source if len({(r.sha256, r.box) for r in g}) > 1]
+    largest = max(map(len, copies), default=0)
+    joined = len(set(groups))
+    note("same_source", "source", copies, largest=largest, n_sources=len(sources), n_joined=joined)
+    note("same_field", "field", field)
     return repetition, findings
 
 

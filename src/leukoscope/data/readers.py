@@ -273,16 +273,16 @@ def _read_boxes(
         yield Rejected(str(path), "no_label", id=field_id, found=annotation.name)
     for number, item in enumerate(objects, start=first):
         name = f"{field_id}#{number}"
+        label = item.findtext("name") or ""
         corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
         try:
             x_min, y_min, x_max, y_max = (round(float(text or "")) for text in corners)
         except (ValueError, OverflowError):
             found = ", ".join(text or "" for text in corners)
-            yield Rejected(str(path), "bad_box", name, item.findtext("name") or "", found=found)
+            yield Rejected(str(path), "bad_box", name, label, found=found)
             continue
         # VOC counts pixels from 1 and includes the last one.
         box = (x_min - 1, y_min - 1, x_max, y_max)
-        label = item.findtext("name") or ""
         yield Candidate(name, path, label, source=field_id, box=box, clip=True)
 
 
@@ -317,12 +317,11 @@ def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
 
 def _map_columns(table: Path, header: Iterable[str]) -> dict[str, str]:
     tidy = {name.strip().casefold().replace(" ", "_"): name for name in header if name}
-    columns = {}
-    for column, names in _COLUMN_NAMES.items():
-        for name in names:
-            if name in tidy:
-                columns[column] = tidy[name]
-                break
+    columns = {
+        column: tidy[next(name for name in names if name in tidy)]
+        for column, names in _COLUMN_NAMES.items()
+        if not tidy.keys().isdisjoint(names)
+    }
     missing = {"path", "label"} - set(columns)
     if missing:
         raise CatalogError(
@@ -341,9 +340,9 @@ def _read_row(
     known: set[str],
     seen: dict[str, int],
 ) -> Candidate | Rejected:
-    text = row[columns["path"]].strip()
+    text, label = row[columns["path"]].strip(), row[columns["label"]]
     if not text:
-        return Rejected("", "missing_file", label=row[columns["label"]], row=line)
+        return Rejected("", "missing_file", label=label, row=line)
     path = Path(os.path.abspath(table.parent / text))  # noqa: PTH100 - resolve() follows links
     corners = [row.get(name, "").strip() for name in _BOX_COLUMNS]
     box: Box | None = None
@@ -351,12 +350,10 @@ def _read_row(
         try:
             x_min, y_min, x_max, y_max = (int(corner) for corner in corners)
         except ValueError:
-            return Rejected(
-                text, "bad_box", label=row[columns["label"]], row=line, found=", ".join(corners)
-            )
+            return Rejected(text, "bad_box", label=label, row=line, found=", ".join(corners))
         box = (x_min, y_min, x_max, y_max)
     if not stat.S_ISREG(_read_mode(path)):
-        return Rejected(text, "missing_file", label=row[columns["label"]], row=line)
+        return Rejected(text, "missing_file", label=label, row=line)
     name = row[columns["id"]].strip() if "id" in columns else ""
     name = name or PurePosixPath(text).as_posix()
     unique = name
@@ -368,7 +365,7 @@ def _read_row(
     return Candidate(
         id=unique,
         path=path,
-        label=row[columns["label"]],
+        label=label,
         split=SPLIT_NAMES.get(split.casefold(), split),
         source=row[columns["source"]].strip() if "source" in columns else "",
         box=box,

@@ -4,6 +4,7 @@ Each datum is spent once: `train` fits, `val` chooses the epoch, `calib` is for 
 thresholds, `test` is reported once. What this file does not do: it finds no duplicates (`sources`).
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,9 @@ HELD_OUT_FRACTION = 0.1
 
 FEW_IMAGES = 30
 """A class with fewer test images has an interval too wide to say much; the audit warns."""
+
+_OWN_COLUMNS = ("role", "protocol", "seed")
+"""What a table of a split has beside the catalog's columns."""
 
 RoleName = TypeVar("RoleName", bound=str)
 
@@ -306,9 +310,8 @@ def save_split(split: Split, path: Path) -> None:
         for record, role in zip(split.catalog.records, split.roles, strict=True)
     ]
     columns = list_columns(split.catalog.records)
-    own = ("role", "protocol", "seed")
-    place = len(COLUMNS)
-    columns = (*columns[:place], *own, *(c for c in columns[place:] if c not in own))
+    further = (name for name in columns[len(COLUMNS) :] if name not in _OWN_COLUMNS)
+    columns = (*COLUMNS, *_OWN_COLUMNS, *further)
     write_rows(rows, columns, path)
     save_record(audit_split(split), path.with_name(f"{path.stem}.audit.json"))
 
@@ -323,7 +326,7 @@ def load_split(path: Path) -> Split:
 
     Raises `CatalogError` for a table that is not one of ours, `SplitError` for unknown roles.
     """
-    rows = read_rows(path, (*COLUMNS, "role", "protocol", "seed"))
+    rows = read_rows(path, (*COLUMNS, *_OWN_COLUMNS))
     wrong = sorted({row["role"] for row in rows} - {*ROLES, ""})
     protocols = {row["protocol"] for row in rows}
     seeds = {row["seed"] for row in rows}
@@ -338,9 +341,8 @@ def load_split(path: Path) -> Split:
     rows.sort(key=lambda row: row["id"])
     roles = tuple(row["role"] for row in rows)
     seed = int(next(iter(seeds)))
-    own = ("role", "protocol", "seed")
     records = tuple(
-        row_to_record({k: v for k, v in row.items() if k not in own}, path) for row in rows
+        row_to_record({k: v for k, v in row.items() if k not in _OWN_COLUMNS}, path) for row in rows
     )
     return Split(Catalog(records), roles, protocol, seed)
 
@@ -392,13 +394,12 @@ def audit_split(split: Split) -> SplitAudit:
             sources_of[role].add(source)
             files_of[role].add(record.sha256)
     shared = []
-    for i, first in enumerate(ROLES):
-        for second in ROLES[i + 1 :]:
-            common = sources_of[first] & sources_of[second]
-            if common:
-                identical = len(files_of[first] & files_of[second])
-                examples = tuple(sorted(common)[:3])
-                shared.append(SharedSources((first, second), len(common), examples, identical))
+    for first, second in itertools.combinations(ROLES, 2):
+        common = sources_of[first] & sources_of[second]
+        if common:
+            identical = len(files_of[first] & files_of[second])
+            examples = tuple(sorted(common)[:3])
+            shared.append(SharedSources((first, second), len(common), examples, identical))
     seen = sources_of["train"] | sources_of["val"]
     copies = sum(
         role == "test" and source in seen for role, source in zip(split.roles, sources, strict=True)

@@ -148,17 +148,13 @@ class _LaidOutAttention(nn.Module):
         self.bias_1GTT: Tensor
 
     def forward(self, tokens_BTC: Tensor, _map_size: MapSize) -> Tensor:
-        n = tokens_BTC.shape[1]
-        qkv: Tensor = self.qkv(tokens_BTC).reshape(-1, n, 3, self.heads, self._head_width)
+        n, width = tokens_BTC.shape[1], self.qkv.out_features // 3
+        qkv: Tensor = self.qkv(tokens_BTC).reshape(-1, n, 3, self.heads, width // self.heads)
         q_BGTD, k_BGTD, v_BGTD = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         weights_BGTT = (q_BGTD @ k_BGTD.transpose(-1, -2) + self.bias_1GTT).softmax(-1)
-        out_BTC = (weights_BGTT @ v_BGTD).transpose(1, 2).reshape(-1, n, self.qkv.out_features // 3)
+        out_BTC = (weights_BGTT @ v_BGTD).transpose(1, 2).reshape(-1, n, width)
         out: Tensor = self.project(out_BTC)
         return out
-
-    @property
-    def _head_width(self) -> int:
-        return self.qkv.out_features // 3 // self.heads
 
 
 def lay_out_attention(network: CoAtNet) -> CoAtNet:

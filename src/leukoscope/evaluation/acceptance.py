@@ -29,7 +29,7 @@ from leukoscope.evaluation.sample_size import (
     compute_more,
     predict_effective_size,
 )
-from leukoscope.interval import Interval
+from leukoscope.interval import EXACT_BELOW, Interval
 from leukoscope.labels import resolve_label
 
 _Share = Annotated[float, Field(gt=0, lt=1)]
@@ -84,9 +84,6 @@ CriterionKey = Literal[
     "max_unknown_accepted",
     "max_accuracy_drop",
 ]
-
-EXACT_BELOW = 10
-"""Shares from fewer sources than this are decided by their exact interval."""
 
 _SHARES = frozenset(
     {

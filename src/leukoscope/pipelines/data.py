@@ -145,10 +145,8 @@ def split_kfold(
 
 def load_split_or_images(path: str | Path, *, seed: int = 42, progress: Progress = silent) -> Split:
     """Return the split in a CSV; or scan and split a folder, a catalog or any other table."""
-    table = load_table(Path(path))
-    if isinstance(table, Split):
-        return table
-    return split_catalog(table or scan_images(path, progress=progress), seed=seed)
+    catalog, split = _open_images(Path(path), progress)
+    return split or split_catalog(catalog, seed=seed)
 
 
 def load_table(path: Path) -> Split | Catalog | None:

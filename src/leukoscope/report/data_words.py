@@ -144,39 +144,39 @@ def describe_summary(audit: DataAudit) -> str:
 def _describe_title(found: Finding, shared: SharedData | None) -> str:
     values, counts = found.values, found.counts
     name, other = (shared.name, shared.other) if shared else ("the data", "the other data")
+
+    def count(key: str, one: str, several: str = "") -> str:
+        return format_count(values[key], one, several)
+
+    def share(what: str, one: str, several: str) -> str:
+        n = values["n_related"]
+        return f"{format_share(n, values['n_images'], what)} {one if n == 1 else several}"
+
     match found.code:
         case "test_duplicates":
-            verb = "has" if values["n_related"] == 1 else "have"
-            share = format_share(values["n_related"], values["n_images"], "test image")
-            return f"{share} {verb} a duplicate or the same source in training"
+            verb = share("test image", "has", "have")
+            return f"{verb} a duplicate or the same source in training"
         case "test_same_field":
-            verb = "shows" if values["n_related"] == 1 else "show"
-            share = format_share(values["n_related"], values["n_images"], "test image")
-            return f"{share} {verb} part of a field that training shows too"
+            verb = share("test image", "shows", "show")
+            return f"{verb} part of a field that training shows too"
+        case "sources_shared" if not values["n_related"]:
+            pairs = "; ".join(" and ".join(count.names) for count in counts)
+            return f"Sources lie in two roles: {pairs}"
         case "sources_shared":
-            if not values["n_related"]:
-                pairs = "; ".join(" and ".join(count.names) for count in counts)
-                return f"Sources lie in two roles: {pairs}"
-            verb = "shares" if values["n_related"] == 1 else "share"
-            share = format_share(values["n_related"], values["n_images"], "test image")
-            return f"{share} {verb} a source with training"
+            return f"{share('test image', 'shares', 'share')} a source with training"
         case "data_shared":
-            verb = "lies" if values["n_related"] == 1 else "lie"
-            share = format_share(values["n_related"], values["n_images"], "image")
-            return f"{share} of {other} also {verb} in {name}"
+            verb = share("image", f"of {other} also lies", f"of {other} also lie")
+            return f"{verb} in {name}"
         case "data_share_field":
-            verb = "shows" if values["n_related"] == 1 else "show"
-            share = format_share(values["n_related"], values["n_images"], "image")
-            return f"{share} of {other} {verb} part of a field that lies in {name}"
+            verb = share("image", f"of {other} shows", f"of {other} show")
+            return f"{verb} part of a field that lies in {name}"
         case "label_conflict":
-            return f"{format_count(values['n_cells'], 'cell has', 'cells have')} different labels"
+            return f"{count('n_cells', 'cell has', 'cells have')} different labels"
         case "files_in_conflict":
-            files = format_count(
-                values["n_files"], "identical file stands", "identical files stand"
-            )
+            files = count("n_files", "identical file stands", "identical files stand")
             return f"{files} under different labels"
         case "sources_unknown":
-            return f"The sources of {format_count(values['n_images'], 'image')} are not known"
+            return f"The sources of {count('n_images', 'image')} are not known"
         case "role_empty":
             return f"No image has the role {' or '.join(count.names[0] for count in counts)}"
         case "class_missing":
@@ -190,25 +190,21 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
         case "calib_empty":
             return "No image has the role calib"
         case "without_role":
-            return f"{format_count(values['n_images'], 'image')} without a role"
+            return f"{count('n_images', 'image')} without a role"
         case "nothing_shared":
             return f"Nothing is shared with {other}"
         case "several_classes":
-            n = values["n_sources"]
-            return (
-                f"{format_count(n, 'source of the table holds', 'sources of the table hold')}"
-                + (" several classes")
-            )
+            sources = count("n_sources", "source of the table holds", "sources of the table hold")
+            return f"{sources} several classes"
         case "exact_duplicates":
-            images = format_count(values["n_images"], "image")
-            return f"{images} in {format_count(values['n_groups'], 'group')} of identical files"
+            return (
+                f"{count('n_images', 'image')} in {count('n_groups', 'group')} of identical files"
+            )
         case "same_source":
-            images = format_count(values["n_images"], "image")
-            return f"{images} in {format_count(values['n_groups'], 'group')} of one source"
+            return f"{count('n_images', 'image')} in {count('n_groups', 'group')} of one source"
         case "same_field":
-            images = format_count(values["n_images"], "image")
-            fields = format_count(values["n_groups"], "microscope field")
-            return f"{images} share {fields} with others"
+            fields = count("n_groups", "microscope field")
+            return f"{count('n_images', 'image')} share {fields} with others"
         case "sources_from_pixels":
             return "Sources were found in the pixels"
         case "sources_from_table" | "sources_from_both":
@@ -238,9 +234,7 @@ def _describe_text(found: Finding) -> str:
             share = format_share(values["n_ours"], values["n_our_images"], "image")
             common = format_count(values["n_sources"], "source")
             return f"On the other side it is {share}; {common} in common. {_TEXTS[found.code]}"
-        case "label_conflict" | "files_in_conflict":
-            return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
-        case "few_test_images" | "few_sources":
+        case "label_conflict" | "files_in_conflict" | "few_test_images" | "few_sources":
             return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
         case "several_classes":
             return f"For example {join_words(c.names[0] for c in counts)}. {_TEXTS[found.code]}"

@@ -3,6 +3,7 @@
 What this file does not do: it lays nothing out (`page.build_glossary`).
 """
 
+from leukoscope.interval import EXACT_BELOW
 from leukoscope.report.page import Section, build_glossary
 
 MEANINGS: dict[str, tuple[str, str]] = {
@@ -122,7 +123,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Acceptance criterion",
         "What the laboratory asks for. It is met only if the whole 95 % interval meets it: a good"
         " figure from few cells is undecided. A share from few sources"
-        " (below 10) is decided by its exact interval, which is wider.",
+        f" (below {EXACT_BELOW}) is decided by its exact interval, which is wider.",
     ),
     "weighted_kappa": (
         "Weighted kappa",

@@ -76,6 +76,16 @@ CHAPTERS: dict[ChapterCode, tuple[str, str]] = {
     "largest": ("The largest groups", "Of the groups that are not shown above."),
 }
 
+_NO_DUPLICATES = (
+    "Every image stands for itself, as far as pixels show. They do not show which images come from"
+    " one patient or slide."
+)
+_KEEP_TOGETHER = (
+    "A random split puts one picture into training and test, and the network has then seen the"
+    " answers. `leukoscope data split --protocol grouped` with the table beside this page keeps"
+    " duplicates, and pictures that overlap, together."
+)
+
 _TERMS = (
     *("source", "relation", "reference", "moved", "inliers", "overlap", "contradiction"),
     "rejected_link",
@@ -115,32 +125,9 @@ def _describe_lead(review: Review) -> list[Block]:
     blocks: list[Block] = [Big(f"{found.n_sources:,}", f"{among} among {images}")]
     blocks += [Text(sentence) for sentence in _list_sentences(review)]
     if not review.groups and not review.chapters:
-        blocks.append(
-            Banner(
-                "good",
-                "No duplicates found",
-                (
-                    Text(
-                        "Every image stands for itself, as far as pixels show. They do not show"
-                        " which images come from one patient or slide."
-                    ),
-                ),
-            )
-        )
-        return blocks
-    blocks.append(
-        Banner(
-            "caution",
-            "Keep what belongs together on one side of a split",
-            (
-                Text(
-                    "A random split puts one picture into training and test, and the network has"
-                    " then seen the answers. `leukoscope data split --protocol grouped` with the"
-                    " table beside this page keeps duplicates, and pictures that overlap, together."
-                ),
-            ),
-        )
-    )
+        return [*blocks, Banner("good", "No duplicates found", (Text(_NO_DUPLICATES),))]
+    title = "Keep what belongs together on one side of a split"
+    blocks.append(Banner("caution", title, (Text(_KEEP_TOGETHER),)))
     items = [
         f"{CHAPTERS[chapter.code][0]}: {chapter.total:,}{_count_shown(chapter)}"
         for chapter in review.chapters

@@ -305,12 +305,7 @@ class _Loop:
         """Validate, keep the best weights, adjust the rate, write history and checkpoint."""
         state, train = self.state, self.recipe.train
         started = time.monotonic()
-        totals = torch.tensor(
-            [state.loss_sum, state.correct, state.seen],
-            dtype=self.real,
-            device=self.accelerator.device,
-        )
-        loss_sum, correct, seen = self.accelerator.reduce(totals).tolist()
+        loss_sum, correct, seen = self._add_up()
         val_loss, val_accuracy = self._validate()
         lr = float(self.optimizer.param_groups[0]["lr"])
         result = EpochResult(
@@ -324,7 +319,7 @@ class _Loop:
         )
         score = (val_accuracy, -val_loss)
         if train.select == "loss":
-            score = (-val_loss, val_accuracy)
+            score = score[::-1]
         best = score > state.best
         if best:
             state.best, state.best_epoch = score, result.epoch
@@ -335,8 +330,7 @@ class _Loop:
         if self.recipe.optim.schedule == "plateau":
             self.plateau.update(val_loss)
         state.history.append(result)
-        waited = result.epoch - state.best_epoch
-        stop_early = 0 < train.early_stop_epochs <= waited
+        stop_early = 0 < train.early_stop_epochs <= result.epoch - state.best_epoch
         state.epoch, state.step, state.loss_sum, state.correct = state.epoch + 1, 0, 0.0, 0
         state.seen, state.seconds = 0, 0.0
         state.finished = stop_early or state.epoch >= train.epochs
@@ -350,6 +344,13 @@ class _Loop:
         )
         if self.reporter is not None:
             self.reporter.on_epoch(result, train.epochs, best)
+
+    def _add_up(self) -> list[float]:
+        """The epoch's sum of losses, right answers and images so far, over all processes."""
+        state, device = self.state, self.accelerator.device
+        sums = (state.loss_sum, state.correct, state.seen)
+        totals = torch.tensor(sums, dtype=self.real, device=device)
+        return self.accelerator.reduce(totals).tolist()  # type: ignore[no-any-return]
 
     def _evaluated(self) -> CoAtNet:
         """The network that is validated and kept: the moving average where there is one."""
@@ -405,13 +406,7 @@ class _Loop:
     def save_checkpoint(self) -> None:
         """Write the whole state of training at once (main process only)."""
         self.last_saved = time.monotonic()
-        totals = torch.tensor(
-            [self.state.loss_sum, self.state.correct, self.state.seen],
-            dtype=self.real,
-            device=self.accelerator.device,
-        )
-        if self.accelerator.num_processes > 1:
-            totals = self.accelerator.reduce(totals)
+        loss_sum, correct, seen = self._add_up()
         if not self.accelerator.is_main_process:
             return
         tensors = add_prefix(self.network.state_dict(), "network.")
@@ -422,7 +417,6 @@ class _Loop:
         self.state.plateau = self.plateau.state
         if self.accelerator.scaler is not None:  # fp16 only
             self.state.scaler = self.accelerator.scaler.state_dict()
-        loss_sum, correct, seen = totals.tolist()
         state = replace(self.state, loss_sum=loss_sum, correct=int(correct), seen=int(seen))
         save_tensors(self.run.checkpoint, tensors, state)
 
