@@ -16,13 +16,7 @@ REASONS = (
     Reason("unlike_training", {"distance": 4.25, "max_distance": 2.5}),
     Reason(
         "poor_quality",
-        {
-            "feature": "sharpness",
-            "side": "low",
-            "value": 0.1,
-            "usual_low": 0.3,
-            "usual_high": 0.9,
-        },
+        {"feature": "sharpness", "side": "low", "value": 0.1, "usual_low": 0.3, "usual_high": 0.9},
     ),
     Reason(
         "poor_quality",
@@ -57,18 +51,14 @@ NOTES = (
     Note("few_sources_for_rejection", {"n_sources": 30, "nominal": 0.01, "reject_frac": 1 / 31}),
     Note("every_label_reviewed"),
     Note(
-        "calibration_accepts",
-        {"n_images": 1200, "n_accepted": 1000, "n_wrong": 4, "target": 0.995},
+        "calibration_accepts", {"n_images": 1200, "n_accepted": 1000, "n_wrong": 4, "target": 0.995}
     ),
     Note("no_confidence_suffices", {"n_images": 1200, "target": 0.995}),
     Note("sets_not_refitted", {"n_sources": 5, "n_needed": 19, "label": "Blast; L1"}),
     Note("sets_not_refitted", {"n_sources": 12, "n_needed": 19, "label": ""}),
     Note("confidence_not_refitted", {"n_sources": 60, "target": 0.995}),
     Note("labels_absent", {"labels": ("Blast; L1", "a/b")}),
-    Note(
-        "recalibrated",
-        {"n_images": 94, "n_sources": 40, "data": "lab; a/b", "n_reference": 96},
-    ),
+    Note("recalibrated", {"n_images": 94, "n_sources": 40, "data": "lab; a/b", "n_reference": 96}),
     Note("calibration_leaks"),
     Note("calibration_unproven"),
 )

@@ -56,14 +56,7 @@ Missing = Literal[
 predicts. `no_weights`: weighted kappa needs an order of the classes or costs."""
 
 Reason = (
-    Literal[
-        "interval",
-        "few_cells",
-        "no_interval",
-        "figure_on_threshold",
-        "not_feasible",
-    ]
-    | Missing
+    Literal["interval", "few_cells", "no_interval", "figure_on_threshold", "not_feasible"] | Missing
 )
 """Why a criterion has its outcome. `interval`: it decides. `few_cells`: it holds the threshold, and
 so many cells more would decide; `not_feasible`: no feasible number would."""
@@ -85,19 +78,8 @@ CriterionKey = Literal[
     "max_accuracy_drop",
 ]
 
-_SHARES = frozenset(
-    {
-        "accuracy",
-        "sensitivity",
-        "specificity",
-        "coverage",
-        "accepted",
-        "review",
-        "rejected",
-        "accuracy_accepted",
-        "unknown_accepted",
-    }
-)
+_SHARES = {"accuracy", "sensitivity", "specificity", "coverage", "accepted", "review", "rejected"}
+_SHARES |= {"accuracy_accepted", "unknown_accepted"}
 """Figures that are a proportion of cells. Balanced accuracy is an average of such, accuracy drop a
 difference; of the others only the interval is known."""
 
@@ -234,8 +216,7 @@ def parse_criteria(
         ) from error
     named = {*criteria.min_sensitivity, *criteria.min_specificity, *criteria.order, *criteria.cost}
     named |= {label for row in criteria.cost.values() for label in row} - {"review"}
-    named |= set(criteria.labels.values())
-    unknown = sorted(named - set(classes))
+    unknown = sorted((named | set(criteria.labels.values())) - set(classes))
     if unknown:
         raise ConfigError(
             f"the classes in {place} must be among those of the network: {', '.join(classes)}",
@@ -260,7 +241,6 @@ def evaluate_criterion(
     *,
     missing: Missing = "undefined",
     comparison: ShareComparison | None = None,
-    level: float = 0.95,
 ) -> CriterionResult:
     """Decide one criterion by the interval of its figure, measured on sources of `sizes` cells.
 
@@ -274,16 +254,16 @@ def evaluate_criterion(
     if math.isnan(figure.low):
         return CriterionResult(criterion, figure, "undecided", "no_interval")
     seen = figure
-    effective = compute_effective_size(seen, level)
+    effective = compute_effective_size(seen)
     is_share = criterion.figure in _SHARES or criterion.figure == "balanced_accuracy"
     if is_share and len(sizes) < EXACT_BELOW and not math.isnan(effective):
-        figure = _bound(seen.value, effective, len(sizes), level)
+        figure = _bound(seen.value, effective, len(sizes))
     outcome = _decide(criterion, figure)
     if outcome != "undecided":
         return CriterionResult(criterion, figure, outcome, "interval")
     if figure.value == criterion.threshold:
         return CriterionResult(criterion, figure, outcome, "figure_on_threshold")
-    more = _count_more(criterion, seen, sizes, comparison, level)
+    more = _count_more(criterion, seen, sizes, comparison)
     reason: Reason = "not_feasible" if more is None else "few_cells"
     return CriterionResult(criterion, figure, outcome, reason, more)
 
@@ -296,10 +276,10 @@ def _decide(criterion: Criterion, figure: Interval) -> Outcome:
     return "met" if met else "not_met" if missed else "undecided"
 
 
-def _bound(share: float, effective: float, n_sources: int, level: float) -> Interval:
+def _bound(share: float, effective: float, n_sources: int) -> Interval:
     """The interval of a share that corresponds to so many independent cells."""
     bound = clopper_pearson if n_sources < EXACT_BELOW else wilson
-    found = bound(share * effective, effective, level)
+    found = bound(share * effective, effective)
     return Interval(share, found.low, found.high)
 
 
@@ -308,20 +288,18 @@ def _count_more(
     figure: Interval,
     sizes: Sequence[int],
     comparison: ShareComparison | None,
-    level: float,
 ) -> int | None:
     """How many cells of further sources would decide a criterion, if the figure stays as it is."""
 
     def predict(n_sources: int) -> Interval:
         if criterion.figure in _SHARES:
-            n = predict_effective_size(figure, sizes, n_sources, level)
-            return _bound(figure.value, n, n_sources, level)
+            n = predict_effective_size(figure, sizes, n_sources)
+            return _bound(figure.value, n, n_sources)
         if criterion.figure == "accuracy_drop" and comparison is not None:
-            # More external cells say nothing of the internal test set: its half of the interval
-            # stays.
+            # More external cells do not narrow the internal half of the interval.
             seen = comparison.external
-            n = predict_effective_size(seen, sizes, n_sources, level)
-            external = wilson(seen.value * n, n, level)
+            n = predict_effective_size(seen, sizes, n_sources)
+            external = wilson(seen.value * n, n)
             return compute_drop(compare_shares(external, comparison.internal))
         # Other figures: the interval shrinks with the root of the number of sources.
         root = math.sqrt(len(sizes) / n_sources)

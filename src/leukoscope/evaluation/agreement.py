@@ -69,11 +69,10 @@ def build_order_weights(
             "correct `order` in the acceptance criteria",
         )
     place_K = np.array([order.index(name) if name in order else -1 for name in classes])
-    distance_KK = np.abs(place_K[:, None] - place_K[None, :]) / (len(order) - 1)
+    distance_KK = np.abs(place_K[:, None] - place_K) / (len(order) - 1)
     if weights == "quadratic":
         distance_KK = distance_KK**2
-    outside_K = place_K < 0
-    distance_KK[outside_K[:, None] | outside_K[None, :]] = 1.0
+    distance_KK[place_K < 0] = distance_KK[:, place_K < 0] = 1.0
     np.fill_diagonal(distance_KK, 0.0)
     return np.asarray(distance_KK, dtype=np.float64)
 
@@ -113,7 +112,6 @@ def compute_kappa(
     *,
     replicates: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Return kappa, 1 - (weighted disagreement) / (that expected by chance), with its interval.
 
@@ -140,15 +138,7 @@ def compute_kappa(
 
     names = [str(k) for k in range(len(weights_KK))]
     return compute_from_confusion(
-        first_N,
-        second_N,
-        names,
-        sources,
-        figure,
-        signed=True,
-        replicates=replicates,
-        seed=seed,
-        level=level,
+        first_N, second_N, names, sources, figure, signed=True, replicates=replicates, seed=seed
     )
 
 
@@ -170,10 +160,7 @@ class PairedTest:
 
 
 def compute_mcnemar(
-    first_hit_N: NDArray[np.bool_],
-    second_hit_N: NDArray[np.bool_],
-    sources: Sequence[str],
-    level: float = 0.95,
+    first_hit_N: NDArray[np.bool_], second_hit_N: NDArray[np.bool_], sources: Sequence[str]
 ) -> PairedTest:
     """Compare two readers of the same cells: exact test, and the difference with its interval.
 
@@ -195,14 +182,16 @@ def compute_mcnemar(
             "choose cells that both have labelled",
         )
     first_N, second_N = first_hit_N & ~second_hit_N, second_hit_N & ~first_hit_N
-    gain = compute_proportion(first_N, sources, level)
-    loss = compute_proportion(second_N, sources, level)
+    gain = compute_proportion(first_N, sources)
+    loss = compute_proportion(second_N, sources)
     index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
     balance_S = np.bincount(index_N, weights=first_N.astype(np.float64) - second_N)
-    odds = math.sqrt(gain.value * loss.value / max((1 - gain.value) * (1 - loss.value), 1e-12))
+    correlation = -math.sqrt(
+        gain.value * loss.value / max((1 - gain.value) * (1 - loss.value), 1e-12)
+    )
     value = gain.value - loss.value
-    down = _join(gain.value - gain.low, loss.high - loss.value, -odds)
-    up = _join(gain.high - gain.value, loss.value - loss.low, -odds)
+    down = _join(gain.value - gain.low, loss.high - loss.value, correlation)
+    up = _join(gain.high - gain.value, loss.value - loss.low, correlation)
     return PairedTest(
         both=int((first_hit_N & second_hit_N).sum()),
         first_only=int(first_N.sum()),
@@ -246,11 +235,7 @@ class ShareComparison:
 
 
 def compare_shares(
-    external: Interval,
-    internal: Interval,
-    *,
-    n_external: int = 0,
-    n_internal: int = 0,
+    external: Interval, internal: Interval, *, n_external: int = 0, n_internal: int = 0
 ) -> ShareComparison:
     """Compare two shares that were measured on different cells.
 
@@ -281,32 +266,32 @@ def compute_case_mix_effect(
     0 with an interval of 0 width for equal case mixes. The bounds join those of the recalls, of
     which each counts with the difference of its shares (Zou and Donner 2008).
     """
-    weight_K = external_K / max(float(external_K.sum()), 1.0)
-    weight_K = weight_K - internal_K / max(float(internal_K.sum()), 1.0)
-    used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
-    if any(math.isnan(r.value) for _, r in used):
-        return None
-    ends = [(w * (r.value - r.low), w * (r.high - r.value)) for w, r in used]
-    value = sum(w * r.value for w, r in used)
-    down = math.hypot(*(a if a > 0 else b for a, b in ends))
-    up = math.hypot(*(b if b > 0 else a for a, b in ends))
-    return Interval(value, value - down, value + up)
+    return _weigh(_compute_shares(external_K) - _compute_shares(internal_K), recalls)
 
 
 def compute_expected_accuracy(
     counts_K: NDArray[np.float64], recalls: Sequence[Interval]
 ) -> Interval | None:
     """Return the accuracy that sensitivities `recalls` give on a case mix `counts_K`; None if a
-    class that occurs has none.
+    class that occurs has none, or there is no cell.
 
     A case mix with more of the difficult cells lowers accuracy although nothing else has changed.
     The bounds join those of the recalls (Zou and Donner 2008).
     """
-    share_K = counts_K / max(float(counts_K.sum()), 1.0)
-    used = [(float(s), r) for s, r in zip(share_K, recalls, strict=True) if s > 0]
-    if not used or any(math.isnan(r.value) for _, r in used):
+    return _weigh(_compute_shares(counts_K), recalls) if counts_K.any() else None
+
+
+def _compute_shares(counts_K: NDArray[np.float64]) -> NDArray[np.float64]:
+    return counts_K / max(float(counts_K.sum()), 1.0)
+
+
+def _weigh(weight_K: NDArray[np.float64], recalls: Sequence[Interval]) -> Interval | None:
+    """The weighted sum of recalls with its bounds; None where one that counts is undefined."""
+    used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
+    if any(math.isnan(r.value) for _, r in used):
         return None
-    value = sum(s * r.value for s, r in used)
-    down = math.hypot(*(s * (r.value - r.low) for s, r in used))
-    up = math.hypot(*(s * (r.high - r.value) for s, r in used))
+    value = sum(w * r.value for w, r in used)
+    # With a negative weight the upper bound of a recall is the lower one of its term.
+    down = math.hypot(*(w * (r.value - (r.low if w > 0 else r.high)) for w, r in used))
+    up = math.hypot(*(w * (r.value - (r.high if w > 0 else r.low)) for w, r in used))
     return Interval(value, value - down, value + up)

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from leukoscope.errors import DataError
 from leukoscope.interval import Number
 from leukoscope.trust.calibration import number_sources
-from leukoscope.trust.conformal import (
-    ConformalSets,
-    compute_rank,
-)
+from leukoscope.trust.conformal import ConformalSets, compute_rank
 
 CoverageCheck = Literal["holds", "below", "above", "no images"]
 

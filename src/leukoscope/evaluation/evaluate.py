@@ -16,12 +16,7 @@ from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.coverage import compare_exchangeability, measure_coverage
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_intervals
-from leukoscope.evaluation.leakage import (
-    FEW_DISJOINT,
-    Leakage,
-    measure_leak,
-    suspect_duplicates,
-)
+from leukoscope.evaluation.leakage import FEW_DISJOINT, Leakage, measure_leak, suspect_duplicates
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.record import (
     BaselineFigures,

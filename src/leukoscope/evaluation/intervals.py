@@ -490,8 +490,7 @@ def _average_present(
 ) -> NDArray[np.float64]:
     counted_BK = present_BK & np.isfinite(values_BK)
     return _divide(
-        np.where(counted_BK, values_BK, 0.0).sum(axis=1),
-        counted_BK.sum(axis=1).astype(np.float64),
+        np.where(counted_BK, values_BK, 0.0).sum(axis=1), counted_BK.sum(axis=1).astype(np.float64)
     )
 
 
@@ -536,10 +535,7 @@ def _score_probabilities(
     loss_N = -np.log(np.clip(true_N, np.finfo(np.float64).eps, 1))
     onehot_NK = np.eye(len(classes))[labels_N]
     brier_N = ((probabilities_NK - onehot_NK) ** 2).sum(axis=1)
-    figures = {
-        "log_loss": weights_BN @ loss_N / n_B,
-        "brier": weights_BN @ brier_N / n_B,
-    }
+    figures = {"log_loss": weights_BN @ loss_N / n_B, "brier": weights_BN @ brier_N / n_B}
     per_class: ClassReplicates = {}
     for k, label in enumerate(classes):
         per_class["roc_auc", label], per_class["pr_auc", label] = _score_areas(

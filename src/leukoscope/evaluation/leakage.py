@@ -125,11 +125,7 @@ def suspect_duplicates(
         return leakage
     remark = Note(
         "baseline_as_good",
-        {
-            "baseline": best.name,
-            "accuracy": best.accuracy.value,
-            "network": network.value,
-        },
+        {"baseline": best.name, "accuracy": best.accuracy.value, "network": network.value},
     )
     return Leakage(
         "suspect",

@@ -132,9 +132,7 @@ def compute_mean_losses(levels: Sequence[Level]) -> dict[Corruption, float]:
 
 
 def measure_levels(
-    score: Callable[[Corruption, int], ScoreTable],
-    trust: Trust | None,
-    progress: Progress = silent,
+    score: Callable[[Corruption, int], ScoreTable], trust: Trust | None, progress: Progress = silent
 ) -> tuple[Level, ...]:
     """Measure the same images under every corruption and severity. `score` returns their score
     table, of known classes only; calibrated and decided where there is a record of trust."""

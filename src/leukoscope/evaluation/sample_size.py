@@ -17,10 +17,10 @@ from leukoscope.interval import Interval
 MOST = 20_000
 """Where more cells than this would be needed, no number is given: nobody labels so many."""
 
+_LEVEL = 0.95
 
-def compute_sample_size(
-    expected: float, half_width: float, *, design_effect: float = 1.0, level: float = 0.95
-) -> int:
+
+def compute_sample_size(expected: float, half_width: float, *, design_effect: float = 1.0) -> int:
     """Return the least number of cells whose Wilson interval is at most `half_width` either way.
 
     `expected` is the share that will be seen, 0 to 1; half the interval's length counts, since
@@ -33,7 +33,7 @@ def compute_sample_size(
     >>> compute_sample_size(0.9, 0.05, design_effect=4)
     564
     """
-    if not (0 <= expected <= 1 and 0 < half_width < 0.5 and design_effect >= 1 and 0 < level < 1):
+    if not (0 <= expected <= 1 and 0 < half_width < 0.5 and design_effect >= 1):
         raise ConfigError(
             "a sample size needs an expected share of 0 to 1, a half-width of more than 0 and less"
             " than 0.5, and a design effect of at least 1",
@@ -41,27 +41,25 @@ def compute_sample_size(
             "for example expected 0.9 and half_width 0.05",
         )
     low, high = 0.0, 1.0
-    while _halve(expected, high, level) > half_width:
+    while _halve(expected, high) > half_width:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (
-            (low, middle) if _halve(expected, middle, level) <= half_width else (middle, high)
-        )
+        low, high = (low, middle) if _halve(expected, middle) <= half_width else (middle, high)
     return max(1, math.ceil(high * design_effect - 1e-6))
 
 
-def _halve(expected: float, n: float, level: float) -> float:
-    found = wilson(expected * n, n, level)
+def _halve(expected: float, n: float) -> float:
+    found = wilson(expected * n, n)
     return (found.high - found.low) / 2
 
 
-def compute_effective_size(interval: Interval, level: float = 0.95) -> float:
+def compute_effective_size(interval: Interval) -> float:
     """Return the number of independent cells that a share's interval corresponds to.
 
     Wilson's bound L of a share p solves (p - L)^2 = z^2 L (1 - L) / n. NaN where the interval is.
     """
-    z2 = float(ndtri(0.5 + level / 2)) ** 2
+    z2 = float(ndtri(0.5 + _LEVEL / 2)) ** 2
     p, low, high = interval.value, interval.low, interval.high
     if math.isnan(low) or math.isnan(p):
         return math.nan
@@ -71,7 +69,7 @@ def compute_effective_size(interval: Interval, level: float = 0.95) -> float:
     return z2 * bound * (1 - bound) / (p - bound) ** 2
 
 
-def compute_design_effect(interval: Interval, sizes: Sequence[int], level: float = 0.95) -> float:
+def compute_design_effect(interval: Interval, sizes: Sequence[int]) -> float:
     """Return how many cells count as one independent cell, for a share from sources of `sizes`.
 
     That follows from its interval, less what few sources by themselves add to its width (the spread
@@ -83,16 +81,14 @@ def compute_design_effect(interval: Interval, sizes: Sequence[int], level: float
     1.0
     """
     n = sum(sizes)
-    effective = compute_effective_size(interval, level)
+    effective = compute_effective_size(interval)
     if not n or math.isnan(effective):
         return 1.0
-    independent = effective / _reduce(interval.value, sizes, len(sizes), level)
+    independent = effective / _reduce(interval.value, sizes, len(sizes))
     return max(1.0, min(n / independent, sum(m * m for m in sizes) / n))
 
 
-def predict_effective_size(
-    interval: Interval, sizes: Sequence[int], n_sources: int, level: float = 0.95
-) -> float:
+def predict_effective_size(interval: Interval, sizes: Sequence[int], n_sources: int) -> float:
     """Return how many independent cells a share would correspond to if it came from `n_sources`
     sources that are as large as those of `sizes`, and whose cells are as much alike as its interval
     says of these.
@@ -101,16 +97,16 @@ def predict_effective_size(
     40.0
     """
     n = n_sources * sum(sizes) / len(sizes)
-    effect = compute_design_effect(interval, sizes, level)
-    return n / effect * _reduce(interval.value, sizes, n_sources, level)
+    effect = compute_design_effect(interval, sizes)
+    return n / effect * _reduce(interval.value, sizes, n_sources)
 
 
-def _reduce(share: float, sizes: Sequence[int], n_sources: int, level: float) -> float:
+def _reduce(share: float, sizes: Sequence[int], n_sources: int) -> float:
     """By how much few sources reduce the number of independent cells: not at all where each has one
     cell, or where nothing varies between them (`intervals`)."""
     if max(sizes) == 1 or share in (0, 1):
         return 1.0
-    return compute_shrinkage(n_sources - 1, level)
+    return compute_shrinkage(n_sources - 1, _LEVEL)
 
 
 def compute_more(sizes: Sequence[int], is_decided: Callable[[int], bool]) -> int | None:

@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import ECE_BINS, compute_equal_mass_bins
-from leukoscope.evaluation.intervals import (
-    compute_intervals,
-    compute_tails,
-    draw_source_counts,
-)
+from leukoscope.evaluation.intervals import compute_intervals, compute_tails, draw_source_counts
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.calibration import (
-    Calibration,
-    compute_log_losses,
-    number_sources,
-)
+from leukoscope.trust.calibration import Calibration, compute_log_losses, number_sources
 
 BRIER_PARTS = ("reliability", "resolution", "uncertainty", "within")
 """The Brier score is the first less the second plus the other two (Murphy 1973, with the two terms

@@ -522,10 +522,7 @@ def _compare_classes(
 
 
 def _compare_reference(
-    table: ScoreTable,
-    accuracy: Interval,
-    per_class: Sequence[ClassFigures],
-    reference: Reference,
+    table: ScoreTable, accuracy: Interval, per_class: Sequence[ClassFigures], reference: Reference
 ) -> ReferenceComparison:
     independent = int(_is_independent(table, reference))
     counts_K = np.array([one.n_images for one in per_class], dtype=np.float64)
@@ -674,10 +671,7 @@ def _count_unknown(cells: LocalCells) -> tuple[UnknownClass, ...]:
 
 
 def _plan_sizes(
-    table: ScoreTable,
-    per_class: Sequence[ClassFigures],
-    accuracy: Interval,
-    half_width: float,
+    table: ScoreTable, per_class: Sequence[ClassFigures], accuracy: Interval, half_width: float
 ) -> tuple[SampleSize, ...]:
     overall = compute_design_effect(accuracy, _list_sizes(table))
     found = []

@@ -173,11 +173,7 @@ def compute_localisation(
 
 
 def build_inside(
-    boxes: Sequence[Box],
-    width: int,
-    height: int,
-    side: int,
-    resize: Resize = "stretch",
+    boxes: Sequence[Box], width: int, height: int, side: int, resize: Resize = "stretch"
 ) -> NDArray[np.float32]:
     """Return how much of each pixel of the network's input lies in one of the boxes: `(S, S)`, 0
     to 1. Boxes are in pixels of the image, `width` x `height`, which `resize_image` made square.

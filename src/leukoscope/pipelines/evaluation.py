@@ -107,11 +107,7 @@ def evaluate_run(
 
 
 def evaluate_folder(
-    folder: RunFolder,
-    other: OtherData | None,
-    role: str,
-    replicates: int,
-    progress: Progress,
+    folder: RunFolder, other: OtherData | None, role: str, replicates: int, progress: Progress
 ) -> Evaluation:
     """Do what `evaluate_run` does, on other data that were read already; None means its own."""
     from leukoscope.data.pack import build_pack
@@ -221,12 +217,7 @@ def _select_role(folder: RunFolder, split: Split, role: str, pack: "Pixels") -> 
 
 
 def _score_other(
-    folder: RunFolder,
-    split: Split,
-    other: OtherData,
-    role: str,
-    recipe: Recipe,
-    progress: Progress,
+    folder: RunFolder, split: Split, other: OtherData, role: str, recipe: Recipe, progress: Progress
 ) -> _Subject:
     import numpy as np
 

@@ -114,10 +114,7 @@ def explain_images(
     opened = open_model(Path(model))
     chosen = choose_methods(opened, methods)
     explainer = Explainer(
-        opened.score,
-        opened.network,
-        opened.input.image_size,
-        choose_stage(opened, stage, chosen),
+        opened.score, opened.network, opened.input.image_size, choose_stage(opened, stage, chosen)
     )
     wanted = find_class(opened, target)
     paths = list_images(images)

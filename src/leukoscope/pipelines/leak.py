@@ -12,12 +12,7 @@ from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
-from leukoscope.pipelines.evaluation import (
-    OtherData,
-    evaluate_folder,
-    safe_name,
-    select_other,
-)
+from leukoscope.pipelines.evaluation import OtherData, evaluate_folder, safe_name, select_other
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import train_run
 from leukoscope.progress import Progress, silent

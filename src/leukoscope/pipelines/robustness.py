@@ -170,9 +170,7 @@ def measure_robustness(
 
 
 def _draw(
-    found: "Robustness",
-    examples: "Mapping[Corruption, Sequence[NDArray[np.uint8]]]",
-    folder: Path,
+    found: "Robustness", examples: "Mapping[Corruption, Sequence[NDArray[np.uint8]]]", folder: Path
 ) -> "Drawings":
     from leukoscope.report.figures import save_figure
     from leukoscope.report.page import Picture

@@ -35,10 +35,7 @@ class CalibratedRun:
 
 
 def calibrate_run(
-    run: str | Path,
-    *,
-    overrides: Sequence[str] = (),
-    progress: Progress = silent,
+    run: str | Path, *, overrides: Sequence[str] = (), progress: Progress = silent
 ) -> CalibratedRun:
     """Fit calibration, prediction sets and the decision thresholds of a trained run.
 

@@ -247,9 +247,7 @@ def draw_probability_distributions(
 
 @styled
 def draw_reliability(
-    labels_N: NDArray[np.int64],
-    probabilities_NK: NDArray[np.float64],
-    sources: Sequence[str],
+    labels_N: NDArray[np.int64], probabilities_NK: NDArray[np.float64], sources: Sequence[str]
 ) -> Figure:
     """Draw how often the network is right against the confidence it states, in bins of equal mass.
 

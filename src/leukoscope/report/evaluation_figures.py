@@ -28,11 +28,7 @@ from leukoscope.report.figures import render_png, render_svg, save_figure
 from leukoscope.report.leak_page import name_leak_row
 from leukoscope.report.leakage_words import BASELINE_NAMES
 from leukoscope.report.page import Picture
-from leukoscope.report.trust_figures import (
-    draw_coverage,
-    draw_reliability_both,
-    draw_risk_coverage,
-)
+from leukoscope.report.trust_figures import draw_coverage, draw_reliability_both, draw_risk_coverage
 from leukoscope.scores import ScoreTable
 from leukoscope.text import format_percent
 from leukoscope.trust.decision import Decisions
@@ -160,10 +156,7 @@ def save_drawings(drawn: Mapping[str, Drawing], folder: Path) -> dict[str, Pictu
 def render_drawings(drawn: Mapping[str, Drawing]) -> dict[str, Picture]:
     """Return figures as a page shows them."""
     return {
-        name: Picture(
-            render_png(one.figure) if one.is_photo else render_svg(one.figure),
-            one.alt,
-        )
+        name: Picture(render_png(one.figure) if one.is_photo else render_svg(one.figure), one.alt)
         for name, one in drawn.items()
     }
 

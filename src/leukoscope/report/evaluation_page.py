@@ -612,11 +612,7 @@ _PICTURES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         " diagonal: overconfident. Above: underconfident.",
         ("reliability", "probabilities"),
     ),
-    (
-        "How it was trained",
-        "How loss and accuracy moved during training.",
-        ("training_curves",),
-    ),
+    ("How it was trained", "How loss and accuracy moved during training.", ("training_curves",)),
 )
 
 

@@ -39,10 +39,7 @@ from leukoscope.report.page import (
 )
 from leukoscope.text import format_count, format_number, join_bounds, join_words
 
-BASELINE_NAMES: dict[Baseline, str] = {
-    "random": "Random places",
-    "centre": "Centre of the image",
-}
+BASELINE_NAMES: dict[Baseline, str] = {"random": "Random places", "centre": "Centre of the image"}
 
 _OUTCOMES: dict[Outcome, tuple[str, Mark]] = {
     "passed": ("passed", "good"),

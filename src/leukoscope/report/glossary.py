@@ -20,10 +20,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         " scikit-learn: `groups`). Images of one source are not independent evidence and belong in"
         " one role.",
     ),
-    "recall": (
-        "Sensitivity (recall)",
-        "Of all cells of this class, the fraction that was found.",
-    ),
+    "recall": ("Sensitivity (recall)", "Of all cells of this class, the fraction that was found."),
     "precision": (
         "PPV (precision)",
         "Of all cells predicted as this class, the fraction that really was. It depends on how"

@@ -29,14 +29,14 @@ def describe_predictions(done: PredictedFiles) -> Page:
                     f"Only {share} are accepted, {format_percent(done.reference_accepted)} were on"
                     " the internal test set: stain, scanner or cells differ. Labels that are"
                     " accepted may be wrong more often, too; `leukoscope validate` measures it on"
-                    " labelled cells.",
+                    " labelled cells."
                 )
             )
     elif readable:
         lead.append(
             _warn(
                 "Every cell got a label: this bundle was exported before `leukoscope calibrate` and"
-                " never rejects.",
+                " never rejects."
             )
         )
     if done.errors:

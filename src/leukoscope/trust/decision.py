@@ -184,10 +184,7 @@ def decide(
         review += _list_doubts(policy, sets_NK[i], int(labels_N[i]), float(confidence_N[i]))
         most = policy.max_disagreement
         if disagreement_N is not None and most is not None and not disagreement_N[i] <= most:
-            apart = {
-                "disagreement_nats": float(disagreement_N[i]),
-                "max_disagreement_nats": most,
-            }
+            apart = {"disagreement_nats": float(disagreement_N[i]), "max_disagreement_nats": most}
             review.append(Reason("members_disagree", apart))
         if review_costs_N[i] < costs_N[i]:
             costs = {"expected_cost": float(costs_N[i]), "review_cost": float(review_costs_N[i])}

@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.scores import ScoreTable, compute_probabilities
-from leukoscope.trust.calibration import (
-    FOLDS,
-    CalibrationChoice,
-    fit_calibration,
-)
-from leukoscope.trust.conformal import (
-    ConformalSets,
-    fit_sets,
-    step_off,
-)
+from leukoscope.trust.calibration import FOLDS, CalibrationChoice, fit_calibration
+from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
@@ -281,9 +273,5 @@ def note_rejection(n_sources: int, config: TrustConfig, reject_frac: float) -> N
     """Return the note that novelty and quality may each reject more than the recipe says."""
     return Note(
         "few_sources_for_rejection",
-        {
-            "n_sources": n_sources,
-            "nominal": config.reject_frac / 2,
-            "reject_frac": reject_frac,
-        },
+        {"n_sources": n_sources, "nominal": config.reject_frac / 2, "reject_frac": reject_frac},
     )

@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.errors import DataError
-from leukoscope.trust.conformal import (
-    compute_threshold,
-    count_needed,
-)
+from leukoscope.trust.conformal import compute_threshold, count_needed
 
 MAX_AXES = 64
 """Directions of the embedding that are given a variance of their own."""

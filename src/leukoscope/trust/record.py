@@ -182,8 +182,6 @@ def load_trust(folder: RunFolder) -> Trust | None:
         content = folder.trust_arrays.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{folder.trust_arrays} must be a readable file",
-            error.strerror or str(error),
-            _AGAIN,
+            f"{folder.trust_arrays} must be a readable file", error.strerror or str(error), _AGAIN
         ) from error
     return open_trust(info, content, str(folder.trust_arrays))

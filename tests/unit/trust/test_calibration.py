@@ -7,9 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from leukoscope.errors import DataError
-from leukoscope.evaluation.calibration_error import (
-    compute_debiased_ece,
-)
+from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.records import dump_record
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.calibration import (

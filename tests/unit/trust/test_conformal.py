@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from leukoscope.errors import DataError, TooFewSourcesError
-from leukoscope.evaluation.coverage import (
-    measure_coverage,
-)
+from leukoscope.evaluation.coverage import measure_coverage
 from leukoscope.scores import compute_probabilities
 from leukoscope.trust.conformal import (
     ConformalSets,

@@ -72,10 +72,7 @@ def list_fitted(found):
             "train",
             {"quality range", "distance", "quality threshold", "max_distance", "min_confidence"},
         ),
-        (
-            "calib",
-            {"calibration", "sets", "min_confidence", "max_distance", "quality threshold"},
-        ),
+        ("calib", {"calibration", "sets", "min_confidence", "max_distance", "quality threshold"}),
     ],
 )
 def test_each_role_decides_its_own_part(fitted, trust_table, role, moved):

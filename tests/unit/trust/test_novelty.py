@@ -7,12 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from leukoscope.errors import DataError
-from leukoscope.trust.novelty import (
-    MAX_AXES,
-    NoveltyModel,
-    fit_distance_threshold,
-    fit_novelty,
-)
+from leukoscope.trust.novelty import MAX_AXES, NoveltyModel, fit_distance_threshold, fit_novelty
 
 
 def draw_rows(n=400, width=12, classes=3, seed=0, spread=1.0):
