@@ -30,7 +30,6 @@ from leukoscope.data.splits import (
 from leukoscope.errors import CatalogError, SplitError
 from leukoscope.pipelines.extras import require_report_extra
 from leukoscope.progress import Progress, silent
-from leukoscope.report.data_words import describe_rejected
 from leukoscope.sources.search import SourceFindings, find_sources, save_sources
 from leukoscope.storage import write_text
 
@@ -53,6 +52,8 @@ def scan_images(
     """
     catalog = build_catalog(Path(path), on_progress=lambda d, t: progress("Reading images", d, t))
     if out is not None:
+        from leukoscope.report.data_words import describe_rejected
+
         save_catalog(catalog, Path(out))
         save_rejected(catalog.rejected, Path(out).with_name("rejected.csv"), describe_rejected)
     return catalog
