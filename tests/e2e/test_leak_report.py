@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 
 import pytest
+from tests.builders.images import records_of
 from typer.testing import CliRunner
 
 from leukoscope import pipelines
@@ -199,7 +200,7 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
     rest = {r.protocol: r for r in report.rows if r.subject == "external_without_duplicates"}
     for protocol in ("random", "grouped"):
         split = load_split(tmp_path / "leak" / protocol / "split.csv")
-        fitted = [r.source for role in ("train", "val") for r in split.records_of(role)]
+        fitted = [r.source for role in ("train", "val") for r in records_of(split, role)]
         shared = external[protocol, "set.csv"]
         assert shared.leaked == (truth[copy.sha256] in fitted)
         assert shared.n_duplicates == shared.leaked

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.builders.images import records_of
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources
@@ -80,7 +81,7 @@ def test_kfold_tests_every_row_once_and_no_source_crosses(catalog, folds, seed):
         splits = build_kfold(catalog, folds, seed=seed)
     except SplitError:
         assume(False)
-    tested = Counter(record.id for split in splits for record in split.records_of("test"))
+    tested = Counter(record.id for split in splits for record in records_of(split, "test"))
     assert tested == Counter(record.id for record in catalog.records)
     for split in splits:
         check_apart(split)

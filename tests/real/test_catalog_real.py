@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.builders.images import records_of
 
 from leukoscope.data.catalog import (
     Catalog,
@@ -83,12 +84,12 @@ def test_random_of_the_training_folder_alone_draws_the_same_images(kaggle):
     alone = build_split(Catalog(records), "random")
     whole = build_split(kaggle, "random")
     for role in ROLES:
-        assert alone.records_of(role) == whole.records_of(role)
+        assert records_of(alone, role) == records_of(whole, role)
 
 
 def test_given_keeps_the_test_folder_and_carves_the_training_folder(kaggle, tmp_path):
     split = build_split(kaggle, "given")
-    assert {r.id for r in split.records_of("test")} == {
+    assert {r.id for r in records_of(split, "test")} == {
         r.id for r in kaggle.records if r.split == "test"
     }
     counts = audit_split(split).counts
