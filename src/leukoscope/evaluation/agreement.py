@@ -266,32 +266,32 @@ def compute_case_mix_effect(
     0 with an interval of 0 width for equal case mixes. The bounds join those of the recalls, of
     which each counts with the difference of its shares (Zou and Donner 2008).
     """
-    return _weigh(_compute_shares(external_K) - _compute_shares(internal_K), recalls)
+    weight_K = external_K / max(float(external_K.sum()), 1.0)
+    weight_K = weight_K - internal_K / max(float(internal_K.sum()), 1.0)
+    used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
+    if any(math.isnan(r.value) for _, r in used):
+        return None
+    ends = [(w * (r.value - r.low), w * (r.high - r.value)) for w, r in used]
+    value = sum(w * r.value for w, r in used)
+    down = math.hypot(*(a if a > 0 else b for a, b in ends))
+    up = math.hypot(*(b if b > 0 else a for a, b in ends))
+    return Interval(value, value - down, value + up)
 
 
 def compute_expected_accuracy(
     counts_K: NDArray[np.float64], recalls: Sequence[Interval]
 ) -> Interval | None:
     """Return the accuracy that sensitivities `recalls` give on a case mix `counts_K`; None if a
-    class that occurs has none, or there is no cell.
+    class that occurs has none.
 
     A case mix with more of the difficult cells lowers accuracy although nothing else has changed.
     The bounds join those of the recalls (Zou and Donner 2008).
     """
-    return _weigh(_compute_shares(counts_K), recalls) if counts_K.any() else None
-
-
-def _compute_shares(counts_K: NDArray[np.float64]) -> NDArray[np.float64]:
-    return counts_K / max(float(counts_K.sum()), 1.0)
-
-
-def _weigh(weight_K: NDArray[np.float64], recalls: Sequence[Interval]) -> Interval | None:
-    """The weighted sum of recalls with its bounds; None where one that counts is undefined."""
-    used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
-    if any(math.isnan(r.value) for _, r in used):
+    share_K = counts_K / max(float(counts_K.sum()), 1.0)
+    used = [(float(s), r) for s, r in zip(share_K, recalls, strict=True) if s > 0]
+    if not used or any(math.isnan(r.value) for _, r in used):
         return None
-    value = sum(w * r.value for w, r in used)
-    # With a negative weight the upper bound of a recall is the lower one of its term.
-    down = math.hypot(*(w * (r.value - (r.low if w > 0 else r.high)) for w, r in used))
-    up = math.hypot(*(w * (r.value - (r.high if w > 0 else r.low)) for w, r in used))
+    value = sum(s * r.value for s, r in used)
+    down = math.hypot(*(s * (r.value - r.low) for s, r in used))
+    up = math.hypot(*(s * (r.high - r.value) for s, r in used))
     return Interval(value, value - down, value + up)
