@@ -29,6 +29,7 @@ from sklearn.metrics import (
 )
 
 from leukoscope.errors import DataError
+from leukoscope.evaluation.calibration_error import ECE_BINS
 
 OVERALL = (
     "accuracy",
@@ -50,8 +51,6 @@ OVERALL = (
 
 PER_CLASS = ("precision", "recall", "specificity", "f1", "roc_auc", "pr_auc")
 """Names of the figures of one class."""
-
-ECE_BINS = 15
 
 Value = TypeVar("Value")
 
@@ -173,31 +172,24 @@ def compute_confusion(
 def compute_calibration_bins(
     confidence_N: NDArray[np.float64],
     hit_N: NDArray[np.bool_],
-    weights_N: NDArray[np.float64] | None = None,
-    bins: int = ECE_BINS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return mass, mean confidence and accuracy of bins of equal mass, empty ones left out.
 
     Equal confidences stay in one bin, so the result does not depend on the order of rows; with
-    many ties there are fewer bins. The three arrays have shape `(M,)`, M at most `bins`.
+    many ties there are fewer bins. The three arrays have shape `(M,)`, M at most 15.
     """
-    weights_N = np.ones(len(hit_N)) if weights_N is None else weights_N
-    values_G, group_N = np.unique(round_ties(confidence_N), return_inverse=True)
-    mass_G = np.bincount(group_N, weights=weights_N)
-    hits_G = np.bincount(group_N, weights=weights_N * hit_N)
+    # 12 decimals: confidences that differ by the rounding of a softmax only are equal.
+    values_G, group_N = np.unique(np.round(confidence_N, 12), return_inverse=True)
+    mass_G = np.bincount(group_N).astype(np.float64)
+    hits_G = np.bincount(group_N, weights=hit_N)
     middle_G = (np.cumsum(mass_G) - mass_G / 2) / mass_G.sum()
-    bin_G = np.minimum((middle_G * bins).astype(np.int64), bins - 1)
-    mass_M = np.asarray(np.bincount(bin_G, weights=mass_G, minlength=bins), dtype=np.float64)
-    confidence_M = np.bincount(bin_G, weights=mass_G * values_G, minlength=bins)
-    hits_M = np.bincount(bin_G, weights=hits_G, minlength=bins)
+    bin_G = np.minimum((middle_G * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    mass_M = np.asarray(np.bincount(bin_G, weights=mass_G, minlength=ECE_BINS), dtype=np.float64)
+    confidence_M = np.bincount(bin_G, weights=mass_G * values_G, minlength=ECE_BINS)
+    hits_M = np.bincount(bin_G, weights=hits_G, minlength=ECE_BINS)
     full_M = mass_M > 0
     mass_M = mass_M[full_M]
     return mass_M, confidence_M[full_M] / mass_M, hits_M[full_M] / mass_M
-
-
-def round_ties(confidence_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Make confidences equal that differ by the rounding of a softmax only (12 decimals)."""
-    return np.round(confidence_N, 12)
 
 
 def normalise_weights(

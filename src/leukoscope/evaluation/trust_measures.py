@@ -11,12 +11,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import ECE_BINS, compute_equal_mass_bins
 from leukoscope.evaluation.intervals import compute_intervals, compute_tails, draw_source_counts
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
-from leukoscope.trust.calibration import Calibration, compute_log_losses, number_sources
+from leukoscope.trust.calibration import Calibration, number_sources
 
 BRIER_PARTS = ("reliability", "resolution", "uncertainty", "within")
 """The Brier score is the first less the second plus the other two (Murphy 1973, with the two terms
@@ -93,41 +92,6 @@ def _take_apart(
         )
         parts_BP += np.stack([sum_BM.sum(axis=1) / n_B for sum_BM in sums_PBM], axis=1)
     return parts_BP
-
-
-def measure_gain(
-    before: ScoreTable, after: ScoreTable, *, replicates: int = 1000, seed: int = 0
-) -> Mapping[str, Interval]:
-    """Return by how much `brier` and `log_loss` fall from one table to another of the same images.
-
-    Positive is better. The interval is that of the difference, from a bootstrap over sources: two
-    intervals that overlap may belong to a difference that chance does not explain. Raises
-    `DataError` unless both tables hold the same images of known class.
-    """
-    if before.ids != after.ids or not len(before) or (before.labels_N < 0).any():
-        raise DataError(
-            "a gain is measured on the same images of known class before and after",
-            f"{len(before)} and {len(after)} images",
-            "calibrate the table that is compared",
-        )
-    source_N, s = number_sources(before.sources, len(before))
-    onehot_NK = np.eye(len(before.classes))[before.labels_N]
-    losses = {
-        "brier": [((t.probabilities_NK - onehot_NK) ** 2).sum(axis=1) for t in (before, after)],
-        "log_loss": [compute_log_losses(t.logits_NK, t.labels_N) for t in (before, after)],
-    }
-    mass_S = np.bincount(source_N).astype(np.float64)
-    counts_BS = draw_source_counts(s, replicates, seed)
-    found = {}
-    for name, (old_N, new_N) in losses.items():
-        gain_S = np.bincount(source_N, old_N - new_N)
-        value = float((old_N - new_N).mean())
-        found[name] = Interval(value, math.nan, math.nan)
-        if len(counts_BS):
-            drawn_B = counts_BS @ gain_S / (counts_BS @ mass_S)
-            low, high = np.quantile(drawn_B, compute_tails(s)).tolist()
-            found[name] = Interval(value, min(low, value), max(high, value))
-    return found
 
 
 def compute_risk_coverage(

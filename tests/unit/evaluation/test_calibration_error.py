@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.builders.scores import name_sources
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import (
@@ -10,20 +11,6 @@ from leukoscope.evaluation.calibration_error import (
     compute_squared_errors,
 )
 from leukoscope.evaluation.metrics import compute_calibration_bins
-from leukoscope.scores import compute_probabilities
-
-
-def draw(n, k=4, temperature=1.0, bias=0.0, seed=0):
-    """Logits of a network that would be calibrated after `logits / temperature + bias`."""
-    rng = np.random.default_rng(seed)
-    true_NK = rng.normal(0, 2, (n, k))
-    p_NK = compute_probabilities(true_NK)
-    labels_N = (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
-    return ((true_NK - bias) * temperature).astype(np.float32), labels_N
-
-
-def name_sources(n):
-    return [str(i) for i in range(n)]
 
 
 def test_the_debiased_error_has_no_bias():

@@ -3,31 +3,18 @@
 import numpy as np
 import pytest
 from scipy.stats import betabinom, binom, norm
+from tests.builders.scores import build_sets
+from tests.builders.scores import draw_calibrated as draw
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.coverage import (
     compare_exchangeability,
-    compute_p_values,
     measure_coverage,
 )
 from leukoscope.records import dump_record
-from leukoscope.scores import compute_probabilities
-from leukoscope.trust.conformal import ConformalSets, fit_sets
+from leukoscope.trust.conformal import fit_sets
 
 CLASSES = ("a", "b", "c")
-
-
-def draw(n, k=3, seed=0):
-    rng = np.random.default_rng(seed)
-    p_NK = compute_probabilities(rng.normal(0, 2, (n, k)))
-    return p_NK, (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
-
-
-def build_sets(alphas, counts, **changes):
-    """Fitted sets, one threshold per class."""
-    k = len(alphas)
-    content = {"thresholds": (0.5,) * k, "groups": tuple(range(k)), "borrowed": (False,) * k}
-    return ConformalSets(alphas=alphas, counts=counts, **(content | changes))
 
 
 def compute_band(n_images, alpha, n_calib):
@@ -66,21 +53,14 @@ def test_other_images_are_noticed():
     rng = np.random.default_rng(0)
     calib = rng.normal(0, 1, 500)
     same = compare_exchangeability(calib, rng.normal(0, 1, 500))
-    assert not same.broken and same.gap < 0.12 and same.auc == pytest.approx(0.5, abs=0.08)
+    assert not same.broken and same.gap < 0.12
     other = compare_exchangeability(calib, rng.normal(1, 1, 400))
-    assert other.broken and other.p_value < 1e-6 and (other.n_calib, other.n_new) == (500, 400)
-    # Closed forms for two normal distributions one standard deviation apart.
-    assert other.auc == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.05)
+    assert other.broken and other.p_value < 1e-6
+    # The closed form for two normal distributions one standard deviation apart.
     assert other.gap == pytest.approx(2 * norm.cdf(0.5) - 1, abs=0.07)
-    assert other.strange_frac == pytest.approx(norm.sf(norm.ppf(0.95) - 1), abs=0.08)
     for bad in (calib[:0], np.array([np.nan])):
         with pytest.raises(DataError, match="on both sides"):
             compare_exchangeability(calib, bad)
-
-
-def test_conformal_p_values_by_hand():
-    found = compute_p_values(np.array([3.0, 1.0, 2.0, 2.0]), np.array([2.0, 0.5, 3.1]))
-    assert found.tolist() == [0.8, 1.0, 0.2]
 
 
 def test_the_bounds_of_all_classes_follow_from_those_of_each():

@@ -5,6 +5,8 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from tests.builders.scores import draw_uncalibrated as draw
+from tests.builders.scores import name_sources
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
@@ -19,19 +21,6 @@ from leukoscope.trust.calibration import (
     fit_calibration,
     fit_temperature,
 )
-
-
-def draw(n, k=4, temperature=1.0, bias=0.0, seed=0):
-    """Logits of a network that would be calibrated after `logits / temperature + bias`."""
-    rng = np.random.default_rng(seed)
-    true_NK = rng.normal(0, 2, (n, k))
-    p_NK = compute_probabilities(true_NK)
-    labels_N = (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
-    return ((true_NK - bias) * temperature).astype(np.float32), labels_N
-
-
-def name_sources(n):
-    return [str(i) for i in range(n)]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

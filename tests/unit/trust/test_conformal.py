@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.builders.scores import build_sets
+from tests.builders.scores import draw_calibrated as draw
 
 from leukoscope.errors import DataError, TooFewSourcesError
 from leukoscope.evaluation.coverage import measure_coverage
-from leukoscope.scores import compute_probabilities
 from leukoscope.trust.conformal import (
     ConformalSets,
     compute_rank,
@@ -16,19 +17,6 @@ from leukoscope.trust.conformal import (
 from leukoscope.trust.notes import Note
 
 CLASSES = ("a", "b", "c")
-
-
-def draw(n, k=3, seed=0):
-    rng = np.random.default_rng(seed)
-    p_NK = compute_probabilities(rng.normal(0, 2, (n, k)))
-    return p_NK, (rng.random(n)[:, None] > p_NK.cumsum(axis=1)).sum(axis=1).clip(0, k - 1)
-
-
-def build_sets(alphas, counts, **changes):
-    """Fitted sets, one threshold per class."""
-    k = len(alphas)
-    content = {"thresholds": (0.5,) * k, "groups": tuple(range(k)), "borrowed": (False,) * k}
-    return ConformalSets(alphas=alphas, counts=counts, **(content | changes))
 
 
 @pytest.mark.parametrize(
