@@ -53,9 +53,31 @@ FEATURE_WORDS: Mapping[str, tuple[str, str, str]] = {
 }
 """What a feature of quality is called, and what it means to lie below or above training."""
 
+_FEATURE_TITLES = {
+    "ground_red": "red of the background",
+    "ground_blue": "blue of the background",
+    "stain_depth": "depth of the stain",
+    "nucleus_red_frac": "red in the nucleus",
+    "nucleus_blue_frac": "blue in the nucleus",
+    "cell_red_frac": "red in the cells",
+    "cell_blue_frac": "blue in the cells",
+    "off_centre_frac": "distance of the nucleus from the centre",
+}
+"""Names that can stand alone, where the name beside a value cannot."""
+
 _COMBINATION = "unusual combination"
 
 _Words = Mapping[str, Any]
+
+
+def name_feature(feature: str) -> str:
+    """Return what a feature of quality is called where it stands alone.
+
+    >>> name_feature("nucleus_red_frac"), name_feature("sharpness"), name_feature("hue_shift")
+    ('red in the nucleus', 'sharpness', 'hue shift')
+    """
+    known = FEATURE_WORDS.get(feature, (feature.replace("_", " "),))
+    return _FEATURE_TITLES.get(feature, known[0])
 
 
 def describe_reasons(reasons: Sequence[Reason]) -> str:

@@ -12,7 +12,7 @@ from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report import validation_words as words
 from leukoscope.report.data_words import describe_rejected
-from leukoscope.report.decision_words import name_reason
+from leukoscope.report.decision_words import name_feature, name_reason
 from leukoscope.report.glossary import build_terms
 from leukoscope.report.page import (
     Banner,
@@ -266,7 +266,7 @@ def _describe_shift(v: Validation) -> Section:
         for one in v.shift.features:
             medians = (_round(one.internal_median), _round(one.external_median))
             effect = (format_number(one.effect, 2, "+"), words.describe_effect(one.effect))
-            rows.append((one.name.replace("_", " "), *medians, *effect, _share(one.outside)))
+            rows.append((name_feature(one.name), *medians, *effect, _share(one.outside)))
         table = build_table(
             ("Feature", "Internal median", "External median", "Cohen's d", "Size", "Outside"),
             rows,

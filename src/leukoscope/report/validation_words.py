@@ -20,6 +20,7 @@ from leukoscope.evaluation.subgroups import MOST_GROUPS, Subgroup, SubgroupTable
 from leukoscope.evaluation.validation import Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
+from leukoscope.report.decision_words import name_feature
 from leukoscope.report.note_words import describe_note
 from leukoscope.text import (
     format_count,
@@ -536,7 +537,7 @@ def _advise_cells(v: Validation) -> Iterable[str]:
             " label means a class that it knows, say so under `[labels]` in the criteria."
         )
     yield from filter(None, map(describe_groups, v.subgroups))
-    strong = [one.name.replace("_", " ") for one in v.shift.features if abs(one.effect) >= 0.8]
+    strong = [name_feature(one.name) for one in v.shift.features if abs(one.effect) >= 0.8]
     if strong:
         yield (
             f"The images differ most in {join_words(strong[:3])}: check illumination, white"

@@ -11,6 +11,7 @@ from leukoscope.report.decision_words import (
     REASON_NAMES,
     describe_reason,
     describe_reasons,
+    name_feature,
 )
 from leukoscope.trust.decision import REASON_CODES, Reason
 from leukoscope.trust.quality import QUALITY_NAMES
@@ -37,3 +38,8 @@ def test_a_confidence_below_its_threshold_never_reads_alike(least):
     )
     found, threshold = (float(part.split(" ")[-2]) for part in text.split("%")[:2])
     assert found < threshold
+
+
+def test_features_that_stand_alone_have_names_of_their_own():
+    names = [name_feature(feature) for feature in QUALITY_NAMES]
+    assert len(set(names)) == len(QUALITY_NAMES) and not any("_" in name for name in names)
