@@ -1,9 +1,15 @@
 """Do the intervals and tests of agreement keep what they promise where cells share sources?"""
 
 import numpy as np
+import pytest
 from scipy.stats import binom
 
-from leukoscope.evaluation.agreement import compute_kappa, compute_mcnemar
+from leukoscope.evaluation.agreement import (
+    compute_case_mix_effect,
+    compute_kappa,
+    compute_mcnemar,
+)
+from leukoscope.evaluation.intervals import wilson
 
 
 def draw_sources(generator, sources=25, size=4, share=0.7):
@@ -40,3 +46,19 @@ def test_mcnemar_keeps_its_level_over_sources_and_the_plain_one_does_not():
         plain += compute_mcnemar(first, second, [str(i) for i in range(100)]).p_value <= 0.05
     assert ours <= binom.ppf(0.999, 200, 0.05)
     assert plain > binom.ppf(0.999, 200, 0.05)
+
+
+@pytest.mark.parametrize(
+    "recalls", [(0.99, 0.9, 0.6), (0.999, 0.97, 0.02), (0.8, 0.7, 0.5)], ids=str
+)
+def test_the_effect_of_the_case_mix_is_held_by_its_interval(recalls):
+    """Sensitivities at their ends too, on which the bounds were too wide by a side."""
+    external, internal = np.array([0.6, 0.3, 0.1]), np.array([60, 60, 60])
+    truth = float((external - 1 / 3) @ np.array(recalls))
+    hits = np.random.default_rng(0).binomial(internal, recalls, (2000, 3))
+    shares = {k: wilson(k, 60) for k in range(61)}
+    found = [
+        compute_case_mix_effect(external, internal.astype(float), [shares[k] for k in row])
+        for row in hits.tolist()
+    ]
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.93

@@ -264,17 +264,17 @@ def compute_case_mix_effect(
     to `external_K` at the same sensitivities `recalls`; None if a class that occurs has none.
 
     0 with an interval of 0 width for equal case mixes. The bounds join those of the recalls, of
-    which each counts with the difference of its shares (Zou and Donner 2008).
+    which each counts with the difference of its shares (Zou and Donner 2008): the lower bound of a
+    class that became more common and the upper one of a class that became rarer go down.
     """
     weight_K = external_K / max(float(external_K.sum()), 1.0)
     weight_K = weight_K - internal_K / max(float(internal_K.sum()), 1.0)
     used = [(float(w), r) for w, r in zip(weight_K, recalls, strict=True) if abs(w) > 1e-12]
     if any(math.isnan(r.value) for _, r in used):
         return None
-    ends = [(w * (r.value - r.low), w * (r.high - r.value)) for w, r in used]
     value = sum(w * r.value for w, r in used)
-    down = math.hypot(*(a if a > 0 else b for a, b in ends))
-    up = math.hypot(*(b if b > 0 else a for a, b in ends))
+    down = math.hypot(*(w * ((r.low if w > 0 else r.high) - r.value) for w, r in used))
+    up = math.hypot(*(w * ((r.high if w > 0 else r.low) - r.value) for w, r in used))
     return Interval(value, value - down, value + up)
 
 

@@ -249,3 +249,18 @@ def test_the_effect_of_the_case_mix_is_what_it_adds_to_the_accuracy_expected():
     assert (same.value, same.low, same.high) == (0, 0, 0)
     unknown = [UNDEFINED, *recalls[1:]]
     assert compute_case_mix_effect(external, internal, unknown) is None
+
+
+def test_a_sensitivity_at_its_end_moves_the_case_mix_to_one_side_only():
+    """What is found always cannot be found more often where it is more common."""
+    recalls = [wilson(20, 20), wilson(15, 20), wilson(0, 20)]
+    found = compute_case_mix_effect(
+        np.array([50.0, 20, 30]), np.array([20.0, 60, 20]), recalls
+    )  # weights 0.3, -0.4, 0.1
+    always, often, never = recalls
+    assert found.high - found.value == pytest.approx(
+        math.hypot(0.4 * (0.75 - often.low), 0.1 * never.high)
+    )
+    assert found.value - found.low == pytest.approx(
+        math.hypot(0.3 * (1 - always.low), 0.4 * (often.high - 0.75))
+    )
