@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from leukoscope.errors import ConfigError
+from leukoscope.errors import ConfigError, FileError
+from leukoscope.storage import MAX_TEXT_BYTES, read_file
 
 Resize = Literal["stretch", "pad"]
 """`stretch` fills the square and ignores the aspect (the reference); `pad` keeps the aspect."""
@@ -265,12 +266,9 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     name = str(recipe)
     if name in RECIPE_NAMES:
         text = resources.files("leukoscope.recipes").joinpath(f"{name}.toml").read_text("utf-8")
-    else:
-        text = _read_recipe_file(Path(recipe))
-    try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"recipe {name} must be TOML", str(error), "correct the file") from error
+    else:
+        content = load_toml(Path(recipe), "a recipe", RECIPE_NAMES)
     content.setdefault("name", Path(name).stem)
     for override in overrides:
         _apply_override(content, override)
@@ -307,16 +305,23 @@ def override_section(recipe: Recipe, section: str, overrides: Sequence[str]) -> 
     return parse_recipe(content)
 
 
-def _read_recipe_file(path: Path) -> str:
+def load_toml(path: Path, what: str, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of a TOML file of at most `storage.MAX_TEXT_BYTES`.
+
+    Raises `ConfigError`, in which `what` the file should have held is said, and which `names` could
+    have stood instead of a path.
+    """
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        near = difflib.get_close_matches(str(path), RECIPE_NAMES, n=1)
+        return tomllib.loads(read_file(path, MAX_TEXT_BYTES).decode("utf-8"))
+    except (FileError, UnicodeDecodeError) as error:
+        near = difflib.get_close_matches(str(path), names, n=1)
         raise ConfigError(
-            f"a recipe is one of {', '.join(RECIPE_NAMES)} or a readable TOML file",
-            f"{str(path)!r} ({error})",
+            f"{what} must be {', '.join([*names, 'a readable TOML file'])}",
+            f"{str(path)!r} ({error.found if isinstance(error, FileError) else error})",
             f"write {near[0]!r}" if near else "check the path",
         ) from error
+    except (ValueError, RecursionError) as error:  # also numbers and brackets without end
+        raise ConfigError(f"{path} must be TOML", str(error), "correct the file") from error
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

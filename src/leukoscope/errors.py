@@ -3,7 +3,8 @@
     LeukoscopeError                    1   anything below; catch this one to catch all
     |-- ConfigError                    2   a recipe, an option or an argument is wrong
     |-- DataError                      3   images, labels, catalogs or splits are wrong
-    |   |-- ImageError                 3   one image cannot be used; `reason` is a RejectCode
+    |   |-- FileError                  3   a file cannot be read; `reason` is a RejectCode
+    |   |   `-- ImageError             3   one image cannot be used
     |   |-- CatalogError               3   a catalog cannot be built or read
     |   |-- SplitError                 3   a split cannot be made or read
     |   `-- TooFewSourcesError         3   too few sources to fit something
@@ -76,12 +77,16 @@ class DataError(LeukoscopeError):
     exit_code = 3
 
 
-class ImageError(DataError):
-    """One image cannot be used; `reason` says why in one word of `RejectCode`."""
+class FileError(DataError):
+    """A file cannot be read; `reason` says why in one word of `RejectCode`."""
 
     def __init__(self, reason: RejectCode, expected: str, found: str, remedy: str) -> None:
         super().__init__(expected, found, remedy)
         self.reason: RejectCode = reason
+
+
+class ImageError(FileError):
+    """One image cannot be used."""
 
 
 class CatalogError(DataError):

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from leukoscope.errors import LeukoscopeError, RunError
-from leukoscope.storage import write_text
+from leukoscope.errors import FileError, LeukoscopeError, RunError
+from leukoscope.storage import read_file, write_text
 
 Record = TypeVar("Record")
 
@@ -43,11 +43,11 @@ def load_record(
     first field that does not.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
-    except (OSError, ValueError, RecursionError) as problem:
+        content = json.loads(read_file(path).decode("utf-8", errors="surrogateescape"))
+    except (FileError, ValueError, RecursionError) as problem:
         raise error_type(
             f"{path} must be a readable JSON file",
-            str(problem),
+            problem.found if isinstance(problem, FileError) else str(problem),
             f"restore it, or run `{writer}` again",
         ) from problem
     return parse_record(kind, content, str(path), writer, error_type)

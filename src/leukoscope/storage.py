@@ -1,4 +1,4 @@
-"""Files that are written at once or not at all, folders, and hashes.
+"""Files that are read with care, and written at once or not at all; folders, and hashes.
 
 What this file does not do: it knows no format (`records` knows JSON) and no run (`runfolder`).
 """
@@ -6,12 +6,96 @@ What this file does not do: it knows no format (`records` knows JSON) and no run
 import contextlib
 import errno
 import hashlib
+import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from leukoscope.errors import RunError, StorageError
+from leukoscope.errors import FileError, RunError, StorageError
+
+MAX_BYTES = 1 << 30
+"""Larger files are rejected unread."""
+
+MAX_TEXT_BYTES = 1 << 16
+"""A recipe, criteria, a list of names: nobody types more."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, to be read as bytes: the one place where a file that a
+    user names is opened.
+
+    Whatever waits for a writer or never ends (pipe, socket, device) is rejected and never waited
+    for, also where it took the place of a regular file this very moment. Raises `FileError` with
+    reason `missing_file`, `not_regular` or `unreadable`.
+    """
+    with _file_errors(path):
+        try:
+            # A look before the opening: to open some devices has effects.
+            _check_regular(path, path.stat().st_mode)
+            # Not blocking: a pipe that came in between would wait for its writer.
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            file = os.fdopen(os.open(path, flags), "rb")
+        except ValueError as error:  # a null byte in the name
+            raise FileError(
+                "missing_file", f"{path} must be a readable file", str(error), "check the path"
+            ) from error
+    try:
+        _check_regular(path, os.fstat(file.fileno()).st_mode)
+    except FileError:
+        file.close()
+        raise
+    return file
+
+
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file of at most `max_bytes`, whose size is looked at first.
+
+    Raises `FileError` as `open_file` does, and with reason `too_large`.
+    """
+    with open_file(path) as file, _file_errors(path):
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(max_bytes + 1) if size <= max_bytes else b""
+    if max(size, len(content)) > max_bytes:
+        raise FileError(
+            "too_large",
+            f"{path} must have at most {max_bytes:,} bytes",
+            f"{max(size, len(content)):,} bytes",
+            "name another file",
+        )
+    return content
+
+
+@contextlib.contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Translate a failure to open or read `path` into `FileError`."""
+    try:
+        yield
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise FileError(
+            "missing_file" if gone else "unreadable",
+            f"{path} must be a readable file",
+            error.strerror or str(error),
+            "check the path",
+        ) from error
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise FileError(
+            "not_regular", f"{path} must be a regular file", f"it is {kind}", "check the path"
+        )
 
 
 @contextlib.contextmanager
@@ -91,6 +175,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file in hexadecimal digits. Raises `FileError`."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

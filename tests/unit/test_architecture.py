@@ -312,7 +312,7 @@ def test_errors_are_the_packages_own_and_in_three_parts(path):
             name = ast.unparse(call).rsplit(".", 1)[-1]
             assert name in own | others or name.startswith("_"), f"line {node.lineno}: {name}"
         if isinstance(node, ast.Call) and ast.unparse(node.func) in own:
-            parts = 4 if ast.unparse(node.func) == "ImageError" else 3
+            parts = 4 if ast.unparse(node.func) in ("FileError", "ImageError") else 3
             assert len(node.args) == parts, f"line {node.lineno}"
             for part in node.args:
                 text = ast.unparse(part).strip("'\"")

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from leukoscope import errors
-from leukoscope.errors import ImageError, LeukoscopeError, RejectCode
+from leukoscope.errors import FileError, ImageError, LeukoscopeError, RejectCode
 
 ROOT = Path(errors.__file__).parent
 CLASSES = [
@@ -48,7 +48,7 @@ def test_each_branch_has_its_own_exit_code():
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_error_has_three_parts(cls):
-    reason = ["truncated"] if cls is ImageError else []
+    reason = ["truncated"] if issubclass(cls, FileError) else []
     error = cls(*reason, "this must hold", "that was found", "do so")
     assert (error.expected, error.found, error.remedy) == (
         "this must hold",

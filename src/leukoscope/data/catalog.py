@@ -13,14 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from leukoscope.data.images import Box, ImageFacts, check_box, probe_image
+from leukoscope.data.images import Box, ImageFacts, check_box, load_content, probe_image
 from leukoscope.data.readers import Candidate, Rejected, find_candidates
-from leukoscope.errors import REJECT_CODES, CatalogError, ImageError, RejectCode
+from leukoscope.errors import REJECT_CODES, CatalogError, FileError, ImageError, RejectCode
 from leukoscope.labels import resolve_label
-from leukoscope.storage import write_text
-
-MAX_BYTES = 1 << 30
-"""Larger files are rejected unread."""
+from leukoscope.storage import read_file, write_text
 
 COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
@@ -118,14 +115,9 @@ def _probe_all(
 
 def _probe_file(path: Path) -> ImageFacts | Rejected:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            return Rejected(str(path), "too_large", found=f"{size:,} bytes")
-        return probe_image(path.read_bytes(), path.name)
+        return probe_image(load_content(path), path.name)
     except ImageError as error:
         return Rejected(str(path), error.reason, found=error.found)
-    except OSError as error:
-        return Rejected(str(path), "unreadable", found=error.strerror or str(error))
 
 
 def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> ImageRecord | Rejected:
@@ -206,8 +198,7 @@ def save_rejected(
 def load_rejected(path: Path) -> tuple[Rejected, ...]:
     """Read what `save_rejected` wrote. Raises `CatalogError` if it is not as written."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        rows = list(_open_table(path))
         entries = []
         for row in rows:
             cells = {name: row[name] for name in REJECTED_COLUMNS}
@@ -215,10 +206,11 @@ def load_rejected(path: Path) -> tuple[Rejected, ...]:
             row_number = int(cells["row"] or 0)
             entries.append(Rejected(**cells | {"code": code, "row": row_number}))  # type: ignore[arg-type]
         return tuple(entries)
-    except (OSError, csv.Error, KeyError, ValueError, StopIteration) as error:
+    except (FileError, csv.Error, KeyError, ValueError, StopIteration) as error:
+        found = error.found if isinstance(error, FileError) else str(error)
         raise CatalogError(
             f"{path} must be a table with the columns {', '.join(REJECTED_COLUMNS)}",
-            str(error) or type(error).__name__,
+            found or type(error).__name__,
             "scan again, or remove the file",
         ) from error
 
@@ -296,13 +288,13 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     Raises `CatalogError` with up to five problems and their lines.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or []
-            rows = list(reader)
-    except (OSError, csv.Error) as error:
+        reader = _open_table(path)
+        header = reader.fieldnames or []
+        rows = list(reader)
+    except (FileError, csv.Error) as error:
+        found = error.found if isinstance(error, FileError) else str(error)
         raise CatalogError(
-            f"{path} must be a readable CSV table", str(error), "check the path, or scan again"
+            f"{path} must be a readable CSV table", found, "check the path, or scan again"
         ) from error
     missing = [name for name in required if name not in header]
     if missing:
@@ -326,6 +318,12 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     if not rows:
         raise CatalogError(f"{path} must have at least one row", "none", "scan again")
     return rows
+
+
+def _open_table(path: Path) -> "csv.DictReader[str]":
+    """Raises `FileError`, and `csv.Error` while it is read."""
+    text = read_file(path).decode("utf-8-sig", errors="surrogateescape")
+    return csv.DictReader(io.StringIO(text, newline=""), strict=True)
 
 
 def is_whole_number(text: str) -> bool:

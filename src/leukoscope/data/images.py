@@ -22,7 +22,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leukoscope.config import InputConfig, Interpolation, Resize
 from leukoscope.data.stain import standardise_stain
-from leukoscope.errors import ImageError
+from leukoscope.errors import FileError, ImageError
+from leukoscope.storage import read_file
 
 Pixels = NDArray[np.uint8]
 """Images `(N, S, S, 3)` or one image `(H, W, 3)`, RGB."""
@@ -247,15 +248,15 @@ def load_input(path: Path, config: InputConfig, box: Box | None = None) -> NDArr
 def load_content(path: Path, sha256: str | None = None) -> bytes:
     """Read an image file, and check that it still is what a catalog saw, if its hash is given.
 
-    Raises `ImageError` if it cannot be opened or has changed.
+    Raises `ImageError` if it cannot be read as `storage.read_file` says, or has changed.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_file(path)
+    except FileError as error:
         raise ImageError(
-            "missing_file",
-            f"{path} must be a readable file",
-            error.strerror or str(error),
+            error.reason,
+            error.expected,
+            error.found,
             "restore the file, or scan the folder again",
         ) from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:

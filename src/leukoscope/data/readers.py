@@ -22,7 +22,8 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from leukoscope.data.images import IMAGE_SUFFIXES, Box
-from leukoscope.errors import CatalogError, RejectCode
+from leukoscope.errors import CatalogError, FileError, RejectCode
+from leukoscope.storage import read_file
 
 SPLIT_NAMES: dict[str, str] = {
     "train": "train",
@@ -228,9 +229,9 @@ def _read_voc(
     n_boxes: dict[Path, int] = {}
     for annotation in annotations:
         try:
-            content = annotation.read_bytes()
-        except OSError as error:
-            yield Rejected(str(annotation), "unreadable", found=error.strerror or str(error))
+            content = read_file(annotation)
+        except FileError as error:
+            yield Rejected(str(annotation), error.reason, found=error.found)
             continue
         # Entities can be bombs or read files; no annotation needs them. Nulls: UTF-16.
         if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):
@@ -291,10 +292,11 @@ def _read_boxes(
 
 def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
     try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_file(table).decode("utf-8-sig")
+    except (FileError, UnicodeDecodeError) as error:
+        found = error.found if isinstance(error, FileError) else str(error)
         raise CatalogError(
-            f"{table} must be a text table in UTF-8", str(error), "save it as CSV in UTF-8"
+            f"{table} must be a text table in UTF-8", found, "save it as CSV in UTF-8"
         ) from error
     header, _, _ = text.partition("\n")
     delimiter = max(",;\t", key=header.count)

@@ -25,15 +25,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import InputConfig, SavedRecipe
-from leukoscope.errors import BundleError, ConfigError
+from leukoscope.errors import BundleError, ConfigError, FileError
 from leukoscope.records import parse_record, save_record
 from leukoscope.runfolder import Provenance, RunProvenance
-from leukoscope.storage import create_folder, replacing
+from leukoscope.storage import create_folder, read_file, replacing
 from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
 
 FORMAT: Literal[1] = 1
 BUNDLE_JSON = "bundle.json"
 MAX_JSON_BYTES = 16_000_000
+MAX_GRAPH_BYTES = (1 << 31) - 1
+"""A protocol buffer cannot be larger."""
 
 NOTICE = "Research use only. Not a medical device; no claim of clinical performance."
 
@@ -205,17 +207,12 @@ def load_bundle(path: Path) -> Bundle:
     """
     place = path / BUNDLE_JSON
     try:
-        if place.stat().st_size > MAX_JSON_BYTES:
-            raise BundleError(
-                f"{place} must be at most {MAX_JSON_BYTES:,} bytes",
-                f"{place.stat().st_size:,} bytes",
-                _AGAIN,
-            )
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except OSError as error:
+        content = json.loads(read_file(place, MAX_JSON_BYTES).decode("utf-8"))
+    except FileError as error:
         raise BundleError(
-            f"{path} must be a bundle: a folder with {BUNDLE_JSON}",
-            error.strerror or str(error),
+            f"{path} must be a bundle: a folder with {BUNDLE_JSON}"
+            f" of at most {MAX_JSON_BYTES:,} bytes",
+            error.found,
             "make one with `leukoscope export RUN`, or check the path",
         ) from error
     except (ValueError, RecursionError) as error:
@@ -226,11 +223,9 @@ def load_bundle(path: Path) -> Bundle:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{path} must be a readable file", error.strerror or str(error), _AGAIN
-        ) from error
+        return read_file(path, MAX_GRAPH_BYTES)
+    except FileError as error:
+        raise BundleError(error.expected, error.found, _AGAIN) from error
 
 
 def parse_variants(text: str) -> tuple[VariantName, ...]:

@@ -13,7 +13,6 @@ it measures nothing.
 
 import difflib
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from leukoscope.config import load_toml
 from leukoscope.errors import ConfigError
 from leukoscope.evaluation.agreement import ShareComparison, compare_shares
 from leukoscope.evaluation.intervals import clopper_pearson, wilson
@@ -189,16 +189,7 @@ def load_criteria(path: Path, classes: tuple[str, ...]) -> AcceptanceCriteria:
     Raises `ConfigError` for a file that is not TOML, an unknown key (naming the nearest), a value
     out of range, or a class that is not among `classes`.
     """
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            "acceptance criteria come from a readable TOML file",
-            f"{path} ({error})",
-            "check the path",
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} must be TOML", str(error), "correct the file") from error
+    content = load_toml(path, "acceptance criteria")
     return parse_criteria(content, classes, str(path))
 
 

@@ -3,6 +3,7 @@
 What this file does not do: it trains nothing, and finds no duplicates itself (`sources`).
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,11 +28,11 @@ from leukoscope.data.splits import (
     load_split,
     save_split,
 )
-from leukoscope.errors import CatalogError, SplitError
+from leukoscope.errors import CatalogError, FileError, SplitError
 from leukoscope.pipelines.extras import require_report_extra
 from leukoscope.progress import Progress, silent
 from leukoscope.sources.search import SourceFindings, find_sources, save_sources
-from leukoscope.storage import write_text
+from leukoscope.storage import open_file, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,9 +154,8 @@ def load_split_or_images(path: str | Path, *, seed: int = 42, progress: Progress
 def load_table(path: Path) -> Split | Catalog | None:
     """Load what a CSV of our own holds, by its header; None for anything else."""
     header = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            header = file.readline(65536)
+    with contextlib.suppress(FileError), open_file(path) as file:
+        header = file.readline(65536)
     columns = set(header.decode("utf-8-sig", "replace").strip().split(","))
     if {"id", "sha256", "role"} <= columns:
         return load_split(path)

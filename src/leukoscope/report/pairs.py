@@ -12,12 +12,13 @@ from PIL import Image
 
 from leukoscope.data.catalog import ImageRecord
 from leukoscope.data.images import decode_image
-from leukoscope.errors import ImageError
+from leukoscope.errors import FileError, ImageError
 from leukoscope.report.data_words import REJECT_TITLES
 from leukoscope.report.page import Picture
 from leukoscope.report.thumbnails import encode_jpeg
 from leukoscope.sources.evidence import Affine
 from leukoscope.sources.review import Review, View, list_views
+from leukoscope.storage import read_file
 
 EMPTY_COLOUR = (132, 139, 148)
 """Grey, where a moved picture has no content."""
@@ -53,9 +54,9 @@ def draw_views(review: Review, thumbnail_px: int = THUMBNAIL_PX) -> dict[View, P
 def load_picture(record: ImageRecord) -> Image.Image | str:
     """Return the image, or why it cannot be shown."""
     try:
-        content = record.path.read_bytes()
-    except OSError as error:
-        return f"cannot be opened: {error.strerror or error}"
+        content = read_file(record.path)
+    except FileError as error:
+        return f"cannot be opened: {error.found}"
     if hashlib.sha256(content).hexdigest() != record.sha256:
         return "has changed since it was compared"
     try:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from leukoscope.config import TrustConfig
-from leukoscope.errors import BundleError, DataError, RunError
+from leukoscope.errors import BundleError, DataError, FileError, RunError
 from leukoscope.interval import Interval
 from leukoscope.records import load_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import LeakageStatus
-from leukoscope.storage import hash_file
+from leukoscope.storage import hash_file, read_file
 from leukoscope.trust.calibration import CalibrationChoice
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.notes import Note
@@ -179,9 +179,7 @@ def load_trust(folder: RunFolder) -> Trust | None:
             _AGAIN,
         )
     try:
-        content = folder.trust_arrays.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{folder.trust_arrays} must be a readable file", error.strerror or str(error), _AGAIN
-        ) from error
+        content = read_file(folder.trust_arrays)
+    except FileError as error:
+        raise BundleError(error.expected, error.found, _AGAIN) from error
     return open_trust(info, content, str(folder.trust_arrays))

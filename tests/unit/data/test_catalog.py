@@ -25,6 +25,7 @@ from leukoscope.data.catalog import (
 )
 from leukoscope.data.readers import Candidate, Rejected
 from leukoscope.errors import CatalogError, StorageError
+from leukoscope.storage import MAX_BYTES
 
 
 def paint(path, seed=0, size=(32, 24)):
@@ -80,18 +81,18 @@ def test_a_folder_becomes_a_table(tmp_path):
     assert catalog.rejected == ()
 
 
-def test_broken_files_are_rejected_with_their_reason(tmp_path, monkeypatch):
+def test_broken_files_are_rejected_with_their_reason(tmp_path):
     good = paint(tmp_path / "EOS/good.png")
     whole = good.read_bytes()
     (tmp_path / "EOS/zero.jpg").write_bytes(b"")
     (tmp_path / "EOS/half.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "EOS/text.jpg").write_text("no image " * 90)
     paint(tmp_path / "EOS/small.png", 5, (7, 90))
-    (tmp_path / "EOS/heavy.png").write_bytes(whole + b"\0" * 9000)
+    (tmp_path / "EOS/heavy.png").write_bytes(whole)
+    os.truncate(tmp_path / "EOS/heavy.png", MAX_BYTES + 1)
     (tmp_path / "EOS/notes.txt").write_text("x")
     paint(tmp_path / "loose.png", 6)
     paint(tmp_path / "_-_/blank.png", 7)
-    monkeypatch.setattr(catalog_module, "MAX_BYTES", 9000)
     catalog = build_catalog(tmp_path)
     assert [r.id for r in catalog.records] == ["EOS/good.png"]
     assert {Path(r.path).name: r.code for r in catalog.rejected} == {
@@ -111,14 +112,14 @@ def test_broken_files_are_rejected_with_their_reason(tmp_path, monkeypatch):
 def test_a_file_that_vanishes_or_fails_is_told(tmp_path, monkeypatch):
     paint(tmp_path / "EOS/1.png", 1)
     gone = paint(tmp_path / "EOS/2.png", 2)
-    read = Path.read_bytes
+    open_ = os.open
 
-    def fail(self):
-        if self == gone:
+    def fail(path, *arguments, **options):
+        if path == gone:
             raise OSError(errno.EIO, "Input/output error")
-        return read(self)
+        return open_(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(os, "open", fail)
     assert reasons(build_catalog(tmp_path), tmp_path) == {"EOS/2.png": "unreadable"}
 
 

@@ -435,7 +435,7 @@ def test_load_pixels(tmp_path):
         resize_image(paint()[2:12, 1:21], 20, "pad", "bicubic"),
     )
     assert reason_of(load_pixels, tmp_path / "gone.png", 20) == "missing_file"
-    assert reason_of(load_pixels, tmp_path, 20) == "missing_file"
+    assert reason_of(load_pixels, tmp_path, 20) == "not_regular"
     (tmp_path / "zero.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"zero\.jpg") as caught:
         load_pixels(tmp_path / "zero.jpg", 20)

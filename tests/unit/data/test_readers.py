@@ -370,10 +370,10 @@ def test_entities_are_rejected_before_they_are_read(tmp_path, head, encoding, mo
 def test_an_annotation_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
     touch(tmp_path, "f1.jpg", "f1.xml")
 
-    def reject(self):
+    def reject(*_arguments, **_options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", reject)
+    monkeypatch.setattr(os, "open", reject)
     assert find(tmp_path) == ({}, {"f1.xml": "unreadable", "f1.jpg": "no_label"})
 
 
@@ -501,11 +501,11 @@ def test_a_table_that_is_not_text(tmp_path, monkeypatch):
         find_candidates(write_table(tmp_path, "path,label\nz\u00fc.jpg,E\n", encoding="latin-1"))
     table = write_table(tmp_path, "path,label\n")
 
-    def reject(self):
+    def reject(*_arguments, **_options):
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(CatalogError, match="it is empty"):
         find_candidates(table)
-    monkeypatch.setattr(Path, "read_bytes", reject)
+    monkeypatch.setattr(os, "open", reject)
     with pytest.raises(CatalogError, match="Permission denied"):
         find_candidates(table)
