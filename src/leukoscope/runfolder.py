@@ -121,14 +121,30 @@ class RunFolder:
         return self.path / "evaluations" / name
 
     def require(self, path: Path, step: str) -> Path:
-        """Return `path` if it is there; else raise `MissingStepError` naming the step it needs."""
+        """Return `path` if it is there; else raise `MissingStepError` naming the step it needs, and
+        for a training that was interrupted how far it came."""
         if not path.is_file():
+            if path in (self.weights, self.model, self.scores) and self.checkpoint.is_file():
+                raise self._name_interrupted(path)
             raise MissingStepError(
                 f"{self.path} must hold {path.name}, which `{step}` writes",
                 "no such file" if self.path.is_dir() else "no such folder",
                 f"run `{step}` first, or check the path",
             )
         return path
+
+    def _name_interrupted(self, path: Path) -> MissingStepError:
+        recipe = self.load_recipe()
+        done = 0
+        with contextlib.suppress(OSError):
+            done = max(0, len(self.history.read_bytes().splitlines()) - 1)
+        command = "distill TEACHER" if recipe.distill.teacher else "train SPLIT"
+        return MissingStepError(
+            f"{self.path} must hold {path.name}, which the end of the training writes",
+            f"interrupted after epoch {done} of {recipe.train.epochs}",
+            f"finish it with --resume: `leukoscope {command} --resume --out {self.path}`, with the"
+            " options it was started with",
+        )
 
     def load_recipe(self) -> SavedRecipe:
         """Read the recipe. Raises `MissingStepError` before training, `RunError` for another."""

@@ -6,14 +6,13 @@ import torch
 
 from leukoscope.config import SavedRecipe, load_recipe
 from leukoscope.data.pack import build_pack
-from leukoscope.data.splits import save_split
+from leukoscope.data.splits import hash_split, save_split
 from leukoscope.models.coatnet import CoAtNet, CoAtNetSpec, StageSpec
 from leukoscope.pipelines.data import used_rows
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.scores import save_scores
 from leukoscope.scoring import score_records
-from leukoscope.storage import hash_file
 from leukoscope.training.checkpoint import WeightsState, save_tensors
 from leukoscope.training.trained import load_trained, save_trained
 
@@ -50,12 +49,12 @@ def write_run(folder, split, seed, recipe=RECIPE):
     origin = RunProvenance(
         **vars(collect_provenance()),
         recipe_hash=saved.hash,
-        split_sha256=hash_file(run.split),
+        split_sha256=hash_split(split),
         seeds=(seed,),
         packs=str(folder.parent / "packs"),
     )
     save_record(origin, run.provenance)
-    save_trained(run, member.spec, split.catalog.classes, recipe.input)
+    save_trained(run, member.spec, split.catalog.classes, recipe.input, hash_split(split))
     records, roles = used_rows(split)
     sources = [s for s, role in zip(split.sources, split.roles, strict=True) if role]
     pack = build_pack(records, recipe.input, folder.parent / "packs")

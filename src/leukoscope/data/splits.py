@@ -4,7 +4,9 @@ Each datum is spent once: `train` fits, `val` chooses the epoch, `calib` is for 
 thresholds, `test` is reported once. What this file does not do: it finds no duplicates (`sources`).
 """
 
+import hashlib
 import itertools
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.data.catalog import (
+    BOX_COLUMNS,
     COLUMNS,
     Catalog,
     ImageRecord,
@@ -345,6 +348,53 @@ def load_split(path: Path) -> Split:
         row_to_record({k: v for k, v in row.items() if k not in _OWN_COLUMNS}, path) for row in rows
     )
     return Split(Catalog(records), roles, protocol, seed)
+
+
+def hash_split(split: Split) -> str:
+    """Return the SHA-256, in hexadecimal digits, of all that a split says: protocol, seed, and of
+    every image its id, content, box, label, part, source, further columns and role.
+
+    Neither the order of the rows counts nor where the files lie, so that a split keeps its hash
+    through `save_split` and `load_split` and wherever run or images are moved.
+    """
+    written = (*COLUMNS, *BOX_COLUMNS, *_OWN_COLUMNS)
+    rows = sorted(zip(split.catalog.records, split.roles, strict=True), key=lambda x: x[0].id)
+    digest = hashlib.sha256(f"{split.protocol} {split.seed}\n".encode())
+    for one, role in rows:
+        further = sorted((k, v) for k, v in one.extra.items() if v and k not in written)
+        row = (one.id, one.sha256, one.box, one.label, one.split, one.source, further, role)
+        digest.update(f"{json.dumps(row)}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class SplitDifference:
+    """In how many images two splits differ, by what: `new` and `gone` ids; and of the ids in both
+    those with another content, label, source (or further columns) or role."""
+
+    new: int
+    gone: int
+    content: int
+    label: int
+    source: int
+    role: int
+
+
+def compare_splits(before: Split, after: Split) -> SplitDifference:
+    """Return in what `after` differs from `before`; all zero where only protocol or seed do."""
+    old, new = (
+        {r.id: (r, role) for r, role in zip(x.catalog.records, x.roles, strict=True)}
+        for x in (before, after)
+    )
+    pairs = [(old[name], new[name]) for name in old.keys() & new.keys()]
+    return SplitDifference(
+        new=len(new.keys() - old.keys()),
+        gone=len(old.keys() - new.keys()),
+        content=sum((a.sha256, a.box) != (b.sha256, b.box) for (a, _), (b, _) in pairs),
+        label=sum(a.label != b.label for (a, _), (b, _) in pairs),
+        source=sum(a.source != b.source for (a, _), (b, _) in pairs),
+        role=sum(a != b for (_, a), (_, b) in pairs),
+    )
 
 
 # -- audit ----------------------------------------------------------------------------------------

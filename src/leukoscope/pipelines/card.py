@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from leukoscope.config import SavedRecipe
-from leukoscope.data.splits import ROLES, Split, audit_split, load_split
+from leukoscope.data.splits import ROLES, Split, audit_split
 from leukoscope.deploy.bundle import BUNDLE_JSON, BundleInfo, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.runs import load_run_split
 from leukoscope.records import load_record, save_record
 from leukoscope.report.checklist import Document
 from leukoscope.runfolder import RunFolder, RunProvenance
@@ -131,7 +132,7 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
         network=network,
         recipe=_load(SavedRecipe, folder.recipe, "leukoscope train"),
         provenance=_load(RunProvenance, folder.provenance, "leukoscope train"),
-        data=summarise_split(load_split(folder.split)) if folder.split.is_file() else None,
+        data=summarise_split(load_run_split(folder)) if folder.split.is_file() else None,
         epochs_s=_read_epochs(folder.history),
         evaluation=_load(EvaluationRecord, folder.path / "metrics.json", "leukoscope evaluate"),
         evaluations={

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import find_packs
+from leukoscope.pipelines.runs import find_packs, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.runfolder import RunFolder, collect_provenance
 
@@ -76,7 +75,7 @@ def export_run(
     check_target(target)
     trained = load_trained(folder, torch.device("cpu"))
     trust = load_trust(folder)
-    records, roles = used_rows(load_split(folder.require(folder.split, "leukoscope train")))
+    records, roles = used_rows(load_run_split(folder))
     joint = isinstance(trained.network, Ensemble)
     seen = joint and int((roles != "train").sum()) < export.FEW_IMAGES
     fit_role, fit_rows, rows = export.choose_rows(roles, any_role=seen)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.config import Recipe
-from leukoscope.data.splits import load_split
 from leukoscope.errors import ConfigError, SplitError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import TrainedRun, find_packs, train_run
+from leukoscope.pipelines.runs import TrainedRun, find_packs, load_run_split, train_run
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
@@ -74,7 +73,7 @@ def distill_run(
             "a student needs a folder of its own", f"{out}, which is its teacher's", "choose --out"
         )
     trained = load_trained(folder)
-    split = load_split(folder.require(folder.split, "leukoscope train"))
+    split = load_run_split(folder)
     if "val" not in split.roles:
         raise SplitError(
             "a student is chosen on images that did not train its teacher",
@@ -120,7 +119,7 @@ def distill_run(
 def _load_pixels(run: RunFolder, student: "TrainedNetwork", packs: str | Path) -> "Pixels":
     from leukoscope.data.pack import build_pack
 
-    records, _ = used_rows(load_split(run.split))
+    records, _ = used_rows(load_run_split(run))
     return build_pack(records, student.input, Path(packs))[:_TIMED_IMAGES]
 
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from leukoscope.config import SavedRecipe
 from leukoscope.data.groups import group_sources, sources_known
-from leukoscope.data.splits import Split, join_splits, load_split, save_split
+from leukoscope.data.splits import Split, hash_split, join_splits, save_split
 from leukoscope.errors import ConfigError, RunError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import find_packs
+from leukoscope.pipelines.runs import find_packs, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import Member, RunFolder, RunProvenance, collect_provenance
 from leukoscope.scoring import score_records
-from leukoscope.storage import hash_file, remove_leftovers, replacing
+from leukoscope.storage import remove_leftovers, replacing
 
 if TYPE_CHECKING:
     from leukoscope.evaluation.comparison import EnsembleComparison, EnsembleWarning, TestTimeViews
@@ -75,7 +75,7 @@ def build_ensemble(
     members = [load_trained(folder) for folder in folders]
     _check_members(folders, members)
     network = Ensemble([member.first for member in members], _VIEWS[tta])
-    split = join_splits([load_split(f.require(f.split, "leukoscope train")) for f in folders])
+    split = join_splits([load_run_split(folder) for folder in folders])
     run = RunFolder(Path(out))
     with run.lock():
         if run.model.is_file() or run.checkpoint.is_file():
@@ -92,7 +92,7 @@ def build_ensemble(
         provenance = RunProvenance(
             **vars(collect_provenance()),
             recipe_hash=recipe.hash,
-            split_sha256=hash_file(run.split),
+            split_sha256=hash_split(split),
             seeds=tuple(origin.seed for origin in origins),
             packs=str(Path(packs or find_packs(folders[0])).resolve()),
             members=origins,
@@ -109,7 +109,8 @@ def build_ensemble(
         progress("Comparing", 1, 1)
         save_record(found, run.ensemble)
         # Last: a folder with a model is complete.
-        save_ensemble(run, network, members[0].classes, members[0].input)
+        classes, config = members[0].classes, members[0].input
+        save_ensemble(run, network, classes, config, hash_split(split))
     return EnsembleRun(run, found)
 
 

@@ -14,11 +14,11 @@ from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
-from leukoscope.data.splits import Split, load_split
+from leukoscope.data.splits import Split
 from leukoscope.errors import DataError
 from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import find_packs, load_run_scores
+from leukoscope.pipelines.runs import find_packs, load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import load_record, save_record
 from leukoscope.runfolder import RunFolder
@@ -117,9 +117,8 @@ def evaluate_folder(
     from leukoscope.trust.notes import Note
     from leukoscope.trust.record import load_trust
 
-    folder.require(folder.model, "leukoscope train")
+    split = load_run_split(folder)
     recipe = folder.load_recipe()
-    split = load_split(folder.require(folder.split, "leukoscope train"))
     records, roles = used_rows(split)
     pack = build_pack(
         records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
@@ -374,7 +373,7 @@ def _collect_provenance(folder: RunFolder) -> "EvaluationProvenance":
         seeds=origin.seeds,
         precision=recipe.train.precision,
         weights_sha256=model.sha256,
-        split_sha256=origin.split_sha256,
+        split_sha256=model.split_sha256,
         leukoscope=origin.leukoscope,
         python=origin.python,
         platform=origin.platform,

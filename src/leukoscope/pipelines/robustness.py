@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources, sources_known
-from leukoscope.data.splits import Split, load_split
+from leukoscope.data.splits import Split
 from leukoscope.deploy.bundle import BUNDLE_JSON
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.evaluation import list_unknown, select_other
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.runs import load_run_split
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
@@ -113,7 +114,7 @@ def measure_robustness(
         )
     scorer, run = open_scorer(path), RunFolder(path)
     is_run = run.model.is_file()
-    split = load_split(run.require(run.split, "leukoscope train")) if is_run else None
+    split = load_run_split(run) if is_run else None
     sample = _select_images(split, scorer.classes, data, images, seed, progress)
     records, config, trust = sample.records, scorer.input, scorer.trust
     create_folder(folder)

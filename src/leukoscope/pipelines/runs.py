@@ -3,16 +3,25 @@
 What this file does not do: it measures nothing (`pipelines.evaluation`).
 """
 
-import hashlib
+import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leukoscope.config import Recipe, SavedRecipe
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import group_sources, sources_known
-from leukoscope.data.splits import Split, SplitAudit, audit_split, save_split
+from leukoscope.data.splits import (
+    Split,
+    SplitAudit,
+    audit_split,
+    compare_splits,
+    hash_split,
+    load_split,
+    save_split,
+)
 from leukoscope.errors import ConfigError, RunError, SplitError
 from leukoscope.pipelines.data import load_table, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
@@ -20,7 +29,7 @@ from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.scoring import score_records
-from leukoscope.storage import create_folder, hash_file, remove_leftovers, replacing
+from leukoscope.storage import create_folder, remove_leftovers, replacing
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,10 +62,11 @@ def train_run(
     """Train a network on a split and write its run folder, score table included.
 
     With `resume` an interrupted run goes on where its last checkpoint stands; a finished one is
-    only scored again. `packs` is a folder of decoded images that runs share (see `pack_images`);
-    without it the run keeps its own. Works under `accelerate launch` and `torchrun`; only the
-    main process writes. With a `teacher`, whose hash the recipe must name, the network is its
-    student (`distill_run` does this).
+    only scored again. Another recipe or split than it was started with is rejected before anything
+    is written, and what the run says of itself is never written again. `packs` is a folder of
+    decoded images that runs share (see `pack_images`); without it the run keeps its own. Works
+    under `accelerate launch` and `torchrun`; only the main process writes. With a `teacher`, whose
+    hash the recipe must name, the network is its student (`distill_run` does this).
 
     Raises `SplitError` when a role that training needs is empty, `ConfigError` for a teacher of
     other classes or input, or another one than the recipe's, `RunError` when the folder holds
@@ -91,8 +101,9 @@ def train_run(
         if is_main:
             _open_run(run, split, recipe, resume, Path(packs) if packs else None)
         accelerator.wait_for_everyone()
+        store = Path(packs) if packs else find_packs(run)
         return _train_and_score(
-            split, recipe, run, accelerator, resume, progress, reporter, teacher
+            split, recipe, run, accelerator, store, resume, progress, reporter, teacher
         )
 
 
@@ -166,29 +177,117 @@ def pack_images(
 def _open_run(
     run: RunFolder, split: Split, recipe: Recipe, resume: bool, packs: Path | None
 ) -> None:
-    """Write what was asked for; reject a folder that holds something else."""
-    if not resume and (run.checkpoint.is_file() or run.model.is_file()):
+    """Reject a folder that holds something else; else write what was asked for, once."""
+    begun = run.checkpoint.is_file() or run.model.is_file()
+    if begun and not resume:
         raise RunError(
             f"{run.path} must not hold a run yet",
             "a checkpoint or a trained network",
             "go on with it by --resume, or choose another --out",
         )
+    if begun:
+        _check_same_run(run, split, recipe)
     for folder in (run.path, run.pack):
         remove_leftovers(folder)
     if packs is not None:
         create_folder(packs)
+    if begun:
+        return
     save_split(split, run.split)
     saved = SavedRecipe.of(recipe)
     save_record(saved, run.recipe)
     provenance = RunProvenance(
         **vars(collect_provenance()),
         recipe_hash=saved.hash,
-        split_sha256=hash_file(run.split),
+        split_sha256=hash_split(split),
         seeds=(recipe.train.seed,),
         packs=str(packs.resolve()) if packs else None,
         teacher_sha256=recipe.distill.teacher or None,
     )
     save_record(provenance, run.provenance)
+
+
+def _check_same_run(run: RunFolder, split: Split, recipe: Recipe) -> None:
+    """Raise `RunError`, naming what differs, unless a run was started with this recipe and split.
+    Writes nothing."""
+    saved, origin = run.load_recipe(), run.load_provenance()
+    rule = "a run is resumed with the recipe and data it was started with"
+    if origin.members:
+        raise RunError(rule, f"{run.path} is an ensemble", "choose another --out")
+    old, new = (dict(_list_settings(one.model_dump(mode="json"))) for one in (saved, recipe))
+    changed = [key for key in new if old.get(key) != new[key] and key not in ("name", "purpose")]
+    if "distill.teacher" in changed:
+        raise RunError(
+            rule, "another teacher", "name the teacher it was started with, or another --out"
+        )
+    if changed:
+        was = [f"{key} was {_show(old[key])}, is {_show(new[key])}" for key in changed]
+        raise RunError(
+            rule,
+            "; ".join(was),
+            "give " + " ".join(f"--set {key}={_show(old[key])}" for key in changed)
+            + ", or start anew in another --out",
+        )  # fmt: skip
+    before = _open_split(run, origin.split_sha256)
+    if hash_split(split) != origin.split_sha256:
+        raise RunError(
+            rule,
+            _describe_difference(before, split),
+            f"give {run.split}, or start anew in another --out",
+        )
+
+
+def _list_settings(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a recipe in dotted form, with its value."""
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _list_settings(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" != "hash":
+            yield f"{prefix}{key}", value
+
+
+def _show(value: object) -> str:
+    """A value of a recipe as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _describe_difference(before: Split, after: Split) -> str:
+    found = compare_splits(before, after)
+    parts = [
+        f"{count:,} {'image has' if count == 1 else 'images have'} {what}"
+        for count, what in (
+            (found.role, "another role"),
+            (found.label, "another label"),
+            (found.source, "another source"),
+            (found.content, "other pixels"),
+            (found.new, "no row in the run's split"),
+            (found.gone, "no row in the split given"),
+        )
+        if count
+    ]
+    return f"another split: {', '.join(parts) or 'its protocol, seed or further columns'}"
+
+
+def load_run_split(folder: RunFolder) -> Split:
+    """Load the split that a run's network was trained on: the only way to read it.
+
+    Raises `MissingStepError` before training has ended, `RunError` where the file says anything
+    else than it did then.
+    """
+    from leukoscope.training.record import load_model_record
+
+    return _open_split(folder, load_model_record(folder).split_sha256)
+
+
+def _open_split(folder: RunFolder, sha256: str) -> Split:
+    split = load_split(folder.require(folder.split, "leukoscope train"))
+    if hash_split(split) != sha256:
+        raise RunError(
+            f"{folder.split} must be the split that the network was trained on",
+            "images, labels, sources or roles are other ones than at the training",
+            "restore it from a copy of the run, or train again",
+        )
+    return split
 
 
 def find_packs(run: RunFolder) -> Path:
@@ -202,6 +301,7 @@ def _train_and_score(
     recipe: Recipe,
     run: RunFolder,
     accelerator: "Accelerator",
+    packs: Path,
     resume: bool,
     progress: Progress,
     reporter: "TrainingReporter | None",
@@ -227,7 +327,7 @@ def _train_and_score(
     )
     with accelerator.main_process_first():
         pack = build_pack(
-            records, recipe.input, find_packs(run), lambda d, t: progress("Decoding images", d, t)
+            records, recipe.input, packs, lambda d, t: progress("Decoding images", d, t)
         )
     data = TrainingData(
         pack_NHWC=pack,
@@ -243,13 +343,13 @@ def _train_and_score(
         recipe,
         run,
         accelerator,
-        identity=f"recipe {recipe.compute_hash()}, data {_hash_data(split)}",
+        identity=f"recipe {recipe.compute_hash()}, split {hash_split(split)}",
         resume=resume,
         reporter=reporter,
         teacher=teacher.network if teacher else None,
     )
     if accelerator.is_main_process:
-        save_trained(run, spec, classes, recipe.input)
+        save_trained(run, spec, classes, recipe.input, hash_split(split))
         trained = load_trained(run, accelerator.device)
         sources = [
             x for x, role in zip(group_sources(split.catalog), split.roles, strict=True) if role
@@ -261,14 +361,6 @@ def _train_and_score(
             save_scores(table, temporary)
     accelerator.wait_for_everyone()
     return TrainedRun(run, tuple(history), audit_split(split))
-
-
-def _hash_data(split: Split) -> str:
-    """Name what a split feeds to training: contents, boxes, labels and roles."""
-    digest = hashlib.sha256()
-    for record, role in zip(split.catalog.records, split.roles, strict=True):
-        digest.update(f"{record.sha256} {record.box} {record.label} {role}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def load_run_scores(folder: RunFolder) -> "ScoreTable":

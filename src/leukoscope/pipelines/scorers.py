@@ -35,7 +35,7 @@ def open_run(path: str | Path) -> "TrainedNetwork":
     """Open the trained network of a run folder, calibration included; errors as
     in `open_scorer`."""
     folder = RunFolder(Path(path))
-    if not folder.model.is_file():
+    if not folder.model.is_file() and not folder.checkpoint.is_file():
         raise RunError(
             f"{path} must be a run folder with a trained network, or a bundle",
             "neither model.json nor bundle.json" if folder.path.is_dir() else "no such folder",

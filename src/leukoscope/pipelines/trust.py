@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.config import TrustConfig, override_section
-from leukoscope.data.splits import load_split
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import load_run_scores
+from leukoscope.pipelines.runs import load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
@@ -54,7 +53,7 @@ def calibrate_run(
     from leukoscope.trust.record import REFERENCE_IMAGES, TrustInfo, pack_arrays
 
     folder = RunFolder(Path(run))
-    folder.require(folder.model, "leukoscope train")
+    split = load_run_split(folder)
     recipe = folder.load_recipe()
     config: TrustConfig = override_section(recipe, "trust", overrides).trust
     with folder.lock():
@@ -62,7 +61,6 @@ def calibrate_run(
         progress("Fitting", 0, 1)
         fitted = fit_policy(table, config)
         progress("Fitting", 1, 1)
-        split = load_split(folder.require(folder.split, "leukoscope train"))
         calib = table.of_role("calib")
         sample = calib.draw_sources(REFERENCE_IMAGES, recipe.train.seed)
         arrays = pack_arrays(fitted.novelty, calib.embeddings_ND[sample], calib.quality_NQ[sample])

@@ -427,8 +427,8 @@ class _Loop:
         if state.identity != self.state.identity:
             raise RunError(
                 "a run is resumed with the recipe and data it was started with",
-                f"{path} belongs to {state.identity}, this is {self.state.identity}",
-                "give the same recipe, split and --set options, or choose another --out",
+                f"{path} was written with another recipe or other data",
+                "restore the checkpoint of this run, or choose another --out",
             )
         if not self.accelerator.is_main_process:
             # The sums are of all processes; the main one carries them on.

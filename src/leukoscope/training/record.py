@@ -15,7 +15,8 @@ from leukoscope.runfolder import RunFolder
 @dataclass(frozen=True)
 class ModelRecord:
     """Content of `model.json`: labels in the order of the logits, preprocessing, the shape of the
-    network, the file of weights and its hash. `best_epoch` is None for an ensemble."""
+    network, the file of weights and its hash, and the hash (`data.splits.hash_split`) of the split
+    that the weights were trained on. `best_epoch` is None for an ensemble."""
 
     classes: tuple[str, ...]
     input: InputConfig
@@ -23,6 +24,7 @@ class ModelRecord:
     best_epoch: int | None
     weights: str
     sha256: str
+    split_sha256: str
 
 
 def load_model_record(run: RunFolder) -> ModelRecord:

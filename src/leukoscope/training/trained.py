@@ -57,20 +57,29 @@ class TrainedNetwork:
 
 
 def save_trained(
-    run: RunFolder, spec: CoAtNetSpec, classes: tuple[str, ...], config: InputConfig
+    run: RunFolder,
+    spec: CoAtNetSpec,
+    classes: tuple[str, ...],
+    config: InputConfig,
+    split_sha256: str,
 ) -> None:
-    """Make the best epoch's weights the run's trained network."""
+    """Make the best epoch's weights the run's trained network, bound to the split that trained
+    them."""
     tensors, state = load_tensors(run.best, WeightsState)
     save_tensors(run.weights, tensors, state)
-    _save_record(run, spec, classes, config, state.epoch)
+    _save_record(run, spec, classes, config, state.epoch, split_sha256)
 
 
 def save_ensemble(
-    run: RunFolder, network: Ensemble, classes: tuple[str, ...], config: InputConfig
+    run: RunFolder,
+    network: Ensemble,
+    classes: tuple[str, ...],
+    config: InputConfig,
+    split_sha256: str,
 ) -> None:
     """Write an ensemble as a run's trained network."""
     save_tensors(run.weights, network.state_dict(), WeightsState(None))
-    _save_record(run, network.spec, classes, config, None)
+    _save_record(run, network.spec, classes, config, None, split_sha256)
 
 
 def _save_record(
@@ -79,9 +88,10 @@ def _save_record(
     classes: tuple[str, ...],
     config: InputConfig,
     best_epoch: int | None,
+    split_sha256: str,
 ) -> None:
-    weights = run.weights
-    record = ModelRecord(classes, config, spec, best_epoch, weights.name, hash_file(weights))
+    name, sha256 = run.weights.name, hash_file(run.weights)
+    record = ModelRecord(classes, config, spec, best_epoch, name, sha256, split_sha256)
     save_record(record, run.model)
 
 

@@ -18,9 +18,12 @@ from leukoscope.data.splits import (
     ROLES,
     Split,
     SplitAudit,
+    SplitDifference,
     audit_split,
     build_kfold,
     build_split,
+    compare_splits,
+    hash_split,
     join_splits,
     load_split,
     save_split,
@@ -394,6 +397,40 @@ def test_a_saved_split_is_loaded_as_it_was(tmp_path):
         ]
         place = tmp_path / f"{protocol}.audit.json"
         assert load_record(SplitAudit, place, "data split") == audit_split(split)
+
+
+def test_a_split_keeps_its_hash_through_its_file(tmp_path):
+    """Labels with commas, boxes on some rows, columns on others, names that are no Unicode."""
+    changes = [
+        {"label": 'a, "b"\r\n c', "source": "p 1"},
+        {"extra": {"stain": "MGG", "role": "hidden by the split's own"}, "box": (0, 0, 9, 9)},
+        {"id": "caf\udce9.png", "extra": {"ward": "a\rb"}},
+    ]
+    head = [replace(r, **c) for r, c in zip(GROUPED.records[:3], changes, strict=True)]
+    split = replace(build_split(GROUPED, "grouped"), catalog=Catalog((*head, *GROUPED.records[3:])))
+    save_split(split, tmp_path / "a.csv")
+    loaded = load_split(tmp_path / "a.csv")
+    assert hash_split(loaded) == hash_split(split)
+    moved = tuple(replace(r, path=Path("/elsewhere") / r.path.name) for r in loaded.catalog.records)
+    assert hash_split(replace(loaded, catalog=Catalog(moved))) == hash_split(split)
+    for other in (replace(split, seed=7), replace(split, protocol="given")):
+        assert hash_split(other) != hash_split(split)
+        assert set(vars(compare_splits(split, other)).values()) == {0}
+
+
+def test_splits_are_compared_by_what_differs():
+    split = build_split(GROUPED, "grouped")
+    first, second, third, *rest = split.catalog.records
+    changed = (
+        replace(first, sha256="f" * 64, label="x"),
+        replace(second, source="elsewhere"),
+        replace(third, id="new"),
+        *rest,
+    )
+    roles = [*split.roles[:-1], "" if split.roles[-1] else "test"]
+    other = replace(split, catalog=Catalog(changed), roles=tuple(roles))
+    assert compare_splits(split, other) == SplitDifference(1, 1, 1, 1, 1, 1)
+    assert compare_splits(split, split) == SplitDifference(0, 0, 0, 0, 0, 0)
 
 
 def test_every_protocol_is_loaded(tmp_path):

@@ -11,7 +11,7 @@ from tests.builders.runs import CPU, RECIPE, build_member, write_run
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
-from leukoscope.data.splits import build_kfold, load_split
+from leukoscope.data.splits import build_kfold, hash_split, load_split
 from leukoscope.deploy import export
 from leukoscope.errors import ConfigError, DataError, MissingStepError, RunError, WeightsError
 from leukoscope.evaluation.comparison import EnsembleComparison
@@ -59,7 +59,7 @@ def test_an_ensemble_of_two_runs_is_a_run(runs, joint, split):
     provenance = folder.load_provenance()
     assert [m.run for m in provenance.members] == ["m0", "m1"]
     assert [m.sha256 for m in provenance.members] == [m.weights_sha256 for m in members]
-    assert provenance.seeds == (0, 1) and provenance.split_sha256 == hash_file(folder.split)
+    assert provenance.seeds == (0, 1) and provenance.split_sha256 == hash_split(split)
     found = load_record(EnsembleComparison, folder.ensemble, "leukoscope ensemble")
     assert found == joint.found and found.warnings == ()
     names = {(row.name, row.role) for row in found.figures}
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_rejected(runs, joint, split, place):
         folder = RunFolder(run)
         member = build_member(5, n_classes=len(part.catalog.classes))
         save_tensors(folder.best, member.state_dict(), WeightsState(1))
-        save_trained(folder, member.spec, part.catalog.classes, recipe.input)
+        save_trained(folder, member.spec, part.catalog.classes, recipe.input, "5" * 64)
         with pytest.raises(RunError, match=f"same {what}"):
             build_ensemble([runs[0], run], place / "none")
     for wrong, error, text in (

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,13 @@ from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
-from leukoscope.errors import MissingExtraError, RunError
+from leukoscope.data.catalog import Catalog
+from leukoscope.data.splits import Split, save_split
+from leukoscope.errors import MissingExtraError, MissingStepError, RunError
+from leukoscope.pipelines.runs import load_run_split
+from leukoscope.pipelines.scorers import open_scorer
+from leukoscope.records import save_record
+from leukoscope.runfolder import Member, RunFolder
 from leukoscope.scores import load_scores
 
 
@@ -53,10 +60,155 @@ def test_resume_scores_a_finished_run_again(run, split):
     pipelines.train_run(split, recipe, run, resume=True)
     after = load_scores(run / "scores.parquet")
     np.testing.assert_array_equal(before.logits_NK, after.logits_NK)
-    with pytest.raises(RunError, match="with the recipe and data it was started with"):
-        pipelines.train_run(
-            split, load_recipe("quick", [*SETTINGS, "optim.lr=0.1"]), run, resume=True
-        )
+
+
+# -- what a run remembers -------------------------------------------------------------------------
+
+
+def read_all(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def change_roles(split):
+    """The first image of the training and the first of the test part change places."""
+    i, j = split.roles.index("train"), split.roles.index("test")
+    roles = list(split.roles)
+    roles[i], roles[j] = roles[j], roles[i]
+    return replace(split, roles=tuple(roles))
+
+
+def change_record(split, **changes):
+    first, *rest = split.catalog.records
+    return replace(split, catalog=Catalog((replace(first, **changes), *rest)))
+
+
+OTHER_RUNS = {
+    "a key": (["train.epochs=30"], lambda split: split, "train.epochs was 3, is 30"),
+    "two keys": (
+        ["optim.lr=0.1", "trust.alpha=0.2"],
+        lambda split: split,
+        "optim.lr was 0.003, is 0.1; trust.alpha was 0.05, is 0.2",
+    ),
+    "a word": (["input.resize=pad"], lambda split: split, "input.resize was stretch, is pad"),
+    "roles": ([], change_roles, "another split: 2 images have another role"),
+    "a source": ([], lambda s: change_record(s, source="x"), "1 image has another source"),
+    "a label": ([], lambda s: change_record(s, label="basophil"), "1 image has another label"),
+    "the seed": ([], lambda s: replace(s, seed=7), "its protocol, seed or further columns"),
+    "fewer images": (
+        [],
+        lambda s: Split(Catalog(s.catalog.records[1:]), s.roles[1:], s.protocol, s.seed),
+        "1 image has no row in the split given",
+    ),
+}
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "interrupted"])
+@pytest.mark.parametrize("other", OTHER_RUNS)
+def test_a_rejected_resume_leaves_every_byte(run, split, other, finished):
+    """And names what differs, never two hashes."""
+    settings, change, found = OTHER_RUNS[other]
+    (run / ".train.log.abc.tmp").touch()  # of a killed process
+    if not finished:
+        for name in ("model.json", "model.safetensors", "scores.parquet"):
+            (run / name).unlink()
+    before = read_all(run)
+    recipe = load_recipe("quick", [*SETTINGS, *settings])
+    with pytest.raises(RunError, match="it was started with") as caught:
+        pipelines.train_run(change(split), recipe, run, resume=True, packs=run / "packs")
+    assert found in caught.value.found and "another --out" in caught.value.remedy
+    assert (
+        all(f"--set {x.split(' was ')[0]}=" in caught.value.remedy for x in found.split("; "))
+        or not settings
+    )
+    assert read_all(run) == before and not (run / "packs").exists()
+
+
+def test_a_resume_writes_nothing_about_the_run_again(run, split, monkeypatch):
+    before = read_all(run)
+    monkeypatch.setattr("sys.argv", ["leukoscope", "another", "command"])
+    pipelines.train_run(split, load_recipe("quick", SETTINGS), run, resume=True)
+    changed = {path.name for path, content in read_all(run).items() if before[path] != content}
+    assert changed == {"train.log"}
+    assert (run / "train.log").read_bytes().startswith(before[run / "train.log"])
+
+
+def test_an_ensemble_is_not_resumed(run, split):
+    folder = RunFolder(run)
+    origin = folder.load_provenance()
+    member = Member("a", "b", "0", 1, "quick", "0", 1, "0", "0.1", "2026")
+    save_record(replace(origin, members=(member,)), folder.provenance)
+    with pytest.raises(RunError, match="is an ensemble"):
+        pipelines.train_run(split, load_recipe("quick", SETTINGS), run, resume=True)
+
+
+READERS = {
+    "evaluate": lambda run, out, data: pipelines.evaluate_run(run),
+    "evaluate other data": lambda run, out, data: pipelines.evaluate_run(run, data=data),
+    "calibrate": lambda run, out, data: pipelines.calibrate_run(run),
+    "robustness": lambda run, out, data: pipelines.measure_robustness(run, out),
+    "robustness on other data": lambda run, out, data: pipelines.measure_robustness(
+        run, out, data=data
+    ),
+    "export": lambda run, out, data: pipelines.export_run(run, out),
+    "distill": lambda run, out, data: pipelines.distill_run(
+        run, load_recipe("quick", SETTINGS), out
+    ),
+    "ensemble": lambda run, out, data: pipelines.build_ensemble([run], out, tta="flips"),
+    "card": lambda run, out, data: pipelines.write_card(run, out),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_checks_the_split_against_the_weights(
+    run, split, reader, tmp_path, disc_folder
+):
+    """A split of another draw says of training images that they are test images."""
+    save_split(change_roles(split), run / "split.csv")
+    before = read_all(run)
+    with pytest.raises(RunError, match="must be the split that the network was trained on"):
+        READERS[reader](run, tmp_path / "out", disc_folder)
+    assert read_all(run) == before and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", ["row", "role", "source", "sha256", "id", "protocol"])
+def test_any_change_of_the_split_is_noticed(run, split, change):
+    other = {
+        "row": lambda: Split(
+            Catalog(split.catalog.records[:-1]), split.roles[:-1], split.protocol, split.seed
+        ),
+        "role": lambda: change_roles(split),
+        "source": lambda: change_record(split, source="x"),
+        "sha256": lambda: change_record(split, sha256="0" * 64),
+        "id": lambda: change_record(split, id="x"),
+        "protocol": lambda: replace(split, protocol="random"),
+    }[change]()
+    save_split(other, run / "split.csv")
+    with pytest.raises(RunError, match="the network was trained on"):
+        load_run_split(RunFolder(run))
+
+
+def test_a_run_may_be_moved_and_its_rows_sorted(run, split, tmp_path):
+    moved = shutil.move(run, tmp_path / "elsewhere" / "run")
+    lines = (moved / "split.csv").read_text().splitlines()
+    (moved / "split.csv").write_text("\r\n".join([lines[0], *lines[:0:-1]]) + "\r\n")
+    assert load_run_split(RunFolder(moved)).roles == split.roles
+
+
+def test_an_interrupted_run_says_how_far_it_came(run, split):
+    for name in ("model.json", "model.safetensors", "scores.parquet"):
+        (run / name).unlink()
+    history = (run / "training_history.csv").read_text().splitlines()
+    (run / "training_history.csv").write_text("\n".join(history[:3]) + "\n")
+    for command in (pipelines.evaluate_run, pipelines.calibrate_run, pipelines.write_card):
+        with pytest.raises(MissingStepError) as caught:
+            command(run)
+        assert caught.value.found == "interrupted after epoch 2 of 3"
+        assert f"leukoscope train SPLIT --resume --out {run}" in caught.value.remedy
+    (run / "training_history.csv").unlink()
+    with pytest.raises(MissingStepError, match="after epoch 0 of 3"):
+        pipelines.export_run(run, run / "bundle")
+    with pytest.raises(MissingStepError, match="after epoch 0 of 3"):
+        open_scorer(run)
 
 
 def test_a_missing_extra_is_named(monkeypatch, split, tmp_path):

@@ -51,7 +51,7 @@ def network():
 def run(tmp_path, network):
     run = RunFolder(tmp_path / "run")
     save_tensors(run.best, network.state_dict(), WeightsState(7))
-    save_trained(run, SPEC, CLASSES, CONFIG)
+    save_trained(run, SPEC, CLASSES, CONFIG, "5" * 64)
     return run
 
 
@@ -113,7 +113,7 @@ def test_before_training_has_ended_the_missing_step_is_named(tmp_path, run):
 def test_nothing_is_saved_without_best_weights(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(WeightsError, match=r"best\.safetensors"):
-        save_trained(run, SPEC, CLASSES, CONFIG)
+        save_trained(run, SPEC, CLASSES, CONFIG, "5" * 64)
     assert not run.model.exists() and not run.weights.exists()
 
 
