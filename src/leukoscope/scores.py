@@ -8,7 +8,7 @@ knows nothing of metrics.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,7 +175,10 @@ def save_scores(table: ScoreTable, path: Path) -> None:
 
 
 def load_scores(path: Path) -> ScoreTable:
-    """Read a table that `save_scores` wrote. Raises `RunError` for any other file."""
+    """Read a table that `save_scores` wrote. Raises `RunError` for any other file.
+
+    That the table is the one that a run's weights gave is checked by `pipelines.runs`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -194,6 +197,20 @@ def load_scores(path: Path) -> ScoreTable:
             f"version {metadata.get('leukoscope_scores', 'none')}",
             "score the run again with this version of leukoscope",
         )
+    try:
+        return _read_columns(arrow, metadata["source_known"] == "True")
+    except (KeyError, ValueError, TypeError, AttributeError, DataError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} must have the columns of a score table, each of its type",
+            str(error).splitlines()[0],
+            "score the run again",
+        ) from error
+
+
+def _read_columns(arrow: Any, source_known: bool) -> ScoreTable:
+    for name in ("id", "path", "source", "role", "label"):
+        if str(arrow[name].type) != "string":
+            raise ValueError(f"{name} is of type {arrow[name].type}")
     classes = tuple(
         name.removeprefix("logit:") for name in arrow.column_names if name.startswith("logit:")
     )
@@ -213,7 +230,7 @@ def load_scores(path: Path) -> ScoreTable:
         embeddings_ND=np.asarray(embeddings, dtype=np.float32).reshape(n, -1)
         if n
         else np.zeros((0, 0), dtype=np.float32),
-        source_known=metadata["source_known"] == "True",
+        source_known=source_known,
         quality_names=tuple(name.removeprefix("quality:") for name in quality),
         quality_NQ=np.stack([arrow[name].to_numpy() for name in quality], axis=1)
         if quality

@@ -14,6 +14,7 @@ from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.scores import save_scores
 from leukoscope.scoring import score_records
 from leukoscope.training.checkpoint import WeightsState, save_tensors
+from leukoscope.training.record import bind_scores
 from leukoscope.training.trained import load_trained, save_trained
 
 SETTINGS = ["input.image_size=32", "train.epochs=3", "train.batch_size=8", "optim.lr=0.003"]
@@ -60,4 +61,5 @@ def write_run(folder, split, seed, recipe=RECIPE):
     pack = build_pack(records, recipe.input, folder.parent / "packs")
     trained = load_trained(run, CPU)
     save_scores(score_records(trained, records, pack, roles.tolist(), sources, False), run.scores)
+    bind_scores(run)
     return folder

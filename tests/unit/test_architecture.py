@@ -441,7 +441,7 @@ def test_no_sentence_below_the_report(path):
     assert len(found) <= ERROR_PARTS.get(get_name(path), 0), found
 
 
-PARSERS = {"deploy/bundle.py", "sources/cache.py", "training/checkpoint.py"}
+PARSERS = {"sources/cache.py", "training/checkpoint.py"}
 """Files that read JSON themselves (bounded in size, from a database or a header) and hand it
 to `parse_record` as it is."""
 

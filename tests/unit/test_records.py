@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -77,6 +77,39 @@ def test_the_file_keeps_the_order_and_is_plain_text(tmp_path):
     raw = path.read_bytes()
     assert raw.endswith(b"}\n") and raw.index(b'"z"') < raw.index(b'"a"')
     assert "µ".encode() in raw
+
+
+def test_a_file_is_sealed_to_the_last_bit(tmp_path):
+    """Blanks, the spelling of a number, the case of a digit of the seal: all of them."""
+    path = tmp_path / "x.json"
+    save_record({"µ": [1e-07, "\x1f"], "b": 0.1}, path, dict[str, Any])
+    content = path.read_bytes()
+    assert load_record(dict[str, Any], path, "leukoscope audit") == {"µ": [1e-07, "\x1f"], "b": 0.1}
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(RunError):
+            load_record(dict[str, Any], path, "leukoscope audit")
+
+
+def test_changes_without_a_new_seal_are_named(tmp_path):
+    path = tmp_path / "x.json"
+    save_record({"a": 1, "b": 2}, path)
+    text = path.read_text()
+    others = {
+        "other": text.replace("2", "3"),
+        "none": '{"a": 1, "b": 2}\n',
+        "twice": text.replace('  "b"', '  "b": 3,\n  "b"'),
+        "after": text + " ",
+    }
+    for other in others.values():
+        path.write_text(other)
+        with pytest.raises(RunError, match="seal does not fit") as caught:
+            load_record(dict[str, int], path, "leukoscope audit")
+        assert "leukoscope audit" in caught.value.remedy
+    path.write_bytes(text.replace("\n", "\r\n").encode())  # Git on Windows
+    assert load_record(dict[str, int], path, "leukoscope audit") == {"a": 1, "b": 2}
 
 
 def test_not_a_number_is_rejected_and_the_old_file_stays(tmp_path):

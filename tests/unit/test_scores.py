@@ -93,6 +93,23 @@ def test_other_files_are_rejected(tmp_path):
         load_scores(path)
 
 
+@pytest.mark.parametrize("name", ["id", "role", "label", "embedding", "logit:c0", "source"])
+def test_a_table_without_a_column_or_with_another_type_is_rejected(tmp_path, name):
+    path = tmp_path / "scores.parquet"
+    save_scores(make_table(), path)
+    whole = pq.read_table(path)
+    place = whole.column_names.index(name)
+    words = pa.array([["x"]] * len(whole))
+    missing = whole.remove_column(place)
+    if name.startswith("logit:"):
+        for other in ("logit:c1", "logit:c2"):
+            missing = missing.remove_column(missing.column_names.index(other))
+    for changed in (missing, whole.set_column(place, name, words)):
+        pq.write_table(changed, path)
+        with pytest.raises(RunError, match="columns of a score table"):
+            load_scores(path)
+
+
 def test_one_row_of_each_source_is_drawn():
     table = replace(make_table(n=6), sources=("a", "a", "b", "c", "c", "c"))
     rows = table.draw_sources(10, seed=0)

@@ -16,7 +16,6 @@ in a bundle is ever unpickled.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import InputConfig, SavedRecipe
 from leukoscope.errors import BundleError, ConfigError, FileError
-from leukoscope.records import parse_record, save_record
+from leukoscope.records import parse_sealed, save_record
 from leukoscope.runfolder import Provenance, RunProvenance
 from leukoscope.storage import create_folder, read_file, replacing
 from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
@@ -156,10 +155,12 @@ class BundleInfo(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was opened: its folder and its explanation."""
+    """A bundle that was opened: its folder, its explanation, and the SHA-256 of the JSON file that
+    holds it, which names the bundle as a whole."""
 
     path: Path
     info: BundleInfo
+    sha256: str
 
     def read_graph(self, name: VariantName | None = None) -> bytes:
         """Return the bytes of a variant's graph (None: the default one), checked against its hash.
@@ -203,11 +204,12 @@ _AGAIN = "copy the bundle again from where it came, or export the run again"
 def load_bundle(path: Path) -> Bundle:
     """Open a bundle folder; graphs are read and checked when they are needed.
 
-    Raises `BundleError` if it is no bundle, or one of a newer leukoscope.
+    Raises `BundleError` if it is no bundle, one of a newer leukoscope, or one whose JSON was
+    changed after it was written.
     """
     place = path / BUNDLE_JSON
     try:
-        content = json.loads(read_file(place, MAX_JSON_BYTES).decode("utf-8"))
+        content = read_file(place, MAX_JSON_BYTES)
     except FileError as error:
         raise BundleError(
             f"{path} must be a bundle: a folder with {BUNDLE_JSON}"
@@ -215,10 +217,8 @@ def load_bundle(path: Path) -> Bundle:
             error.found,
             "make one with `leukoscope export RUN`, or check the path",
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{place} must be JSON", str(error), _AGAIN) from error
-    info = parse_record(BundleInfo, content, str(place), "leukoscope export", BundleError)
-    return Bundle(path, info)
+    info = parse_sealed(BundleInfo, content, str(place), "leukoscope export", BundleError)
+    return Bundle(path, info, hashlib.sha256(content).hexdigest())
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -115,7 +115,9 @@ class EpochFigures:
 @dataclass(frozen=True, slots=True)
 class EvaluationProvenance:
     """What made the figures: run, network, recipe, data, software. `best_epoch` is None for an
-    ensemble, which was not trained; its `seed` names those of its members."""
+    ensemble, which was not trained; its `seed` names those of its members. `scores_sha256` is the
+    hash of the run's score table, None on other data; `trust_sha256` that of its `trust.json`, None
+    where it was not calibrated."""
 
     run: str
     network: str
@@ -133,6 +135,8 @@ class EvaluationProvenance:
     packages: Mapping[str, str]
     command: tuple[str, ...]
     started: str
+    scores_sha256: str | None = None
+    trust_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

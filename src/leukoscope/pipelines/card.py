@@ -16,6 +16,7 @@ from leukoscope.data.splits import ROLES, Split, audit_split
 from leukoscope.deploy.bundle import BUNDLE_JSON, BundleInfo, load_bundle
 from leukoscope.errors import BundleError, RunError
 from leukoscope.pipelines.data import name_data
+from leukoscope.pipelines.evaluation import find_mismatch, load_evaluation
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_split
 from leukoscope.records import load_record, save_record
@@ -25,6 +26,7 @@ from leukoscope.storage import write_text
 from leukoscope.trust.record import TrustInfo
 
 if TYPE_CHECKING:
+    from leukoscope.evaluation.record import EvaluationRecord
     from leukoscope.report.card_records import CardRecords, DataSummary, Network
 
 _Record = TypeVar("_Record")
@@ -103,7 +105,6 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     from the folders `robustness`, `validation` and `explained` inside of the run. Raises as
     `write_card` does, and `RunError` if one of them is of other weights.
     """
-    from leukoscope.evaluation.record import EvaluationRecord
     from leukoscope.evaluation.robustness import Robustness
     from leukoscope.evaluation.validation import Validation
     from leukoscope.explain.record import Explanation
@@ -127,19 +128,19 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
     explanation = _load(Explanation, place, "leukoscope explain")
     if explanation is not None:
         _check_weights(place, explanation.provenance.weights_sha256, sha256)
+    own = folder.path / "metrics.json"
     others = sorted((folder.path / "evaluations").glob("*/metrics.json"))
+    evaluations = {path: load_evaluation(path) for path in (own, *others) if path.is_file()}
+    for path, one in evaluations.items():
+        _check_evaluation(folder, path, one)
     return CardRecords(
         network=network,
         recipe=_load(SavedRecipe, folder.recipe, "leukoscope train"),
         provenance=_load(RunProvenance, folder.provenance, "leukoscope train"),
         data=summarise_split(load_run_split(folder)) if folder.split.is_file() else None,
         epochs_s=_read_epochs(folder.history),
-        evaluation=_load(EvaluationRecord, folder.path / "metrics.json", "leukoscope evaluate"),
-        evaluations={
-            path.parent.name: load_record(EvaluationRecord, path, "leukoscope evaluate")
-            for path in others
-        }
-        or None,
+        evaluation=evaluations.get(own),
+        evaluations={path.parent.name: evaluations[path] for path in others} or None,
         trust=trust,
         bundle=_load_bundle(Path(bundle), sha256) if bundle else None,
         robustness=robustness,
@@ -254,6 +255,16 @@ def _check_weights(path: Path, found: object, weights_sha256: str) -> None:
             f"{path} must be of the trained network beside it",
             "it is of other weights",
             "run that command again on this run or its bundle, or move the file away",
+        )
+
+
+def _check_evaluation(folder: RunFolder, path: Path, found: "EvaluationRecord") -> None:
+    other = find_mismatch(folder, found)
+    if other:
+        raise RunError(
+            f"{path} must be an evaluation of the run as it is",
+            f"it was made with other {other}",
+            "run `leukoscope evaluate` again, or move the file away",
         )
 
 

@@ -12,7 +12,13 @@ from leukoscope.config import Recipe
 from leukoscope.errors import ConfigError, SplitError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import TrainedRun, find_packs, load_run_split, train_run
+from leukoscope.pipelines.runs import (
+    TrainedRun,
+    find_packs,
+    load_run_scores,
+    load_run_split,
+    train_run,
+)
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
@@ -64,7 +70,6 @@ def distill_run(
         compute_agreement,
         compute_rows,
     )
-    from leukoscope.scores import load_scores
     from leukoscope.training.trained import load_trained
 
     folder = RunFolder(Path(teacher))
@@ -94,9 +99,7 @@ def distill_run(
     )
     student = load_trained(run.folder)
     names = [f"{one.name} ({one.network.spec.name})" for one in (trained, student)]
-    own, taught = (
-        load_scores(f.require(f.scores, "leukoscope train")) for f in (folder, run.folder)
-    )
+    own, taught = (load_run_scores(one) for one in (folder, run.folder))
     rows = compute_rows(dict(zip(names, (own, taught), strict=True)), ("calib", "test"))
     parity = tuple(
         found

@@ -17,7 +17,7 @@ from leukoscope.data.splits import Split, hash_split, join_splits, save_split
 from leukoscope.errors import ConfigError, RunError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
-from leukoscope.pipelines.runs import find_packs, load_run_split
+from leukoscope.pipelines.runs import find_packs, load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import Member, RunFolder, RunProvenance, collect_provenance
@@ -182,9 +182,7 @@ def _join_recipes(folders: Sequence[RunFolder]) -> SavedRecipe:
 
 def _load_tables(folders: Sequence[RunFolder]) -> "dict[int, ScoreTable]":
     """The members' own score tables, as far as they are there, by the member's number."""
-    from leukoscope.scores import load_scores
-
-    return {i: load_scores(f.scores) for i, f in enumerate(folders) if f.scores.is_file()}
+    return {i: load_run_scores(f) for i, f in enumerate(folders) if f.scores.is_file()}
 
 
 def _score(

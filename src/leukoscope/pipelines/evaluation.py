@@ -23,7 +23,7 @@ from leukoscope.progress import Progress, silent
 from leukoscope.records import load_record, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scoring import score_records
-from leukoscope.storage import create_folder, write_text
+from leukoscope.storage import create_folder, hash_file, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +151,7 @@ def evaluate_folder(
         found.record,
         compare=_list_others(folder, subject.folder),
         history=_load_history(folder),
-        provenance=_collect_provenance(folder),
+        provenance=_collect_provenance(folder, own=other is None, calibrated=trust is not None),
     )
     boxes = {one.id: one.box for one in subject.records if one.box is not None}
     write_evaluation(record, draw_evaluation(replace(found, record=record), boxes), subject.folder)
@@ -357,7 +357,9 @@ def _load_history(folder: RunFolder) -> "tuple[EpochFigures, ...]":
         )
 
 
-def _collect_provenance(folder: RunFolder) -> "EvaluationProvenance":
+def _collect_provenance(
+    folder: RunFolder, *, own: bool, calibrated: bool
+) -> "EvaluationProvenance":
     from leukoscope.evaluation.record import EvaluationProvenance
     from leukoscope.training.record import load_model_record
 
@@ -380,20 +382,44 @@ def _collect_provenance(folder: RunFolder) -> "EvaluationProvenance":
         packages=origin.packages,
         command=origin.command,
         started=origin.started,
+        scores_sha256=model.scores_sha256 if own else None,
+        trust_sha256=hash_file(folder.trust) if calibrated else None,
     )
+
+
+def load_evaluation(path: Path) -> "EvaluationRecord":
+    """Read a `metrics.json`. Raises `RunError`."""
+    from leukoscope.evaluation.record import EvaluationRecord
+
+    return load_record(EvaluationRecord, path, "leukoscope evaluate")
+
+
+def find_mismatch(folder: RunFolder, found: "EvaluationRecord") -> str:
+    """Name what of a run an evaluation was not made with: `weights`, `split`, `scores` or
+    `thresholds`; "" where it belongs to the run as it is. One that was made before the run was
+    calibrated belongs to it."""
+    from leukoscope.training.record import load_model_record
+
+    model, origin = load_model_record(folder), found.provenance
+    if origin is None:
+        return ""
+    if origin.weights_sha256 != model.sha256:
+        return "weights"
+    if origin.split_sha256 != model.split_sha256:
+        return "split"
+    if origin.scores_sha256 not in (None, model.scores_sha256):
+        return "scores"
+    trust = hash_file(folder.trust) if folder.trust.is_file() else ""
+    return "thresholds" if origin.trust_sha256 not in (None, trust) else ""
 
 
 def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
-    """Return other evaluations of the same run that were written before."""
-    from leukoscope.evaluation.record import EvaluationRecord
-
+    """Return other evaluations of the same run that were written before; those of what the run
+    held at another time are left out."""
     places = (folder.path, *sorted((folder.path / "evaluations").glob("*")))
     files = [place / "metrics.json" for place in places if place != out]
-    return tuple(
-        load_record(EvaluationRecord, path, "leukoscope evaluate").summarise()
-        for path in files
-        if path.is_file()
-    )
+    found = [load_evaluation(path) for path in files if path.is_file()]
+    return tuple(one.summarise() for one in found if not find_mismatch(folder, one))
 
 
 def safe_name(path: Path) -> str:

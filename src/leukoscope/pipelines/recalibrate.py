@@ -74,6 +74,7 @@ def recalibrate_bundle(
             "n_calib": found.n_fit,
             "n_calib_sources": found.n_fit_sources,
             "notes": (note, *local.notes),
+            "scores_sha256": None,
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
             "reference": compute_reference(
                 # Whether training has seen these cells is not known.

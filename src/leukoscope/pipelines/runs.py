@@ -29,7 +29,7 @@ from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.scoring import score_records
-from leukoscope.storage import create_folder, remove_leftovers, replacing
+from leukoscope.storage import create_folder, hash_file, remove_leftovers, replacing
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -315,6 +315,7 @@ def _train_and_score(
     from leukoscope.models.presets import build_spec
     from leukoscope.scores import save_scores
     from leukoscope.training.loop import TrainingData, train_network
+    from leukoscope.training.record import bind_scores
     from leukoscope.training.trained import load_trained, save_trained
 
     records, roles = used_rows(split)
@@ -359,17 +360,29 @@ def _train_and_score(
         )
         with replacing(run.scores) as temporary:
             save_scores(table, temporary)
+        bind_scores(run)
     accelerator.wait_for_everyone()
     return TrainedRun(run, tuple(history), audit_split(split))
 
 
 def load_run_scores(folder: RunFolder) -> "ScoreTable":
-    """Load the score table of a run. Raises `MissingStepError` before training has ended,
-    `RunError` for a table without the quality of the images."""
+    """Load the score table of a run: the only way to read it.
+
+    Raises `MissingStepError` before training has ended, `RunError` for another table than the
+    trained network made, or one without the quality of the images.
+    """
     from leukoscope.scores import load_scores
+    from leukoscope.training.record import load_model_record
     from leukoscope.trust.quality import QUALITY_NAMES
 
-    table = load_scores(folder.require(folder.scores, "leukoscope train"))
+    model = load_model_record(folder)
+    if hash_file(folder.require(folder.scores, "leukoscope train")) != model.scores_sha256:
+        raise RunError(
+            f"{folder.scores} must be the scores that the trained network beside it gave",
+            "it was changed after it was written, or is of other weights",
+            "run `leukoscope train` with --resume to score the run again; build an ensemble anew",
+        )
+    table = load_scores(folder.scores)
     if table.quality_names != QUALITY_NAMES:
         raise RunError(
             f"{folder.scores} must hold the quality of every image, which `leukoscope train` adds",

@@ -73,6 +73,7 @@ def calibrate_run(
             choice=fitted.choice,
             notes=(*fitted.notes, *note_leak(assess_role(split, "calib").status)),
             weights_sha256=hash_file(folder.weights),
+            scores_sha256=hash_file(folder.scores),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
             reference=compute_reference(
                 table,

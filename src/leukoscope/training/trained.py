@@ -77,9 +77,11 @@ def save_ensemble(
     config: InputConfig,
     split_sha256: str,
 ) -> None:
-    """Write an ensemble as a run's trained network."""
+    """Write an ensemble as a run's trained network, bound to its split and to the score table that
+    is there already."""
     save_tensors(run.weights, network.state_dict(), WeightsState(None))
-    _save_record(run, network.spec, classes, config, None, split_sha256)
+    scores = hash_file(run.scores)
+    _save_record(run, network.spec, classes, config, None, split_sha256, scores)
 
 
 def _save_record(
@@ -89,9 +91,12 @@ def _save_record(
     config: InputConfig,
     best_epoch: int | None,
     split_sha256: str,
+    scores_sha256: str | None = None,
 ) -> None:
     name, sha256 = run.weights.name, hash_file(run.weights)
-    record = ModelRecord(classes, config, spec, best_epoch, name, sha256, split_sha256)
+    record = ModelRecord(
+        classes, config, spec, best_epoch, name, sha256, split_sha256, scores_sha256
+    )
     save_record(record, run.model)
 
 

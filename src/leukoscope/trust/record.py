@@ -94,6 +94,8 @@ class TrustInfo(BaseModel):
     notes: tuple[Note, ...]
     weights_sha256: str
     """Of the network that made the scores."""
+    scores_sha256: str | None = None
+    """Of the score table that it was fitted to; None for the cells of a laboratory."""
     arrays_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     reference: Reference | None = None
     """None where the internal test set holds no image of known class."""
@@ -167,17 +169,22 @@ def _read_arrays(content: bytes) -> Mapping[str, NDArray[Any]]:
 def load_trust(folder: RunFolder) -> Trust | None:
     """Return the trust record of a run; None where it was not calibrated.
 
-    Raises `RunError` if the record is of other weights, `BundleError` if it cannot be read.
+    Raises `RunError` if the record is of other weights or scores than those beside it,
+    `BundleError` if it cannot be read.
     """
     if not folder.trust.is_file():
         return None
     info = load_record(TrustInfo, folder.trust, "leukoscope calibrate", BundleError)
-    if folder.weights.is_file() and hash_file(folder.weights) != info.weights_sha256:
-        raise RunError(
-            f"{folder.trust} must be of the trained network beside it",
-            "it was calibrated with other weights",
-            _AGAIN,
-        )
+    for path, sha256, what in (
+        (folder.weights, info.weights_sha256, "weights"),
+        (folder.scores, info.scores_sha256, "scores"),
+    ):
+        if path.is_file() and hash_file(path) != sha256:
+            raise RunError(
+                f"{folder.trust} must be of the trained network beside it",
+                f"it was calibrated with other {what}",
+                _AGAIN,
+            )
     try:
         content = read_file(folder.trust_arrays)
     except FileError as error:

@@ -1,10 +1,11 @@
 import contextlib
-import json
+import hashlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.files import list_flips, load_json, save_json
 
 from leukoscope.deploy.bundle import (
     BUNDLE_JSON,
@@ -42,8 +43,7 @@ def test_a_missing_graph_and_a_missing_variant_are_told(mean_bundle):
 
 def change_json(bundle, **changes):
     path = bundle.path / BUNDLE_JSON
-    content = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps(content))
+    save_json(load_json(path) | changes, path)
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,20 @@ def test_json_that_is_not_as_written_is_rejected(mean_bundle, changes, match):
         load_bundle(mean_bundle.path)
 
 
+def test_a_bundle_is_sealed_bit_by_bit(mean_bundle):
+    path = mean_bundle.path / BUNDLE_JSON
+    content = path.read_bytes()
+    for changed in list_flips(content):
+        path.write_bytes(changed)
+        with pytest.raises(BundleError):
+            load_bundle(mean_bundle.path)
+    path.write_bytes(content)
+    assert load_bundle(mean_bundle.path).sha256 == hashlib.sha256(content).hexdigest()
+
+
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b.onnx", "model.onnx/..", ""])
 def test_a_graph_outside_the_folder_is_rejected(mean_bundle, name):
-    content = json.loads((mean_bundle.path / BUNDLE_JSON).read_text())
+    content = load_json(mean_bundle.path / BUNDLE_JSON)
     content["variants"]["fp32"]["file"] = name
     change_json(mean_bundle, **content)
     with pytest.raises(BundleError, match="file"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.builders.evaluation import build_evaluation
 from tests.builders.explanation import build_explanation
+from tests.builders.files import load_json, save_json
 from tests.builders.robustness import build_robustness
 from tests.builders.validation import build_validation
 from typer.testing import CliRunner
@@ -21,9 +22,13 @@ from leukoscope.records import dump_record, save_record
 from leukoscope.runfolder import collect_provenance
 
 
-def save_metrics(folder, **changes):
+def save_metrics(folder, run=None, origin=None, **changes):
+    """Invented figures, of the weights and the split of a run."""
+    model = load_json((run or folder) / "model.json")
+    bound = {"weights_sha256": model["sha256"], "split_sha256": model["split_sha256"]}
     given = {"leakage_status": "unproven", "source_known": False, "trust": None}
     record = build_evaluation(**(given | changes))
+    record = replace(record, provenance=replace(record.provenance, **bound | (origin or {})))
     save_record(record, folder / "metrics.json")
     return record
 
@@ -32,7 +37,7 @@ def test_a_run_gets_its_card(run, tmp_path):
     record = save_metrics(run)
     other = run / "evaluations" / "far"
     other.mkdir(parents=True)
-    save_metrics(other, data="far_lab")
+    save_metrics(other, run, data="far_lab")
     written = pipelines.write_card(run)
     assert written.folder == run
     assert [path.name for path in written.files] == [
@@ -63,8 +68,26 @@ def test_a_run_gets_its_card(run, tmp_path):
     assert (tmp_path / "new" / "CLAIM.md").is_file()
 
 
+@pytest.mark.parametrize(
+    ("origin", "found"),
+    [
+        ({"weights_sha256": "0" * 64}, "weights"),
+        ({"split_sha256": "0" * 64}, "split"),
+        ({"scores_sha256": "0" * 64}, "scores"),
+        ({"trust_sha256": "0" * 64}, "thresholds"),
+    ],
+)
+@pytest.mark.parametrize("place", ["", "evaluations/far"])
+def test_an_evaluation_of_what_the_run_no_longer_holds_is_rejected(run, origin, found, place):
+    (run / place).mkdir(parents=True, exist_ok=True)
+    save_metrics(run / place, run, origin)
+    with pytest.raises(RunError, match=f"made with other {found}"):
+        pipelines.write_card(run)
+    assert not (run / "MODEL_CARD.md").exists()
+
+
 def test_what_later_commands_left_inside_of_the_run_is_read(run):
-    sha = json.loads((run / "model.json").read_text())["sha256"]
+    sha = load_json(run / "model.json")["sha256"]
     robustness = build_robustness({"blur": 0.1})
     robustness = replace(robustness, provenance=replace(robustness.provenance, weights_sha256=sha))
     validation = build_validation(unreadable=())
@@ -79,17 +102,16 @@ def test_what_later_commands_left_inside_of_the_run_is_read(run):
     }
     for name, record in content.items():
         (run / name).parent.mkdir()
-        (run / name).write_text(json.dumps(record))
+        save_json(record, run / name)
     records = load_run_records(run)
     assert records.robustness == robustness
     assert records.validation.figures["accuracy"] == validation.figures["accuracy"]
     assert records.explanation == explanation
     for name, record in content.items():
-        other = json.dumps(record).replace(sha, "0" * 64)
-        (run / name).write_text(other)
+        save_json(json.loads(json.dumps(record).replace(sha, "0" * 64)), run / name)
         with pytest.raises(RunError, match="it is of other weights"):
             load_run_records(run)
-        (run / name).write_text(json.dumps(record))
+        save_json(record, run / name)
 
 
 def test_the_split_is_summarised(run):
@@ -117,7 +139,7 @@ def test_what_does_not_fit_is_rejected(run, tmp_path):
 @pytest.fixture
 def bundle(run, tmp_path):
     """A bundle of the run, as far as a card reads it."""
-    model = json.loads((run / "model.json").read_text())
+    model = load_json(run / "model.json")
     content = {
         "network": "coatnet-pico",
         "classes": model["classes"],
@@ -143,14 +165,14 @@ def bundle(run, tmp_path):
         "parity_set": {"roles": {"test": 7}},
         "provenance": {
             "exported": dump_record(collect_provenance()),
-            "trained": json.loads((run / "provenance.json").read_text()),
-            "recipe": json.loads((run / "recipe.json").read_text()),
+            "trained": load_json(run / "provenance.json"),
+            "recipe": load_json(run / "recipe.json"),
             "weights_sha256": model["sha256"],
         },
     }
     folder = tmp_path / "bundle"
     folder.mkdir()
-    (folder / "bundle.json").write_text(json.dumps(content))
+    save_json(content, folder / "bundle.json")
     return folder
 
 
@@ -163,9 +185,9 @@ def test_a_bundle_gets_its_card_and_lends_its_parity(run, bundle, tmp_path):
     pipelines.write_card(run, tmp_path / "both", bundle=bundle)
     text = (tmp_path / "both" / "MODEL_CARD.md").read_text()
     assert "| fp32 (default) |" in text and "32 pixels wide" in text
-    content = json.loads((bundle / "bundle.json").read_text())
+    content = load_json(bundle / "bundle.json")
     content["provenance"]["weights_sha256"] = "1" * 64
-    (bundle / "bundle.json").write_text(json.dumps(content))
+    save_json(content, bundle / "bundle.json")
     with pytest.raises(BundleError, match="other weights"):
         pipelines.write_card(run, tmp_path / "both", bundle=bundle)
 

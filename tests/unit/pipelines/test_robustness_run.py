@@ -2,13 +2,13 @@
 and what is rejected."""
 
 import csv
-import json
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.builders.files import load_json, save_json
 
 from leukoscope import pipelines, scoring
 from leukoscope.cli import render
@@ -92,9 +92,9 @@ def test_corruptions_come_before_the_colours_are_standardised(run, tmp_path, mon
     """As in use: with the ground made white again, less light costs nothing, and the network and
     the quality checks see the same pixels. The discs here are classified by their colour alone."""
     target = np.array(STAIN_TARGETS["background"])
-    model = json.loads((run / "model.json").read_text())
+    model = load_json(run / "model.json")
     model["input"] |= {"stain": "background", "stain_target": target.tolist()}
-    (run / "model.json").write_text(json.dumps(model))
+    save_json(model, run / "model.json")
     scorer = open_scorer(run)
     colours = {name: np.array(rgb) * target / (240, 230, 235) for name, rgb in DISCS}
     seen, checked = [], []

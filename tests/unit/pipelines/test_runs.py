@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.builders.files import list_flips
 from tests.builders.runs import SETTINGS
 
 from leukoscope import pipelines
@@ -12,11 +13,14 @@ from leukoscope.config import load_recipe
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.splits import Split, save_split
 from leukoscope.errors import MissingExtraError, MissingStepError, RunError
-from leukoscope.pipelines.runs import load_run_split
+from leukoscope.pipelines.evaluation import load_evaluation
+from leukoscope.pipelines.runs import load_run_scores, load_run_split
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.records import save_record
 from leukoscope.runfolder import Member, RunFolder
-from leukoscope.scores import load_scores
+from leukoscope.scores import load_scores, save_scores
+from leukoscope.storage import hash_file
+from leukoscope.training.record import load_model_record
 
 
 def test_a_run_folder_holds_the_whole_story(trained, split):
@@ -185,6 +189,47 @@ def test_any_change_of_the_split_is_noticed(run, split, change):
     save_split(other, run / "split.csv")
     with pytest.raises(RunError, match="the network was trained on"):
         load_run_split(RunFolder(run))
+
+
+def test_scores_are_bound_to_the_weights_bit_by_bit(run):
+    """Forged scores would lift every figure; damaged ones would change some."""
+    folder = RunFolder(run)
+    content = folder.scores.read_bytes()
+    for changed in list_flips(content):
+        folder.scores.write_bytes(changed)
+        with pytest.raises(RunError, match="must be the scores that the trained network"):
+            load_run_scores(folder)
+    folder.scores.write_bytes(content)
+    assert len(load_run_scores(folder)) == 48
+
+
+def test_better_scores_are_not_believed(run, split):
+    """Each reader of scores rejects a table of the right form with the true labels in it."""
+    folder = RunFolder(run)
+    table = load_run_scores(folder)
+    best = np.eye(4, dtype=np.float32)[table.labels_N] * 9
+    save_scores(replace(table, logits_NK=best), folder.scores)
+    for command in (pipelines.evaluate_run, pipelines.calibrate_run):
+        with pytest.raises(RunError, match="changed after it was written"):
+            command(run)
+    with pytest.raises(RunError, match="changed after it was written"):
+        pipelines.build_ensemble([run], run.parent / "joint", tta="flips")
+    pipelines.train_run(split, load_recipe("quick", SETTINGS), run, resume=True)
+    np.testing.assert_array_equal(load_run_scores(folder).logits_NK, table.logits_NK)
+
+
+def test_an_evaluation_names_what_it_was_made_with(run):
+    folder = RunFolder(run)
+    origin = pipelines.evaluate_run(run).record.provenance
+    assert origin.weights_sha256 == hash_file(folder.weights)
+    assert origin.scores_sha256 == hash_file(folder.scores) and origin.trust_sha256 is None
+    assert origin.split_sha256 == load_model_record(folder).split_sha256
+    # Evaluations of other scores are not listed beside it.
+    assert len(pipelines.evaluate_run(run, role="val").record.compare) == 1
+    found = replace(load_evaluation(run / "metrics.json"))
+    old = replace(found, provenance=replace(origin, scores_sha256="0" * 64))
+    save_record(old, run / "metrics.json")
+    assert pipelines.evaluate_run(run, role="val").record.compare == ()
 
 
 def test_a_run_may_be_moved_and_its_rows_sorted(run, split, tmp_path):

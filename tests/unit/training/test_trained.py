@@ -4,6 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from tests.builders.files import load_json, save_json
 
 from leukoscope.config import InputConfig
 from leukoscope.errors import MissingStepError, WeightsError
@@ -56,7 +57,7 @@ def run(tmp_path, network):
 
 
 def change_record(run, **changes):
-    run.model.write_text(json.dumps(json.loads(run.model.read_text()) | changes))
+    save_json(load_json(run.model) | changes, run.model)
 
 
 def test_a_trained_network_comes_back_bitwise(run, network):
@@ -156,11 +157,11 @@ def test_a_record_of_something_else_is_rejected(run, changes):
 
 def test_a_record_without_its_parts_is_rejected(run):
     for key in ("spec", "input", "classes", "sha256"):
-        record = json.loads(run.model.read_text())
-        run.model.write_text(json.dumps({k: v for k, v in record.items() if k != key}))
+        record = load_json(run.model)
+        save_json({k: v for k, v in record.items() if k != key}, run.model)
         with pytest.raises(WeightsError):
             load_trained(run, CPU)
-        run.model.write_text(json.dumps(record))
+        save_json(record, run.model)
     load_trained(run, CPU)
     run.model.write_text("{")
     with pytest.raises(WeightsError, match="readable JSON"):

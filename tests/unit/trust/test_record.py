@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import math
 
 import numpy as np
@@ -40,7 +39,7 @@ def record(fitted, trust_table):
 def run(tmp_path, record):
     folder = RunFolder(tmp_path)
     folder.weights.write_bytes(b"weights")
-    folder.trust.write_text(record[0].model_dump_json())
+    save_record(record[0], folder.trust)
     folder.trust_arrays.write_bytes(record[1])
     return folder
 
@@ -68,6 +67,15 @@ def test_a_record_of_other_weights_is_rejected(run):
     run.weights.write_bytes(b"other")
     with pytest.raises(RunError, match="calibrated with other weights"):
         load_trust(run)
+
+
+def test_a_record_of_other_scores_is_rejected(run, record):
+    run.scores.write_bytes(b"scores")
+    with pytest.raises(RunError, match="calibrated with other scores"):
+        load_trust(run)
+    sha256 = hashlib.sha256(b"scores").hexdigest()
+    save_record(record[0].model_copy(update={"scores_sha256": sha256}), run.trust)
+    assert load_trust(run) is not None
 
 
 def test_missing_and_changed_arrays_are_rejected(run, record):
@@ -119,7 +127,7 @@ def test_records_of_another_form_are_rejected(run, record, change, message):
     content = dump_record(record[0].model_copy(update={"reference": build_reference()}))
     for key, value in change.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
-    run.trust.write_text(json.dumps(content))
+    save_record(content, run.trust)
     with pytest.raises(BundleError, match=message):
         load_trust(run)
 
