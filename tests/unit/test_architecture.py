@@ -423,6 +423,7 @@ ERROR_PARTS = {
     "data/splits.py": 2,
     "deploy/bundle.py": 2,
     "painted/cells.py": 1,
+    "records.py": 1,
     "trust/record.py": 1,
 }
 """How many parts of error messages a file puts together before it raises (one is the disclaimer
