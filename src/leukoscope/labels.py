@@ -67,6 +67,15 @@ def resolve_label(text: str) -> str:
     return _BY_ALIAS.get(tidy, tidy)
 
 
+def is_known(text: str) -> bool:
+    """Tell whether a label, as a data set spells it, is a listed cell type.
+
+    >>> is_known("EOS"), is_known("Hairy cell")
+    (True, False)
+    """
+    return resolve_label(text) in _BY_NAME
+
+
 def display_label(name: str) -> str:
     """Return the name to show a reader.
 

@@ -26,7 +26,9 @@ def test_foreign_images_are_rejected_and_home_is_not(real_data):
     assert (limits.compute_distance(home[900:]) > 1).mean() < 0.06
 
     kaggle = sorted((real_data / "dataset2-master" / "images" / "TEST_SIMPLE").rglob("*.jpeg"))
-    red = [x for x in find_candidates(real_data / "bccd") if getattr(x, "label", "") == "RBC"]
+    red = [
+        x for x in find_candidates(real_data / "bccd").entries if getattr(x, "label", "") == "RBC"
+    ]
     red = [red[i] for i in rng.permutation(len(red))[:40]]
     groups = {
         "another laboratory": read(kaggle[:30]),

@@ -71,6 +71,15 @@ BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder written by `
 RecipeOption = Annotated[str, typer.Option(help=f"{_RECIPES}.")]
 OverridesOption = Annotated[list[str] | None, _build_set_option("As for train.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+ClassLevelOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Of a folder: the layer below it, counted from 1, whose folders are the classes."
+        " Default: told by their names.",
+        min=1,
+        metavar="N",
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -103,8 +112,19 @@ def _root(
 
 @data_app.command("scan")
 def scan(
-    path: Annotated[Path, typer.Argument(help="Folder of images, table (CSV), or VOC set.")],
+    path: Annotated[
+        Path, typer.Argument(help="Folder of images, table (CSV), or VOC, YOLO or COCO set.")
+    ],
     out: Annotated[Path, typer.Option(help="Catalog to write.")] = Path("catalog.csv"),
+    class_level: ClassLevelOption = None,
+    source_level: Annotated[
+        int | None,
+        typer.Option(
+            help="The layer of folders that is the source: patient, slide, field.",
+            min=1,
+            metavar="N",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Any rejected file is an error.")] = False,
 ) -> None:
     """Build the image table; say which files stay out and why."""
@@ -113,7 +133,9 @@ def scan(
     from leukoscope.report.data_pages import describe_catalog
 
     with render.progress() as progress:
-        catalog = pipelines.scan_images(path, out, progress=progress)
+        catalog = pipelines.scan_images(
+            path, out, class_level=class_level, source_level=source_level, progress=progress
+        )
     render.print_page(describe_catalog(catalog, out))
     if strict:
         pipelines.check_nothing_rejected(catalog)
@@ -191,6 +213,7 @@ def audit(
     json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Page to write, with pairs to compare.")] = None,
     cache: CacheOption = None,
+    class_level: ClassLevelOption = None,
 ) -> None:
     """Say what limits a number measured on these images: duplicates across roles, cells with
     different labels, classes of few sources, images shared with other data.
@@ -208,7 +231,13 @@ def audit(
 
     with render.progress() as progress:
         found = pipelines.audit_data(
-            data, split=split, against=against, html=html, cache=cache, progress=progress
+            data,
+            split=split,
+            against=against,
+            html=html,
+            cache=cache,
+            class_level=class_level,
+            progress=progress,
         )
     if json:
         render.print_record(found)
@@ -289,6 +318,7 @@ def pack(
     overrides: Annotated[
         list[str] | None, _build_set_option("As for train, e.g. input.image_size=96.")
     ] = None,
+    class_level: ClassLevelOption = None,
 ) -> None:
     """Decode and resize the images once; `train --packs` then starts at once."""
     from leukoscope import pipelines
@@ -297,7 +327,9 @@ def pack(
 
     loaded = load_recipe(recipe, overrides or ())
     with render.progress() as progress:
-        packed = pipelines.pack_images(source, loaded, out, progress=progress)
+        packed = pipelines.pack_images(
+            source, loaded, out, class_level=class_level, progress=progress
+        )
     render.print_pack(packed)
 
 
@@ -313,6 +345,7 @@ def train(
     overrides: Annotated[
         list[str] | None, _build_set_option("Override, e.g. --set train.epochs=5.")
     ] = None,
+    class_level: ClassLevelOption = None,
 ) -> None:
     """Train a network; `evaluate` then tells how good it is."""
     from leukoscope import pipelines
@@ -321,7 +354,7 @@ def train(
 
     loaded = load_recipe(recipe, overrides or ())
     with render.progress() as progress:
-        roles = pipelines.load_split_or_images(source, progress=progress)
+        roles = pipelines.load_split_or_images(source, class_level=class_level, progress=progress)
         run = pipelines.train_run(
             roles, loaded, out, resume=resume, packs=packs, progress=progress, reporter=progress
         )
@@ -392,13 +425,16 @@ def evaluate(
     ] = None,
     role: Annotated[str, typer.Option(help="Which role to judge on.")] = "test",
     name: Annotated[str | None, typer.Option(help="Name of the evaluation on other data.")] = None,
+    class_level: ClassLevelOption = None,
 ) -> None:
     """Measure a trained network: every figure with an interval, baselines beside it, a report."""
     from leukoscope import pipelines
     from leukoscope.cli import render
 
     with render.progress() as progress:
-        found = pipelines.evaluate_run(run, data=data, role=role, name=name, progress=progress)
+        found = pipelines.evaluate_run(
+            run, data=data, role=role, name=name, class_level=class_level, progress=progress
+        )
     render.print_evaluation(found)
 
 
@@ -521,6 +557,7 @@ def validate(
     role: Annotated[
         str, typer.Option(help="Which role to evaluate on, if the data have any.")
     ] = "test",
+    class_level: ClassLevelOption = None,
     seed: Annotated[int, _build_seed_option("Seed of every draw.")] = 0,
 ) -> None:
     """Evaluate a bundle on the labelled cells of an external site: may it be used there?
@@ -542,6 +579,7 @@ def validate(
             readers=reader or (),
             against=against,
             recalibrate=recalibrate,
+            class_level=class_level,
             seed=seed,
             progress=progress,
         )
@@ -570,7 +608,8 @@ def explain(
         typer.Option("--class", help="Class to explain; the predicted one if not given."),
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="Pascal-VOC folder that frames the cells of these images.")
+        Path | None,
+        typer.Option(help="Set of boxes (VOC, YOLO, COCO) round the cells of these images."),
     ] = None,
     box_label: Annotated[str, typer.Option(help="Label of the boxes that count.")] = "white_cell",
     query: Annotated[
@@ -618,6 +657,7 @@ def robustness(
         "robustness"
     ),
     images: Annotated[int, typer.Option(help="At most so many images; 0 for all.", min=0)] = 500,
+    class_level: ClassLevelOption = None,
     seed: Annotated[int, _build_seed_option("Seed of the sample and of the noise.")] = 0,
 ) -> None:
     """Measure what blur, defocus, compression, light, stain and magnification do, by severity."""
@@ -627,7 +667,13 @@ def robustness(
 
     with render.progress() as progress:
         done = pipelines.measure_robustness(
-            model, out, data=data, images=images, seed=seed, progress=progress
+            model,
+            out,
+            data=data,
+            class_level=class_level,
+            images=images,
+            seed=seed,
+            progress=progress,
         )
     render.print_page(describe_robustness(done.found, trailer=(f"Page: {done.page}",)))
 
@@ -639,6 +685,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("runs/demo"),
     overrides: OverridesOption = None,
+    class_level: ClassLevelOption = None,
 ) -> None:
     """Do the main job once: catalog, split, train, calibrate, evaluate, report."""
     from leukoscope import pipelines
@@ -646,7 +693,12 @@ def demo(
 
     with render.progress() as progress:
         found = pipelines.run_demo(
-            data, out, overrides=overrides or (), progress=progress, reporter=progress
+            data,
+            out,
+            overrides=overrides or (),
+            class_level=class_level,
+            progress=progress,
+            reporter=progress,
         )
     render.print_evaluation(found)
 

@@ -7,14 +7,21 @@ What this file does not do: it assigns no roles (`splits`) and finds no duplicat
 import csv
 import io
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from leukoscope.data.images import Box, ImageFacts, check_box, load_content, probe_image
-from leukoscope.data.readers import Candidate, Rejected, find_candidates
+from leukoscope.data.readers import (
+    Candidate,
+    Levels,
+    Reading,
+    Rejected,
+    find_candidates,
+    place_box,
+)
 from leukoscope.errors import REJECT_CODES, CatalogError, FileError, ImageError, RejectCode
 from leukoscope.labels import resolve_label
 from leukoscope.storage import read_file, write_text
@@ -47,10 +54,12 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Rows in a fixed order (sorted by id), and what was rejected on the way."""
+    """Rows in a fixed order (sorted by id), what was rejected on the way, and how the folder or
+    table was read (None where that was another time)."""
 
     records: tuple[ImageRecord, ...]
     rejected: tuple[Rejected, ...] = ()
+    reading: Reading | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -64,38 +73,81 @@ class Catalog:
 # -- building -------------------------------------------------------------------------------------
 
 
-def build_catalog(path: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Catalog:
+def build_catalog(
+    path: Path,
+    *,
+    levels: Levels | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Catalog:
+    """Return what `read_catalog` does. Raises `CatalogError` also where no image is left."""
+    catalog = read_catalog(path, levels=levels, on_progress=on_progress)
+    check_usable(catalog, path)
+    return catalog
+
+
+def read_catalog(
+    path: Path,
+    *,
+    levels: Levels | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Catalog:
     """Read every image of a folder, table or annotated set once, and return the table.
 
     An image that cannot be decoded to its last pixel is rejected with a reason. So are all rows
     of the same bytes (and box) under different labels: a label that contradicts itself can serve
     neither training nor evaluation. Exact duplicates under one label stay; splits keep them
-    together.
+    together. It may be that no row is left: see `check_usable`.
 
-    Raises `CatalogError` if nothing is found or nothing is left.
+    Raises `CatalogError` if nothing is found, or the folders do not say which layer is the class.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-    found = find_candidates(path)
-    rejected = [entry for entry in found if isinstance(entry, Rejected)]
-    candidates = [entry for entry in found if isinstance(entry, Candidate)]
+    found = find_candidates(path, levels)
+    rejected = [entry for entry in found.entries if isinstance(entry, Rejected)]
+    candidates = [entry for entry in found.entries if isinstance(entry, Candidate)]
     facts = _probe_all(sorted({candidate.path for candidate in candidates}), on_progress)
     records: list[ImageRecord] = []
+    spellings: dict[str, set[str]] = defaultdict(set)
     for candidate in candidates:
         record = _check_candidate(candidate, facts[candidate.path])
         if isinstance(record, Rejected):
             rejected.append(record)
         else:
             records.append(record)
+            spellings[record.label].add(candidate.label.strip())
     records, conflicts = _take_conflicts(records)
     rejected = sorted([*rejected, *conflicts], key=lambda r: (r.path, r.row, r.id, r.code))
-    if not records:
-        first = "; ".join(f"{r.path}: {r.code}" for r in rejected[:3])
+    merged = tuple(
+        (label, tuple(sorted(names)))
+        for label, names in sorted(spellings.items())
+        if len(names) > 1
+    )
+    records.sort(key=lambda r: r.id)
+    return Catalog(tuple(records), tuple(rejected), replace(found.reading, merged=merged))
+
+
+def check_usable(catalog: Catalog, path: Path) -> None:
+    """Raise `CatalogError` if no image is left of what was read from `path`."""
+    if catalog.records:
+        return
+    codes = Counter(entry.code for entry in catalog.rejected)
+    counts = ", ".join(f"{n:,} {code}" for code, n in codes.most_common(3))
+    first = "; ".join(f"{r.path}: {r.code}" for r in catalog.rejected[:3])
+    expected = f"{path} must hold at least one usable image"
+    found = f"{len(catalog.rejected):,} files, all rejected, first: {first}"
+    if len(codes) > 1:
+        found += f" (in all {counts})"
+    if catalog.reading is None or catalog.reading.kind != "table":
         raise CatalogError(
-            f"{path} must hold at least one usable image",
-            f"{len(rejected):,} files, all rejected, first: {first}",
+            expected,
+            found,
             "put images into one folder per class, or give a table with path and label",
         )
-    return Catalog(tuple(sorted(records, key=lambda r: r.id)), tuple(rejected))
+    if 2 * codes["missing_file"] <= len(catalog.rejected):
+        raise CatalogError(expected, found, "look at rejected.csv, and correct the table")
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() follows links
+    raise CatalogError(
+        expected, found, f"correct the paths of the table: they are taken relative to {folder}"
+    )
 
 
 def _probe_all(
@@ -130,11 +182,8 @@ def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> Imag
         return reject(facts.code, facts.found)
     if not label:
         return reject("no_label")
-    box = candidate.box
+    box = place_box(candidate, facts.width, facts.height)
     if box is not None:
-        if candidate.clip:
-            x_min, y_min, x_max, y_max = box
-            box = (max(0, x_min), max(0, y_min), min(facts.width, x_max), min(facts.height, y_max))
         try:
             check_box(box, facts.width, facts.height, candidate.id)
         except ImageError as error:

@@ -23,6 +23,8 @@ FindingCode = Literal[
     "label_conflict",
     "files_in_conflict",
     "sources_unknown",
+    "test_part_trained_on",
+    "parts_unknown",
     "role_empty",
     "class_missing",
     "few_test_images",

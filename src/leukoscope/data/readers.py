@@ -1,13 +1,13 @@
-"""Where tables come from: class folders, split/class folders, CSV tables, Pascal-VOC cell boxes.
+"""Where tables come from: folders of classes or of detection sets, and CSV tables.
 
 A reader only finds candidates; whether an image can be read is decided in `catalog`. What this
-file does not do: it opens no image and resolves no label alias.
+file does not do: it opens no image, resolves no label alias, and neither tells the layers of
+folders apart (`layouts`) nor reads annotations (`annotations`).
 
-How a folder is read. A folder named like a part of a data set (TRAIN, val, TEST_SIMPLE ..., any
-case) gives the split, and the folder below it the class. Without such a folder the class is the
-folder right below PATH; a single folder that only wraps others (`images/`) is looked through.
-Where there are `*.xml` files the set is Pascal-VOC: one candidate per box, and the field a cell
-was cut from is its source.
+How a folder is read. Images that belong to others (masks, flows, thumbnails) stay out. Where at
+least half of the images have boxes in Pascal-VOC, YOLO or COCO, or where no folder is a class, the
+set is a detection set: one candidate per box, and the field a cell was cut from is its source.
+Else the folders name the classes, and annotations of a few images are named as unused.
 """
 
 import csv
@@ -15,33 +15,33 @@ import io
 import os
 import re
 import stat
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
+from typing import Literal
 
+from leukoscope.data.annotations import (
+    Annotations,
+    FracBox,
+    ImageIndex,
+    read_coco,
+    read_voc,
+    read_yolo,
+)
 from leukoscope.data.images import IMAGE_SUFFIXES, Box
+from leukoscope.data.layouts import (
+    SPLIT_NAMES,
+    Folders,
+    Layer,
+    Layout,
+    Question,
+    read_layers,
+    resolve_parts,
+)
 from leukoscope.errors import CatalogError, FileError, RejectCode
+from leukoscope.labels import is_known
 from leukoscope.storage import read_file
-
-SPLIT_NAMES: dict[str, str] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "calib": "calib",
-    "calibration": "calib",
-    "test": "test",
-    "testing": "test",
-    "test_simple": "test",
-}
-"""Folder and table names of the parts of a data set, in lower case."""
-
-WRAPPER_NAMES = frozenset({"images", "image", "imgs", "img", "data", "cells", "crops"})
-"""Folders below a split folder that are looked through."""
 
 _COLUMN_NAMES = {
     "path": ("path", "filepath", "file_path", "filename", "file", "image", "image_path"),
@@ -58,8 +58,9 @@ _FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """An image, or a box of one, that may become a row. `label` is as the data set spells it;
-    `row` is its line in a table, 0 for none; `clip` allows a box to be cut to the image
-    (annotations that touch its border)."""
+    `row` is its line in a table, 0 for none; `frac_box` is a box in shares of the image, whose size
+    no reader knows; `clip` allows a box to be cut to the image (annotations that touch its
+    border)."""
 
     id: str
     path: Path
@@ -67,6 +68,7 @@ class Candidate:
     split: str = ""
     source: str = ""
     box: Box | None = None
+    frac_box: FracBox | None = None
     clip: bool = False
     row: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -92,25 +94,80 @@ class Rejected:
     content: str = ""
 
 
-def find_candidates(path: Path) -> list[Candidate | Rejected]:
-    """Return everything that a folder or table offers, in a fixed order.
+ReadingKind = Literal["folders", "voc", "yolo", "coco", "table"]
 
-    Raises `CatalogError` if `path` does not exist, is no folder or table, or is empty.
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a folder or table was read.
+
+    `layers` are the uses of folders. `parts` are names of parts with their roles, "" where a name
+    is not understood. `columns` are a table's columns by what they mean. `files` are the annotation
+    files that made it a detection set, `has_names` says whether they name the classes. `empty` are
+    class folders without images. `merged` are labels under which several spellings were joined.
+    """
+
+    kind: ReadingKind
+    layers: tuple[Layer, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+    has_names: bool = True
+    empty: tuple[str, ...] = ()
+    merged: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a folder or table offers, in a fixed order, and how it was read."""
+
+    entries: tuple[Candidate | Rejected, ...]
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Which layer of folders is the class, and which the source, where the user says so: counted
+    from 1 below the root; None leaves it to the names."""
+
+    class_level: int | None = None
+    source_level: int | None = None
+
+
+def find_candidates(path: Path, levels: Levels | None = None) -> Candidates:
+    """Return everything that a folder or table offers.
+
+    Raises `CatalogError` if `path` does not exist, is no folder or table, or is empty, and where
+    the folders alone do not say which layer is the class.
     """
     mode = _read_mode(path)
     if stat.S_ISDIR(mode):
-        found = list(_read_folder(path))
+        found = _read_folder(path, levels or Levels())
     elif stat.S_ISREG(mode) and path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        found = list(_read_table(path))
+        found = Candidates(tuple(_read_table(path)), Reading("table"))
     else:
         raise CatalogError(
             "images come from a folder or a CSV table",
             f"{path}, which is {'neither' if mode else 'not there'}",
             "check the path",
         )
-    if not found:
+    if not found.entries:
         raise CatalogError(f"{path} must offer at least one image", "it is empty", "check the path")
     return found
+
+
+def place_box(candidate: Candidate, width: int, height: int) -> Box | None:
+    """Return the box of a candidate in pixels of its image, cut to it where that is allowed."""
+    box = candidate.box
+    if candidate.frac_box is not None:
+        x_min, y_min, x_max, y_max = candidate.frac_box
+        box = (
+            *(round(x_min * width), round(y_min * height)),
+            *(round(x_max * width), round(y_max * height)),
+        )
+    if box is None or not candidate.clip:
+        return box
+    return (max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3]))
 
 
 def _read_mode(path: Path) -> int:
@@ -125,31 +182,240 @@ def _read_mode(path: Path) -> int:
 # -- folders --------------------------------------------------------------------------------------
 
 
-def _read_folder(root: Path) -> Iterator[Candidate | Rejected]:
-    images: list[tuple[str, ...]] = []
-    annotations: list[Path] = []
+def _read_folder(root: Path, levels: Levels) -> Candidates:
+    files = _Files()
     for entry in _walk(root):
         if isinstance(entry, Rejected):
-            yield entry
+            files.rejected.append(entry)
+        else:
+            files.add(entry)
+    images, companions = _part_companions(root, files.images)
+    files.rejected += companions
+    layout = _read_layout(root, images, levels)
+    labelled = sum(bool(layout.places[_list_folders(root, path)].label) for path in images)
+    found = _read_annotations(root, files, images)
+    n_annotated = len(found.objects) if found else 0
+    has_question = layout.question is not None
+    is_detection = n_annotated and (
+        2 * n_annotated >= len(images) or not (labelled or has_question)
+    )
+    if found and is_detection:
+        entries, reading = _list_boxes(root, found, images, levels)
+    else:
+        if layout.question is not None:
+            raise _ask(layout.question)
+        entries, reading = _list_classes(root, images, layout)
+        empty = _find_empty(root, layout, files)
+        entries += [Rejected(str(folder), "empty_folder") for folder in empty]
+        reading = replace(reading, empty=tuple(folder.name for folder in empty))
+        if found:
+            files.rejected += [Rejected(str(file), "unused_annotation") for file in found.files]
+    used = set(found.files) if found else set()
+    problems = {file for file, _, _ in found.problems} if found else set()
+    entries += [
+        Rejected(str(file), "not_an_image", found=file.suffix.lower())
+        for file in files.others
+        if file not in used and file not in problems
+    ]
+    if found:
+        entries += [Rejected(str(file), code, found=text) for file, code, text in found.problems]
+    return Candidates((*files.rejected, *entries), reading)
+
+
+@dataclass
+class _Files:
+    """Regular files of a tree by what they may be."""
+
+    images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def add(self, path: Path) -> None:
+        (self.images if path.suffix.lower() in IMAGE_SUFFIXES else self.others).append(path)
+
+    def select(self, *suffixes: str) -> list[Path]:
+        return [path for path in self.others if path.suffix.lower() in suffixes]
+
+
+def _list_folders(root: Path, path: Path) -> Folders:
+    return path.parent.relative_to(root).parts
+
+
+def _read_layout(
+    root: Path,
+    images: Iterable[Path],
+    levels: Levels,
+    parts: Mapping[str, str] | None = None,
+    *,
+    has_classes: bool = True,
+) -> Layout:
+    return read_layers(
+        Counter(_list_folders(root, path) for path in images),
+        class_level=levels.class_level,
+        source_level=levels.source_level,
+        parts=parts,
+        has_classes=has_classes,
+    )
+
+
+def _ask(question: Question) -> CatalogError:
+    sets = [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3:,} more' if len(names) > 3 else ''}"
+        for names in question.names
+    ]
+    options = [f"--class-level {level}" for level in question.levels if level] or ["--class-level"]
+    # One layer: patients or folds only. Two: each of them may be the class.
+    found = f"below each of {sets[0]} lie {sets[1]}" if len(sets) > 1 else f"only {sets[0]}"
+    return CatalogError(
+        "it must be clear which layer of folders is the class",
+        found,
+        f"say which by {' or '.join(options)}, here or for `data scan`, where --source-level makes"
+        " another layer the source",
+    )
+
+
+def _list_classes(
+    root: Path, images: Iterable[Path], layout: Layout
+) -> tuple[list[Candidate | Rejected], Reading]:
+    entries: list[Candidate | Rejected] = []
+    for path in images:
+        place = layout.places[_list_folders(root, path)]
+        name = path.relative_to(root).as_posix()
+        if place.label:
+            entries.append(
+                Candidate(name, path, place.label, place.split, place.source, extra=place.extra)
+            )
+        else:
+            entries.append(Rejected(str(path), "no_label", id=name))
+    return entries, Reading("folders", layout.layers, layout.parts)
+
+
+def _find_empty(root: Path, layout: Layout, files: _Files) -> list[Path]:
+    """Return folders beside class folders that hold nothing, or no image and a cell's name."""
+    parents = {
+        folders[: place.class_level - 1] for folders, place in layout.places.items() if place.label
+    }
+
+    def list_holders(paths: Iterable[Path]) -> set[Folders]:
+        found = {_list_folders(root, path) for path in paths}
+        return {folders[:k] for folders in found for k in range(1, len(folders) + 1)}
+
+    with_image, with_file = list_holders(files.images), list_holders(files.others)
+    passed = {entry.path for entry in files.rejected}
+    found = []
+    for parent in sorted(parents):
+        try:
+            names = sorted(one.name for one in root.joinpath(*parent).iterdir() if one.is_dir())
+        except OSError:
             continue
-        suffix = entry.suffix.lower()
-        if suffix == ".xml":
-            annotations.append(entry)
-        elif suffix in IMAGE_SUFFIXES:
-            images.append(entry.relative_to(root).parts)
+        for name in names:
+            place = (*parent, name)
+            holds = place in with_image or (place in with_file and not is_known(name))
+            folder = root.joinpath(*place)
+            if not holds and str(folder) not in passed:
+                found.append(folder)
+    return found
+
+
+# -- images of images -----------------------------------------------------------------------------
+
+_KINDS = (
+    r"(?:cp_)?masks?|segmentations?|segmented|seg|ground_?truth|gt|flows?|outlines?|contours?"
+    r"|overlays?|thumb(?:nail)?s?|heat_?maps?|previews?|probabilit(?:y|ies)|annotat(?:ed|ion)s?"
+)
+_COMPANION = re.compile(rf"(?P<stem>.+?)[\s_.-]+(?:{_KINDS})(?:[\s_.-]?\w{{1,3}})?", re.IGNORECASE)
+_COMPANION_PREFIX = re.compile(rf"(?:{_KINDS}|tn)[\s_.-]+(?P<stem>.+)", re.IGNORECASE)
+_COMPANION_FOLDER = re.compile(rf"(?:{_KINDS}|labels?)(?:[\s_.-]+\w{{1,8}}|\d+)?", re.IGNORECASE)
+
+
+def _part_companions(root: Path, images: Sequence[Path]) -> tuple[list[Path], list[Rejected]]:
+    """Return the images, and apart from them those that show others: `a_mask.png` beside `a.jpg`,
+    or `masks/a.png` where an `a` lies elsewhere."""
+    beside: dict[Path, set[str]] = defaultdict(set)
+    stems: dict[str, Path] = {}
+    apart = {
+        path for path in images if any(map(_COMPANION_FOLDER.fullmatch, _list_folders(root, path)))
+    }
+    for path in images:
+        if path not in apart:
+            beside[path.parent].add(path.stem.casefold())
+            stems.setdefault(path.stem.casefold(), path)
+    kept: list[Path] = []
+    rejected: list[Rejected] = []
+    for path in images:
+        stem = path.stem.casefold()
+        matches = (_COMPANION.fullmatch(stem), _COMPANION_PREFIX.fullmatch(stem))
+        bases = [match["stem"] for match in matches if match]
+        if path in apart:
+            shown = [base for base in (stem, *bases) if base in stems]
         else:
-            yield Rejected(str(entry), "not_an_image", found=suffix)
-    if annotations:
-        yield from _read_voc(root, annotations, images)
-        return
-    skipped = _count_wrappers(images)
-    for parts in images:
-        split, label = _name_parts(parts[:-1], skipped)
-        path = root.joinpath(*parts)
-        if label:
-            yield Candidate("/".join(parts), path, label, split)
+            shown = [base for base in bases if base in beside[path.parent]]
+        if shown:
+            rejected.append(Rejected(str(path), "companion", found=shown[0]))
         else:
-            yield Rejected(str(path), "no_label", id="/".join(parts))
+            kept.append(path)
+    return kept, rejected
+
+
+# -- detection sets -------------------------------------------------------------------------------
+
+
+def _read_annotations(root: Path, files: _Files, images: Sequence[Path]) -> Annotations | None:
+    """Return the annotations of the kind that most images have; None where no file is any."""
+    index = ImageIndex(root, images)
+    kinds = (
+        read_voc(files.select(".xml"), index),
+        read_yolo(files.select(".txt", ".names", ".labels"), files.select(".yaml", ".yml"), index),
+        read_coco(files.select(".json"), index),
+    )
+    best = max(kinds, key=lambda kind: len(kind.objects))
+    # What is no annotation is said whatever the set is read as.
+    best.problems += [
+        problem
+        for kind in kinds
+        for problem in kind.problems
+        if kind is not best and problem[1] != "missing_file"
+    ]
+    return best if best.objects or best.problems else None
+
+
+def _list_boxes(
+    root: Path, found: Annotations, images: Sequence[Path], levels: Levels
+) -> tuple[list[Candidate | Rejected], Reading]:
+    layout = _read_layout(
+        root, images, Levels(source_level=levels.source_level), found.parts, has_classes=False
+    )
+    roles = resolve_parts(set(found.part_of.values()))
+    entries: list[Candidate | Rejected] = []
+    for path in images:
+        name = path.relative_to(root).as_posix()
+        place = layout.places[_list_folders(root, path)]
+        objects = found.objects.get(path, [])
+        if not objects:
+            entries.append(Rejected(str(path), "no_label", id=name))
+        split = place.split or roles.get(found.part_of.get(path, ""), "")
+        for number, item in enumerate(objects):
+            box_id = f"{name}#{number}"
+            if item.found or (item.box is None and item.frac_box is None):
+                entries.append(Rejected(str(path), "bad_box", box_id, item.label, found=item.found))
+                continue
+            entries.append(
+                Candidate(
+                    box_id,
+                    path,
+                    item.label,
+                    split,
+                    place.source or name,
+                    item.box,
+                    item.frac_box,
+                    clip=True,
+                    extra=place.extra,
+                )
+            )
+    files = tuple(str(file.relative_to(root)) for file in found.files)
+    parts = tuple(sorted({*layout.parts, *roles.items()}))
+    layers = tuple(layer for layer in layout.layers if layer.use != "class")
+    return entries, Reading(found.kind, layers, parts, files=files, has_names=found.has_names)
 
 
 def _walk(root: Path) -> Iterator[Path | Rejected]:
@@ -192,99 +458,6 @@ def _walk(root: Path) -> Iterator[Path | Rejected]:
                 # Reading a pipe or a device could wait for ever.
                 yield Rejected(str(path), "not_regular")
     yield from failures
-
-
-def _count_wrappers(images: Iterable[tuple[str, ...]]) -> int:
-    """Count the single folders at the top that only wrap two or more others."""
-    folders = [parts[:-1] for parts in images]
-    for depth, names in enumerate(zip(*folders, strict=False)):
-        if len(set(names)) > 1:
-            return depth
-    # An image lies right in the last shared folder: that one is no mere wrapper.
-    return 0
-
-
-def _name_parts(folders: tuple[str, ...], skipped: int) -> tuple[str, str]:
-    """Return split and class that the folders above an image name; "" for none."""
-    for place, name in enumerate(folders):
-        if name.casefold() in SPLIT_NAMES:
-            below = list(folders[place + 1 :])
-            while len(below) > 1 and below[0].casefold() in WRAPPER_NAMES:
-                below.pop(0)
-            return SPLIT_NAMES[name.casefold()], below[0] if below else ""
-    return "", folders[skipped] if len(folders) > skipped else ""
-
-
-# -- Pascal-VOC -----------------------------------------------------------------------------------
-
-
-def _read_voc(
-    root: Path, annotations: list[Path], images: list[tuple[str, ...]]
-) -> Iterator[Candidate | Rejected]:
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for parts in images:
-        path = root.joinpath(*parts)
-        by_name[path.name].append(path)
-        by_name[path.stem].append(path)
-    n_boxes: dict[Path, int] = {}
-    for annotation in annotations:
-        try:
-            content = read_file(annotation)
-        except FileError as error:
-            yield Rejected(str(annotation), error.reason, found=error.found)
-            continue
-        # Entities can be bombs or read files; no annotation needs them. Nulls: UTF-16.
-        if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):
-            yield Rejected(str(annotation), "bad_annotation", found="DOCTYPE")
-            continue
-        try:
-            tree = ElementTree.fromstring(content)
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
-            yield Rejected(str(annotation), "bad_annotation", found=str(error))
-            continue
-        # Only the last part counts: annotations carry paths of other machines.
-        name = PurePosixPath((tree.findtext("filename") or "").replace("\\", "/")).name
-        image = _pick_nearest(annotation, by_name.get(name) or by_name.get(annotation.stem) or [])
-        if image is None:
-            yield Rejected(str(annotation), "missing_file", found=name)
-            continue
-        # Two annotations of one image: the boxes are numbered on, ids are unique.
-        first = n_boxes.setdefault(image, 0)
-        n_boxes[image] += len(tree.findall("object"))
-        yield from _read_boxes(root, annotation, image, tree, first)
-    for path in sorted({root.joinpath(*parts) for parts in images} - set(n_boxes)):
-        yield Rejected(str(path), "no_label", id=path.relative_to(root).as_posix())
-
-
-def _pick_nearest(annotation: Path, paths: list[Path]) -> Path | None:
-    """Of images of one name, the one that shares most folders with the annotation."""
-
-    def closeness(path: Path) -> int:
-        return len(os.path.commonpath([path.parent, annotation.parent]))
-
-    return max(paths, key=closeness, default=None)
-
-
-def _read_boxes(
-    root: Path, annotation: Path, path: Path, tree: ElementTree.Element, first: int
-) -> Iterator[Candidate | Rejected]:
-    field_id = path.relative_to(root).as_posix()
-    objects = tree.findall("object")
-    if not objects:
-        yield Rejected(str(path), "no_label", id=field_id, found=annotation.name)
-    for number, item in enumerate(objects, start=first):
-        name = f"{field_id}#{number}"
-        label = item.findtext("name") or ""
-        corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
-        try:
-            x_min, y_min, x_max, y_max = (round(float(text or "")) for text in corners)
-        except (ValueError, OverflowError):
-            found = ", ".join(text or "" for text in corners)
-            yield Rejected(str(path), "bad_box", name, label, found=found)
-            continue
-        # VOC counts pixels from 1 and includes the last one.
-        box = (x_min - 1, y_min - 1, x_max, y_max)
-        yield Candidate(name, path, label, source=field_id, box=box, clip=True)
 
 
 # -- tables ---------------------------------------------------------------------------------------

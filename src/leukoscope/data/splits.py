@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -458,6 +458,7 @@ def audit_split(split: Split) -> SplitAudit:
     found = [
         *_find_shared(shared, counts, copies),
         *_find_sources(split),
+        *_find_parts(split),
         *_find_gaps(split, counts),
     ]
     return SplitAudit(
@@ -491,6 +492,20 @@ def _find_sources(split: Split) -> list[Finding]:
     if found_in_pixels(split.sources):
         return [Finding("sources_from_pixels", "note")]
     return []
+
+
+def _find_parts(split: Split) -> list[Finding]:
+    """What the data say of parts and the roles do not follow."""
+    pairs = list(zip(split.catalog.records, split.roles, strict=True))
+    findings = []
+    trained_on = sum(r.split == "test" and role in ("train", "val") for r, role in pairs)
+    if trained_on:
+        findings.append(Finding("test_part_trained_on", "warning", {"n_images": trained_on}))
+    strange = Counter(r.split for r, _ in pairs if r.split and r.split not in ROLES)
+    if strange:
+        counts = tuple(Count((name,), n) for name, n in sorted(strange.items()))
+        findings.append(Finding("parts_unknown", "warning", {"n_images": strange.total()}, counts))
+    return findings
 
 
 def _find_gaps(split: Split, counts: Mapping[str, Mapping[str, int]]) -> list[Finding]:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Literal
 from leukoscope.data.catalog import (
     Catalog,
     ImageRecord,
-    build_catalog,
+    check_usable,
     load_catalog,
     load_rejected,
+    read_catalog,
     save_catalog,
     save_rejected,
 )
 from leukoscope.data.groups import sources_known
-from leukoscope.data.readers import WRAPPER_NAMES, Rejected
+from leukoscope.data.layouts import WRAPPER_NAMES
+from leukoscope.data.readers import Levels, Rejected
 from leukoscope.data.splits import (
     Protocol,
     Split,
@@ -44,19 +46,32 @@ if TYPE_CHECKING:
 
 
 def scan_images(
-    path: str | Path, out: str | Path | None = None, *, progress: Progress = silent
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    class_level: int | None = None,
+    source_level: int | None = None,
+    progress: Progress = silent,
 ) -> Catalog:
     """Build the catalog of a folder, a table or an annotated set, and write it if `out` is given.
 
-    Beside `out` a `rejected.csv` says which files stayed out and why; it is written even when it
-    is empty, so that its absence means nothing.
+    `class_level` and `source_level` say which layer of folders below `path`, counted from 1, is the
+    class and the source, where the names do not tell. Beside `out` a `rejected.csv` says which
+    files stayed out and why; it is written even when it is empty, so that its absence means
+    nothing, and when no image is left, which raises `CatalogError`.
     """
-    catalog = build_catalog(Path(path), on_progress=lambda d, t: progress("Reading images", d, t))
+    catalog = read_catalog(
+        Path(path),
+        levels=Levels(class_level, source_level),
+        on_progress=lambda d, t: progress("Reading images", d, t),
+    )
     if out is not None:
         from leukoscope.report.data_words import describe_rejected
 
-        save_catalog(catalog, Path(out))
         save_rejected(catalog.rejected, Path(out).with_name("rejected.csv"), describe_rejected)
+    check_usable(catalog, Path(path))
+    if out is not None:
+        save_catalog(catalog, Path(out))
     return catalog
 
 
@@ -145,9 +160,16 @@ def split_kfold(
     return splits
 
 
-def load_split_or_images(path: str | Path, *, seed: int = 42, progress: Progress = silent) -> Split:
-    """Return the split in a CSV; or scan and split a folder, a catalog or any other table."""
-    catalog, split = _open_images(Path(path), progress)
+def load_split_or_images(
+    path: str | Path,
+    *,
+    seed: int = 42,
+    class_level: int | None = None,
+    progress: Progress = silent,
+) -> Split:
+    """Return the split in a CSV; or scan and split a folder, a catalog or any other table.
+    `class_level` is that of `scan_images`."""
+    catalog, split = _open_images(Path(path), progress, class_level)
     return split or split_catalog(catalog, seed=seed)
 
 
@@ -187,6 +209,7 @@ def audit_data(
     against: str | Path | None = None,
     html: str | Path | None = None,
     cache: str | Path | None = None,
+    class_level: int | None = None,
     progress: Progress = silent,
 ) -> "DataAudit":
     """Audit a catalog, a table with sources, a split, a folder or any other table.
@@ -194,7 +217,7 @@ def audit_data(
     Roles are those of `split`, else the data's own if it is a split. Sources that are not known
     are found in the pixels first. `against` is other data of any of these kinds: both are then
     searched together for what they share. With `html` the page is written too. `cache` is that of
-    `trace_sources`.
+    `trace_sources`, `class_level` that of `scan_images` for either.
 
     Raises `SplitError` where split and data hold different images, and what `trace_sources` does.
     """
@@ -202,14 +225,16 @@ def audit_data(
 
     if html is not None:
         require_report_extra()
-    catalog, roles = _open_images(Path(data), progress)
+    catalog, roles = _open_images(Path(data), progress, class_level)
     if split is not None:
         roles = load_split(Path(split))
     # What is wrong with the tables is reported before minutes of work.
     if roles is not None:
         join_roles(roles, catalog)
     rejected = _load_rejected(Path(data), catalog)
-    theirs = _open_images(Path(against), progress)[0] if against is not None else None
+    theirs = None
+    if against is not None:
+        theirs = _open_images(Path(against), progress, class_level)[0]
     if not sources_known(catalog):
         catalog = trace_sources(catalog, cache=cache, progress=progress).catalog
     shared = None
@@ -229,12 +254,14 @@ def audit_data(
     return audit
 
 
-def _open_images(path: Path, progress: Progress) -> tuple[Catalog, Split | None]:
+def _open_images(
+    path: Path, progress: Progress, class_level: int | None = None
+) -> tuple[Catalog, Split | None]:
     """The catalog of a table, split or folder, and the split if it is one."""
     table = load_table(path)
     if isinstance(table, Split):
         return table.catalog, table
-    return table or scan_images(path, progress=progress), None
+    return table or scan_images(path, class_level=class_level, progress=progress), None
 
 
 def _load_rejected(table: Path, catalog: Catalog) -> tuple[Rejected, ...]:

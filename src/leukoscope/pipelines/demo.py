@@ -23,15 +23,16 @@ def run_demo(
     out: str | Path,
     *,
     overrides: Sequence[str] = (),
+    class_level: int | None = None,
     progress: Progress = silent,
     reporter: "TrainingReporter | None" = None,
 ) -> Evaluation:
     """Do the main job once: catalog, sources, split, train with `quick`, calibrate, evaluate.
 
     Sources that the data do not name are found in the pixels, so that no duplicate crosses the
-    split. Without `data`, cells are painted into `out/painted`, with known sources. A run that was
-    interrupted goes on. Where the cells are too few to calibrate on, the report is of a network
-    that never rejects, and `uncalibrated` says why.
+    split. `class_level` is that of `scan_images`. Without `data`, cells are painted into
+    `out/painted`, with known sources. A run that was interrupted goes on. Where the cells are too
+    few to calibrate on, the report is of a network that never rejects, and `uncalibrated` says why.
     """
     out = Path(out)
     settings = list(overrides)
@@ -42,7 +43,7 @@ def run_demo(
             out / "painted", on_progress=lambda d, t: progress("Painting cells", d, t)
         )
         settings = [*DEMO_SETTINGS, *settings]
-    catalog = scan_images(data, out / "catalog.csv", progress=progress)
+    catalog = scan_images(data, out / "catalog.csv", class_level=class_level, progress=progress)
     if not sources_known(catalog):
         catalog = trace_sources(catalog, out / "sources.csv", progress=progress).catalog
     split = split_catalog(catalog, out=out / "split.csv")

@@ -82,6 +82,7 @@ def evaluate_run(
     data: str | Path | None = None,
     role: str = "test",
     name: str | None = None,
+    class_level: int | None = None,
     replicates: int = 1000,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -91,7 +92,7 @@ def evaluate_run(
     for the role `test` and into `evaluations/<role>` for others. Other data are scanned, scored,
     and checked against the training images by bytes, sources and fields; their files go into
     `evaluations/<name>`. Of other data with roles or named parts, those of `role` count; of data
-    without any, all images.
+    without any, all images. `class_level` is that of `scan_images`.
 
     Where images have a duplicate in training, no accuracy stands alone: the figures of all images
     are marked as leaked, and those of the images without a duplicate stand beside them.
@@ -101,7 +102,7 @@ def evaluate_run(
     require_extra("train")
     other = None
     if data is not None:
-        records, warnings = select_other(Path(data), role, progress)
+        records, warnings = select_other(Path(data), role, progress, class_level)
         other = OtherData(Path(data).name, name or safe_name(Path(data)), records, warnings)
     return evaluate_folder(RunFolder(Path(run)), other, role, replicates, progress)
 
@@ -294,19 +295,19 @@ def list_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> "tup
 
 
 def select_other(
-    data: Path, role: str, progress: Progress
+    data: Path, role: str, progress: Progress, class_level: int | None = None
 ) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...]]":
     """Return the rows of other data that count, and warnings about those that do not."""
     from leukoscope.trust.notes import Note
 
-    chosen, warnings, rejected = select_images(data, role, progress)
+    chosen, warnings, rejected = select_images(data, role, progress, class_level)
     if rejected:
         warnings += (Note("files_rejected", {"n": len(rejected)}),)
     return chosen, warnings
 
 
 def select_images(
-    data: Path, role: str, progress: Progress
+    data: Path, role: str, progress: Progress, class_level: int | None = None
 ) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...], tuple[Rejected, ...]]":
     """Return the rows of other data that count, warnings about rows that do not, and rejected
     files."""
@@ -317,7 +318,7 @@ def select_images(
     if isinstance(split, Split):
         records, parts = split.catalog.records, split.roles
     else:
-        catalog = split or scan_images(data, progress=progress)
+        catalog = split or scan_images(data, class_level=class_level, progress=progress)
         records, parts = catalog.records, tuple(r.split for r in catalog.records)
         rejected = catalog.rejected
     chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)

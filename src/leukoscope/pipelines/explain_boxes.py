@@ -23,7 +23,7 @@ SAME = 8.0
 """Mean difference of grey levels: JPEG of quality 20 makes 5.4 at most, different images of a set
 are 12.6 and more apart (BCCD, PBC, dataset2-master)."""
 
-_REMEDY = "name the folder that holds images and XML files, and the label by --box-label"
+_REMEDY = "name the folder of images and annotations, and the label by --box-label"
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,27 @@ class Boxes:
 
 
 def load_boxes(folder: Path, label: str) -> Boxes:
-    """Load the boxes of a label from a Pascal-VOC folder. Raises `DataError` if there is none."""
-    from leukoscope.data.readers import Candidate, find_candidates
+    """Load the boxes of a label from a detection set. Raises `DataError` if there is none."""
+    from leukoscope.data.images import load_content, probe_image
+    from leukoscope.data.readers import Candidate, find_candidates, place_box
 
     wanted = resolve_label(label)
     by_path: dict[Path, list[Box]] = {}
-    for candidate in find_candidates(folder):
-        if not isinstance(candidate, Candidate) or candidate.box is None:
+    for candidate in find_candidates(folder).entries:
+        if not isinstance(candidate, Candidate) or resolve_label(candidate.label) != wanted:
             continue
-        if resolve_label(candidate.label) == wanted:
-            by_path.setdefault(candidate.path.resolve(), []).append(candidate.box)
+        box = candidate.box
+        if candidate.frac_box is not None:
+            try:
+                facts = probe_image(load_content(candidate.path), candidate.path.name)
+            except ImageError:
+                continue
+            box = place_box(candidate, facts.width, facts.height)
+        if box is not None:
+            by_path.setdefault(candidate.path.resolve(), []).append(box)
     if not by_path:
         raise DataError(
-            f"{folder} must be a Pascal-VOC folder with boxes of {label}", "none", _REMEDY
+            f"{folder} must be a folder of images with boxes of {label}", "none", _REMEDY
         )
     by_name: dict[str, list[Path]] = {}
     for path in by_path:

@@ -69,6 +69,7 @@ def measure_robustness(
     out: str | Path,
     *,
     data: str | Path | None = None,
+    class_level: int | None = None,
     images: int = 500,
     seed: int = 0,
     progress: Progress = silent,
@@ -76,10 +77,10 @@ def measure_robustness(
     """Measure a run or a bundle on images with controlled corruptions, and write a page about it.
 
     A run is evaluated on the test images of its own split, or on `data`; a bundle, which carries no
-    images, on `data`. At most `images` of them count, drawn by `seed` with all classes alike in
-    share (0: all). Corruptions are applied to the resized image, before its colours are
-    standardised, as in use. Writes `robustness.html`, `robustness.json`, `robustness.csv` and
-    `figures/`.
+    images, on `data` (`class_level` as in `scan_images`). At most `images` of them count, drawn by
+    `seed` with all classes alike in share (0: all). Corruptions are applied to the resized image,
+    before its colours are standardised, as in use. Writes `robustness.html`, `robustness.json`,
+    `robustness.csv` and `figures/`.
 
     The record says whether images have a duplicate in training, and how many were left out and why.
 
@@ -115,7 +116,7 @@ def measure_robustness(
     scorer, run = open_scorer(path), RunFolder(path)
     is_run = run.model.is_file()
     split = load_run_split(run) if is_run else None
-    sample = _select_images(split, scorer.classes, data, images, seed, progress)
+    sample = _select_images(split, scorer.classes, data, class_level, images, seed, progress)
     records, config, trust = sample.records, scorer.input, scorer.trust
     create_folder(folder)
     resized = []
@@ -191,6 +192,7 @@ def _select_images(
     split: Split | None,
     classes: Sequence[str],
     data: str | Path | None,
+    class_level: int | None,
     images: int,
     seed: int,
     progress: Progress,
@@ -203,7 +205,7 @@ def _select_images(
     warnings: tuple[Note, ...] = ()
     if data is not None:
         name = Path(data).resolve().name
-        chosen, warnings = select_other(Path(data), "test", progress)
+        chosen, warnings = select_other(Path(data), "test", progress, class_level)
     else:
         assert split is not None  # a bundle without data was rejected
         name = name_data(split)

@@ -145,12 +145,13 @@ def pack_images(
     recipe: Recipe,
     out: str | Path,
     *,
+    class_level: int | None = None,
     progress: Progress = silent,
 ) -> Packed:
     """Decode and resize images once, for all runs that share the folder `out`.
 
     `source` is a split (rows without a role are left out), a catalog, or a path to one, to another
-    table or to a folder of images.
+    table or to a folder of images (`class_level` as in `scan_images`).
 
     The pack is named by its content: training with `packs=out` finds it whatever the run, as long
     as images and `recipe.input` are the same. A pack that is there is checked byte by byte; a
@@ -161,7 +162,9 @@ def pack_images(
     from leukoscope.data.pack import build_pack, find_pack
 
     if isinstance(source, str | Path):
-        source = load_table(Path(source)) or scan_images(source, progress=progress)
+        source = load_table(Path(source)) or scan_images(
+            source, class_level=class_level, progress=progress
+        )
     records = used_rows(source)[0] if isinstance(source, Split) else list(source.records)
     build_pack(
         records,

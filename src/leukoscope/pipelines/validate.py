@@ -67,6 +67,7 @@ def validate_bundle(
     readers: Sequence[str] = (),
     against: str | Path | None = None,
     recalibrate: str | Path | None = None,
+    class_level: int | None = None,
     seed: int = 0,
     replicates: int = 1000,
     progress: Progress = silent,
@@ -74,14 +75,14 @@ def validate_bundle(
     """Evaluate a bundle on the labelled cells of an external site, and write the findings to `out`.
 
     `data` is what `evaluate_run` takes: folder, table, catalog or split; of data with parts those
-    of `role` count. Every further column of a table (scanner, site, stain) becomes a table of
-    subgroups. `criteria` is a TOML file (`evaluation.acceptance`). `readers` are columns that hold
-    labels by others; those named in `READER_COLUMNS` are found. `against` is another bundle or run
-    that classifies the same cells. `recalibrate` is the folder of a new bundle whose temperature
-    and thresholds are fitted to half of the cells (by source, drawn with `seed`); the other half
-    measures the gain. The old bundle is not touched. Cells that a bundle was fitted to in this way
-    are left out when it is validated again, and nothing is compared with a reference that was
-    measured on some of these cells.
+    of `role` count; `class_level` is that of `scan_images`. Every further column of a table
+    (scanner, site, stain) becomes a table of subgroups. `criteria` is a TOML file
+    (`evaluation.acceptance`). `readers` are columns that hold labels by others; those named in
+    `READER_COLUMNS` are found. `against` is another bundle or run that classifies the same cells.
+    `recalibrate` is the folder of a new bundle whose temperature and thresholds are fitted to half
+    of the cells (by source, drawn with `seed`); the other half measures the gain. The old bundle is
+    not touched. Cells that a bundle was fitted to in this way are left out when it is validated
+    again, and nothing is compared with a reference that was measured on some of these cells.
 
     Writes `validation.html`, `validation.txt`, `validation.json` (the record),
     `validation_scores.parquet` (the score table of the cells) and `unreadable.csv`. Raises
@@ -103,7 +104,7 @@ def validate_bundle(
         wanted = load_criteria(Path(criteria), opened.info.classes)
     if recalibrate is not None:
         check_new(Path(recalibrate), opened.path)
-    records, warnings, rejected = select_images(Path(data), role, progress)
+    records, warnings, rejected = select_images(Path(data), role, progress, class_level)
     usable = find_usable(opened.info, records)
     names = _find_readers(usable.records, readers)
     predictor = Predictor(opened)

@@ -9,9 +9,15 @@ from pathlib import Path
 
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.findings import Severity
+from leukoscope.data.readers import Rejected
 from leukoscope.data.splits import ROLES, Split, SplitAudit, list_folds
 from leukoscope.labels import display_label
-from leukoscope.report.data_words import REJECT_TITLES, describe_finding
+from leukoscope.report.data_words import (
+    REJECT_TITLES,
+    describe_finding,
+    describe_reading,
+    describe_reading_remarks,
+)
 from leukoscope.report.page import (
     Banner,
     Block,
@@ -42,10 +48,17 @@ def describe_catalog(catalog: Catalog, out: Path) -> Page:
     if copies:
         found = format_count(copies, "image is an exact duplicate", "images are exact duplicates")
         blocks.append(Text(f"{found} of another one; splits keep them together."))
+    if catalog.reading is not None:
+        blocks.append(Text(describe_reading(catalog.reading)))
+        blocks += map(Text, describe_reading_remarks(catalog.reading))
     rejected = Counter(entry.code for entry in catalog.rejected)
+    first = {entry.code: entry for entry in reversed(catalog.rejected)}
     table = build_table(
-        ("Rejected because", "Files"),
-        [(REJECT_TITLES[code], f"{n:,}") for code, n in sorted(rejected.items())],
+        ("Rejected because", "Files", Column("For example", is_text=True)),
+        [
+            (REJECT_TITLES[code], f"{n:,}", _name_entry(first[code]))
+            for code, n in sorted(rejected.items())
+        ],
     )
     n = len(catalog.rejected)
     blocks.append(
@@ -56,6 +69,11 @@ def describe_catalog(catalog: Catalog, out: Path) -> Page:
         blocks.append(table)
         trailer.append(f"Rejected: {out.with_name('rejected.csv')}")
     return Page("Catalog", tuple(blocks), trailer=tuple(trailer))
+
+
+def _name_entry(entry: Rejected) -> str:
+    row = f"row {entry.row}: " if entry.row else ""
+    return row + "/".join(Path(entry.path).parts[-2:])
 
 
 def describe_painted(table: Path) -> Page:

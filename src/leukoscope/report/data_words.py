@@ -4,11 +4,13 @@ What this file does not do: it lays out no page (`audit_page`, `source_page`) an
 that draws.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leukoscope.data.audit import AuditResult, DataAudit, SharedData
 from leukoscope.data.findings import Count, Finding, FindingCode, Relation
-from leukoscope.data.readers import Rejected
+from leukoscope.data.layouts import Use
+from leukoscope.data.readers import Reading, ReadingKind, Rejected
 from leukoscope.data.splits import ROLES, SplitAudit
 from leukoscope.errors import RejectCode
 from leukoscope.labels import display_label
@@ -26,7 +28,10 @@ REJECT_TITLES: dict[RejectCode, str] = {
     "not_regular": "not a regular file",
     "hidden": "hidden files and folders are not read",
     "already_read": "a link to a folder that was read already",
-    "bad_annotation": "not an annotation in plain XML",
+    "bad_annotation": "not an annotation that can be read",
+    "unused_annotation": "an annotation of few images, among class folders; the folders count",
+    "companion": "a mask, flow, outline or thumbnail of another image",
+    "empty_folder": "a class folder without images",
     "bad_row": "more or fewer cells than the header",
     "no_label": "no label",
     "label_conflict": "the same content stands under different labels",
@@ -43,6 +48,89 @@ def describe_rejected(entry: Rejected) -> str:
     """
     row = f"row {entry.row}: " if entry.row else ""
     return f"{row}{REJECT_TITLES[entry.code]}{f': {entry.found}' if entry.found else ''}"
+
+
+# -- how folders and tables were read ------------------------------------------------------------
+
+_USE_NAMES: dict[Use, str] = {
+    "class": "class",
+    "part": "part",
+    "source": "source",
+    "fold": "fold",
+    "column": "column",
+    "wrapper": "wrapper",
+}
+
+_KIND_NAMES: dict[ReadingKind, str] = {
+    "folders": "class folders",
+    "voc": "a Pascal-VOC detection set",
+    "yolo": "a YOLO detection set",
+    "coco": "a COCO detection set",
+    "table": "a table",
+}
+
+
+def describe_reading(reading: Reading) -> str:
+    """Return in one line how a folder or table was read.
+
+    >>> from leukoscope.data.layouts import Layer
+    >>> describe_reading(Reading("folders", (Layer("class", 1, ("EOS", "LYM")),)))
+    'Read as class folders: class = layer 1 (EOS, LYM).'
+    """
+    kind = _KIND_NAMES[reading.kind]
+    if reading.files:
+        because = f"{reading.files[0]}{_count_more(len(reading.files) - 1)}"
+        kind += f", because of {because}"
+    parts = dict(reading.parts)
+    facts = []
+    for layer in reading.layers:
+        names: Sequence[str] = layer.names
+        if layer.use == "part":
+            names = [_describe_part(name, parts[name]) for name in names]
+        place = f"layer {layer.level}" if layer.level else "several layers"
+        use = f"{_USE_NAMES[layer.use]}{f' {layer.column}' if layer.use == 'column' else ''}"
+        facts.append(f"{use} = {place} ({_list_names(names)})")
+    facts += [f"{meaning} = {name}" for meaning, name in reading.columns]
+    text = f"Read as {': '.join([kind, *filter(None, ['; '.join(facts)])])}."
+    if not reading.has_names:
+        text += " No file names the classes: their numbers stand for them."
+    return text
+
+
+def describe_reading_remarks(reading: Reading) -> tuple[str, ...]:
+    """Return what a reader should check of how it was read, one sentence each."""
+    remarks = []
+    strange = [name for name, role in reading.parts if not role]
+    if strange:
+        remarks.append(
+            f"It is not known what part of the data is meant by {_list_names(strange)}:"
+            " `data split` follows given parts only where all are known (train, val, calib, test)."
+        )
+    columns = [layer for layer in reading.layers if layer.column.startswith("folder_")]
+    remarks += [
+        f"Layer {layer.level} ({_list_names(layer.names, 3)}) is kept as a column: where it names"
+        f" patients or slides, `data scan --source-level {layer.level}` makes it the source."
+        for layer in columns
+    ]
+    if reading.empty:
+        remarks.append(f"Class folders without images: {_list_names(reading.empty)}.")
+    remarks += [
+        f"Read as one class, {display_label(label)}: {_list_names(names)}."
+        for label, names in reading.merged
+    ]
+    return tuple(remarks)
+
+
+def _describe_part(name: str, role: str) -> str:
+    return name if name.casefold() == role else f"{name} = {role or 'not understood'}"
+
+
+def _list_names(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + _count_more(len(names) - most)
+
+
+def _count_more(n: int) -> str:
+    return f" and {n:,} more" if n > 0 else ""
 
 
 # -- relations and results ------------------------------------------------------------------------
@@ -87,6 +175,9 @@ _TEXTS: dict[FindingCode, str] = {
     " and scan again.",
     "sources_unknown": "Only identical files were found; turned, cropped or re-encoded duplicates"
     " may hide in other roles. `leukoscope data sources` finds them in the pixels.",
+    "test_part_trained_on": "Figures of this split cannot be compared with published ones;"
+    " `leukoscope data split --protocol given` follows the data's own parts.",
+    "parts_unknown": "They were not followed. `--protocol given` takes train, val, calib and test.",
     "role_empty": "Nothing can be trained, chosen or measured where the role is empty, and no leak"
     " into it can be found.",
     "class_missing": "Nothing is learned or measured there of a class that is missing.",
@@ -177,6 +268,12 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
             return f"{files} under different labels"
         case "sources_unknown":
             return f"The sources of {count('n_images', 'image')} are not known"
+        case "test_part_trained_on":
+            verb = count("n_images", "image serves", "images serve")
+            return f"{verb} for training that the data's own test part holds"
+        case "parts_unknown":
+            verb = count("n_images", "image lies", "images lie")
+            return f"{verb} in parts of unknown meaning"
         case "role_empty":
             return f"No image has the role {' or '.join(count.names[0] for count in counts)}"
         case "class_missing":
@@ -236,6 +333,9 @@ def _describe_text(found: Finding) -> str:
             return f"On the other side it is {share}; {common} in common. {_TEXTS[found.code]}"
         case "label_conflict" | "files_in_conflict" | "few_test_images" | "few_sources":
             return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
+        case "parts_unknown":
+            named = ", ".join(f"{c.names[0]} ({c.n:,})" for c in counts[:6])
+            return f"{named}. {_TEXTS[found.code]}"
         case "several_classes":
             return f"For example {join_words(c.names[0] for c in counts)}. {_TEXTS[found.code]}"
         case code:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,10 +158,11 @@ def test_the_table_does_not_depend_on_the_order_of_reading(tmp_path, monkeypatch
     straight = build_catalog(tmp_path)
     find = catalog_module.find_candidates
 
-    def shuffle(path):
-        found = find(path)
-        random.Random(3).shuffle(found)
-        return found
+    def shuffle(path, levels):
+        found = find(path, levels)
+        entries = list(found.entries)
+        random.Random(3).shuffle(entries)
+        return replace(found, entries=tuple(entries))
 
     monkeypatch.setattr(catalog_module, "find_candidates", shuffle)
     assert build_catalog(tmp_path) == straight

@@ -620,6 +620,32 @@ def test_sources_from_pixels_are_no_persons(prefix, told):
     assert ("sources_from_pixels" in by_code(audit)) == told
 
 
+def test_parts_of_the_data_that_the_roles_do_not_follow_are_found():
+    catalog = with_parts(
+        make_catalog({"a": [2] * 20, "b": [2] * 20}), lambda k, _: ("test", "odd", "")[k % 3]
+    )
+    split = build_split(catalog, "grouped")
+    found = by_code(audit_split(split))
+    trained_on = sum(
+        r.split == "test" and role in ("train", "val")
+        for r, role in zip(split.catalog.records, split.roles, strict=True)
+    )
+    assert trained_on
+    assert found["test_part_trained_on"].values == {"n_images": trained_on}
+    odd = sum(r.split == "odd" for r in catalog.records)
+    assert found["parts_unknown"].values == {"n_images": odd}
+    assert found["parts_unknown"].counts == (Count(("odd",), odd),)
+
+
+def test_a_split_that_follows_the_parts_has_no_such_finding():
+    catalog = with_parts(
+        make_catalog({"a": [2] * 20, "b": [2] * 20}), lambda k, _: ("test", "train")[k % 2]
+    )
+    for protocol in ("given", "random"):
+        found = by_code(audit_split(build_split(catalog, protocol)))
+        assert not {"test_part_trained_on", "parts_unknown"} & set(found)
+
+
 def test_an_audit_is_json():
     audit = audit_split(build_split(PLAIN, "random"))
     text = json.loads(json.dumps(dump_record(audit), allow_nan=False))
