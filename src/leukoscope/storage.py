@@ -8,6 +8,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -155,10 +156,51 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def replacing_together(folder: Path, last: str) -> Iterator[Path]:
+    """Yield an empty temporary folder inside of `folder`; on success each file that was written
+    there takes the place of the one of its name, `last` at the end.
+
+    All that needs space is done before the first file is replaced: where the disk is full, or the
+    writer fails or is interrupted, `folder` is left as it was, and not there if it was not. Only a
+    process that is killed within the renames, which take no time, leaves new files beside old
+    ones; `last` should hold the hashes by which a reader sees that. Files of other names stay.
+    Raises `StorageError`.
+    """
+    is_new = not folder.exists()
+    create_folder(folder)
+    try:
+        with storage_errors(folder):
+            staged = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
+            try:
+                yield staged
+                files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
+                for path in files:
+                    with path.open("rb+") as file:
+                        os.fsync(file.fileno())
+                    path.chmod(0o666 & ~_umask())
+                places = {path: folder / path.relative_to(staged) for path in files}
+                for place in places.values():
+                    create_folder(place.parent)
+                for path in sorted(files, key=lambda one: one.name == last):
+                    path.replace(places[path])
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+    except StorageError as error:  # names the folder that the user knows
+        raise StorageError(f"{folder} must be writable", error.found, error.remedy) from error
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only where nothing is in it
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that a killed process left behind. Hold the lock meanwhile."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -1,7 +1,9 @@
 """JSON files of records as their writers leave them, with the seal, to be changed by tests."""
 
+import contextlib
 import json
 import random
+import resource
 
 from leukoscope.records import save_record
 
@@ -25,3 +27,14 @@ def list_flips(content, n=200, seed=0):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         yield bytes(changed)
+
+
+@contextlib.contextmanager
+def full_disk(limit):
+    """A disk that takes no file beyond `limit` bytes: a real limit, of this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

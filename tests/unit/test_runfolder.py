@@ -20,7 +20,9 @@ from leukoscope.storage import (
     check_new_folder,
     create_folder,
     hash_file,
+    remove_leftovers,
     replacing,
+    replacing_together,
     storage_errors,
     write_text,
 )
@@ -252,6 +254,72 @@ with replacing(Path({str(tmp_path / "x.txt")!r})) as temporary:
     assert (tmp_path / "x.txt").read_text() == "old"
     write_text(tmp_path / "x.txt", "new")
     assert (tmp_path / "x.txt").read_text() == "new"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from leukoscope.storage import replacing_together
+left, rename = int(sys.argv[2]), Path.replace
+def replace(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(self, target)
+Path.replace = replace
+with replacing_together(Path(sys.argv[1]), last="a.json") as staged:
+    for name in ("a.json", "b.txt", "c/d.txt"):
+        (staged / name).parent.mkdir(exist_ok=True)
+        (staged / name).write_text("new")
+"""
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_writer_of_several_files_killed_at_any_rename(tmp_path, renames):
+    """The last file is new only where all are; what is left over is removed by the next run."""
+    (tmp_path / "c").mkdir()
+    names = ("a.json", "b.txt", "c/d.txt", "mine.txt")
+    for name in names:
+        (tmp_path / name).write_text("old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(renames)])
+    assert done.returncode == (0 if renames == 3 else -signal.SIGKILL)
+    found = {name: (tmp_path / name).read_text() for name in names}
+    assert list(found.values()).count("new") == renames and found["mine.txt"] == "old"
+    assert (found["a.json"] == "new") == (renames == 3)
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
+def test_a_failure_among_several_files_leaves_all_old_ones(tmp_path, error):
+    folder = tmp_path / "out"
+    with pytest.raises(type(error)), replacing_together(folder, last="a") as staged:
+        (staged / "a").write_text("half")
+        raise error
+    assert not folder.exists()
+    folder.mkdir()
+    write_text(folder / "a", "old")
+    with pytest.raises(type(error)), replacing_together(folder, last="a") as staged:
+        (staged / "a").write_text("half")
+        raise error
+    assert list_names(folder) == ["a"] and (folder / "a").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_its_name(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StorageError, match="file/out must be writable"),
+        replacing_together(tmp_path / "file" / "out", last="a"),
+    ):
+        pytest.fail("wrote below a file")
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    with (
+        pytest.raises(StorageError, match="out must be writable"),
+        replacing_together(tmp_path / "out", last="a") as staged,
+    ):
+        (staged / "a").write_text("x")
+    assert list_names(tmp_path / "out") == ["a"]
 
 
 def test_readers_never_see_half_of_a_file(tmp_path):

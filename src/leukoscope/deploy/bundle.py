@@ -27,7 +27,7 @@ from leukoscope.config import InputConfig, SavedRecipe
 from leukoscope.errors import BundleError, ConfigError, FileError
 from leukoscope.records import parse_sealed, save_record
 from leukoscope.runfolder import Provenance, RunProvenance
-from leukoscope.storage import create_folder, read_file, replacing
+from leukoscope.storage import read_file, replacing_together
 from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
 
 FORMAT: Literal[1] = 1
@@ -260,21 +260,19 @@ def save_bundle(
     trust_arrays: bytes | None = None,
 ) -> None:
     """Write a bundle; `trust_arrays` is the content of `trust.npz` where `info` has a trust record.
-    The JSON goes last, so that a killed export leaves nothing that opens as a
-    bundle with the wrong graphs. Raises `BundleError`, `StorageError`."""
+    An older bundle is replaced as a whole or not at all, other files in the folder stay.
+    Raises `BundleError`, `StorageError`."""
     check_target(path)
-    create_folder(path)
-    (path / BUNDLE_JSON).unlink(missing_ok=True)
-    for old in path.glob("model.*.onnx"):
-        old.unlink()
-    (path / ARRAYS_FILE).unlink(missing_ok=True)
     files = {info.variants[name].file: content for name, content in graphs.items()}
     if trust_arrays is not None:
         files[ARRAYS_FILE] = trust_arrays
-    for file, content in files.items():
-        with replacing(path / file) as temporary:
-            temporary.write_bytes(content)
-    save_record(info, path / BUNDLE_JSON)
+    with replacing_together(path, last=BUNDLE_JSON) as staged:
+        for file, content in files.items():
+            (staged / file).write_bytes(content)
+        save_record(info, staged / BUNDLE_JSON)
+    for old in (*path.glob("model.*.onnx"), path / ARRAYS_FILE):
+        if old.name not in files:
+            old.unlink(missing_ok=True)
 
 
 # -- graphs that stand alone ----------------------------------------------------------------------

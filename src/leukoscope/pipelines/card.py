@@ -22,7 +22,7 @@ from leukoscope.pipelines.runs import load_run_split
 from leukoscope.records import load_record, save_record
 from leukoscope.report.checklist import Document
 from leukoscope.runfolder import RunFolder, RunProvenance
-from leukoscope.storage import write_text
+from leukoscope.storage import replacing_together, write_text
 from leukoscope.trust.record import TrustInfo
 
 if TYPE_CHECKING:
@@ -89,12 +89,13 @@ def write_card(
     folder = place if out is None else Path(out)
     old = _check_not_edited(folder)
     new = {file: (_hash(text.encode("utf-8", "surrogateescape")),) for file, text in texts.items()}
-    # First the hashes: a killed process leaves no text that looks edited.
+    # Before the texts take their places: a killed process leaves none that looks edited.
     both = {file: (*old.get(file, ()), *own) for file, own in new.items()}
-    save_record(CardFile(documents, both), folder / FIELDS_FILE)
-    for file, text in texts.items():
-        write_text(folder / file, text)
-    save_record(CardFile(documents, new), folder / FIELDS_FILE)
+    with replacing_together(folder, last=FIELDS_FILE) as staged:
+        for file, text in texts.items():
+            write_text(staged / file, text)
+        save_record(CardFile(documents, new), staged / FIELDS_FILE)
+        save_record(CardFile(documents, both), folder / FIELDS_FILE)
     return WrittenCard(folder, documents)
 
 

@@ -23,7 +23,7 @@ from leukoscope.progress import Progress, silent
 from leukoscope.records import load_record, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scoring import score_records
-from leukoscope.storage import create_folder, hash_file, write_text
+from leukoscope.storage import create_folder, hash_file, replacing_together, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,17 +162,18 @@ def evaluate_folder(
 
 def write_evaluation(record: "EvaluationRecord", drawn: "Mapping[str, Drawing]", out: Path) -> None:
     """Write `metrics.json`, `model_evaluation_results.txt`, `report.html` and `figures/` into a
-    folder. Raises `StorageError` if it cannot be written."""
+    folder, all of them or none. Raises `StorageError` if it cannot be written."""
     from leukoscope.report.evaluation_figures import save_drawings
     from leukoscope.report.evaluation_page import describe_evaluation
     from leukoscope.report.frame import render_html
     from leukoscope.report.page import render_text
 
-    pictures = save_drawings(drawn, create_folder(out / "figures"))
-    page = describe_evaluation(record, pictures)
-    write_text(out / "report.html", render_html(page))
-    write_text(out / "model_evaluation_results.txt", render_text(page))
-    save_record(record, out / "metrics.json")
+    with replacing_together(out, last="metrics.json") as staged:
+        pictures = save_drawings(drawn, create_folder(staged / "figures"))
+        page = describe_evaluation(record, pictures)
+        write_text(staged / "report.html", render_html(page))
+        write_text(staged / "model_evaluation_results.txt", render_text(page))
+        save_record(record, staged / "metrics.json")
 
 
 @dataclass(frozen=True)

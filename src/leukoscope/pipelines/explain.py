@@ -28,6 +28,7 @@ from leukoscope.storage import (
     check_new_folder,
     create_folder,
     replacing,
+    replacing_together,
     storage_errors,
     write_text,
 )
@@ -123,40 +124,42 @@ def explain_images(
         check_boxes(framed, paths)
     evaluated = set(np.linspace(0, len(paths) - 1, min(evaluate, len(paths))).round().astype(int))
     study = Study(explainer, chosen, seed)
-    writer = _Writer(folder, explainer, query)
-    unreadable: list[UnreadableImage] = []
-    n_same_name = 0
-    for batch in _read_batches(paths, opened, framed, unreadable):
-        for image in _explain_batch(opened, study, batch, wanted, evaluated):
-            writer.write(image, opened.classes)
-        n_same_name += sum(one.same_name for one in batch)
-        progress("Explaining", batch[-1].number + 1, len(paths))
-    writer.finish()
-    if not writer.images:
-        first = unreadable[0]
-        raise DataError(
-            "at least one image must be readable",
-            f"none of {len(paths)}; first: {first.reason}: {first.found}",
-            "check the files",
+    with replacing_together(folder, last="faithfulness.json") as staged:
+        writer = _Writer(staged, explainer, query)
+        unreadable: list[UnreadableImage] = []
+        n_same_name = 0
+        for batch in _read_batches(paths, opened, framed, unreadable):
+            for image in _explain_batch(opened, study, batch, wanted, evaluated):
+                writer.write(image, opened.classes)
+            n_same_name += sum(one.same_name for one in batch)
+            progress("Explaining", batch[-1].number + 1, len(paths))
+        writer.finish()
+        if not writer.images:
+            first = unreadable[0]
+            raise DataError(
+                "at least one image must be readable",
+                f"none of {len(paths)}; first: {first.reason}: {first.found}",
+                "check the files",
+            )
+        found = Explanation(
+            model=str(opened.path),
+            is_bundle=opened.network is None,
+            n_members=opened.members,
+            methods=chosen,
+            stage=explainer.stage,
+            n_evaluated=len(study.scores),
+            n_without_box=0 if framed is None else sum(x.ceiling is None for x in study.scores),
+            n_same_name=n_same_name,
+            results=study.conclude(progress),
+            images=tuple(writer.images),
+            unreadable=tuple(unreadable),
+            provenance=ModelProvenance(
+                **vars(collect_provenance()), weights_sha256=opened.scorer.weights_sha256
+            ),
         )
-    found = Explanation(
-        model=str(opened.path),
-        is_bundle=opened.network is None,
-        n_members=opened.members,
-        methods=chosen,
-        stage=explainer.stage,
-        n_evaluated=len(study.scores),
-        n_without_box=0 if framed is None else sum(x.ceiling is None for x in study.scores),
-        n_same_name=n_same_name,
-        results=study.conclude(progress),
-        images=tuple(writer.images),
-        unreadable=tuple(unreadable),
-        provenance=ModelProvenance(
-            **vars(collect_provenance()), weights_sha256=opened.scorer.weights_sha256
-        ),
-    )
-    save_record(found, folder / "faithfulness.json")
-    return ExplainedFolder(found, folder, _write_page(found, study, folder))
+        page = _write_page(found, study, staged)
+        save_record(found, staged / "faithfulness.json")
+    return ExplainedFolder(found, folder, folder / page.name if page is not None else None)
 
 
 # -- reading --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from leukoscope.pipelines.runs import train_run
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import collect_provenance
-from leukoscope.storage import write_text
+from leukoscope.storage import replacing_together, write_text
 
 if TYPE_CHECKING:
     from leukoscope.evaluation.leakage import LeakProtocol, LeakReport
@@ -156,9 +156,10 @@ def write_leak_report(report: "LeakReport", out: Path) -> LeakRun:
 
     run = LeakRun(report, out)
     page = describe_leak_report(report, render_drawings(draw_leak_report(report)))
-    save_record(report, out / "leak_report.json")
-    write_text(out / "leak_report.txt", render_text(page))
-    write_text(run.page, render_html(page))
+    with replacing_together(out, last="leak_report.json") as staged:
+        write_text(staged / "leak_report.txt", render_text(page))
+        write_text(staged / run.page.name, render_html(page))
+        save_record(report, staged / "leak_report.json")
     return run
 
 

@@ -26,7 +26,7 @@ from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
-from leukoscope.storage import check_new_folder, create_folder, write_text
+from leukoscope.storage import check_new_folder, create_folder, replacing_together, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,6 @@ def measure_robustness(
     split = load_run_split(run) if is_run else None
     sample = _select_images(split, scorer.classes, data, class_level, images, seed, progress)
     records, config, trust = sample.records, scorer.input, scorer.trust
-    create_folder(folder)
     resized = []
     for done, record in enumerate(records, start=1):
         resized.append(
@@ -164,10 +163,11 @@ def measure_robustness(
         ),
     )
     examples = {name: [corrupt(0, name, s) for s in (0, *SEVERITIES)] for name in AMOUNTS}
-    drawn = _draw(found, examples, create_folder(folder / "figures"))
-    save_record(found, folder / "robustness.json")
-    write_text(folder / "robustness.csv", _write_table(found))
-    write_text(folder / "robustness.html", render_html(describe_robustness(found, drawn)))
+    with replacing_together(folder, last="robustness.json") as staged:
+        drawn = _draw(found, examples, create_folder(staged / "figures"))
+        write_text(staged / "robustness.csv", _write_table(found))
+        write_text(staged / "robustness.html", render_html(describe_robustness(found, drawn)))
+        save_record(found, staged / "robustness.json")
     return RobustnessRun(found, folder)
 
 

@@ -17,7 +17,7 @@ from leukoscope.pipelines.runs import load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder
-from leukoscope.storage import hash_file, replacing
+from leukoscope.storage import hash_file, replacing_together
 
 if TYPE_CHECKING:
     from leukoscope.scores import LeakageStatus
@@ -84,10 +84,10 @@ def calibrate_run(
                 name_data(split),
             ),
         )
-        folder.trust.unlink(missing_ok=True)  # a killed process leaves no record of other arrays
-        with replacing(folder.trust_arrays) as temporary:
-            temporary.write_bytes(arrays)
-        save_record(info, folder.trust)
+        # A process killed in between leaves a record of other arrays, which is rejected.
+        with replacing_together(folder.path, last=folder.trust.name) as staged:
+            (staged / folder.trust_arrays.name).write_bytes(arrays)
+            save_record(info, staged / folder.trust.name)
     return CalibratedRun(folder, info)
 
 

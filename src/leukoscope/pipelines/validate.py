@@ -20,7 +20,7 @@ from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
-from leukoscope.storage import create_folder, replacing, write_text
+from leukoscope.storage import replacing, replacing_together, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -288,14 +288,13 @@ def _write(
         return load_pixels(records[i].path, _SAMPLE_PX, records[i].box, resize="pad")
 
     progress("Writing the page", 0, 1)
-    create_folder(out)
     page = describe_validation(record, draw_validation(record, cells, load_image))
-    path = out / "validation.html"
-    write_text(path, render_html(page))
-    write_text(out / "validation.txt", render_text(page))
-    save_record(record, out / "validation.json")
-    with replacing(out / "validation_scores.parquet") as temporary:
-        save_scores(cells.table, temporary)
-    save_rejected(record.unreadable, out / "unreadable.csv", describe_rejected)
+    with replacing_together(out, last="validation.json") as staged:
+        write_text(staged / "validation.html", render_html(page))
+        write_text(staged / "validation.txt", render_text(page))
+        with replacing(staged / "validation_scores.parquet") as temporary:
+            save_scores(cells.table, temporary)
+        save_rejected(record.unreadable, staged / "unreadable.csv", describe_rejected)
+        save_record(record, staged / "validation.json")
     progress("Writing the page", 1, 1)
-    return ValidatedBundle(out, path, record)
+    return ValidatedBundle(out, out / "validation.html", record)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.files import full_disk
 from tests.builders.runs import write_run
 
 from leukoscope import pipelines
 from leukoscope.deploy.bundle import save_bundle
-from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError
+from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError, StorageError
 from leukoscope.explain.explainer import Explainer
 from leukoscope.explain.record import Explanation
 from leukoscope.pipelines.explain_boxes import load_boxes
@@ -308,3 +309,10 @@ def test_of_an_ensemble_the_first_member_is_explained(split, disc_folder, tmp_pa
     for ours, theirs in zip(*places, strict=True):
         with np.load(ours) as one, np.load(theirs) as other:
             np.testing.assert_allclose(one["map_gradcam_SS"], other["map_gradcam_SS"], atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [0, 2_000, 20_000])
+def test_on_a_full_disk_nothing_is_left(bundle, disc_folder, tmp_path, limit):
+    with full_disk(limit), pytest.raises(StorageError, match="out must be writable"):
+        pipelines.explain_images(bundle, [disc_folder], tmp_path / "out", evaluate=0)
+    assert not (tmp_path / "out").exists()

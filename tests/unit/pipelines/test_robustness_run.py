@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.builders.files import load_json, save_json
+from tests.builders.files import full_disk, load_json, save_json
 
 from leukoscope import pipelines, scoring
 from leukoscope.cli import render
 from leukoscope.config import STAIN_TARGETS
 from leukoscope.data.corrupt import AMOUNTS
 from leukoscope.data.splits import load_split
-from leukoscope.errors import ConfigError, DataError, RunError
+from leukoscope.errors import ConfigError, DataError, RunError, StorageError
 from leukoscope.evaluation import leakage
 from leukoscope.evaluation.robustness import Robustness
 from leukoscope.pipelines import robustness
@@ -202,3 +202,11 @@ def test_nothing_of_another_call_is_overwritten(run, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="it is no folder"):
         pipelines.measure_robustness(run, tmp_path / "earlier" / "robustness.json")
     assert (tmp_path / "earlier" / "robustness.json").read_text() == "{}"
+
+
+@pytest.mark.usefixtures("one_corruption")
+@pytest.mark.parametrize("limit", [0, 20_000])
+def test_on_a_full_disk_nothing_is_left(run, tmp_path, limit):
+    with full_disk(limit), pytest.raises(StorageError, match="out must be writable"):
+        pipelines.measure_robustness(run, tmp_path / "out", images=4)
+    assert not (tmp_path / "out").exists()

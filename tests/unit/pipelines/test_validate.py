@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.builders import bundles as means
+from tests.builders.files import full_disk
 from tests.builders.trust import CHOICE
 from typer.testing import CliRunner
 
@@ -15,7 +16,7 @@ from leukoscope.cli.app import app
 from leukoscope.cli.render import print_page
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
-from leukoscope.errors import BundleError, ConfigError, DataError, RunError
+from leukoscope.errors import BundleError, ConfigError, DataError, RunError, StorageError
 from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import resolve_label
 from leukoscope.records import load_record
@@ -296,3 +297,16 @@ def test_the_command_says_by_its_exit_code(bare, tmp_path):
     assert open_.exit_code == 3 and "Not decided:" in open_.stdout
     criteria.write_text("min_acuracy = 0.9\n")
     assert run(app, [*words, "--criteria", str(criteria)]).exit_code == 2
+
+
+@pytest.mark.parametrize("limit", [0, 4_000])
+def test_on_a_full_disk_nothing_changes(bare, tmp_path, limit):
+    table = save_table(tmp_path / "cells", 3)
+    out = tmp_path / "out"
+    for before in ({}, None):
+        if before is None:
+            validate(bare, table, out)
+            before = {path: path.read_bytes() for path in out.iterdir()}
+        with full_disk(limit), pytest.raises(StorageError, match="out must be writable"):
+            validate(bare, table, out)
+        assert {path: path.read_bytes() for path in out.glob("*")} == before

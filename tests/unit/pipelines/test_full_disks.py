@@ -1,0 +1,85 @@
+"""Commands that write several files: on a full disk all of them stand as they stood before.
+
+The limit is a real one, of this process, on the size of a file: a write beyond it fails as on a
+full disk, at whichever file is the first to be larger.
+"""
+
+import pytest
+from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.evaluation import build_evaluation, build_leak_report
+from tests.builders.files import full_disk
+
+from leukoscope import pipelines
+from leukoscope.deploy.bundle import load_bundle, save_bundle
+from leukoscope.errors import StorageError
+from leukoscope.pipelines.evaluation import write_evaluation
+from leukoscope.pipelines.leak import write_leak_report
+
+LIMITS = (0, 300, 2_000, 6_000, 15_000, 40_000)
+"""Bytes; each command writes files below and above some of them."""
+
+
+def read_all(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def make_bundle(out, number):
+    graph = build_mean_graph()
+    save_bundle(describe(graph, network=f"means {number}"), {"fp32": graph}, out)
+
+
+def make_commands(run, out):
+    """By name: what a command writes into, and the same command twice, with other content."""
+    return {
+        "evaluate": (
+            out,
+            [lambda n=n: write_evaluation(build_evaluation(data=f"d{n}"), {}, out) for n in (1, 2)],
+        ),
+        "leak-report": (
+            out,
+            [lambda: write_leak_report(build_leak_report(), out)] * 2,
+        ),
+        "export": (out, [lambda n=n: make_bundle(out, n) for n in (1, 2)]),
+        "calibrate": (
+            run,
+            [
+                lambda n=n: pipelines.calibrate_run(run, overrides=[f"trust.alpha={n}"])
+                for n in (0.5, 0.4)
+            ],
+        ),
+        "card": (out, [lambda: pipelines.write_card(run, out)] * 2),
+    }
+
+
+@pytest.mark.parametrize("name", ["evaluate", "leak-report", "export", "card", "calibrate"])
+def test_what_was_complete_stays_to_the_last_byte(run, tmp_path, name):
+    out = tmp_path / "out"
+    place, (first, second) = make_commands(run, out)[name]
+    empty = read_all(place)
+    for limit in LIMITS:  # what was not there is not there
+        try:
+            with full_disk(limit):
+                first()
+            break
+        except StorageError as error:
+            assert error.found == "the disk is full" and read_all(place) == empty
+            assert place.exists() == (place == run)
+    else:
+        first()
+    before, failed = read_all(place), 0
+    for limit in LIMITS:
+        try:
+            with full_disk(limit):
+                second()
+        except StorageError:
+            failed += 1
+            assert read_all(place) == before
+    assert failed >= 2
+    second()
+    assert not list(place.glob(".*.tmp"))
+    if name == "export":
+        assert load_bundle(place).info.network == "means 2"
