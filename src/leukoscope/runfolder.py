@@ -32,7 +32,7 @@ import leukoscope
 from leukoscope.config import SavedRecipe
 from leukoscope.errors import MissingStepError, RunLockedError
 from leukoscope.records import load_record
-from leukoscope.storage import create_folder, storage_errors
+from leukoscope.storage import check_name, create_folder, storage_errors
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ class RunFolder:
     pack = _File("pack")
 
     def evaluation(self, name: str) -> Path:
-        """Folder of an evaluation on other data."""
+        """Folder of an evaluation on other data. Raises `ConfigError` for what is no name."""
+        check_name(name)
         return self.path / "evaluations" / name
 
     def require(self, path: Path, step: str) -> Path:

@@ -8,13 +8,14 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from leukoscope.errors import FileError, RunError, StorageError
+from leukoscope.errors import ConfigError, FileError, RunError, StorageError
 
 MAX_BYTES = 1 << 30
 """Larger files are rejected unread."""
@@ -132,6 +133,43 @@ def check_new_folder(path: Path) -> None:
             "it holds files" if path.is_dir() else "it is no folder",
             "choose another --out",
         )
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\<>:"|?*]')
+_MAX_NAME_BYTES = 120  # with endings and what is put before them, below the 255 of file systems
+
+
+def check_name(name: str) -> None:
+    """Raise `ConfigError` unless a name is one of a file or folder on every system: what a user or
+    a table calls something becomes part of a path only after this.
+
+    >>> check_name("hospital B, 2024")
+    """
+    n_bytes = len(name.encode("utf-8", "replace"))
+    fits = 0 < n_bytes <= _MAX_NAME_BYTES and name[0] not in ". " and name[-1] not in ". "
+    if not fits or _FORBIDDEN.search(name) or _RESERVED.fullmatch(name):
+        raise ConfigError(
+            "a name must be a file name on every system: at most "
+            f'{_MAX_NAME_BYTES} bytes, no folders, none of < > : " | ? *, no dot or blank at its'
+            " ends, no device such as nul",
+            f"{name[:40]!r}, {n_bytes:,} bytes",
+            "give another name, for example hospital_b",
+        )
+
+
+def build_name(text: str) -> str:
+    """Return a name made of any text that `check_name` accepts, as near to the text as may be.
+
+    >>> build_name("../cells: day 1"), build_name(".."), build_name("nul")
+    ('cells_day_1', 'data', 'nul_')
+    """
+    name = re.sub(r"[^\w.-]+", "_", text).strip("._ ")
+    name = (
+        name.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode(errors="ignore").rstrip("._ ")
+        or "data"
+    )
+    return f"{name.split('.')[0]}_" if _RESERVED.fullmatch(name) else name
 
 
 @contextlib.contextmanager

@@ -2,10 +2,12 @@ import os
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leukoscope import storage
-from leukoscope.errors import FileError
-from leukoscope.storage import hash_file, open_file, read_file
+from leukoscope.errors import ConfigError, FileError
+from leukoscope.storage import build_name, check_name, hash_file, open_file, read_file
 
 pytestmark = [
     pytest.mark.timeout(20),
@@ -68,3 +70,35 @@ def test_size_is_looked_at_before_a_byte_is_read(tmp_path):
     assert reason_of(read_file, giant, 4) == "too_large"
     # A file that grows meanwhile, or tells no size.
     assert reason_of(read_file, storage.Path("/proc/cpuinfo"), 4) == "too_large"
+
+
+# -- names that become paths ------------------------------------------------------------------
+
+NO_NAMES = (
+    "", " ", ".", "..", "../..", "../../..", "/etc", "/", "a/b", "a\\b", "..\\..", "C:", "C:\\x",
+    "a\0b", "a\nb", "\x1b[2J", "a\x7f", ".hidden", "a.", "a ", " a", "nul", "CON", "com1",
+    "LPT9.txt", "aux.csv", "a|b", "a?b", "a*", "<a>", 'say "x"', "x" * 121, "é" * 61, "x" * 10_000,
+    "\ud800" * 130,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name_becomes_no_path(name):
+    with pytest.raises(ConfigError, match="must be a file name") as caught:
+        check_name(name)
+    assert len(str(caught.value)) < 500
+    check_name(build_name(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "far lab", "Zelle_ä", "中性粒细胞", "x" * 120, "a..b", "console"]
+)
+def test_a_name_is_taken_as_it_is(name):
+    check_name(name)
+    assert build_name(name) == name.replace(" ", "_")
+
+
+@given(st.text())
+def test_any_text_makes_a_name(text):
+    check_name(build_name(text))
+    check_name(build_name(os.fsdecode(text.encode("utf-16", "surrogatepass"))))

@@ -24,7 +24,7 @@ from leukoscope.pipelines.data import (
 )
 from leukoscope.pipelines.demo import run_demo
 from leukoscope.pipelines.deploy import (
-    check_predicted,
+    check_nothing_unreadable,
     export_run,
     predict_images,
 )
@@ -59,7 +59,7 @@ __all__ = [
     "build_ensemble",
     "calibrate_run",
     "check_nothing_rejected",
-    "check_predicted",
+    "check_nothing_unreadable",
     "distill_run",
     "evaluate_run",
     "explain_images",

@@ -4,7 +4,6 @@ What this file does not do: it computes nothing (`evaluation.evaluate`), draws a
 (`report.evaluation_figures`, `report.evaluation_page`).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,14 @@ from leukoscope.progress import Progress, silent
 from leukoscope.records import load_record, save_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scoring import score_records
-from leukoscope.storage import create_folder, hash_file, replacing_together, write_text
+from leukoscope.storage import (
+    build_name,
+    check_name,
+    create_folder,
+    hash_file,
+    replacing_together,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,13 +103,17 @@ def evaluate_run(
     Where images have a duplicate in training, no accuracy stands alone: the figures of all images
     are marked as leaked, and those of the images without a duplicate stand beside them.
 
-    Raises `MissingStepError` before training has ended, `DataError` for an empty role.
+    Raises `MissingStepError` before training has ended, `DataError` for an empty role,
+    `ConfigError` for a `name` that is no name of a folder.
     """
     require_extra("train")
     other = None
+    if name is not None:
+        check_name(name)
     if data is not None:
         records, warnings = select_other(Path(data), role, progress, class_level)
-        other = OtherData(Path(data).name, name or safe_name(Path(data)), records, warnings)
+        own = build_name(Path(data).resolve().stem) if name is None else name
+        other = OtherData(Path(data).name, own, records, warnings)
     return evaluate_folder(RunFolder(Path(run)), other, role, replicates, progress)
 
 
@@ -422,8 +432,3 @@ def _list_others(folder: RunFolder, out: Path) -> "tuple[Comparison, ...]":
     files = [place / "metrics.json" for place in places if place != out]
     found = [load_evaluation(path) for path in files if path.is_file()]
     return tuple(one.summarise() for one in found if not find_mismatch(folder, one))
-
-
-def safe_name(path: Path) -> str:
-    """A folder name from a path."""
-    return re.sub(r"[^\w.-]+", "_", path.resolve().stem) or "data"

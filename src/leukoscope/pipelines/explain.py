@@ -25,6 +25,7 @@ from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import ModelProvenance, collect_provenance
 from leukoscope.storage import (
+    build_name,
     check_new_folder,
     create_folder,
     replacing,
@@ -118,8 +119,7 @@ def explain_images(
         opened.score, opened.network, opened.input.image_size, choose_stage(opened, stage, chosen)
     )
     wanted = find_class(opened, target)
-    files = list_images(images)
-    paths = files.paths
+    paths = list_images(images)
     framed = load_boxes(Path(boxes), box_label) if boxes is not None else None
     if framed is not None:
         check_boxes(framed, paths)
@@ -288,7 +288,7 @@ class _Writer:
         for name in ("arrays", "overlays", "sheets"):
             create_folder(self.folder / name)
         loaded = one.loaded
-        name = f"{loaded.number + 1:04d}_{_tidy(loaded.path.stem)}"
+        name = f"{loaded.number + 1:04d}_{build_name(loaded.path.stem)[:60]}"
         self._save_arrays(name, one, classes)
         image = _build_image(one, classes, f"overlays/{name}.png")
         row = draw_explained(image, loaded.pixels_SSC, one.maps, self.stage, loaded.inside_SS)
@@ -362,10 +362,6 @@ def _build_image(one: _Explained, classes: tuple[str, ...], picture: str) -> Exp
         centre_areas=compute_pair_areas(scores.centre),
         localisation=scores.localisation,
     )
-
-
-def _tidy(stem: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:60]
 
 
 def _write_png(path: Path, pixels_HWC: "Pixels") -> None:

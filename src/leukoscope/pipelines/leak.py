@@ -12,13 +12,13 @@ from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
-from leukoscope.pipelines.evaluation import OtherData, evaluate_folder, safe_name, select_other
+from leukoscope.pipelines.evaluation import OtherData, evaluate_folder, select_other
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import train_run
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import collect_provenance
-from leukoscope.storage import replacing_together, write_text
+from leukoscope.storage import build_name, replacing_together, write_text
 
 if TYPE_CHECKING:
     from leukoscope.evaluation.leakage import LeakProtocol, LeakReport
@@ -169,7 +169,7 @@ def _select_externals(external: Sequence[str | Path], progress: Progress) -> tup
     for data in external:
         path = Path(data)
         records, warnings = select_other(path, "test", progress)
-        folder_name = safe_name(path)
+        folder_name = build_name(path.resolve().stem)
         shown = path.resolve().name
         if shown in {other.name for other in others}:
             shown = f"{path.resolve().parent.name}/{shown}"

@@ -12,6 +12,7 @@ from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import FIELD_COLUMN, SOURCE_PREFIX
 from leukoscope.data.splits import Split, load_split, save_split
 from leukoscope.errors import (
+    ConfigError,
     DataError,
     MissingStepError,
     RunError,
@@ -22,6 +23,7 @@ from leukoscope.evaluation.leakage import list_duplicates, list_shared
 from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.records import dump_record, load_record
 from leukoscope.report.leakage_words import LEAKAGE_TITLES
+from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
 from leukoscope.trust.notes import Note
 
@@ -262,3 +264,14 @@ def test_copies_in_other_roles_are_listed(split):
     found = list_duplicates(crossed, "test", ("train", "val", "calib"))
     assert found and found <= test
     assert list_duplicates(split, "test", ("train", "val", "calib")) == set()
+
+
+@pytest.mark.parametrize("name", ["..", "../../..", "/tmp/elsewhere", "a/b", "", "nul", "x" * 300])
+def test_no_name_leads_out_of_the_run(run, disc_folder, name):
+    """`..` was the folder of the run's own report."""
+    before = {path: path.read_bytes() for path in run.parent.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="must be a file name"):
+        pipelines.evaluate_run(run, data=disc_folder, name=name)
+    with pytest.raises(ConfigError, match="must be a file name"):
+        RunFolder(run).evaluation(name)
+    assert {path: path.read_bytes() for path in run.parent.rglob("*") if path.is_file()} == before
