@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leukoscope.labels import CELL_TYPES, display_label, is_critical, resolve_label
+from leukoscope.labels import (
+    AMBIGUOUS,
+    CELL_TYPES,
+    display_label,
+    is_critical,
+    is_known,
+    resolve_label,
+)
 
 EVERY_SPELLING = [(alias, cell.name) for cell in CELL_TYPES for alias in (cell.name, *cell.aliases)]
 
@@ -41,7 +48,111 @@ def test_unlisted_labels_are_tidied(text, expected):
     assert resolve_label(text) == expected
 
 
-@given(st.sampled_from(EVERY_SPELLING), st.sampled_from(["", " ", "__", "-", " ."]))
+PUBLISHED = {
+    "PBC (Acevedo 2020)": {
+        "BA": "basophil",
+        "EO": "eosinophil",
+        "ERB": "erythroblast",
+        "IG": "immature_granulocyte",
+        "MMY": "metamyelocyte",
+        "MY": "myelocyte",
+        "PMY": "promyelocyte",
+        "LY": "lymphocyte",
+        "MO": "monocyte",
+        "BNE": "band_neutrophil",
+        "SNE": "segmented_neutrophil",
+        "PLATELET": "platelet",
+    },
+    "AML-Cytomorphology_LMU": {
+        "BAS": "basophil",
+        "EBO": "erythroblast",
+        "EOS": "eosinophil",
+        "KSC": "smudge_cell",
+        "LYA": "atypical_lymphocyte",
+        "LYT": "lymphocyte",
+        "MMZ": "metamyelocyte",
+        "MOB": "monoblast",
+        "MON": "monocyte",
+        "MYB": "myb",
+        "MYO": "blast",
+        "NGB": "band_neutrophil",
+        "NGS": "segmented_neutrophil",
+        "PMB": "atypical_promyelocyte",
+        "PMO": "promyelocyte",
+    },
+    "Bone-Marrow-Cytomorphology": {
+        "ABE": "abnormal_eosinophil",
+        "ART": "artefact",
+        "BAS": "basophil",
+        "BLA": "blast",
+        "EBO": "erythroblast",
+        "EOS": "eosinophil",
+        "FGC": "faggot_cell",
+        "HAC": "hairy_cell",
+        "KSC": "smudge_cell",
+        "LYI": "immature_lymphocyte",
+        "LYT": "lymphocyte",
+        "MMZ": "metamyelocyte",
+        "MON": "monocyte",
+        "MYB": "myb",
+        "NGB": "band_neutrophil",
+        "NGS": "segmented_neutrophil",
+        "NIF": "not_identifiable",
+        "OTH": "other_cell",
+        "PEB": "proerythroblast",
+        "PLM": "plasma_cell",
+        "PMO": "promyelocyte",
+    },
+    "Raabin-WBC, LISC": {
+        "Basophil": "basophil",
+        "Eosinophil": "eosinophil",
+        "Lymphocyte": "lymphocyte",
+        "Monocyte": "monocyte",
+        "Neutrophil": "neutrophil",
+    },
+    "C-NMC": {"all": "all", "hem": "hem"},
+    "MLL23, DinoBloom": {
+        "hairy_cell": "hairy_cell",
+        "lymphocyte_large_granular": "large_granular_lymphocyte",
+        "lymphocyte_neoplastic": "neoplastic_lymphocyte",
+        "lymphocyte_reactive": "atypical_lymphocyte",
+        "lymphocyte_typical": "lymphocyte",
+        "myeloblast": "blast",
+        "neutrophil_band": "band_neutrophil",
+        "neutrophil_segmented": "segmented_neutrophil",
+        "normoblast": "erythroblast",
+        "plasma cell": "plasma_cell",
+        "promyelocyte_atypical": "atypical_promyelocyte",
+        "smudge_cell": "smudge_cell",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_abbreviations_are_known_and_kept_apart(name):
+    found = {code: resolve_label(code) for code in PUBLISHED[name]}
+    assert found == PUBLISHED[name]
+    assert len(set(found.values())) == len(found)
+    assert all(is_known(code) for code in found)
+    assert not is_known("odd")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("-1", "1"), ("A-", "A"), ("CD4-", "CD4"), ("CD4- T", "CD4 T"), ("CD4+", "CD4-"),
+     ("+1", "1"), ("\u22121", "1"), ("Rh-", "Rh+"), ("EOS-", "EOS")],
+)  # fmt: skip
+def test_signs_keep_labels_apart(one, other):
+    assert resolve_label(one) != resolve_label(other)
+
+
+def test_a_code_that_data_sets_read_in_two_ways_is_a_class_of_its_own():
+    for code, meanings in AMBIGUOUS.items():
+        assert resolve_label(code) == code
+        assert is_critical(code) == any(map(is_critical, meanings))
+
+
+@given(st.sampled_from(EVERY_SPELLING), st.sampled_from(["", " ", "__", " - ", " ."]))
 def test_padding_does_not_matter(spelling, padding):
     alias, name = spelling
     assert resolve_label(padding + alias + padding) == name
@@ -62,11 +173,21 @@ def test_display_names():
 
 def test_critical_cells_are_the_immature_ones():
     assert {cell.name for cell in CELL_TYPES if is_critical(cell.name)} == {
+        "all",
+        "atypical_promyelocyte",
         "blast",
         "erythroblast",
+        "faggot_cell",
         "immature_granulocyte",
+        "immature_lymphocyte",
+        "lymphoblast",
         "metamyelocyte",
+        "monoblast",
+        "myb",
         "myelocyte",
+        "neoplastic_lymphocyte",
+        "proerythroblast",
+        "promonocyte",
         "promyelocyte",
     }
     assert not is_critical("hairy_cell")

@@ -23,7 +23,7 @@ from leukoscope.data.readers import (
     place_box,
 )
 from leukoscope.errors import REJECT_CODES, CatalogError, FileError, ImageError, RejectCode
-from leukoscope.labels import resolve_label
+from leukoscope.labels import AMBIGUOUS, resolve_label
 from leukoscope.storage import read_file, write_text
 
 COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
@@ -121,8 +121,10 @@ def read_catalog(
         for label, names in sorted(spellings.items())
         if len(names) > 1
     )
+    ambiguous = tuple(label for label in sorted(spellings) if label in AMBIGUOUS)
     records.sort(key=lambda r: r.id)
-    return Catalog(tuple(records), tuple(rejected), replace(found.reading, merged=merged))
+    reading = replace(found.reading, merged=merged, ambiguous=ambiguous)
+    return Catalog(tuple(records), tuple(rejected), reading)
 
 
 def check_usable(catalog: Catalog, path: Path) -> None:

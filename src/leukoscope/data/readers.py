@@ -104,7 +104,8 @@ class Reading:
     `layers` are the uses of folders. `parts` are names of parts with their roles, "" where a name
     is not understood. `columns` are a table's columns by what they mean. `files` are the annotation
     files that made it a detection set, `has_names` says whether they name the classes. `empty` are
-    class folders without images. `merged` are labels under which several spellings were joined.
+    class folders without images. `merged` are labels under which several spellings were joined,
+    `ambiguous` those that mean one cell in some data sets and another elsewhere.
     """
 
     kind: ReadingKind
@@ -115,6 +116,7 @@ class Reading:
     has_names: bool = True
     empty: tuple[str, ...] = ()
     merged: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    ambiguous: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -290,10 +290,13 @@ def _list_class_limitations(evaluation: EvaluationRecord) -> list[str]:
 
 _GRANULOCYTES = {"promyelocyte", "myelocyte", "metamyelocyte"}
 
+_CODES = {"all", "myb"}
+"""Codes of single data sets: what they mean stands under another name, too."""
+
 
 def _list_missing_classes(classes: Sequence[str]) -> list[str]:
     """Critical cells without a class. Immature granulocytes may be one class or three."""
-    known = {*classes}
+    known = {*classes, *_CODES}
     if "immature_granulocyte" in classes:
         known |= _GRANULOCYTES
     elif known & _GRANULOCYTES:

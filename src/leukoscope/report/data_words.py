@@ -13,7 +13,7 @@ from leukoscope.data.layouts import Use
 from leukoscope.data.readers import Reading, ReadingKind, Rejected
 from leukoscope.data.splits import ROLES, SplitAudit
 from leukoscope.errors import RejectCode
-from leukoscope.labels import display_label
+from leukoscope.labels import AMBIGUOUS, display_label
 from leukoscope.text import format_count, format_share, join_words
 
 # -- rejected files -------------------------------------------------------------------------------
@@ -117,6 +117,11 @@ def describe_reading_remarks(reading: Reading) -> tuple[str, ...]:
     remarks += [
         f"Read as one class, {display_label(label)}: {_list_names(names)}."
         for label, names in reading.merged
+    ]
+    remarks += [
+        f"{label.upper()} means {' or '.join(map(display_label, AMBIGUOUS[label]))}, as data sets"
+        " and programs differ: it stays a class of its own. Name it after the cell that it is."
+        for label in reading.ambiguous
     ]
     return tuple(remarks)
 

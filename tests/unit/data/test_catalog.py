@@ -26,6 +26,7 @@ from leukoscope.data.catalog import (
 )
 from leukoscope.data.readers import Candidate, Rejected
 from leukoscope.errors import CatalogError, StorageError
+from leukoscope.report.data_words import describe_reading_remarks
 from leukoscope.storage import MAX_BYTES
 
 
@@ -150,6 +151,17 @@ def test_two_spellings_of_one_label_are_no_conflict(tmp_path):
     paint(tmp_path / "EOS/a.png", 1)
     paint(tmp_path / "Eosinophils/a.png", 1)
     assert len(build_catalog(tmp_path)) == 2
+
+
+def test_spellings_that_became_one_label_and_codes_of_two_meanings_are_named(tmp_path):
+    for seed, name in enumerate(("EOS", "Eosinophils", "MYO", "MYB", "-1", "1")):
+        paint(tmp_path / name / "a.png", seed)
+    catalog = build_catalog(tmp_path)
+    assert catalog.classes == ("-1", "1", "blast", "eosinophil", "myb")
+    assert catalog.reading.merged == (("eosinophil", ("EOS", "Eosinophils")),)
+    assert catalog.reading.ambiguous == ("myb",)
+    merged, open_code = describe_reading_remarks(catalog.reading)
+    assert "EOS, Eosinophils" in merged and "MYB" in open_code
 
 
 def test_the_table_does_not_depend_on_the_order_of_reading(tmp_path, monkeypatch):
