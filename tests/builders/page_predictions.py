@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from leukoscope.data.readers import Rejected
 from leukoscope.deploy.tables import PredictedFiles
 from leukoscope.report.page import Page
 from leukoscope.report.prediction_page import describe_predictions
@@ -14,6 +15,13 @@ DONE = PredictedFiles(
     decisions={"accepted": 600, "review": 500, "unknown": 97},
     reference_accepted=0.812,
     unusual=True,
+    passed_over=(
+        *(Rejected(f"{k}", "not_an_image", found=f".{'abcdefghi'[k]}") for k in range(9)),
+        Rejected("b.heic", "not_an_image", found=".heic"),
+        Rejected("c.heic", "not_an_image", found=".heic"),
+        Rejected("noending", "not_an_image"),
+        Rejected(".DS_Store", "hidden"),
+    ),
 )
 
 

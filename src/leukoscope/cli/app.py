@@ -516,7 +516,9 @@ def predict(
     engine: Annotated[
         Literal["onnxruntime", "openvino"], typer.Option(help="What runs the graph.")
     ] = "onnxruntime",
-    strict: Annotated[bool, typer.Option(help="Any unreadable image is an error.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Any unreadable image, or file passed over, is an error.")
+    ] = False,
 ) -> None:
     """Name the cells on images, one row each; unreadable images become rows with an error."""
     from leukoscope import pipelines
@@ -528,8 +530,7 @@ def predict(
             bundle, images, out, variant=variant, engine=engine, progress=progress
         )
     render.print_page(describe_predictions(done))
-    if strict:
-        pipelines.check_nothing_unreadable(done)
+    pipelines.check_predicted(done, strict=strict)
 
 
 @app.command("validate")

@@ -62,7 +62,7 @@ class ImageFacts:
 
 
 @contextlib.contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translated(content: bytes, name: str) -> Iterator[None]:
     """Turn whatever a decoder throws into one `ImageError`: hostile bytes make Pillow raise
     nearly anything, so this border is broad on purpose."""
     remedy = "replace the file by an intact copy, or remove it"
@@ -76,7 +76,7 @@ def _translated(name: str) -> Iterator[None]:
         raise ImageError(
             "not_an_image",
             f"{name} must be a JPEG, PNG, TIFF, BMP, WebP or GIF image",
-            "its content is none of these",
+            _name_content(content),
             remedy,
         ) from error
     except Image.DecompressionBombError as error:
@@ -102,6 +102,40 @@ def _translated(name: str) -> Iterator[None]:
         raise ImageError(
             reason, f"{name} must be readable to its last pixel", text, remedy
         ) from error
+
+
+_SIGNATURES = (
+    (rb"version https://git-lfs", "a Git LFS pointer: `git lfs pull` fetches the image"),
+    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", "a drawing (SVG)"),
+    (rb"\s*<(!doctype )?html", "a web page (HTML)"),
+    (rb"\s*<\?xml", "XML"),
+    (rb".{128}DICM", "DICOM"),
+    (rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", "HEIC"),
+    (rb".{4}ftypavi[fs]", "AVIF"),
+    (rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)", "JPEG 2000"),
+    (rb"%PDF", "PDF"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"\x89HDF", "HDF5"),
+    (rb"\x93NUMPY", "a NumPy array"),
+)
+"""How what people take for an image begins, and what it is."""
+
+
+def _name_content(content: bytes) -> str:
+    """Say what a file is that is no image, as far as its first bytes tell."""
+    start = content[:1024]
+    for pattern, name in _SIGNATURES:
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            return f"it is {name}"
+    lines = start.decode("utf-8", "replace").splitlines()
+    if any(Path(cell.strip()).suffix.lower() in IMAGE_SUFFIXES for cell in _split_cells(lines)):
+        return "it is a list: `leukoscope predict BUNDLE - < LIST` reads one path per line"
+    return "its content is none of these: JPEG, PNG, TIFF, BMP, WebP, GIF"
+
+
+def _split_cells(lines: list[str]) -> Iterator[str]:
+    for line in lines[:20]:
+        yield from re.split("[,;\t]", line)
 
 
 def _too_large(name: str, found: str) -> ImageError:
@@ -139,7 +173,7 @@ def probe_image(content: bytes, name: str = "image") -> ImageFacts:
     Raises `ImageError` (reason `empty`, `not_an_image`, `truncated`, `too_large`, `too_small` or
     `unreadable`).
     """
-    with _translated(name):
+    with _translated(content, name):
         image = _open(content, name)
         width, height = image.size
         # Pillow gives a TIFF's size after rotation, any other image's before.
@@ -160,7 +194,7 @@ def decode_image(content: bytes, box: Box | None = None, name: str = "image") ->
     Raises `ImageError` as `probe_image` does, and with reason `bad_box` for a box that is empty
     or reaches outside.
     """
-    with _translated(name):
+    with _translated(content, name):
         image = _open(content, name)
         image.load()
         image = ImageOps.exif_transpose(image)

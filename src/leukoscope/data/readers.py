@@ -11,6 +11,7 @@ Else the folders name the classes, and annotations of a few images are named as 
 """
 
 import csv
+import errno
 import io
 import os
 import re
@@ -186,7 +187,7 @@ def _read_mode(path: Path) -> int:
 
 def _read_folder(root: Path, levels: Levels) -> Candidates:
     files = _Files()
-    for entry in _walk(root):
+    for entry in walk_folder(root):
         if isinstance(entry, Rejected):
             files.rejected.append(entry)
         else:
@@ -420,46 +421,58 @@ def _list_boxes(
     return entries, Reading(found.kind, layers, parts, files=files, has_names=found.has_names)
 
 
-def _walk(root: Path) -> Iterator[Path | Rejected]:
-    """Yield regular files in a fixed order, and what was passed over, following links once."""
-    seen: set[str] = set()
-    failures: list[Rejected] = []
-
-    def note(error: OSError) -> None:
-        found = error.strerror or str(error)
-        failures.append(Rejected(str(error.filename), "unreadable", found=found))
-
-    seen.add(os.path.realpath(root))
-    for place, folders, files in os.walk(root, followlinks=True, onerror=note):
-        folder = Path(place)
-        open_folders = []
-        # Links last: of a folder and a link to it, the folder gives the names.
-        for name in sorted(folders, key=lambda name: ((folder / name).is_symlink(), name)):
-            real = os.path.realpath(folder / name)
-            if name.startswith(".") or name == "__MACOSX":
-                yield Rejected(str(folder / name), "hidden")
-            elif real in seen:
-                yield Rejected(str(folder / name), "already_read")
-            else:
-                seen.add(real)
-                open_folders.append(name)
-        folders[:] = open_folders
-        for name in sorted(files):
+def walk_folder(root: Path) -> Iterator[Path | Rejected]:
+    """Yield the regular files in a folder and below, in a fixed order, and what was passed over:
+    the one walk of all commands. Links are followed once, whatever they form."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            seen.add(_identify(folder))
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries)
+        except OSError as error:
+            yield Rejected(str(folder), "unreadable", found=error.strerror or str(error))
+            continue
+        folders = []
+        for name in names:
             path = folder / name
-            if name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini"):
+            if name.startswith(".") or name.lower() in _SYSTEM_NAMES:
                 yield Rejected(str(path), "hidden")
                 continue
             try:
-                regular = stat.S_ISREG(path.stat().st_mode)
+                mode = path.stat().st_mode
             except OSError as error:
-                yield Rejected(str(path), "missing_file", found=error.strerror or str(error))
+                gone = isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP
+                code: RejectCode = "missing_file" if gone else "unreadable"
+                yield Rejected(str(path), code, found=error.strerror or str(error))
                 continue
-            if regular:
+            if stat.S_ISDIR(mode):
+                folders.append(path)
+            elif stat.S_ISREG(mode):
                 yield path
             else:
                 # Reading a pipe or a device could wait for ever.
                 yield Rejected(str(path), "not_regular")
-    yield from failures
+        below = []
+        # Links last: of a folder and a link to it, the folder gives the names.
+        for path in sorted(folders, key=lambda path: (path.is_symlink(), path.name)):
+            identity = _identify(path)
+            if identity in seen:
+                yield Rejected(str(path), "already_read")
+            else:
+                seen.add(identity)
+                below.append(path)
+        waiting += reversed(below)
+
+
+_SYSTEM_NAMES = frozenset({"__macosx", "desktop.ini", "thumbs.db"})
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 # -- tables ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from leukoscope.data.readers import Rejected
 from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
 from leukoscope.storage import replacing
@@ -48,7 +49,8 @@ class PredictedFiles:
 
     `reference_accepted` is the share of the internal test set that was accepted, None where it was
     not measured; `unusual`: these images are accepted so much less often that they are hardly of
-    the same kind (`trust.decision.is_rejected_unusually_often`)."""
+    the same kind (`trust.decision.is_rejected_unusually_often`). `passed_over` are the other files
+    of folders; where there are any, `rejected` is the table that lists them."""
 
     out: Path
     images: int
@@ -57,6 +59,12 @@ class PredictedFiles:
     decisions: Mapping[str, int] = field(default_factory=dict)
     reference_accepted: float | None = None
     unusual: bool = False
+    passed_over: tuple[Rejected, ...] = ()
+
+    @property
+    def rejected(self) -> Path:
+        """Where the files that were passed over are listed."""
+        return self.out.with_suffix(".rejected.csv")
 
 
 @dataclass(frozen=True)

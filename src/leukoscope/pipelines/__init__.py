@@ -24,7 +24,7 @@ from leukoscope.pipelines.data import (
 )
 from leukoscope.pipelines.demo import run_demo
 from leukoscope.pipelines.deploy import (
-    check_nothing_unreadable,
+    check_predicted,
     export_run,
     predict_images,
 )
@@ -59,7 +59,7 @@ __all__ = [
     "build_ensemble",
     "calibrate_run",
     "check_nothing_rejected",
-    "check_nothing_unreadable",
+    "check_predicted",
     "distill_run",
     "evaluate_run",
     "explain_images",

@@ -5,6 +5,7 @@ What this file does not do: it builds no graph and runs none (`leukoscope.deploy
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,49 +151,64 @@ def predict_images(
 ) -> "PredictedFiles":
     """Predict files, folders and patterns, and write a table (CSV, Parquet or JSON lines).
 
-    One row per image in the order given; an image that cannot be read is a row with an error.
+    One row per image in the order given; an image that cannot be read is a row with an error. What
+    was passed over in folders is listed beside `out`, in `<stem>.rejected.csv`.
 
     Raises `BundleError` for a bundle that cannot be used, `DataError` where there is no image,
     `ConfigError` for another ending of `out`, `StorageError` when the disk is full.
     """
     import time
 
+    from leukoscope.data.catalog import save_rejected
     from leukoscope.deploy.files import list_images
     from leukoscope.deploy.predictor import Predictor
     from leukoscope.deploy.tables import PredictedFiles, check_table_path, save_predictions
+    from leukoscope.report.data_words import describe_rejected
     from leukoscope.report.decision_words import describe_reasons
     from leukoscope.trust.decision import is_rejected_unusually_often
 
     start = time.perf_counter()
     check_table_path(Path(out))
-    paths = list_images(images)
+    files = list_images(images)
+    paths = files.paths
     predictor = Predictor(bundle, variant=variant, engine=engine)
     rows = predictor.predict_files(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
     counts = save_predictions(rows, predictor.classes, Path(out), describe_reasons)
+    done = PredictedFiles(Path(out), counts.images, counts.errors, 0, passed_over=files.passed_over)
+    # An older list must not speak for this table.
+    if done.passed_over or done.rejected.is_file():
+        save_rejected(done.passed_over, done.rejected, describe_rejected)
     reference = predictor.trust.info.reference if predictor.trust is not None else None
     unusual = reference is not None and is_rejected_unusually_often(
         counts.decisions.get("accepted", 0),
         counts.images - counts.errors,
         reference.accepted.low,  # what the share may as well be
     )
-    return PredictedFiles(
-        Path(out),
-        counts.images,
-        counts.errors,
-        time.perf_counter() - start,
-        counts.decisions,
-        reference.accepted.value if reference is not None else None,
-        unusual,
+    return replace(
+        done,
+        seconds=time.perf_counter() - start,
+        decisions=counts.decisions,
+        reference_accepted=reference.accepted.value if reference is not None else None,
+        unusual=unusual,
     )
 
 
-def check_nothing_unreadable(done: "PredictedFiles") -> None:
-    """Raise `DataError` if an image could not be read; the table is complete all the same."""
-    if done.errors:
+def check_predicted(done: "PredictedFiles", *, strict: bool = False) -> None:
+    """Raise `DataError` if no image could be read or, with `strict`, if one could not or a file was
+    passed over; the table is complete all the same."""
+    if done.errors == done.images:
         raise DataError(
-            "with --strict every image must be readable",
-            f"{done.errors:,} of {done.images:,} images with an error",
+            "at least one image must be readable",
+            f"none of {done.images:,}",
             f"look at the column `error` of {done.out}",
+        )
+    if strict and (done.errors or done.passed_over):
+        place = f"the column `error` of {done.out}" if done.errors else str(done.rejected)
+        raise DataError(
+            "with --strict every file must be usable",
+            f"{done.errors:,} of {done.images:,} images with an error,"
+            f" {len(done.passed_over):,} files passed over",
+            f"look at {place}",
         )

@@ -119,7 +119,8 @@ def explain_images(
         opened.score, opened.network, opened.input.image_size, choose_stage(opened, stage, chosen)
     )
     wanted = find_class(opened, target)
-    paths = list_images(images)
+    files = list_images(images)
+    paths = files.paths
     framed = load_boxes(Path(boxes), box_label) if boxes is not None else None
     if framed is not None:
         check_boxes(framed, paths)

@@ -4,6 +4,7 @@ What this file does not do: it lays out no page (`audit_page`, `source_page`) an
 that draws.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -136,6 +137,32 @@ def _list_names(names: Sequence[str], most: int = 6) -> str:
 
 def _count_more(n: int) -> str:
     return f" and {n:,} more" if n > 0 else ""
+
+
+def describe_passed_over(entries: Sequence[Rejected]) -> str:
+    """Return how many files of folders were passed over, by ending or else by reason.
+
+    >>> heic = Rejected("a.heic", "not_an_image", found=".heic")
+    >>> describe_passed_over([heic, heic, Rejected("b", "not_an_image"), Rejected(".c", "hidden")])
+    '4 files were passed over: .heic 2, hidden 1, no ending 1.'
+    """
+    counts = Counter(_NOT_READ.get(one.code) or one.found or "no ending" for one in entries)
+    ranked = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
+    parts = [f"{name} {n:,}" for name, n in ranked[:_MAX_ENDINGS]]
+    if len(ranked) > _MAX_ENDINGS:
+        parts.append(f"others {sum(n for _, n in ranked[_MAX_ENDINGS:]):,}")
+    files = format_count(len(entries), "file was", "files were")
+    return f"{files} passed over: {', '.join(parts)}."
+
+
+_NOT_READ: dict[RejectCode, str] = {
+    "hidden": "hidden",
+    "already_read": "linked twice",
+    "unreadable": "unreadable",
+    "missing_file": "broken links",
+    "not_regular": "not regular files",
+}
+_MAX_ENDINGS = 8
 
 
 # -- relations and results ------------------------------------------------------------------------

@@ -4,6 +4,7 @@ What this file does not do: it words no single cell (`decision_words`), and pred
 """
 
 from leukoscope.deploy.tables import PredictedFiles
+from leukoscope.report.data_words import describe_passed_over
 from leukoscope.report.page import Banner, Block, Page, Text
 from leukoscope.text import format_count, format_percent
 from leukoscope.trust.decision import STATUSES
@@ -41,7 +42,11 @@ def describe_predictions(done: PredictedFiles) -> Page:
         )
     if done.errors:
         lead.append(Text(f"{done.errors:,} could not be read: see the column `error`."))
-    return Page("Predictions", tuple(lead), trailer=(f"Table: {done.out}",))
+    trailer = [f"Table: {done.out}"]
+    if done.passed_over:
+        lead.append(Text(describe_passed_over(done.passed_over)))
+        trailer.append(f"Passed over: {done.rejected}")
+    return Page("Predictions", tuple(lead), trailer=tuple(trailer))
 
 
 def _warn(text: str) -> Banner:

@@ -56,6 +56,7 @@ from leukoscope.training.optim import (
     compute_lr,
 )
 from leukoscope.training.statistics import BATCH, IMAGES, reestimate_statistics
+from leukoscope.training.threads import ThreadControl
 
 FINITE_CHECK_STEPS = 10
 """Looking at the loss makes a GPU wait; so it is looked at this often."""
@@ -156,9 +157,12 @@ def train_network(
         loop.restore()
     loop.write_history()
     with keeping_freed_memory(accelerator.device), _deferred_interrupt() as interrupted:
-        while not loop.state.finished:
-            loop.train_epoch(interrupted)
-            loop.close_epoch()
+        try:
+            while not loop.state.finished:
+                loop.train_epoch(interrupted)
+                loop.close_epoch()
+        finally:
+            loop.threads.release()
     return loop.state.history
 
 
@@ -201,6 +205,7 @@ class _Loop:
         weights = compute_class_weights(counts.tolist(), recipe.optim)
         self.class_weights = None if weights is None else weights.to(accelerator.device)
         self.last_saved = time.monotonic()
+        self.threads = ThreadControl()
 
     # -- one epoch of steps -------------------------------------------------------------------
 
@@ -219,6 +224,8 @@ class _Loop:
             processes=self.accelerator.num_processes,
         )
         for rows, pixels in self.feed.stream(order):
+            if device.type == "cpu" and (threads := self.threads.update()) is not None:
+                self.log(f"threads {threads} of {self.threads.most}")
             loss, hits = self._train_step(rows, pixels)
             loss_sum += loss.to(self.real) * len(rows)
             correct += hits

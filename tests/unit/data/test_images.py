@@ -96,6 +96,32 @@ def test_what_is_no_cell_image_is_rejected(read, content, reason):
     assert reason_of(read, content) == reason
 
 
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>404</html>", "HTML"),
+        (b"\n<html>404</html>", "HTML"),
+        (b"<svg xmlns='x'/>", "SVG"),
+        (b"<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", "SVG"),
+        (b"<?xml version='1.0'?><annotation/>", "XML"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (bytes(4) + b"ftypheic", "HEIC"),
+        (bytes(4) + b"ftypavif", "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"cells/a.jpg\ncells/b.jpg\n", "BUNDLE - <"),
+        (b"path,label\r\ncells/a.jpg,eosinophil\r\n", "BUNDLE - <"),
+        (b"nothing of the kind", "JPEG, PNG, TIFF, BMP, WebP, GIF"),
+    ],
+)
+def test_what_a_file_is_instead_is_said(content, named):
+    with pytest.raises(ImageError) as caught:
+        decode_image(content)
+    assert caught.value.reason == "not_an_image"
+    assert named in caught.value.found
+
+
 def test_formats_that_pillow_knows_but_we_do_not_are_rejected():
     assert reason_of(probe_image, encode(paint(), "PPM")) == "not_an_image"
     assert reason_of(probe_image, encode(paint(), "PDF")) == "not_an_image"
