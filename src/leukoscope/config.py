@@ -191,6 +191,9 @@ class TrustConfig(_Section):
     """One threshold per class (Mondrian); false: one for all."""
     target_accuracy: float = Field(0.995, gt=0.5, lt=1)
     """Wanted among accepted cells."""
+    target_confidence: _Share | None = None
+    """With this confidence (0.95) accepted cells of new sources reach the target accuracy, not only
+    on average over calibration sets: fewer cells are accepted."""
     reject_frac: float = Field(0.02, gt=0, lt=0.5)
     """Share of cells of the known kind that may be rejected as unknown, to keep others out."""
     always_review: tuple[str, ...] = ()

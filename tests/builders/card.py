@@ -20,6 +20,7 @@ from leukoscope.report.card_records import CardRecords, DataSummary, Network
 from leukoscope.report.model_card import build_document, render_card, render_checklist
 from leukoscope.runfolder import RunProvenance
 from leukoscope.trust.calibration import Calibration
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference, TrustInfo
@@ -99,6 +100,7 @@ def build_reference(**changes):
             "mean_set_size": 1.07,
             "accepted": bound(0.7712),
             "accepted_accuracy": bound(0.9932),
+            "errors": AcceptedErrors(488, 3, 0.0158),
             "review_frac": 0.2162,
             "unknown_frac": 0.0126,
         }

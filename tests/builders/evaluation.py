@@ -29,6 +29,7 @@ from leukoscope.evaluation.record import (
     TrustFigures,
 )
 from leukoscope.interval import UNDEFINED, Interval
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.notes import Note
 
 LABELS = ("Blast; L1", "Blast (L1)", "a/b", "<script>", "neutrophil")
@@ -93,6 +94,7 @@ def build_trust(labels=LABELS, counts=COUNTS, **changes):
             "unknown": Interval(0.02, 0.01, 0.03),
         },
         accepted_accuracy=Interval(0.99, 0.97, 0.999),
+        errors=AcceptedErrors(1345, 13, 0.028),
         accuracy=Interval(0.95, 0.93, 0.97),
         per_class=tuple(
             ClassDecisions(label, sum(row), *(right if sum(row) else (UNDEFINED, UNDEFINED)), 3)

@@ -1,5 +1,6 @@
 """The page of a calibration with every note, and figures that may be inflated."""
 
+import math
 from pathlib import Path
 
 from tests.builders.trust import CHOICE, NOTES, build_reference
@@ -8,6 +9,7 @@ from leukoscope.config import TrustConfig
 from leukoscope.interval import UNDEFINED
 from leukoscope.report.calibration_page import describe_calibration
 from leukoscope.report.page import Page
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.record import TrustInfo
 
 
@@ -17,7 +19,10 @@ def build_page() -> Page:
         choice=CHOICE,
         notes=NOTES,
         reference=build_reference(
-            data="<script>; a/b", leakage_status="unproven", accepted_accuracy=UNDEFINED
+            data="<script>; a/b",
+            leakage_status="unproven",
+            accepted_accuracy=UNDEFINED,
+            errors=AcceptedErrors(0, 0, math.nan),
         ),
     )
     return describe_calibration(info, Path("runs/a, b/trust.json"))

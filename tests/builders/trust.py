@@ -5,6 +5,7 @@ import numpy as np
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.interval import Interval
 from leukoscope.trust.calibration import CalibrationChoice
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.decision import Reason
 from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference
@@ -51,12 +52,38 @@ NOTES = (
     Note("few_sources_for_rejection", {"n_sources": 30, "nominal": 0.01, "reject_frac": 1 / 31}),
     Note("every_label_reviewed"),
     Note(
-        "calibration_accepts", {"n_images": 1200, "n_accepted": 1000, "n_wrong": 4, "target": 0.995}
+        "calibration_accepts",
+        {
+            "n_images": 1200,
+            "n_accepted": 1000,
+            "n_wrong": 4,
+            "wrong_bound": 0.0091,
+            "target": 0.995,
+            "confidence": 0.0,
+        },
     ),
-    Note("no_confidence_suffices", {"n_images": 1200, "target": 0.995}),
+    Note(
+        "calibration_accepts",
+        {
+            "n_images": 1200,
+            "n_accepted": 700,
+            "n_wrong": 0,
+            "wrong_bound": 0.0043,
+            "target": 0.995,
+            "confidence": 0.95,
+        },
+    ),
+    Note(
+        "no_confidence_suffices",
+        {"n_images": 1200, "n_sources": 60, "n_needed": 140, "target": 0.995, "confidence": 0.95},
+    ),
+    Note(
+        "no_confidence_suffices",
+        {"n_images": 1200, "n_sources": 60, "n_needed": 0, "target": 0.995, "confidence": 0.0},
+    ),
     Note("sets_not_refitted", {"n_sources": 5, "n_needed": 19, "label": "Blast; L1"}),
     Note("sets_not_refitted", {"n_sources": 12, "n_needed": 19, "label": ""}),
-    Note("confidence_not_refitted", {"n_sources": 60, "target": 0.995}),
+    Note("confidence_not_refitted", {"n_sources": 60, "n_needed": 199, "target": 0.995}),
     Note("labels_absent", {"labels": ("Blast; L1", "a/b")}),
     Note("recalibrated", {"n_images": 94, "n_sources": 40, "data": "lab; a/b", "n_reference": 96}),
     Note("calibration_leaks"),
@@ -78,6 +105,7 @@ def build_reference(**changes):
         "specificity": tuple(map(wilson, (rest_K - said_K + hit_K).tolist(), rest_K.tolist())),
         "ece": 0.02, "ece_raw": 0.05, "coverage": 0.96, "mean_set_size": 1.1,
         "accepted": Interval(0.8, 0.75, 0.85), "accepted_accuracy": Interval(0.99, 0.97, 1.0),
+        "errors": AcceptedErrors(240, 2, 0.026),
         "review_frac": 0.15, "unknown_frac": 0.05,
     }  # fmt: skip
     return Reference(**(content | changes))

@@ -161,6 +161,7 @@ BAD_VALUES = [
     ("distill.label_weight", ["-0.1", "1.1"]),
     ("distill.teacher", ["abc", "runs/a"]),
     ("trust.alpha", ["0", "1", "nan"]),
+    ("trust.target_confidence", ["0", "1", "nan"]),
     ("trust.class_conditional", ["3"]),
     ("trust.target_accuracy", ["0.5", "1"]),
     ("trust.reject_frac", ["0", "0.5"]),

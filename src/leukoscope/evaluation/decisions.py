@@ -18,6 +18,7 @@ from leukoscope.evaluation.intervals import compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
+from leukoscope.trust.confidence import BOUND_LEVEL, AcceptedErrors, bound_share
 from leukoscope.trust.decision import (
     STATUSES,
     Decisions,
@@ -59,12 +60,13 @@ class DecisionFigures:
     """Decisions on N images of known class.
 
     `shares` are those of all images by status; `accepted_accuracy` is NaN where nothing is
-    accepted. `reasons` counts why cells were not accepted.
+    accepted, and `errors` has its counts. `reasons` counts why cells were not accepted.
     """
 
     n_images: int
     shares: Mapping[Status, Interval]
     accepted_accuracy: Interval
+    errors: AcceptedErrors
     accuracy: Interval
     per_class: tuple[ClassDecisions, ...]
     reasons: tuple[ReasonCount, ...]
@@ -103,10 +105,32 @@ def measure_decisions(table: ScoreTable, decisions: Decisions) -> DecisionFigure
         n_images=int(known_N.sum()),
         shares={status: share(decisions.mask(status), everything_N) for status in STATUSES},
         accepted_accuracy=share(hit_N, accepted_N),
+        errors=count_errors(hit_N, accepted_N & known_N, table.sources),
         accuracy=share(hit_N, everything_N),
         per_class=tuple(per_class),
         reasons=count_reasons([decisions.reasons[i] for i in np.flatnonzero(known_N)]),
     )
+
+
+def count_errors(
+    hit_N: NDArray[np.bool_], accepted_N: NDArray[np.bool_], sources: Sequence[str]
+) -> AcceptedErrors:
+    """Count what is accepted and misclassified, and bound the share of it among what is accepted:
+    exactly where each accepted image has a source of its own (Clopper and Pearson 1934), else by
+    the lower end of the interval of `compute_share` at twice the tail.
+
+    >>> hits, accepted = np.arange(1050) > 1, np.full(1050, True)
+    >>> found = count_errors(hits, accepted, [str(i) for i in range(1050)])
+    >>> found.n_accepted, found.n_wrong, round(found.bound, 4)
+    (1050, 2, 0.006)
+    """
+    rows = np.flatnonzero(accepted_N)
+    n_wrong = int((~hit_N[rows]).sum())
+    if len({sources[i] for i in rows.tolist()}) == len(rows):
+        bound = bound_share(n_wrong, len(rows), BOUND_LEVEL)
+    else:
+        bound = 1 - compute_share(hit_N, accepted_N, sources, 2 * BOUND_LEVEL - 1).low
+    return AcceptedErrors(len(rows), n_wrong, bound)
 
 
 def count_reasons(reasons: Iterable[Sequence[Reason]]) -> tuple[ReasonCount, ...]:
@@ -181,6 +205,7 @@ def compute_reference(
         mean_set_size=coverage.mean_size,
         accepted=found.shares["accepted"],
         accepted_accuracy=found.accepted_accuracy,
+        errors=found.errors,
         review_frac=found.shares["review"].value,
         unknown_frac=found.shares["unknown"].value,
         recall=tuple(

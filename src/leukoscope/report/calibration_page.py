@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from leukoscope.interval import Interval
+from leukoscope.report.decision_words import describe_errors
 from leukoscope.report.note_words import describe_note
 from leukoscope.report.page import Banner, Block, Bullets, Column, Page, Table, build_table
 from leukoscope.text import DASH, format_count
@@ -53,10 +54,12 @@ def _build_table(reference: Reference, nominal: float) -> Table:
         "Calibration error before": plain(reference.ece_raw),
         "Calibration error after": plain(reference.ece),
     }
+    errors = describe_errors(reference.errors)
+    errors = f"; {errors}" if errors else ""
     return build_table(
         (Column("Figure", is_text=True), "Value", "95 % interval"),
         [(name, _format(one.value), _format_bounds(one)) for name, one in figures.items()],
-        f"On {format_count(reference.n_images, 'test image')} of {reference.data}",
+        f"On {format_count(reference.n_images, 'test image')} of {reference.data}{errors}",
     )
 
 

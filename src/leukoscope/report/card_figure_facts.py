@@ -10,6 +10,7 @@ from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import is_critical
 from leukoscope.report.card_records import Network
+from leukoscope.report.decision_words import describe_errors
 from leukoscope.report.evaluation_page import METRIC_NAMES, describe_leak, list_reasons
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -313,6 +314,8 @@ def describe_rejection(trust: TrustInfo | None = None) -> str:
     of = count_images(one, "cell" if find_local(trust) else "test image")
     right = one.accepted_accuracy
     correctly = "" if math.isnan(right.value) else f", {format_range(right)} of these correctly"
+    if one.errors.n_accepted:
+        correctly += f" ({describe_errors(one.errors)})"
     return (
         f"{text} On {of}: {format_range(one.accepted)} accepted{correctly};"
         f" {format_percent(one.review_frac)} to review; {format_percent(one.unknown_frac)}"

@@ -9,6 +9,8 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from leukoscope.labels import display_label
+from leukoscope.text import format_percent
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.decision import Reason, ReasonCode
 
 if TYPE_CHECKING:
@@ -121,6 +123,22 @@ def describe_reason(reason: Reason) -> str:
             )
         case "costly_mistake":
             return "a mistake would cost more than a review"
+
+
+def describe_errors(errors: AcceptedErrors) -> str:
+    """Say how many of the accepted images are misclassified, and how many it may be; "" where none
+    is accepted.
+
+    >>> describe_errors(AcceptedErrors(1050, 2, 0.006))
+    '2 of 1,050 accepted are misclassified: with 95 % confidence at most 0.6 %'
+    """
+    if not errors.n_accepted:
+        return ""
+    are = "is" if errors.n_wrong == 1 else "are"
+    return (
+        f"{errors.n_wrong:,} of {errors.n_accepted:,} accepted {are} misclassified: with 95 %"
+        f" confidence at most {format_percent(errors.bound)}"
+    )
 
 
 def name_reason(count: "ReasonCount") -> str:

@@ -18,7 +18,7 @@ from leukoscope.evaluation.record import (
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report.data_words import describe_finding
-from leukoscope.report.decision_words import name_reason
+from leukoscope.report.decision_words import describe_errors, name_reason
 from leukoscope.report.glossary import OF_EVALUATIONS, build_terms
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -94,7 +94,7 @@ NEW_CLASSES = "A cell of a class that it never learned may be accepted under ano
 known classes shows it."""
 
 CALIBRATION_NAMES: dict[CalibrationMethod, str] = {
-    "none": "nothing had to be corrected",
+    "none": "nothing was shown to need correcting",
     "temperature": "by a temperature",
     "bias_corrected": "by a temperature and a shift per class",
 }
@@ -334,10 +334,12 @@ def describe_rejection(trust: TrustFigures | None) -> tuple[str, ...]:
     accepted = f"{format_percent(shares['accepted'].value)} of cells are accepted"
     if not math.isnan(right.value):
         accepted += f"; of these {_describe_right(right)} are correctly classified"
+    errors = describe_errors(trust.decisions.errors)
     basis = [describe_note(one) for one in trust.remarks if one.code != "trust_shifted"]
     return (
         *basis,
         f"{accepted}.",
+        *((f"{errors}.",) if errors else ()),
         f"{format_percent(shares['review'].value)} go to a person for review;"
         f" {format_percent(shares['unknown'].value)} are rejected as unknown.",
         NEW_CLASSES,

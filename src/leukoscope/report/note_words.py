@@ -24,16 +24,18 @@ _SENTENCES: Mapping[NoteCode, str] = {
     "every_label_reviewed": "trust.always_review names every class, so every cell goes to a"
     " person.",
     "calibration_accepts": "Of the {n_images:,} calibration images {n_accepted:,} are accepted, of"
-    " these {n_wrong:,} misclassified; the target accuracy is {target:percent g}.",
-    "no_confidence_suffices": "No confidence reaches the target accuracy of {target:percent g} on"
-    " the {n_images:,} calibration images, so every cell goes to a person. More calibration images,"
-    " a better network or a lower trust.target_accuracy may change that.",
+    " these {n_wrong:,} misclassified: with 95 % confidence at most {wrong_bound:share}, on the"
+    " very images that the threshold was chosen on. {threshold_holds}",
+    "no_confidence_suffices": "No confidence is shown to reach the target accuracy of"
+    " {target:percent g}{with_confidence} on the {n_images:count calibration image} of"
+    " {n_sources:count source}, so every cell goes to a person. {more_sources} A better network or"
+    " a lower trust.target_accuracy may change that too.",
     "sets_not_refitted": "The prediction sets keep their thresholds, under a new temperature, as"
     " there are {n_sources:count source}{of_label} where {n_needed} are needed: neither their"
     " coverage nor a least sensitivity is guaranteed for these cells.",
     "confidence_not_refitted": "The least confidence that is accepted stays as it was:"
     " {n_sources:,} sources do not show that {target:percent g} of accepted cells are correctly"
-    " classified.",
+    " classified. {more_sources}",
     "labels_absent": "There was no cell of {labels:label} to fit to: the effect on these is not"
     " known.",
     "recalibrated": "Recalibrated on {n_images:,} cells of {data} ({n_sources:count source}); the"
@@ -113,6 +115,16 @@ def describe_note(note: Note) -> str:
             n = values["n_sources"]
             own = f"its own guarantee is {n} in {n + 1}, the rest holds on average over all classes"
             values["own_guarantee"] = own if n else "nothing is guaranteed for it by itself"
+        case "calibration_accepts":
+            values["threshold_holds"] = _describe_threshold(values["target"], values["confidence"])
+        case "no_confidence_suffices":
+            confidence = values["confidence"]
+            values["with_confidence"] = (
+                f" with {100 * confidence:g} % confidence" if confidence else ""
+            )
+            values["more_sources"] = _describe_needed(values["n_needed"])
+        case "confidence_not_refitted":
+            values["more_sources"] = _describe_needed(values["n_needed"])
         case "few_sources_for_rejection":
             values["both_checks"] = 2 * values["nominal"]
         case "sets_not_refitted":
@@ -123,3 +135,23 @@ def describe_note(note: Note) -> str:
         case "trust_shifted":
             values["chance"] = max(values["p_value"], 0.0001)
     return _Words().vformat(_SENTENCES[note.code], (), values)
+
+
+def _describe_threshold(target: float, confidence: float) -> str:
+    """What the threshold of confidence promises."""
+    wanted = f"{100 * target:g} %"
+    if confidence:
+        return (
+            f"The threshold keeps the target accuracy of {wanted} for accepted cells of new sources"
+            f" with {100 * confidence:g} % confidence."
+        )
+    return (
+        f"The threshold keeps the target accuracy of {wanted} on average over calibration sets, not"
+        " for each: some four of ten miss it by a little. trust.target_confidence asks for more."
+    )
+
+
+def _describe_needed(n_needed: int) -> str:
+    if not n_needed:
+        return "Even more cells of this kind would not show it: too many are misclassified."
+    return f"About {n_needed:,} calibration sources like these would be needed."

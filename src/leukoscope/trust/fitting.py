@@ -5,7 +5,7 @@ nothing here looks at `test`. Axes: N images, K classes. What this file does not
 nothing on the test set (`evaluation.trust_measures`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.scores import ScoreTable, compute_probabilities
 from leukoscope.trust.calibration import FOLDS, CalibrationChoice, fit_calibration
+from leukoscope.trust.confidence import ConfidenceThreshold, fit_min_confidence
 from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.notes import Note
@@ -33,18 +34,6 @@ class FittedTrust:
     n_calib: int
     n_calib_sources: int
     notes: tuple[Note, ...]
-
-
-@dataclass(frozen=True)
-class ConfidenceThreshold:
-    """The least confidence that is accepted, and what it does on the images it was fitted on.
-
-    `value` is None where no threshold reaches the target; then nothing is accepted.
-    """
-
-    value: float | None
-    n_accepted: int
-    n_wrong: int
 
 
 def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
@@ -95,6 +84,7 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         decisions.mask("accepted"),
         calib.sources,
         config.target_accuracy,
+        config.target_confidence,
     )
     policy = policy.model_copy(update={"min_confidence": threshold.value})
     return FittedTrust(
@@ -126,54 +116,6 @@ def fit_config_sets(
         },
         sources=table.sources,
     ).step_off(p_NK)
-
-
-def fit_min_confidence(
-    confidence_N: NDArray[np.float64],
-    hit_N: NDArray[np.bool_],
-    eligible_N: NDArray[np.bool_],
-    sources: Sequence[str],
-    target: float,
-) -> ConfidenceThreshold:
-    """Return the lowest confidence from which on accepted cells are right as often as wanted.
-
-    `eligible_N` are the images that pass every other check. The wanted share `target` is met if
-    `(wrong + 1) / (accepted + 1) <= 1 - target`, counted in sources: a source is wrong if any of
-    its accepted images is. That is the correction of conformal risk control (Angelopoulos et al.
-    2024, "Conformal risk control", equation 4) for one cell more. Also counted in images, for one
-    source may hold many, `wrong / accepted` must not exceed `1 - target`. Deviation: their
-    guarantee is for a risk that can only fall as the threshold rises, and the error among accepted
-    cells need not, so it is an estimate here; `tests/statistics` says how good.
-
-    Where no threshold meets the target (with 99.5 %, from 199 sources on one can), there is none;
-    where all eligible images together meet it, it is 0.
-
-    >>> fit_min_confidence(np.linspace(0, 1, 400), np.arange(400) > 99, np.full(400, True),
-    ...                    [str(i) for i in range(400)], 0.99).n_accepted
-    302
-    """
-    rows = np.flatnonzero(eligible_N)
-    order = rows[np.argsort(-confidence_N[rows], kind="stable")].tolist()
-    seen: set[str] = set()
-    wrong: set[str] = set()
-    n_wrong = 0
-    best = ConfidenceThreshold(None, 0, 0)
-    for place, i in enumerate(order):
-        seen.add(sources[i])
-        if not hit_N[i]:
-            wrong.add(sources[i])
-            n_wrong += 1
-        last = place + 1 == len(order)
-        if not last and confidence_N[order[place + 1]] == confidence_N[i]:
-            continue  # equal confidences are accepted together or not at all
-        # 1 - 0.9 is a hair less than 1 / 10.
-        allowed = 1 - target + 1e-12
-        if (len(wrong) + 1) / (len(seen) + 1) <= allowed and n_wrong / (place + 1) <= allowed:
-            # Halfway to the next one, so that rounding elsewhere decides no calibration image.
-            below = 0.0 if last else float(confidence_N[order[place + 1]])
-            value = 0.0 if last else (float(confidence_N[i]) + below) / 2
-            best = ConfidenceThreshold(value, place + 1, n_wrong)
-    return best
 
 
 def _fit_disagreement(
@@ -252,21 +194,36 @@ def _list_notes(
         notes.append(Note("few_sources_for_bias", {"labels": scarce, "n_needed": FOLDS}))
     if reject_frac > config.reject_frac / 2:
         notes.append(note_rejection(choice.n_sources, config, reject_frac))
-    target = config.target_accuracy
     if set(config.always_review) == set(classes):
         notes.append(Note("every_label_reviewed"))
     elif threshold.value is None:
-        values = {"n_images": choice.n_images, "target": target}
-        notes.append(Note("no_confidence_suffices", values))
+        notes.append(_note_nothing_accepted(choice, config, threshold))
     else:
         counts = {
             "n_images": choice.n_images,
             "n_accepted": threshold.n_accepted,
             "n_wrong": threshold.n_wrong,
-            "target": target,
+            "wrong_bound": threshold.wrong_bound,
+            "target": config.target_accuracy,
+            "confidence": config.target_confidence or 0.0,
         }
         notes.append(Note("calibration_accepts", counts))
     return tuple(notes)
+
+
+def _note_nothing_accepted(
+    choice: CalibrationChoice, config: TrustConfig, threshold: ConfidenceThreshold
+) -> Note:
+    return Note(
+        "no_confidence_suffices",
+        {
+            "n_images": choice.n_images,
+            "n_sources": choice.n_sources,
+            "n_needed": threshold.n_needed,
+            "target": config.target_accuracy,
+            "confidence": config.target_confidence or 0.0,
+        },
+    )
 
 
 def note_rejection(n_sources: int, config: TrustConfig, reject_frac: float) -> Note:

@@ -21,9 +21,10 @@ from leukoscope.trust.calibration import (
     Calibration,
     fit_temperature,
 )
+from leukoscope.trust.confidence import fit_min_confidence
 from leukoscope.trust.conformal import step_off
 from leukoscope.trust.decision import Policy, decide_table
-from leukoscope.trust.fitting import fit_config_sets, fit_min_confidence, note_rejection
+from leukoscope.trust.fitting import fit_config_sets, note_rejection
 from leukoscope.trust.notes import Note, Values
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold
 
@@ -94,9 +95,14 @@ def fit_local_policy(
         decisions.mask("accepted"),
         table.sources,
         config.target_accuracy,
+        config.target_confidence,
     )
     if threshold.value is None:
-        shown = {"n_sources": n_sources, "target": config.target_accuracy}
+        shown = {
+            "n_sources": n_sources,
+            "n_needed": threshold.n_needed,
+            "target": config.target_accuracy,
+        }
         notes.append(Note("confidence_not_refitted", shown))
     least = policy.min_confidence if threshold.value is None else threshold.value
     absent = tuple(c for k, c in enumerate(table.classes) if not np.any(table.labels_N == k))

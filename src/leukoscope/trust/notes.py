@@ -60,10 +60,12 @@ class Note:
       checks; each may reject `reject_frac`.
     - `every_label_reviewed`: the recipe sends all cells to a person.
     - `calibration_accepts`: of `n_images`, `n_accepted` are accepted, `n_wrong` of them
-      misclassified; the accuracy `target` was wanted.
-    - `no_confidence_suffices`: none reaches `target` on `n_images`.
+      misclassified, with 95 % confidence at most `wrong_bound`; the accuracy `target` was wanted,
+      with the `confidence` of a guarantee or on average (0).
+    - `no_confidence_suffices`: none reaches `target` on `n_images` of `n_sources`, where about
+      `n_needed` would be needed (0: no number would do); `confidence` as before.
     - `sets_not_refitted`: `n_sources` where `n_needed` are needed, of `label` ("" for all).
-    - `confidence_not_refitted`: `n_sources` do not show `target`.
+    - `confidence_not_refitted`: `n_sources` do not show `target`; `n_needed` as before.
     - `labels_absent`: no cell of `labels` was fitted to.
     - `recalibrated`: on `n_images` of `n_sources` of `data`; the reference is `n_reference` others.
     - `calibration_leaks`, `calibration_unproven`: duplicates of calibration images in training are

@@ -24,6 +24,7 @@ from leukoscope.runfolder import RunFolder
 from leukoscope.scores import LeakageStatus
 from leukoscope.storage import hash_file, read_file
 from leukoscope.trust.calibration import CalibrationChoice
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel
@@ -73,6 +74,8 @@ class Reference(BaseModel):
     accepted: Interval
     """Share of all images."""
     accepted_accuracy: Interval
+    errors: AcceptedErrors
+    """Of the accepted images."""
     review_frac: _Fraction
     unknown_frac: _Fraction
 

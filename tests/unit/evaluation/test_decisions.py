@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 from tests.builders.trust import REASONS
 
-from leukoscope.evaluation.decisions import ReasonCount, compute_reference, count_reasons
+from leukoscope.evaluation.decisions import (
+    ReasonCount,
+    compute_reference,
+    count_errors,
+    count_reasons,
+)
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.trust.decision import Reason
 
@@ -99,3 +105,16 @@ def test_two_features_that_mean_the_same_are_one_reason():
         for name in ("nucleus_size_frac", "cell_chord_frac")
     ]
     assert count_reasons(larger) == (ReasonCount("poor_quality", 2, "nucleus_size_frac", "high"),)
+
+
+def test_what_is_wrong_among_accepted_has_an_upper_bound():
+    """Exact where each image has a source of its own; wider where sources err as one."""
+    hits, accepted = np.arange(1000) > 1, np.arange(1000) < 900
+    alone = [str(i) for i in range(1000)]
+    found = count_errors(hits, accepted, alone)
+    assert (found.n_accepted, found.n_wrong) == (900, 2)
+    assert found.bound == pytest.approx(beta.ppf(0.95, 3, 898))
+    together = [str(i // 20) for i in range(1000)]
+    assert count_errors(hits, accepted, together).bound > found.bound
+    none = count_errors(hits, ~np.ones(1000, bool), alone)
+    assert none.n_accepted == 0 and np.isnan(none.bound)

@@ -15,11 +15,12 @@ from tests.builders.evaluation import (
 )
 
 from leukoscope.evaluation.record import Comparison
-from leukoscope.interval import Interval
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report import evaluation_page as room
 from leukoscope.report.frame import render_html
 from leukoscope.report.leakage_words import LEAKAGE_LEVELS, LEAKAGE_TITLES
 from leukoscope.report.page import Banner, Big, Box, Picture, Row, Table, render_text
+from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.notes import Note
 
 
@@ -182,9 +183,11 @@ def test_remarks_on_trust_come_first():
 
 def test_of_nothing_accepted_no_share_is_right():
     trust = build_trust()
-    decisions = replace(trust.decisions, accepted_accuracy=Interval(math.nan, math.nan, math.nan))
+    nothing = {"accepted_accuracy": UNDEFINED, "errors": AcceptedErrors(0, 0, math.nan)}
+    decisions = replace(trust.decisions, **nothing)
     said = room.describe_rejection(replace(trust, decisions=decisions))
     assert said[0] == "90.0 % of cells are accepted." and said[-1] == room.NEW_CLASSES
+    assert len(said) == 3 and "13 of 1,345" in room.describe_rejection(trust)[1]
 
 
 def test_a_picture_is_not_taken_for_a_person():

@@ -14,6 +14,8 @@ VALUES = {
     "n_accepted": 30,
     "n_wrong": 1,
     "n_reference": 20,
+    "wrong_bound": 0.002,
+    "confidence": 0.95,
     "nominal": 0.95,
     "target": 0.995,
     "reject_frac": 0.05,

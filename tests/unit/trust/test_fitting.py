@@ -8,7 +8,7 @@ import pytest
 from leukoscope.config import TrustConfig
 from leukoscope.errors import ConfigError, DataError, MissingStepError
 from leukoscope.trust.decision import decide_table
-from leukoscope.trust.fitting import fit_min_confidence, fit_policy
+from leukoscope.trust.fitting import fit_policy
 
 
 def name_sources(n):
@@ -242,54 +242,3 @@ def test_missing_parts_are_named(trust_table):
 def test_classes_that_the_network_does_not_know_are_rejected(trust_table, asked):
     with pytest.raises(ConfigError, match=r"must name classes of the network.*Found: blast"):
         fit_policy(trust_table, TrustConfig(**asked))
-
-
-# -- the threshold of confidence --------------------------------------------------------------
-
-
-def fit_threshold(confidence, hits, target, sources=None, eligible=None):
-    confidence, hits = np.array(confidence, float), np.array(hits, bool)
-    return fit_min_confidence(
-        confidence,
-        hits,
-        np.ones(len(hits), bool) if eligible is None else np.array(eligible, bool),
-        sources or name_sources(len(hits)),
-        target,
-    )
-
-
-def test_the_threshold_by_hand():
-    """Nine right, then one wrong: (0 + 1) / (9 + 1) is just 0.1."""
-    confidence = np.linspace(0.99, 0.9, 10)
-    found = fit_threshold(confidence, [True] * 9 + [False], 0.9)
-    assert (found.n_accepted, found.n_wrong) == (9, 0)
-    assert found.value == pytest.approx((confidence[8] + confidence[9]) / 2)
-    assert fit_threshold(confidence[:8], [True] * 8, 0.9).value is None
-    assert fit_threshold(confidence, [True] * 10, 0.9).value == 0
-
-
-def test_equal_confidences_are_accepted_together():
-    found = fit_threshold([0.9] * 12 + [0.8] * 2, [True] * 12 + [True, False], 0.9)
-    assert found.n_accepted == 12
-    found = fit_threshold([0.9] * 12, [True] * 11 + [False], 0.9)
-    assert found.value is None
-
-
-def test_copies_do_not_make_it_surer():
-    """A hundred copies of one right image are one piece of evidence."""
-    assert fit_threshold([0.9] * 100, [True] * 100, 0.9, sources=["one"] * 100).value is None
-
-
-def test_one_source_of_many_wrong_images_is_not_one_mistake():
-    """300 right sources of one image and a wrong one of 100: a quarter of the cells is wrong."""
-    confidence = np.append(np.linspace(1, 0.9, 300), np.full(100, 0.95))
-    hits = np.arange(400) < 300
-    sources = [*name_sources(300), *["many"] * 100]
-    found = fit_threshold(confidence, hits, 0.99, sources=sources)
-    assert found.value is not None and found.value > 0.95 and found.n_wrong == 0
-
-
-def test_images_that_fail_elsewhere_do_not_count():
-    eligible = hits = [True] * 9 + [False]
-    assert fit_threshold([0.9] * 9 + [0.99], hits, 0.9, eligible=eligible).value == 0
-    assert fit_threshold([], [], 0.9).value is None

@@ -108,7 +108,8 @@ def test_where_no_confidence_reaches_the_target_the_earlier_stays(local, fitted)
     found = fit(fitted, local, 0.995, min_confidence=0.77)
     assert found.policy.min_confidence == 0.77
     (note,) = [note for note in found.notes if note.code == "confidence_not_refitted"]
-    assert note.values == {"n_sources": len(set(local.sources)), "target": 0.995}
+    n_sources = len(set(local.sources))
+    assert note.values == {"n_sources": n_sources, "n_needed": 0, "target": 0.995}
 
 
 def test_too_few_cells_for_sets_leave_them(local, fitted):
