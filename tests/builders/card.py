@@ -99,6 +99,8 @@ def build_reference(**changes):
             "coverage": 0.9531,
             "mean_set_size": 1.07,
             "accepted": bound(0.7712),
+            "class_accepted": (bound(0.7712),) * 3,
+            "accepted_correlation": 0.0,
             "accepted_accuracy": bound(0.9932),
             "errors": AcceptedErrors(488, 3, 0.0158),
             "review_frac": 0.2162,

@@ -6,6 +6,7 @@ from leukoscope.data.readers import Rejected
 from leukoscope.deploy.tables import PredictedFiles
 from leukoscope.report.page import Page
 from leukoscope.report.prediction_page import describe_predictions
+from leukoscope.trust.folder import FolderAcceptance
 
 DONE = PredictedFiles(
     Path("out/<script>.csv"),
@@ -13,8 +14,7 @@ DONE = PredictedFiles(
     errors=3,
     seconds=2.5,
     decisions={"accepted": 600, "review": 500, "unknown": 97},
-    reference_accepted=0.812,
-    unusual=True,
+    acceptance=FolderAcceptance(600 / 1197, 0.812, True),
     passed_over=(
         *(Rejected(f"{k}", "not_an_image", found=f".{'abcdefghi'[k]}") for k in range(9)),
         Rejected("b.heic", "not_an_image", found=".heic"),

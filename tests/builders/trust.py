@@ -106,6 +106,7 @@ def build_reference(**changes):
         "ece": 0.02, "ece_raw": 0.05, "coverage": 0.96, "mean_set_size": 1.1,
         "accepted": Interval(0.8, 0.75, 0.85), "accepted_accuracy": Interval(0.99, 0.97, 1.0),
         "errors": AcceptedErrors(240, 2, 0.026),
-        "review_frac": 0.15, "unknown_frac": 0.05,
+        "class_accepted": tuple(map(wilson, (90, 60, 90), (100, 100, 100))),
+        "accepted_correlation": 0.0, "review_frac": 0.15, "unknown_frac": 0.05,
     }  # fmt: skip
     return Reference(**(content | changes))

@@ -160,9 +160,9 @@ def test_other_data_void_the_promise(run, bundle, tmp_path):
             dark = np.asarray(image.convert("RGB"))[..., ::-1] // 2
         Image.fromarray(np.ascontiguousarray(dark)).save(path)
     output = " ".join(ask("predict", bundle, tmp_path / "other", "-o", tmp_path / "p.csv").split())
-    assert "on the internal test set" in output and "validate" in output
+    assert "by the internal test set" in output and "validate" in output
     same = ask("predict", bundle, run.parent / "painted", "-o", tmp_path / "h.csv")
-    assert "on the internal test set" not in same
+    assert "by the internal test set" not in same
     ask("evaluate", run, "--data", tmp_path / "other" / "images")
     record = load_evaluation(run / "evaluations" / "images")
     assert [one.code for one in record.trust.remarks] == ["trust_shifted"]

@@ -20,6 +20,7 @@ from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
 from leukoscope.storage import replacing
 from leukoscope.trust.decision import Reason
+from leukoscope.trust.folder import FolderAcceptance
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 
@@ -45,20 +46,16 @@ def check_table_path(path: Path) -> None:
 @dataclass(frozen=True)
 class PredictedFiles:
     """A table that was written: how many images, how many of them could not be read, and how many
-    have each decision (empty for a bundle of a run that was not calibrated).
-
-    `reference_accepted` is the share of the internal test set that was accepted, None where it was
-    not measured; `unusual`: these images are accepted so much less often that they are hardly of
-    the same kind (`trust.decision.is_rejected_unusually_often`). `passed_over` are the other files
-    of folders; where there are any, `rejected` is the table that lists them."""
+    have each decision (empty for a bundle of a run that was not calibrated). `acceptance` compares
+    them with the internal test set; None where that was not measured. `passed_over` are the other
+    files of folders; where there are any, `rejected` is the table that lists them."""
 
     out: Path
     images: int
     errors: int
     seconds: float
     decisions: Mapping[str, int] = field(default_factory=dict)
-    reference_accepted: float | None = None
-    unusual: bool = False
+    acceptance: FolderAcceptance | None = None
     passed_over: tuple[Rejected, ...] = ()
 
     @property
@@ -69,11 +66,13 @@ class PredictedFiles:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many images were written, of these unreadable, and how many with each decision."""
+    """How many images were written, of these unreadable, and how many with each decision and, where
+    it decides, with each predicted label."""
 
     images: int
     errors: int
     decisions: Mapping[str, int]
+    labels: Mapping[str, int]
 
 
 def save_predictions(
@@ -97,7 +96,7 @@ def save_predictions(
             write = _write_csv if suffix == ".csv" else _write_json_lines
             with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as to:
                 write(counted, classes, to, describe)
-    return Counts(counted.images, counted.errors, dict(counted.decisions))
+    return Counts(counted.images, counted.errors, dict(counted.decisions), dict(counted.labels))
 
 
 class _Counted:
@@ -105,6 +104,7 @@ class _Counted:
         self.predictions = predictions
         self.images = self.errors = 0
         self.decisions: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Prediction]:
         for prediction in self.predictions:
@@ -112,6 +112,7 @@ class _Counted:
             self.errors += bool(prediction.error)
             if prediction.decision:
                 self.decisions[prediction.decision] += 1
+                self.labels[prediction.label] += 1
             yield prediction
 
 

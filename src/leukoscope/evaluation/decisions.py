@@ -3,6 +3,7 @@
 Axes: N images, K classes. What this file does not do: it fits nothing and draws nothing.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.coverage import measure_coverage
-from leukoscope.evaluation.intervals import compute_share
+from leukoscope.evaluation.intervals import compute_mean, compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
@@ -28,6 +30,7 @@ from leukoscope.trust.decision import (
     Status,
     decide_table,
 )
+from leukoscope.trust.folder import FOLDER_LEVEL
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.quality import SUBJECTS, Side
 from leukoscope.trust.record import Reference
@@ -181,6 +184,7 @@ def compute_reference(
         return None
     decisions = decide_table(policy, novelty, test)
     found = measure_decisions(test, decisions)
+    accepted_N = decisions.mask("accepted")
     coverage = measure_coverage(
         policy.sets.predict(decisions.probabilities_NK),
         test.labels_N,
@@ -204,6 +208,11 @@ def compute_reference(
         coverage=coverage.marginal.value,
         mean_set_size=coverage.mean_size,
         accepted=found.shares["accepted"],
+        class_accepted=tuple(
+            compute_share(accepted_N, test.labels_N == k, test.sources, FOLDER_LEVEL)
+            for k in range(len(test.classes))
+        ),
+        accepted_correlation=compute_accepted_correlation(accepted_N, test.labels_N, test.sources),
         accepted_accuracy=found.accepted_accuracy,
         errors=found.errors,
         review_frac=found.shares["review"].value,
@@ -217,6 +226,32 @@ def compute_reference(
             for k in range(len(test.classes))
         ),
     )
+
+
+def compute_accepted_correlation(
+    accepted_N: NDArray[np.bool_], labels_N: NDArray[np.int64], sources: Sequence[str]
+) -> float:
+    """Return the intraclass correlation of acceptance within sources, 0 to 1, beyond what the true
+    classes of their images explain.
+
+    From the design effect of the mean of what a class leaves unexplained: (effect - 1) / (m - 1)
+    for Kish's mean number m of images in a source. Few sources make it larger, as they do its
+    interval. 0 where every source has one image or nothing varies, 1 where one source tells nothing
+    of others.
+    """
+    sizes_S = np.array(list(Counter(sources).values()), dtype=np.float64)
+    size = float((sizes_S**2).sum() / sizes_S.sum())
+    counts_K = np.maximum(np.bincount(labels_N), 1)
+    rest_N = accepted_N - (np.bincount(labels_N, weights=accepted_N) / counts_K)[labels_N]
+    spread = float((rest_N**2).mean())
+    if size == 1 or spread == 0:
+        return 0.0
+    found = compute_mean(rest_N, sources)
+    if math.isnan(found.low):
+        return 1.0
+    half = (found.high - found.low) / 2 / float(ndtri(0.975))
+    effect = half * half * len(rest_N) / spread
+    return min(1.0, max(0.0, (effect - 1) / (size - 1)))
 
 
 def _measure_ece(p_NK: NDArray[np.float64], table: ScoreTable) -> float:

@@ -22,7 +22,8 @@ from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.progress import Progress, silent
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import LeakageStatus, ScoreTable
-from leukoscope.trust.decision import decide_table, is_rejected_unusually_often
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.folder import compare_acceptance
 from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Trust
 
@@ -184,9 +185,11 @@ def measure_level(
         right = accepted_accuracy.value
         accepted_wrong = 0.0 if math.isnan(right) else accepted.value * (1 - right)
         p_NK = decisions.probabilities_NK
-        low = trust.info.reference.accepted.low if trust.info.reference is not None else None
-        n_accepted = decisions.status.count("accepted")
-        detected = low is not None and is_rejected_unusually_often(n_accepted, len(table), low)
+        if trust.info.reference is not None:
+            predicted = np.bincount(decisions.labels_N, minlength=len(table.classes)).tolist()
+            n_accepted = decisions.status.count("accepted")
+            compared = compare_acceptance(trust.info.reference, predicted, n_accepted)
+            detected = compared is not None and compared.is_unusual
     correct_N = p_NK.argmax(axis=1) == table.labels_N
     confidence_N = p_NK.max(axis=1)
     return Level(

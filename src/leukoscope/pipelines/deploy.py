@@ -165,7 +165,7 @@ def predict_images(
     from leukoscope.deploy.tables import PredictedFiles, check_table_path, save_predictions
     from leukoscope.report.data_words import describe_rejected
     from leukoscope.report.decision_words import describe_reasons
-    from leukoscope.trust.decision import is_rejected_unusually_often
+    from leukoscope.trust.folder import compare_acceptance
 
     start = time.perf_counter()
     check_table_path(Path(out))
@@ -181,17 +181,15 @@ def predict_images(
     if done.passed_over or done.rejected.is_file():
         save_rejected(done.passed_over, done.rejected, describe_rejected)
     reference = predictor.trust.info.reference if predictor.trust is not None else None
-    unusual = reference is not None and is_rejected_unusually_often(
-        counts.decisions.get("accepted", 0),
-        counts.images - counts.errors,
-        reference.accepted.low,  # what the share may as well be
-    )
+    acceptance = None
+    if reference is not None:
+        predicted = [counts.labels.get(name, 0) for name in predictor.classes]
+        acceptance = compare_acceptance(reference, predicted, counts.decisions.get("accepted", 0))
     return replace(
         done,
         seconds=time.perf_counter() - start,
         decisions=counts.decisions,
-        reference_accepted=reference.accepted.value if reference is not None else None,
-        unusual=unusual,
+        acceptance=acceptance,
     )
 
 

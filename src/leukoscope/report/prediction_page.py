@@ -23,12 +23,13 @@ def describe_predictions(done: PredictedFiles) -> Page:
     if done.decisions:
         counts = ", ".join(f"{done.decisions.get(name, 0):,} {name}" for name in STATUSES)
         lead.append(Text(f"{counts}: see the columns `decision` and `reason`."))
-        if done.unusual and done.reference_accepted is not None:
-            share = format_percent(done.decisions.get("accepted", 0) / readable)
+        found = done.acceptance
+        if found is not None and found.is_unusual:
             lead.append(
                 _warn(
-                    f"Only {share} are accepted, {format_percent(done.reference_accepted)} were on"
-                    " the internal test set: stain, scanner or cells differ. Labels that are"
+                    f"Only {format_percent(found.share)} are accepted;"
+                    f" {format_percent(found.expected)} are expected of these classes by the"
+                    " internal test set: stain, scanner or cells differ. Labels that are"
                     " accepted may be wrong more often, too; `leukoscope validate` measures it on"
                     " labelled cells."
                 )

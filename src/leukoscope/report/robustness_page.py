@@ -143,8 +143,8 @@ def describe_protection(record: Robustness) -> str:
     if undetected is worst:
         return f"{text} `predict` does not warn even of a whole folder of such images."
     text += (
-        " Of a whole folder of such images `predict` warns, since fewer cells are accepted than on"
-        " the internal test set."
+        " Of a whole folder of such images `predict` warns, since fewer cells are accepted than"
+        " their classes explain by the internal test set."
     )
     if undetected is None:
         return text

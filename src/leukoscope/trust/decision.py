@@ -9,7 +9,6 @@ fits nothing (`fitting`), words nothing (`report.decision_words`), and needs Num
 a bundle decides as the run did.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
@@ -61,8 +60,6 @@ class Reason:
     code: ReasonCode
     values: Values = field(default_factory=dict)
 
-
-_ALARM = math.log(1000)
 
 _NonNegative = Annotated[float, Field(ge=0)]
 
@@ -213,28 +210,6 @@ def decide_table(policy: Policy, novelty: NoveltyModel, table: ScoreTable) -> De
         table.quality_NQ,
         table.disagreement_N,
     )
-
-
-def is_rejected_unusually_often(n_accepted: int, n_images: int, reference_frac: float) -> bool:
-    """Return whether fewer images of a batch are accepted than chance explains.
-
-    Faults that spoil a whole slide, pale stain above all, leave many cells looking like sound ones
-    of another class: these are accepted wrongly, and only the many others that are not betray the
-    slide. True if of `n_images` independent images, each accepted with the probability
-    `reference_frac` of the internal test set, so few would be with probability 0.001 at most, by
-    Chernoff's bound exp(-n KL(share, reference_frac)) (1952): one of 1,000 batches of the same kind
-    alarms in vain, or fewer. Duplicates of one cell are not independent and alarm sooner. A
-    `reference_frac` that is not known (NaN) never alarms.
-
-    >>> [is_rejected_unusually_often(k, 100, 0.94) for k in (94, 86, 80)]
-    [False, False, True]
-    """
-    if n_images == 0 or not n_accepted / n_images < reference_frac:
-        return False
-    share = n_accepted / n_images
-    terms = ((share, reference_frac), (1 - share, 1 - reference_frac))
-    divergence = sum(p * math.log(p / q) if q > 0 else math.inf for p, q in terms if p > 0)
-    return n_images * divergence > _ALARM
 
 
 def _choose_labels(

@@ -73,6 +73,11 @@ class Reference(BaseModel):
     mean_set_size: _NonNegative
     accepted: Interval
     """Share of all images."""
+    class_accepted: tuple[Interval, ...]
+    """Share of the images of each true class, with bounds of `folder.FOLDER_LEVEL` over sources."""
+    accepted_correlation: _Fraction
+    """By how much images of one class are accepted more alike if they are of one source: the
+    intraclass correlation, 0 where every source has one image or nothing varies."""
     accepted_accuracy: Interval
     errors: AcceptedErrors
     """Of the accepted images."""

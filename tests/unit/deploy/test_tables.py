@@ -12,7 +12,7 @@ from leukoscope.trust.decision import Reason
 
 CLASSES = ("Eosinophil", "=cmd()")
 REASONS = (Reason("several_labels", {"labels": CLASSES}), Reason("no_threshold"))
-COUNTS = Counts(4, 1, {"review": 1})
+COUNTS = Counts(4, 1, {"review": 1}, {"Eosinophil": 1})
 ROWS = (
     Prediction(
         "a.jpg",
@@ -87,7 +87,7 @@ def test_parquet(tmp_path):
 def test_names_that_are_not_unicode_do_not_stop_the_table(tmp_path, suffix):
     odd = b"\xff.jpg".decode(errors="surrogateescape")
     rows = [Prediction(odd, "Eosinophil", 1.0, (1.0, 0.0))]
-    assert save_table(rows, CLASSES, tmp_path / f"p.{suffix}") == Counts(1, 0, {})
+    assert save_table(rows, CLASSES, tmp_path / f"p.{suffix}") == Counts(1, 0, {}, {})
 
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p"])

@@ -32,11 +32,18 @@ def test_a_disjoint_reference_needs_no_caution():
 
 def test_a_usual_batch_needs_no_caution():
     assert count_banners(describe_predictions(DONE)) == 1
-    assert count_banners(describe_predictions(replace(DONE, unusual=False))) == 0
+    assert (
+        count_banners(
+            describe_predictions(
+                replace(DONE, acceptance=replace(DONE.acceptance, is_unusual=False))
+            )
+        )
+        == 0
+    )
 
 
 def test_a_bundle_that_never_rejects_is_a_caution():
-    bare = replace(DONE, decisions={}, reference_accepted=None, unusual=False)
+    bare = replace(DONE, decisions={}, acceptance=None)
     assert count_banners(describe_predictions(bare)) == 1
     assert count_banners(describe_predictions(replace(bare, errors=bare.images))) == 0
     fewer = replace(bare, errors=0)

@@ -1,11 +1,8 @@
 """Decisions: each reason by itself, their order, and that an image is decided by itself."""
 
-import math
-
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy.stats import binom
 
 from leukoscope.errors import DataError
 from leukoscope.trust.decision import (
@@ -13,7 +10,6 @@ from leukoscope.trust.decision import (
     Policy,
     decide,
     decide_table,
-    is_rejected_unusually_often,
 )
 
 
@@ -187,27 +183,6 @@ def test_other_shapes_and_classes_are_rejected(fitted, trust_table):
 def test_a_policy_is_consistent(fitted, change):
     with pytest.raises(ValidationError):
         Policy.model_validate({**fitted.policy.model_dump(), **change})
-
-
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.94, 0.999])
-@pytest.mark.parametrize("n", [1, 30, 300, 5000])
-def test_batches_of_the_same_kind_hardly_ever_alarm(n, share):
-    """The exact binomial is the witness: few false alarms, and none is missed by much."""
-    accepted = np.unique(np.linspace(0, n, 200).astype(int))
-    found = np.array([is_rejected_unusually_often(int(k), n, share) for k in accepted])
-    chance = binom.cdf(accepted, n, share)
-    assert (chance[found] <= 1e-3).all()
-    low = accepted <= n * share
-    assert found[low & (chance < 1e-3 / (n + 1))].all()  # Chernoff's bound is that tight
-    assert not found[~low].any()
-
-
-def test_batches_at_the_edges():
-    assert not is_rejected_unusually_often(0, 0, 0.9)
-    assert not is_rejected_unusually_often(0, 50, 0.0)
-    assert is_rejected_unusually_often(49, 50, 1.0)
-    assert not is_rejected_unusually_often(50, 50, 1.0)
-    assert not is_rejected_unusually_often(0, 50, math.nan)
 
 
 def test_labels_pass_through_a_decision_unharmed(fitted, trust_table, sure):
