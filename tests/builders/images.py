@@ -1,7 +1,14 @@
-"""Tiny coloured images, painted fields and smooth pictures."""
+"""Tiny coloured images, painted fields and smooth pictures; images as bytes."""
+
+import io
+import struct
+import zlib
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
+
+from leukoscope.errors import ImageError
 
 COLOURS = {
     "EOSINOPHIL": (220, 120, 90),
@@ -67,3 +74,30 @@ def paint(seed, size=(48, 48)):
 def records_of(split, role):
     """The records of a role, in the catalog's order."""
     return [r for r, own in zip(split.catalog.records, split.roles, strict=True) if own == role]
+
+
+def encode(image, kind="PNG", **options):
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def reason_of(call, *args):
+    with pytest.raises(ImageError) as caught:
+        call(*args)
+    return caught.value.reason
+
+
+def write_png(width, height, bits, colour, rows):
+    """A PNG whose compressed rows are as given."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )

@@ -10,17 +10,25 @@ import hashlib
 import io
 import re
 import struct
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leukoscope.config import InputConfig, Interpolation, Resize
+from leukoscope.data.completeness import (
+    MAX_PIXELS_PER_BYTE,
+    is_jpeg_complete,
+    is_png_complete,
+    list_bands,
+)
+from leukoscope.data.formats import list_suffixes, open_other, scale_floats
 from leukoscope.data.stain import standardise_stain
 from leukoscope.errors import FileError, ImageError
 from leukoscope.storage import read_file
@@ -31,15 +39,28 @@ Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """`(x_min, y_min, x_max, y_max)` in pixels after EXIF rotation; the maxima are exclusive."""
 
-MAX_PIXELS = 100_000_000
-"""Larger images are rejected unread: nothing in a blood-cell set needs them, a bomb does."""
+MAX_PIXELS = 64_000_000
+"""Larger images are rejected unread: no camera of a microscope needs them, a bomb does."""
+
+MAX_BYTES = 1 << 29
+"""Larger files are rejected unread: 64 million pixels of four channels in 16 bits."""
 
 MIN_SIDE_PX = 8
 """Smaller images hold no cell."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
+IMAGE_SUFFIXES = list_suffixes() | {
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+}
+"""Endings of the files that are looked for in folders."""
+
+MAX_ONE_COLOUR = 2
+"""A picture whose channels each vary by so many levels of 255 at most is of one colour."""
+
+_DECODING_BYTES = 1 << 30
+"""All threads together decode pictures that take so much memory, or one alone."""
+
+_BYTES_PER_PIXEL = 12
+"""What decoding takes at its peak: the picture, a turned copy, and the array."""
 
 # JPEG opens MPO too; naming MPO here would make Pillow raise KeyError.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
@@ -109,8 +130,6 @@ _SIGNATURES = (
     (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", "a drawing (SVG)"),
     (rb"\s*<(!doctype )?html", "a web page (HTML)"),
     (rb"\s*<\?xml", "XML"),
-    (rb".{128}DICM", "DICOM"),
-    (rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", "HEIC"),
     (rb".{4}ftypavi[fs]", "AVIF"),
     (rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)", "JPEG 2000"),
     (rb"%PDF", "PDF"),
@@ -147,10 +166,40 @@ def _too_large(name: str, found: str) -> ImageError:
     )
 
 
+class _Budget:
+    """Memory that threads share: who needs more than is left waits, who is alone gets it."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.used = total, 0
+        self.changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def reserve(self, n: int) -> Iterator[None]:
+        """Hold `n` bytes."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.used == 0 or self.used + n <= self.total)
+            self.used += n
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.used -= n
+                self.changed.notify_all()
+
+
+_budget = _Budget(_DECODING_BYTES)
+
+
 def _open(content: bytes, name: str) -> Image.Image:
     if not content:
         raise ImageError("empty", f"{name} must hold an image", "0 bytes", "remove the file")
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError:
+        other = open_other(content, name, MAX_PIXELS)
+        if other is None:
+            raise
+        image = other
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height} pixels")
@@ -161,17 +210,121 @@ def _open(content: bytes, name: str) -> Image.Image:
             f"{width} x {height} pixels",
             "remove the file or export it at a larger size",
         )
+    if image.format in _JPEG and width * height > MAX_PIXELS_PER_BYTE * len(content):
+        raise _incomplete(name, f"{len(content):,} bytes for {width} x {height} pixels")
+    if image.format == "TIFF":
+        image = _choose_page(image, name)
     return image
 
 
+_JPEG = ("JPEG", "MPO")
+
+
+def _incomplete(name: str, found: str) -> ImageError:
+    return ImageError(
+        "truncated",
+        f"{name} must be readable to its last pixel",
+        found,
+        "replace the file by an intact copy, or remove it",
+    )
+
+
+def _choose_page(image: Image.Image, name: str) -> Image.Image:
+    """Return the picture of a TIFF: its only page, the first if later ones are smaller (a pyramid,
+    a thumbnail), or three pages of grey that are marked as channels, joined."""
+    sizes = []
+    with contextlib.suppress(EOFError):
+        for k in range(_LOOKED_AT):
+            image.seek(k)
+            sizes.append(image.size)
+    image.seek(0)
+    description = str(image.tag_v2.get(270, ""))  # type: ignore[attr-defined]
+    is_grey_triple = len(sizes) == 3 and len(set(sizes)) == 1 and image.mode == "L"
+    if is_grey_triple and re.search(r'SizeC="3"|channels=3', description):
+        return _join_channels(image)
+    if any(width >= sizes[0][0] and height >= sizes[0][1] for width, height in sizes[1:]):
+        several = "more" if len(sizes) == _LOOKED_AT else str(len(sizes))
+        raise ImageError(
+            "several_pages",
+            f"{name} must hold one picture, or smaller copies behind it",
+            f"{several} pages, the first {image.width} x {image.height} pixels",
+            "save the page that is meant as a file of its own",
+        )
+    return image
+
+
+_LOOKED_AT = 4
+
+
+def _join_channels(image: Image.Image) -> Image.Image:
+    channels = []
+    for k in range(3):
+        image.seek(k)
+        channels.append(image.copy())
+    return Image.merge("RGB", channels)
+
+
+def _decode(image: Image.Image, content: bytes, name: str, *, reduced: bool = False) -> Image.Image:
+    """Decode to the last pixel; with `reduced`, a JPEG at an eighth of its size."""
+    is_wide = _has_16_bits(image, content)
+    if reduced and min(image.size) >= 8 * MIN_SIDE_PX:
+        image.draft("RGB", (image.width // 8, image.height // 8))
+    image.load()
+    if is_wide:
+        _check_range(image, name)
+    return image
+
+
+def _load(image: Image.Image, content: bytes, name: str, *, reduced: bool = False) -> Image.Image:
+    """Decode, and check what the decoder does not."""
+    image = _decode(image, content, name, reduced=reduced)
+    if image.format in _JPEG:
+        whole = is_jpeg_complete(
+            content, image, lambda other, r: _decode(_open(other, name), other, name, reduced=r)
+        )
+    else:
+        whole = image.format != "PNG" or is_png_complete(content, image)
+    if not whole:
+        raise _incomplete(name, "the data of its last pixels are missing")
+    return image
+
+
+def _has_16_bits(image: Image.Image, content: bytes) -> bool:
+    """Tell whether a file stores 16 bits per channel; Pillow keeps 8 of those of colours."""
+    if image.format == "TIFF":
+        return 16 in image.tag_v2.get(258, ())  # type: ignore[attr-defined]
+    return image.format == "PNG" and content[24] == 16
+
+
+def _list_extrema(image: Image.Image) -> list[tuple[float, float]]:
+    """Lowest and highest level of each channel."""
+    found: Any = image.getextrema()
+    return list(found) if isinstance(found[0], tuple) else [found]
+
+
+def _check_range(image: Image.Image, name: str) -> None:
+    """Raise `ImageError` where 16 bits hold the values of a camera of 10, 12 or 14: how many it has
+    is not in the file, and read as they are such pictures are nearly black."""
+    highest = max(high for _, high in _list_extrema(image))
+    bits = 16 if image.mode.startswith("I") else 8
+    if highest < 2 ** (bits - 2):
+        raise ImageError(
+            "narrow_range",
+            f"{name} must use the 16 bits that it has",
+            f"its brightest value is {highest / 2**bits:.1%} of the range",
+            "multiply the values by 4, 16 or 64 (a camera of 14, 12 or 10 bits), of all images"
+            " alike, or save them in 8 bits",
+        )
+
+
 def probe_image(content: bytes, name: str = "image") -> ImageFacts:
-    """Check that an image decodes to its last pixel, and return its facts.
+    """Check that an image decodes to its last pixel and shows something, and return its facts.
 
     `name` appears in error messages only. JPEG is decoded at an eighth of its size: the whole
     entropy-coded stream is still read, so a truncated file is still found, at a fifth of the cost.
 
-    Raises `ImageError` (reason `empty`, `not_an_image`, `truncated`, `too_large`, `too_small` or
-    `unreadable`).
+    Raises `ImageError` (reason `empty`, `not_an_image`, `truncated`, `too_large`, `too_small`,
+    `unreadable`, `several_pages`, `narrow_range` or `one_colour`).
     """
     with _translated(content, name):
         image = _open(content, name)
@@ -179,26 +332,42 @@ def probe_image(content: bytes, name: str = "image") -> ImageFacts:
         # Pillow gives a TIFF's size after rotation, any other image's before.
         if image.format != "TIFF" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
-        image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-        image.load()
+        with _budget.reserve(_BYTES_PER_PIXEL * width * height):
+            _check_colours(_load(image, content, name, reduced=True), name)
     return ImageFacts(width, height, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _check_colours(image: Image.Image, name: str) -> None:
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        spread = max(high - low for low, high in _list_extrema(image))
+    else:
+        pixels_HWC = _to_rgb(image, name)
+        spread = int(np.ptp(pixels_HWC, axis=(0, 1)).max())
+    if spread <= MAX_ONE_COLOUR:
+        raise ImageError(
+            "one_colour",
+            f"{name} must show something",
+            f"no channel varies by more than {spread:g} of 255",
+            "replace the file by an intact copy, or remove it",
+        )
 
 
 def decode_image(content: bytes, box: Box | None = None, name: str = "image") -> NDArray[np.uint8]:
     """Decode image bytes to RGB: uint8 array of shape `(H, W, 3)`, values 0 to 255.
 
-    EXIF rotation is applied; transparency is laid on white, the colour of an empty field; 16-bit
-    and floating-point greys are scaled to 8 bits; CMYK and palettes become RGB; of an animation
-    the first frame counts. `box` cuts one cell out, after rotation.
+    EXIF rotation is applied; transparency is laid on white, the colour of an empty field, and
+    ignored where nothing would be seen; 16-bit and floating-point greys are scaled to 8 bits; CMYK
+    and palettes become RGB; of an animation the first frame counts. `box` cuts one cell out, after
+    rotation. Threads that decode at the same time share `_DECODING_BYTES`.
 
-    Raises `ImageError` as `probe_image` does, and with reason `bad_box` for a box that is empty
-    or reaches outside.
+    Raises `ImageError` as `probe_image` does, though not for one colour, and with reason `bad_box`
+    for a box that is empty or reaches outside.
     """
     with _translated(content, name):
         image = _open(content, name)
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        pixels_HWC = np.asarray(_to_rgb(image), dtype=np.uint8)
+        with _budget.reserve(_BYTES_PER_PIXEL * image.width * image.height):
+            image = ImageOps.exif_transpose(_load(image, content, name))
+            pixels_HWC = _to_rgb(image, name)
     if box is None:
         return pixels_HWC
     check_box(box, pixels_HWC.shape[1], pixels_HWC.shape[0], name)
@@ -218,25 +387,38 @@ def check_box(box: Box, width: int, height: int, name: str = "image") -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Return the pixels, uint8 `(H, W, 3)`; made in bands, since copies of a whole field of view
+    would take gigabytes."""
+    convert = _choose_conversion(image, name)
+    pixels_HWC = np.empty((image.height, image.width, 3), np.uint8)
+    top = 0
+    for band in list_bands(image):
+        pixels_HWC[top : top + band.height] = convert(band)
+        top += band.height
+    return pixels_HWC
+
+
+def _choose_conversion(image: Image.Image, name: str) -> Callable[[Image.Image], NDArray[np.uint8]]:
     if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_rgb(np.asarray(image, dtype=np.float64), image.mode)
+        # Pillow clips 16-bit greys at 255, which turns microscope TIFFs white; scale instead.
+        peak = float(_list_extrema(image)[0][1])
+        if image.mode != "F" and not (peak <= 255.0 and image.mode == "I"):
+            peak = 65535.0
+        return lambda band: scale_floats(np.asarray(band, dtype=np.float64), name, peak)[..., None]
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        # Where all is transparent the alpha is an oversight of the program that wrote it.
+        if all(band.convert("RGBA").getchannel("A").getextrema()[1] == 0 for band in
+               list_bands(image)):  # fmt: skip
+            return lambda band: np.asarray(band.convert("RGBA"))[..., :3]
+        return _lay_on_white
+    return lambda band: np.asarray(band.convert("RGB"))
 
 
-def _grey_to_rgb(grey_HW: NDArray[np.float64], mode: str) -> Image.Image:
-    # Pillow clips 16-bit greys at 255, which turns microscope TIFFs white; scale instead.
-    peak = float(grey_HW.max())
-    if mode == "F":
-        top = 1.0 if peak <= 1.0 else 255.0 if peak <= 255.0 else 65535.0
-    else:
-        top = 255.0 if peak <= 255.0 and mode == "I" else 65535.0
-    scaled = np.clip(np.rint(grey_HW * (255.0 / top)), 0, 255).astype(np.uint8)
-    return Image.fromarray(scaled).convert("RGB")
+def _lay_on_white(image: Image.Image) -> NDArray[np.uint8]:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
 
 
 def resize_image(
@@ -285,7 +467,7 @@ def load_content(path: Path, sha256: str | None = None) -> bytes:
     Raises `ImageError` if it cannot be read as `storage.read_file` says, or has changed.
     """
     try:
-        content = read_file(path)
+        content = read_file(path, MAX_BYTES)
     except FileError as error:
         raise ImageError(
             error.reason,

@@ -2,11 +2,15 @@ import hashlib
 import io
 import random
 import struct
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
+from tests.builders.images import encode, reason_of, write_png
 
 from leukoscope.data import images
 from leukoscope.data.images import check_box, decode_image, load_pixels, probe_image, resize_image
@@ -24,24 +28,10 @@ def paint(width=W, height=H):
     return pixels
 
 
-def encode(image, kind="PNG", **options):
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 def rotated(kind, orientation, **options):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encode(paint(), kind, exif=exif, **options)
-
-
-def reason_of(call, *args):
-    with pytest.raises(ImageError) as caught:
-        call(*args)
-    return caught.value.reason
 
 
 ENCODED = {
@@ -105,8 +95,6 @@ def test_what_is_no_cell_image_is_rejected(read, content, reason):
         (b"<svg xmlns='x'/>", "SVG"),
         (b"<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", "SVG"),
         (b"<?xml version='1.0'?><annotation/>", "XML"),
-        (bytes(128) + b"DICM", "DICOM"),
-        (bytes(4) + b"ftypheic", "HEIC"),
         (bytes(4) + b"ftypavif", "AVIF"),
         (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
         (b"PK\x03\x04", "ZIP"),
@@ -333,8 +321,39 @@ def test_grey_with_alpha_and_single_transparent_colour():
     assert (pixels[:, 20:] == 60).all()
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_alpha_under_which_nothing_is_seen_is_ignored(kind):
+    """Programs leave it zero by oversight; on white, all such images would be alike."""
+    image = Image.fromarray(paint()).convert("RGBA")
+    image.putalpha(0)
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    content = encode(image, kind, **options)
+    assert np.array_equal(decode_image(content), paint())
+    assert probe_image(content).width == W
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_a_picture_of_one_colour_is_rejected_by_a_scan(kind):
+    flat = np.full((H, W, 3), (200, 140, 90), np.uint8)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = encode(
+        flat, kind if kind in ("PNG", "TIFF", "BMP", "WEBP", "GIF") else "JPEG", **options
+    )
+    assert reason_of(probe_image, content) == "one_colour"
+    assert decode_image(content).shape == (H, W, 3)  # a white field may be asked about
+
+
+def test_nearly_one_colour_too_and_a_faint_cell_is_seen():
+    nearly = np.full((90, 90, 3), 240, np.uint8)
+    nearly[::2, ::3] = 242
+    assert reason_of(probe_image, encode(nearly)) == "one_colour"
+    nearly[30:60, 30:60, 1] = 225
+    assert probe_image(encode(nearly)).width == 90
+    assert probe_image(encode(nearly, "JPEG")).width == 90
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize("top", [65535, 4095, 200])
+@pytest.mark.parametrize("top", [65535, 20000])
 def test_sixteen_bit_greys_are_scaled_not_clipped(kind, top):
     grey = np.linspace(0, top, W * H).astype(np.uint16).reshape(H, W)
     pixels = decode_image(encode(grey, kind))
@@ -356,10 +375,31 @@ def test_floating_point_greys_by_their_peak(top, scale):
     assert np.abs(decode_image(encode(grey, "TIFF"))[..., 0] - expected).max() <= 1
 
 
-def test_floating_point_garbage_gives_pixels_without_a_warning():
-    grey = np.full((H, W), np.nan, np.float32)
-    grey[0, 0] = np.inf
-    assert decode_image(encode(grey, "TIFF")).shape == (H, W, 3)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (H - 1, W - 1)])
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+def test_what_is_no_number_is_rejected(read, place, value):
+    grey = np.linspace(0, 1, W * H, dtype=np.float32).reshape(H, W)
+    grey[place] = value
+    assert reason_of(read, encode(grey, "TIFF")) == "unreadable"
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+def test_a_camera_of_fewer_bits_in_sixteen_is_told(read, kind, bits):
+    """Read as it is the picture would be nearly black: 14 levels of 255 are left of 12 bits."""
+    grey = np.linspace(0, 2**bits - 1, W * H).astype(np.uint16).reshape(H, W)
+    assert reason_of(read, encode(grey, kind)) == "narrow_range"
+
+
+def test_colours_of_fewer_bits_in_sixteen_are_told_too():
+    def write(scale):
+        rows = b"\0" + struct.pack(">3H", 1200 * scale, 4000 * scale, 900 * scale) * W
+        return write_png(W, H, 16, 2, rows * (H - 1) + b"\0" + struct.pack(">3H", 9, 9, 9) * W)
+
+    assert reason_of(probe_image, write(1)) == "narrow_range"
+    assert decode_image(write(16))[0, 0].tolist() == [75, 250, 56]
 
 
 def test_the_first_frame_of_an_animation_counts():
@@ -367,8 +407,40 @@ def test_the_first_frame_of_an_animation_counts():
     content = encode(paint(), "GIF", save_all=True, append_images=[black], duration=50)
     assert Image.open(io.BytesIO(content)).n_frames == 2
     assert np.abs(decode_image(content).astype(int) - paint()).max() <= 25
-    stack = encode(paint(), "TIFF", save_all=True, append_images=[black])
-    assert np.array_equal(decode_image(stack), paint())
+
+
+def stack(*pages, **options):
+    first, *rest = (Image.fromarray(page) for page in pages)
+    return encode(first, "TIFF", save_all=True, append_images=rest, **options)
+
+
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_pages_of_one_size_are_rejected(read, n):
+    """The first of a focus series is blurred, of a series of channels it is one colour."""
+    assert reason_of(read, stack(*[paint()] * n)) == "several_pages"
+    assert reason_of(read, stack(*[paint()[..., 0]] * n)) == "several_pages"
+
+
+def test_a_thumbnail_first_is_rejected_a_pyramid_is_read():
+    small = paint(W // 2, H // 2)
+    assert reason_of(decode_image, stack(small, paint())) == "several_pages"
+    assert np.array_equal(decode_image(stack(paint(), small)), paint())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<OME><Image><Pixels DimensionOrder="XYCZT" SizeC="3" SizeT="1" SizeZ="1"/></Image></OME>',
+        "ImageJ=1.54f\nimages=3\nchannels=3\nmode=composite\n",
+    ],
+)
+def test_a_page_per_channel_is_a_picture_in_colour(text):
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[270] = text
+    content = stack(*np.moveaxis(paint(), 2, 0), tiffinfo=info)
+    assert np.array_equal(decode_image(content), paint())
+    assert probe_image(content).width == W
 
 
 def test_advice_of_the_decoder_is_no_warning():
@@ -466,3 +538,29 @@ def test_load_pixels(tmp_path):
     with pytest.raises(ImageError, match=r"zero\.jpg") as caught:
         load_pixels(tmp_path / "zero.jpg", 20)
     assert caught.value.reason == "empty"
+
+
+def test_threads_share_the_memory_for_decoding(monkeypatch):
+    """Pictures that together would take more wait for one another; one alone is always read."""
+    running, most, lock = 0, 0, threading.Lock()
+    load = images.ImageOps.exif_transpose
+
+    def count(image):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return load(image)
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", count)
+    for budget, expected in ((1, 1), (2 * 12 * W * H, 2)):
+        monkeypatch.setattr(images._budget, "total", budget)
+        most = 0
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(decode_image, [ENCODED["PNG"]] * 12))
+        assert all(np.array_equal(one, paint()) for one in found)
+        assert most <= expected
+    assert images._budget.used == 0

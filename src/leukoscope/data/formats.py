@@ -1,0 +1,143 @@
+"""Formats that Pillow alone does not read, by the packages of the extra `formats`.
+
+DICOM of visible light with one frame, HEIC, and TIFF of floating-point colours. What this file does
+not do: it knows nothing of boxes, and says only what is missing (`images`).
+"""
+
+import importlib.util
+import io
+import re
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.errors import ImageError
+
+_KINDS = (
+    ("DICOM", "pydicom", rb".{128}DICM"),
+    ("HEIC", "pillow_heif", rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)"),
+    ("TIFF", "tifffile", rb"(II\*\0|MM\0\*)"),
+)
+
+_SUFFIXES = {"pydicom": (".dcm",), "pillow_heif": (".heic", ".heif")}
+
+
+def list_suffixes() -> frozenset[str]:
+    """Return the endings of the formats whose packages are installed."""
+    return frozenset(
+        suffix
+        for package, suffixes in _SUFFIXES.items()
+        if importlib.util.find_spec(package) is not None
+        for suffix in suffixes
+    )
+
+
+def open_other(content: bytes, name: str, max_pixels: int) -> Image.Image | None:
+    """Open an image of one of these formats; None if it is of none.
+
+    Raises `ImageError` where the package is missing, there are several frames, more than
+    `max_pixels`, or colours of another kind; and whatever the package raises.
+    """
+    for kind, package, signature in _KINDS:
+        if re.match(signature, content[:256], re.DOTALL):
+            if importlib.util.find_spec(package) is None:
+                raise ImageError(
+                    "not_an_image",
+                    f"{name} must be a JPEG, PNG, TIFF, BMP, WebP or GIF image",
+                    f"it is {kind} of a kind that needs the extra `formats`"
+                    if kind == "TIFF"
+                    else f"it is {kind}, which needs the extra `formats`",
+                    "pip install 'leukoscope[formats]', or save it as PNG",
+                )
+            readers = {"DICOM": _open_dicom, "HEIC": _open_heic, "TIFF": _open_tiff}
+            return readers[kind](content, name, max_pixels)
+    return None
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            "too_large",
+            f"{name} must have at most {max_pixels:,} pixels",
+            f"{width} x {height} pixels",
+            "cut the field of view into tiles first",
+        )
+
+
+def _reject_kind(name: str, found: str) -> ImageError:
+    return ImageError(
+        "unreadable", f"{name} must hold one picture in grey or RGB", found, "save it as PNG"
+    )
+
+
+def _open_heic(content: bytes, name: str, max_pixels: int) -> Image.Image:
+    import pillow_heif
+
+    found = pillow_heif.open_heif(io.BytesIO(content))
+    _check_size(found.size[0], found.size[1], name, max_pixels)
+    image: Image.Image = found.to_pillow()
+    return image
+
+
+def _open_dicom(content: bytes, name: str, max_pixels: int) -> Image.Image:
+    import pydicom
+
+    found = pydicom.dcmread(io.BytesIO(content))
+    _check_size(int(found.Columns), int(found.Rows), name, max_pixels)
+    if int(found.get("NumberOfFrames", 1) or 1) > 1:
+        raise _reject_pages(name, int(found.NumberOfFrames))
+    colours = str(found.PhotometricInterpretation)
+    pixels: np.ndarray[Any, np.dtype[Any]] = found.pixel_array
+    # What the camera stored, not what the words could hold: a 12-bit camera is not dark.
+    levels_8 = pixels.astype(np.float64) * (255 / (2 ** int(found.BitsStored) - 1))
+    pixels = np.clip(np.rint(levels_8), 0, 255).astype(np.uint8)
+    if colours == "MONOCHROME1":
+        pixels = 255 - pixels
+    # Luminance and chroma were made RGB by the package.
+    elif not colours.startswith(("RGB", "MONOCHROME2", "YBR")):
+        raise _reject_kind(name, colours)
+    return Image.fromarray(pixels)
+
+
+def _reject_pages(name: str, pages: int) -> ImageError:
+    return ImageError(
+        "several_pages",
+        f"{name} must hold one picture",
+        f"{pages} pages",
+        "save the page that is meant as a file of its own",
+    )
+
+
+def _open_tiff(content: bytes, name: str, max_pixels: int) -> Image.Image:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        if len(file.pages) > 1:
+            raise _reject_pages(name, len(file.pages))
+        page = file.pages.first
+        _check_size(page.imagewidth, page.imagelength, name, max_pixels)
+        if page.dtype is None or page.dtype.kind != "f" or page.axes not in ("YX", "YXS", "SYX"):
+            raise _reject_kind(name, f"{page.dtype}, axes {page.axes}")
+        pixels = np.asarray(page.asarray(), dtype=np.float64)
+        if page.axes == "SYX":
+            pixels = np.moveaxis(pixels, 0, 2)
+    return Image.fromarray(scale_floats(pixels[..., :3], name))
+
+
+def scale_floats(
+    pixels: "np.ndarray[Any, np.dtype[np.float64]]", name: str, peak: float | None = None
+) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Return floating-point levels as uint8. What the largest (`peak`) is tells their scale: at
+    most 1, at most 255, or 16 bits. Raises `ImageError` for not-a-number and infinity."""
+    if not np.isfinite(pixels).all():
+        raise ImageError(
+            "unreadable",
+            f"every pixel of {name} must be a number",
+            "not-a-number or infinity",
+            "mend or remove the file",
+        )
+    if peak is None:
+        peak = float(pixels.max())
+    top = 1.0 if peak <= 1.0 else 255.0 if peak <= 255.0 else 65535.0
+    return np.clip(np.rint(pixels * (255.0 / top)), 0, 255).astype(np.uint8)
