@@ -10,7 +10,7 @@ from leukoscope.trust.notes import Note
 def build_page():
     criteria = AcceptanceCriteria(
         min_accuracy=0.7,
-        min_sensitivity={"blast": 0.8},
+        min_sensitivity={"blast": 0.7},
         min_coverage=0.9,
         max_accuracy_drop=0.1,
         min_kappa=0.1,

@@ -555,6 +555,12 @@ def validate(
             " rest."
         ),
     ] = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            help="Record of the last look at these cells, where the criteria plan several (looks)."
+        ),
+    ] = None,
     role: Annotated[
         str, typer.Option(help="Which role to evaluate on, if the data have any.")
     ] = "test",
@@ -580,6 +586,7 @@ def validate(
             readers=reader or (),
             against=against,
             recalibrate=recalibrate,
+            previous=previous,
             class_level=class_level,
             seed=seed,
             progress=progress,

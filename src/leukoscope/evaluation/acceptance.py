@@ -2,8 +2,16 @@
 
 A criterion is decided by the bounds of the confidence interval, never by the figure alone: it is
 met where the whole interval meets it, not met where the whole interval misses it, and undecided
-between the two; then the number of cells that would decide it is given. All criteria must be met
-for acceptance, so that many criteria make acceptance harder, never easier.
+between the two; then the number of cells is given with which it would be met in 8 of 10 cases, if
+the figure is the truth. All criteria must be met for acceptance, so that many criteria make
+acceptance harder, never easier.
+
+Each look at growing cells is one more chance to meet a criterion by luck: of networks that just
+miss it, 2.5 % pass one look, and more pass one of eight (docs/experiments/036). So a laboratory
+that wants to look again says how often before its first look (`looks`), and each look gets an equal
+part of the 2.5 %, so that the chances of all looks add up to no more (Bonferroni). Spending by the
+share of information (Lan and DeMets 1983) would lose less, but the final number of cells must be
+known, and here each look advises another.
 
 Wilson's interval covers a share in 95 % of cases on average over shares, but of one missed cell it
 ends at 79 %: a criterion of 80 % would not be met, although nine cells in ten are found. So shares
@@ -18,19 +26,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy.special import ndtr, ndtri
 
 from leukoscope.config import load_toml
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.agreement import ShareComparison, compare_shares
+from leukoscope.evaluation.agreement import ShareComparison
 from leukoscope.evaluation.intervals import clopper_pearson, wilson
 from leukoscope.evaluation.sample_size import (
     compute_effective_size,
-    compute_more,
-    predict_effective_size,
+    compute_needed,
+    compute_power,
+    predict_sizes,
+    reduce_size,
 )
 from leukoscope.interval import EXACT_BELOW, Interval
 from leukoscope.labels import resolve_label
+
+_LEVEL = 0.95
 
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Kappa = Annotated[float, Field(gt=-1, lt=1)]
@@ -56,10 +71,19 @@ Missing = Literal[
 predicts. `no_weights`: weighted kappa needs an order of the classes or costs."""
 
 Reason = (
-    Literal["interval", "few_cells", "no_interval", "figure_on_threshold", "not_feasible"] | Missing
+    Literal[
+        "interval",
+        "few_cells",
+        "no_interval",
+        "figure_on_threshold",
+        "figure_misses_threshold",
+        "not_feasible",
+    ]
+    | Missing
 )
 """Why a criterion has its outcome. `interval`: it decides. `few_cells`: it holds the threshold, and
-so many cells more would decide; `not_feasible`: no feasible number would."""
+with so many cells it would be met; `not_feasible`: with no feasible number. Where the figure lies
+on the threshold or misses it, no number would meet it but by luck."""
 
 CriterionKey = Literal[
     "min_accuracy",
@@ -117,6 +141,8 @@ class AcceptanceCriteria(BaseModel):
     """Classes in the order that weights kappa."""
     cost: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
     """`cost[true][predicted]`, 1 where it is not given."""
+    looks: int = Field(1, ge=1, le=20)
+    """How often growing cells are looked at, in all; set before the first look."""
     labels: dict[str, str] = {}
     """Labels in the local table, and the class of the network that each one means."""
 
@@ -172,9 +198,23 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Which look at growing cells this is, of how many that were planned before the first."""
+
+    number: int = 1
+    planned: int = 1
+
+    @property
+    def level(self) -> float:
+        """The level of the intervals that decide the criteria: 0.95 for a single look."""
+        return 1 - (1 - _LEVEL) / self.planned
+
+
+@dataclass(frozen=True, slots=True)
 class CriterionResult:
-    """One criterion and its outcome. `figure` has the interval that decided it. `needed` is about
-    how many more cells, of other sources, would decide it; None where no feasible number would."""
+    """One criterion and its outcome. `figure` has the interval that decided it. `needed` is of how
+    many cells in all, with further sources, it would be met in 8 of 10 cases if the figure is the
+    truth; None where there is no such number."""
 
     criterion: Criterion
     figure: Interval | None
@@ -232,31 +272,31 @@ def evaluate_criterion(
     *,
     missing: Missing = "undefined",
     comparison: ShareComparison | None = None,
+    look: Look = Look(),
 ) -> CriterionResult:
-    """Decide one criterion by the interval of its figure, measured on sources of `sizes` cells.
+    """Decide one criterion by the 95 % interval of its figure, measured on sources of `sizes`
+    cells; with several planned looks by that interval at the level of one.
 
     `missing` says why there is no figure; `comparison` is the one that an accuracy drop comes from.
     A minimum is met where the lower bound is at least the threshold, and not met where the upper
-    bound is below. The number of cells still needed assumes that the figure stays as it is, and
-    carries the clustering of these cells.
+    bound is below. The number of cells needed takes the figure for the truth, carries the
+    clustering of these cells, and is for a decision at the same level.
     """
     if figure is None or math.isnan(figure.value):
         return CriterionResult(criterion, None, "not_measured", missing)
     if math.isnan(figure.low):
         return CriterionResult(criterion, figure, "undecided", "no_interval")
-    seen = figure
-    effective = compute_effective_size(seen)
-    is_share = criterion.figure in _SHARES or criterion.figure == "balanced_accuracy"
-    if is_share and len(sizes) < EXACT_BELOW and not math.isnan(effective):
-        figure = _bound(seen.value, effective, len(sizes))
-    outcome = _decide(criterion, figure)
+    deciding = _set_level(criterion, figure, sizes, look.level)
+    outcome = _decide(criterion, deciding)
     if outcome != "undecided":
-        return CriterionResult(criterion, figure, outcome, "interval")
-    if figure.value == criterion.threshold:
-        return CriterionResult(criterion, figure, outcome, "figure_on_threshold")
-    more = _count_more(criterion, seen, sizes, comparison)
-    reason: Reason = "not_feasible" if more is None else "few_cells"
-    return CriterionResult(criterion, figure, outcome, reason, more)
+        return CriterionResult(criterion, deciding, outcome, "interval")
+    margin = _compute_margin(criterion, figure)
+    if margin <= 0:
+        side: Reason = "figure_misses_threshold" if margin else "figure_on_threshold"
+        return CriterionResult(criterion, deciding, outcome, side)
+    needed = _count_needed(criterion, figure, sizes, comparison, look.level)
+    reason: Reason = "not_feasible" if needed is None else "few_cells"
+    return CriterionResult(criterion, deciding, outcome, reason, needed)
 
 
 def _decide(criterion: Criterion, figure: Interval) -> Outcome:
@@ -267,37 +307,73 @@ def _decide(criterion: Criterion, figure: Interval) -> Outcome:
     return "met" if met else "not_met" if missed else "undecided"
 
 
-def _bound(share: float, effective: float, n_sources: int) -> Interval:
-    """The interval of a share that corresponds to so many independent cells."""
-    bound = clopper_pearson if n_sources < EXACT_BELOW else wilson
-    found = bound(share * effective, effective)
-    return Interval(share, found.low, found.high)
+def _set_level(
+    criterion: Criterion, figure: Interval, sizes: Sequence[int], level: float
+) -> Interval:
+    """The 95 % interval of a figure at another level, and exact for a share of few sources."""
+    is_share = criterion.figure in _SHARES or criterion.figure == "balanced_accuracy"
+    effective = compute_effective_size(figure) if is_share else math.nan
+    is_few = len(sizes) < EXACT_BELOW
+    if math.isnan(effective):
+        return _stretch(figure, _compute_ratio(level))
+    if level == _LEVEL and not is_few:
+        return figure
+    value = figure.value
+    effective *= reduce_size(value, sizes, level) / reduce_size(value, sizes, _LEVEL)
+    found = (clopper_pearson if is_few else wilson)(value * effective, effective, level)
+    return Interval(value, found.low, found.high)
 
 
-def _count_more(
+def _compute_ratio(level: float) -> float:
+    """How much wider than one of 95 % a normal interval is."""
+    return float(ndtri(0.5 + level / 2) / ndtri(0.5 + _LEVEL / 2))
+
+
+def _stretch(figure: Interval, by: float) -> Interval:
+    value = figure.value
+    return Interval(value, value + by * (figure.low - value), value + by * (figure.high - value))
+
+
+def _compute_margin(criterion: Criterion, figure: Interval) -> float:
+    margin = figure.value - criterion.threshold
+    return margin if criterion.is_minimum else -margin
+
+
+def _count_needed(
     criterion: Criterion,
     figure: Interval,
     sizes: Sequence[int],
     comparison: ShareComparison | None,
+    level: float,
 ) -> int | None:
-    """How many cells of further sources would decide a criterion, if the figure stays as it is."""
+    """Of how many cells in all a criterion is met in `POWER` of cases, if the figure is true."""
+    margin, ratio, z = _compute_margin(criterion, figure), _compute_ratio(level), ndtri(0.975)
 
-    def predict(n_sources: int) -> Interval:
+    def find_power(sources_T: NDArray[np.int64]) -> NDArray[np.float64]:
         if criterion.figure in _SHARES:
-            n = predict_effective_size(figure, sizes, n_sources)
-            return _bound(figure.value, n, n_sources)
+            share, threshold, seen = figure.value, criterion.threshold, figure
+            if not criterion.is_minimum:
+                share, threshold = 1 - share, 1 - threshold
+                seen = Interval(share, 1 - figure.high, 1 - figure.low)
+            predicted = predict_sizes(seen, sizes, sources_T, level)
+            return compute_power(share, threshold, sizes, sources_T, predicted, level)
         if criterion.figure == "accuracy_drop" and comparison is not None:
             # More external cells do not narrow the internal half of the interval.
-            seen = comparison.external
-            n = predict_effective_size(seen, sizes, n_sources)
-            external = wilson(seen.value * n, n)
-            return compute_drop(compare_shares(external, comparison.internal))
-        # Other figures: the interval shrinks with the root of the number of sources.
-        root = math.sqrt(len(sizes) / n_sources)
-        low, high = (figure.value + root * (x - figure.value) for x in (figure.low, figure.high))
-        return Interval(figure.value, low, high)
+            seen, internal = comparison.external, comparison.internal
+            independent_T, effective_T = predict_sizes(seen, sizes, sources_T, level)
+            p = seen.value
+            down_T = [p - wilson(p * n, n, level).low for n in effective_T.tolist()]
+            half_T = np.hypot(down_T, ratio * (internal.high - internal.value))
+            spread_T = np.sqrt(p * (1 - p) / independent_T)
+        else:
+            # Other figures: the interval shrinks with the root of the number of sources.
+            down = figure.value - figure.low if criterion.is_minimum else figure.high - figure.value
+            spread_T = down / z * np.sqrt(len(sizes) / sources_T)
+            half_T = ratio * z * spread_T
+        with np.errstate(divide="ignore"):
+            return np.asarray(ndtr((margin - half_T) / spread_T))
 
-    return compute_more(sizes, lambda n: _decide(criterion, predict(n)) != "undecided")
+    return compute_needed(sizes, find_power)
 
 
 def compute_drop(comparison: ShareComparison) -> Interval:

@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.data.readers import Rejected
-from leukoscope.errors import DataError
+from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation.acceptance import (
     Acceptance,
     AcceptanceCriteria,
     Criterion,
     CriterionResult,
+    Look,
     Missing,
     compute_drop,
     decide_acceptance,
@@ -210,7 +211,8 @@ class Validation:
 
     `figures` are those of all cells, by the names that criteria use. `n_images` counts the cells of
     classes the network knows; the others are in `unknown_classes`. `n_fitted` cells are left out
-    because an earlier recalibration of the bundle was fitted to them or to their sources;
+    because an earlier recalibration of the bundle was fitted to them or to their sources; `look`
+    says how often these cells have been looked at;
     `n_reference` of the rest are those that its reference was measured on, so that nothing is
     compared. `unreadable` are in no figure.
     """
@@ -245,6 +247,7 @@ class Validation:
     warnings: tuple[Note, ...] = ()
     recalibration: Recalibration | None = None
     provenance: ValidationProvenance | None = None
+    look: Look = field(default_factory=Look)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -277,12 +280,14 @@ def compute_validation(
     warnings: Sequence[Note] = (),
     recalibration: Recalibration | None = None,
     provenance: ValidationProvenance | None = None,
+    look: Look | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Validation:
     """Compute every figure of a validation. All intervals are of 95 % and over sources.
 
-    `data` and `bundle` are names to show. Raises `DataError` where no cell is of a class that the
+    `data` and `bundle` are names to show; `look` is what `plan_look` returns, by default the first.
+    Raises `DataError` where no cell is of a class that the
     network knows.
     """
     if n_reference:
@@ -304,8 +309,9 @@ def compute_validation(
     if reference is not None:
         comparison = _compare_reference(table, figures["accuracy"], per_class, reference)
         figures["accuracy_drop"] = compute_drop(comparison.accuracy)
+    look = look or plan_look(criteria)
     results = tuple(
-        _evaluate(criterion, cells, table, predictions, figures, per_class, comparison)
+        _evaluate(criterion, cells, table, predictions, figures, per_class, comparison, look)
         for criterion in criteria.list_criteria()
     )
     top_N = predictions.probabilities_NK.max(axis=1)
@@ -364,7 +370,43 @@ def compute_validation(
         warnings=tuple(warnings),
         recalibration=recalibration,
         provenance=provenance,
+        look=look,
     )
+
+
+def plan_look(
+    criteria: AcceptanceCriteria, previous: Validation | None = None, weights_sha256: str = ""
+) -> Look:
+    """Return which look at these cells comes after `previous`, by the plan of the criteria.
+
+    Raises `ConfigError` where the criteria or the network (`weights_sha256`) are others than at
+    the look before, or no further look was planned.
+    """
+    if previous is None:
+        return Look(1, criteria.looks)
+    if previous.provenance is not None and previous.provenance.weights_sha256 != weights_sha256:
+        raise ConfigError(
+            "a further look must be at the same network",
+            f"that of the record has the weights {previous.provenance.weights_sha256[:16]}...",
+            "validate the other network without --previous, on cells that chose none",
+        )
+    wanted = criteria.list_criteria()
+    if tuple(one.criterion for one in previous.criteria) != wanted or (
+        previous.look.planned != criteria.looks
+    ):
+        raise ConfigError(
+            "the criteria must be those of the first look, `looks` among them",
+            f"{len(wanted)} criteria and {criteria.looks} looks that are not all those of the"
+            " record",
+            "give the criteria file of the first look; others need cells that nobody looked at",
+        )
+    if previous.look.number >= criteria.looks:
+        raise ConfigError(
+            "a further look must be planned before the first: `looks` in the criteria",
+            f"all that were planned ({criteria.looks}) have been taken",
+            "start anew with fresh cells only, without --previous",
+        )
+    return Look(previous.look.number + 1, criteria.looks)
 
 
 def _list_labels(labels: Sequence[str]) -> str:
@@ -563,6 +605,7 @@ def _evaluate(
     figures: Mapping[str, Interval],
     per_class: Sequence[ClassFigures],
     comparison: ReferenceComparison | None,
+    look: Look,
 ) -> CriterionResult:
     figure = figures.get(criterion.figure)
     sizes = _list_sizes(table)
@@ -584,6 +627,7 @@ def _evaluate(
         sizes,
         missing=_find_missing(criterion.figure, table, predictions),
         comparison=None if comparison is None else comparison.accuracy,
+        look=look,
     )
 
 

@@ -18,7 +18,7 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.recalibrate import check_new, find_usable, recalibrate_bundle
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
-from leukoscope.records import save_record
+from leukoscope.records import load_record, save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
 from leukoscope.storage import replacing, replacing_together, write_text
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from leukoscope.scores import ScoreTable
     from leukoscope.scoring import Scorer
+    from leukoscope.trust.notes import Note
     from leukoscope.trust.record import Trust
 
 READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
@@ -43,6 +44,9 @@ READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
 
 _OWN_COLUMNS = frozenset({"field_group", "role", "protocol", "seed"})
 """Written by leukoscope itself; no groups of cells."""
+
+_RECORD = "validation.json"
+_SCORES = "validation_scores.parquet"
 
 _SAMPLE_PX = 160
 """Side of an image on the sheet of mistakes."""
@@ -67,6 +71,7 @@ def validate_bundle(
     readers: Sequence[str] = (),
     against: str | Path | None = None,
     recalibrate: str | Path | None = None,
+    previous: str | Path | None = None,
     class_level: int | None = None,
     seed: int = 0,
     replicates: int = 1000,
@@ -83,18 +88,20 @@ def validate_bundle(
     of the cells (by source, drawn with `seed`); the other half measures the gain. The old bundle is
     not touched. Cells that a bundle was fitted to in this way are left out when it is validated
     again, and nothing is compared with a reference that was measured on some of these cells.
+    `previous` is the record, or the folder, of the look before at the same cells, where the
+    criteria plan several (`looks`).
 
     Writes `validation.html`, `validation.txt`, `validation.json` (the record),
     `validation_scores.parquet` (the score table of the cells) and `unreadable.csv`. Raises
     `BundleError` for a bundle that cannot be used, `RunError` where `out` holds a run or a bundle,
     `DataError` where no cell is of a known class, `ConfigError` for criteria or columns that are
-    wrong, `MissingExtraError` without the extra `report`.
+    wrong or a look that was not planned, `MissingExtraError` without the extra `report`.
     """
     require_extra("report")
     from leukoscope.deploy.bundle import load_bundle
     from leukoscope.deploy.predictor import Predictor
     from leukoscope.evaluation.acceptance import AcceptanceCriteria, load_criteria
-    from leukoscope.evaluation.validation import LocalCells, compute_validation
+    from leukoscope.evaluation.validation import LocalCells, compute_validation, plan_look
     from leukoscope.scoring import score_files
 
     _check_out(RunFolder(Path(out)))
@@ -102,6 +109,8 @@ def validate_bundle(
     wanted = AcceptanceCriteria()
     if criteria is not None:
         wanted = load_criteria(Path(criteria), opened.info.classes)
+    before = None if previous is None else _load_previous(Path(previous))
+    look = plan_look(wanted, before, opened.info.provenance.weights_sha256)
     if recalibrate is not None:
         check_new(Path(recalibrate), opened.path)
     records, warnings, rejected = select_images(Path(data), role, progress, class_level)
@@ -138,6 +147,8 @@ def validate_bundle(
         labels_of,
         networks,
     )
+    if before is None and wanted.list_criteria():
+        warnings = (*warnings, *_find_seen(Path(out), scored.table))
     progress("Computing figures", 0, 1)
     record = compute_validation(
         cells,
@@ -153,6 +164,7 @@ def validate_bundle(
         warnings=warnings,
         recalibration=recalibration,
         provenance=_collect_origin(opened.info, criteria, seed),
+        look=look,
         replicates=replicates,
         seed=seed,
     )
@@ -245,6 +257,34 @@ def _read_columns(
     return {k: v for k, v in columns.items() if any(v)}, labels_of
 
 
+# -- looks ----------------------------------------------------------------------------------------
+
+
+def _load_previous(path: Path) -> "Validation":
+    from leukoscope.evaluation.validation import Validation
+
+    path = path / _RECORD if path.is_dir() else path
+    return load_record(Validation, path, "leukoscope validate", ConfigError)
+
+
+def _find_seen(out: Path, table: "ScoreTable") -> "tuple[Note, ...]":
+    """What to mind where the folder holds a validation of some of these cells, but not of all: then
+    cells were added to decide what was open."""
+    from leukoscope.scores import load_scores
+    from leukoscope.trust.notes import Note
+
+    if not (out / _SCORES).is_file():
+        return ()
+    try:
+        old = set(load_scores(out / _SCORES).ids)
+    except RunError:
+        return ()  # of another version; it is about to be replaced
+    seen = old.intersection(table.ids)
+    if not seen or old == set(table.ids):
+        return ()
+    return (Note("cells_seen_before", {"n": len(seen), "n_images": len(table)}),)
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 
@@ -289,12 +329,12 @@ def _write(
 
     progress("Writing the page", 0, 1)
     page = describe_validation(record, draw_validation(record, cells, load_image))
-    with replacing_together(out, last="validation.json") as staged:
+    with replacing_together(out, last=_RECORD) as staged:
         write_text(staged / "validation.html", render_html(page))
         write_text(staged / "validation.txt", render_text(page))
-        with replacing(staged / "validation_scores.parquet") as temporary:
+        with replacing(staged / _SCORES) as temporary:
             save_scores(cells.table, temporary)
         save_rejected(record.unreadable, staged / "unreadable.csv", describe_rejected)
-        save_record(record, staged / "validation.json")
+        save_record(record, staged / _RECORD)
     progress("Writing the page", 1, 1)
     return ValidatedBundle(out, out / "validation.html", record)

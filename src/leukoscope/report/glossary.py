@@ -120,7 +120,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Acceptance criterion",
         "What the laboratory asks for. It is met only if the whole 95 % interval meets it: a good"
         " figure from few cells is undecided. A share from few sources"
-        f" (below {EXACT_BELOW}) is decided by its exact interval, which is wider.",
+        f" (below {EXACT_BELOW}) is decided by its exact interval, which is wider; and each of"
+        " several planned looks by a wider one, so that together they err no more often.",
     ),
     "weighted_kappa": (
         "Weighted kappa",

@@ -79,6 +79,10 @@ _SENTENCES: Mapping[NoteCode, str] = {
     "trust_shifted": "These images are not of the kind that the thresholds were fitted on (their"
     " distance to training differs by {gap:.2f} of 1, by chance with p below {chance:.1g}): the"
     " coverage guarantee is void here.",
+    "cells_seen_before": "{n:,} of {n_images:count cell} were in the validation that lay in this"
+    " folder. Each further look at the same cells adds to the 2.5 % of networks that meet a"
+    " criterion by luck: plan looks (`looks` in the criteria) and give `--previous`, or validate on"
+    " fresh cells only.",
 }
 """Besides Python's own format specifications, those of `_Words`."""
 

@@ -95,7 +95,8 @@ def _describe_lead(v: Validation) -> tuple[Block, ...]:
         Text(words.describe_accuracy(v)),
     ]
     if v.criteria:
-        answer.append(_tabulate_criteria(v))
+        look = words.describe_look(v)
+        answer += [*([Text(look)] if look else []), _tabulate_criteria(v)]
     population = [words.describe_population(v)]
     if v.reference is not None:
         population += [words.describe_reference(v), words.describe_difference(v)]
@@ -121,8 +122,9 @@ def _tabulate_criteria(v: Validation) -> Table:
         figure = words.format_named(one.criterion.figure, one.figure) if one.figure else DASH
         outcome = Cell(words.OUTCOME_WORDS[one.outcome], note, mark=mark)
         rows.append((words.name_criterion(one), outcome, words.describe_threshold(one), figure))
+    level = words.format_level(v.look.level)
     outcome_column = Column("Outcome", is_text=True)
-    names = ("Criterion", outcome_column, "Threshold", "Figure (95 % interval)")
+    names = ("Criterion", outcome_column, "Threshold", f"Figure ({level} interval)")
     return build_table(names, rows, dense=True)
 
 

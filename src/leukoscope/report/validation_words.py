@@ -11,6 +11,7 @@ from leukoscope.evaluation.acceptance import (
     Acceptance,
     CriterionKey,
     CriterionResult,
+    Look,
     Outcome,
     Reason,
 )
@@ -80,7 +81,8 @@ _CRITERIA: dict[CriterionKey, str] = {
 
 _REASONS: dict[Reason, str] = {
     "no_interval": "cells of one source give no interval",
-    "figure_on_threshold": "the figure lies on the threshold itself",
+    "figure_on_threshold": "the figure lies on the threshold: more cells meet it by luck only",
+    "figure_misses_threshold": "the figure misses the threshold: more cells meet it by luck only",
     "not_feasible": "so near the threshold that no feasible number of cells decides it",
     "no_cell_of_class": "there is no cell of this class",
     "no_cell_of_other_class": "there is no cell of another class",
@@ -119,6 +121,28 @@ def describe_acceptance(acceptance: Acceptance, outcomes: Sequence[str]) -> str:
 
 def _count_of(k: int, n: int) -> str:
     return f"{k} of the {n} criteria {'is' if k == 1 else 'are'}" if n > 1 else "the criterion is"
+
+
+def describe_look(v: Validation) -> str:
+    """Say which look at these cells this is, and how the criteria are decided; "" for the only
+    one."""
+    look = v.look
+    if look.planned == 1:
+        return ""
+    return (
+        f"Look {look.number} of {look.planned} planned: each criterion is decided by its"
+        f" {format_level(look.level)} interval, so that all looks together meet a criterion by luck"
+        " no more often than one at 95 %."
+    )
+
+
+def format_level(level: float) -> str:
+    """Return the level of an interval in per cent.
+
+    >>> format_level(0.95), format_level(1 - 0.05 / 3)
+    ('95 %', '98.33 %')
+    """
+    return f"{100 * level:.4g} %"
 
 
 def describe_accuracy(v: Validation) -> str:
@@ -470,9 +494,22 @@ def _advise_criteria(v: Validation) -> Iterable[str]:
     if open_:
         yield (
             f"Label more cells from other patients or slides to decide"
-            f" {join_words(map(name_criterion, open_))}: the table says about how many, if the"
-            f" {'figure stays as it is' if len(open_) == 1 else 'figures stay as they are'}."
+            f" {join_words(map(name_criterion, open_))}: with as many in all as the table says, a"
+            " criterion is met in 8 of 10 cases if the true figure is what was found."
+            f" {_describe_next(v.look)}"
         )
+
+
+def _describe_next(look: Look) -> str:
+    """How the further cells may be looked at."""
+    if look.number < look.planned:
+        return "Validate all of them again with `--previous` and the record of this look."
+    taken = "One look" if look.planned == 1 else "The last look"
+    return (
+        f"{taken} was planned, and this is it: validate on that many fresh cells, as a study of"
+        " their own. Looking again at these, some more added, meets a criterion by luck more often"
+        " than 2.5 % of times, unless `looks` in the criteria plans it before the first look."
+    )
 
 
 def _advise_network(v: Validation) -> Iterable[str]:
@@ -576,7 +613,7 @@ def describe_threshold(one: CriterionResult) -> str:
 
 
 def describe_reason(v: Validation, one: CriterionResult) -> str:
-    """Say why a criterion is open: how many more cells would decide it, or what is missing."""
+    """Say why a criterion is open: how many cells would decide it, or what is missing."""
     if one.needed is not None:
         label = display_label(one.criterion.label)
         which = {
@@ -585,7 +622,7 @@ def describe_reason(v: Validation, one: CriterionResult) -> str:
             "accuracy_accepted": " that it accepts",
             "unknown_accepted": " of unknown classes",
         }.get(one.criterion.figure, "")
-        return f"about {format_count(one.needed, 'more cell')}{which}"
+        return f"about {format_count(one.needed, 'cell')}{which} in all"
     if one.reason == "no_reference":
         return _describe_no_reference(v)
     if one.reason == "not_feasible" and one.criterion.figure == "accuracy_drop":

@@ -43,6 +43,8 @@ NoteCode = Literal[
     "trust_without_duplicates",
     "trust_leaked",
     "trust_shifted",
+    # of a validation
+    "cells_seen_before",
 ]
 NOTE_CODES: tuple[NoteCode, ...] = get_args(NoteCode)
 
@@ -85,6 +87,9 @@ class Note:
       (`trust_fitted_here`); on `n` of `n_images` without a duplicate in training or calibration;
       although `n` of `n_images` have one (`trust_leaked`); on images that differ from those of
       calibration by `gap` of cumulative shares, `p_value` (`trust_shifted`).
+
+    Of a validation: `cells_seen_before`, `n` of `n_images` cells were in the one that lay in the
+    same folder, and it was not said that this is a further look.
     """
 
     code: NoteCode

@@ -4,16 +4,19 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from leukoscope.errors import ConfigError
-from leukoscope.evaluation.intervals import compute_proportion, wilson
+from leukoscope.evaluation.intervals import clopper_pearson, compute_proportion, wilson
 from leukoscope.evaluation.sample_size import (
     MOST,
     compute_design_effect,
     compute_effective_size,
-    compute_more,
+    compute_needed,
+    compute_power,
     compute_sample_size,
-    predict_effective_size,
+    predict_sizes,
+    reduce_size,
 )
 from leukoscope.interval import Interval
 
@@ -41,25 +44,28 @@ def test_numbers_out_of_range_are_rejected(values):
         compute_sample_size(values[0], values[1], design_effect=values[2])
 
 
-@pytest.mark.parametrize(("share", "limit"), [(0.95, 0.9), (0.85, 0.9), (0.02, 0.1), (0.3, 0.1)])
-@pytest.mark.parametrize("size", [1, 7])
-def test_so_many_cells_decide_a_limit(share, limit, size):
-    def decides(n):
-        found = wilson(share * n, n)
-        return found.low >= limit or found.high < limit
-
-    more = compute_more([size] * 10, decides)
-    assert more % size == 0
-    n = 10 + more // size
-    assert decides(n) and (more == size or not decides(n - 1))
+@pytest.mark.parametrize(("share", "threshold"), [(0.95, 0.9), (0.6, 0.5), (1.0, 0.9), (0.9, 0.1)])
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_the_power_is_that_of_counting_every_outcome(share, threshold, level):
+    """Cells of their own sources: the binomial, decided by the bound of each outcome."""
+    numbers = np.array([2, 9, 10, 37, 150])
+    found = compute_power(share, threshold, [1] * 5, numbers, (numbers.astype(float),) * 2, level)
+    for n, power in zip(numbers.tolist(), found, strict=True):
+        bound = clopper_pearson if n < 10 else wilson
+        met = [k for k in range(n + 1) if bound(k, n, level).low >= threshold]
+        assert power == pytest.approx(binom.pmf(met, n, share).sum(), abs=1e-9)
 
 
 def test_what_no_number_decides_has_none():
-    assert compute_more([1] * 10, lambda n: n > MOST) is None
-    assert compute_more([1] * 10, lambda n: n >= MOST) == MOST - 10
-    assert compute_more([MOST], lambda n: True) is None
-    assert compute_more([], lambda n: True) is None
-    assert compute_more([3, 4], lambda n: True) == 4  # a source more, as large as these on average
+    def decide_from(least):
+        return lambda sources_T: (sources_T >= least).astype(float)
+
+    assert compute_needed([1] * 10, decide_from(MOST + 1)) is None
+    assert compute_needed([1] * 10, decide_from(MOST)) == MOST
+    assert compute_needed([1] * 10, decide_from(1)) == 11
+    assert compute_needed([MOST], decide_from(1)) is None
+    assert compute_needed([], decide_from(1)) is None
+    assert compute_needed([3, 4], decide_from(1)) == 11  # a source more, as large as these
 
 
 def test_more_sources_add_more_to_a_share_than_more_cells_of_the_same():
@@ -72,11 +78,19 @@ def test_more_sources_add_more_to_a_share_than_more_cells_of_the_same():
         return compute_proportion(hits.ravel(), np.repeat(np.arange(n_sources), 40).astype(str))
 
     seen = [compute_effective_size(draw(60)) for _ in range(40)]
-    predicted = [predict_effective_size(draw(12), [40] * 12, 60) for _ in range(40)]
+    predicted = [predict_sizes(draw(12), [40] * 12, np.array([60]))[1][0] for _ in range(40)]
     assert np.median(predicted) == pytest.approx(np.median(seen), rel=0.3)
     # All right: nothing varies, and each source counts as one cell.
     even = compute_proportion(np.ones(120, bool), [str(i // 40) for i in range(120)])
-    assert predict_effective_size(even, [40] * 3, 12) == pytest.approx(12)
+    assert predict_sizes(even, [40] * 3, np.array([12]))[1] == pytest.approx(12)
+
+
+def test_one_large_source_among_small_ones_leaves_less():
+    """The interval has no more degrees of freedom than Kish's number of sources less 1."""
+    equal, unequal = [30] * 10, [120, *[20] * 9]
+    assert reduce_size(0.9, unequal, 0.95) < reduce_size(0.9, equal, 0.95) < 1
+    assert reduce_size(0.9, equal, 0.99) < reduce_size(0.9, equal, 0.95)
+    assert reduce_size(1.0, equal, 0.95) == reduce_size(0.9, [1] * 9, 0.95) == 1
 
 
 @pytest.mark.parametrize(("hits", "n"), [(66, 71), (10, 10), (0, 9), (3, 40)])

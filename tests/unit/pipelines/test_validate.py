@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from leukoscope.cli.render import print_page
 from leukoscope.config import TrustConfig
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import BundleError, ConfigError, DataError, RunError, StorageError
+from leukoscope.evaluation.acceptance import Look
 from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import resolve_label
-from leukoscope.records import load_record
+from leukoscope.records import load_record, save_record
 from leukoscope.report import validation_figures
 from leukoscope.report.validation_page import describe_validation
 from leukoscope.trust.calibration import Calibration
@@ -310,3 +312,45 @@ def test_on_a_full_disk_nothing_changes(bare, tmp_path, limit):
         with full_disk(limit), pytest.raises(StorageError, match="out must be writable"):
             validate(bare, table, out)
         assert {path: path.read_bytes() for path in out.glob("*")} == before
+
+
+def test_further_looks_are_planned_before_the_first(bare, tmp_path):
+    few = save_table(tmp_path / "cells", 4, 0)
+    criteria = tmp_path / "criteria.toml"
+    criteria.write_text("min_accuracy = 0.9\nlooks = 2\n")
+    first = validate(bare, few, tmp_path / "first", criteria=criteria).record
+    assert first.look == Look(1, 2) and first.criteria[0].outcome == "undecided"
+    more = save_table(tmp_path / "cells", 30, 0)
+    second = validate(
+        bare, more, tmp_path / "second", criteria=criteria, previous=tmp_path / "first"
+    ).record
+    assert second.look == Look(2, 2)
+    again = {"criteria": criteria, "previous": tmp_path / "second" / "validation.json"}
+    with pytest.raises(ConfigError, match="planned before the first"):
+        validate(bare, more, tmp_path / "third", **again)
+    criteria.write_text("min_accuracy = 0.8\nlooks = 2\n")
+    with pytest.raises(ConfigError, match="those of the first look"):
+        validate(bare, more, tmp_path / "third", **again)
+    with pytest.raises(ConfigError, match="readable JSON"):
+        validate(bare, more, tmp_path / "third", previous=tmp_path / "nowhere.json")
+    other = replace(first, provenance=replace(first.provenance, weights_sha256="1" * 64))
+    save_record(other, tmp_path / "other.json")
+    with pytest.raises(ConfigError, match="same network"):
+        validate(bare, more, tmp_path / "third", previous=tmp_path / "other.json")
+
+
+def test_cells_that_were_looked_at_before_are_noted(bare, tmp_path):
+    few = save_table(tmp_path / "cells", 4, 0)
+    criteria = tmp_path / "criteria.toml"
+    criteria.write_text("min_accuracy = 0.9\n")
+
+    def find_codes(table, **options):
+        record = validate(bare, table, tmp_path / "out", **options).record
+        return [one.code for one in record.warnings]
+
+    assert "cells_seen_before" not in find_codes(few, criteria=criteria)
+    assert "cells_seen_before" not in find_codes(few, criteria=criteria)  # the same once more
+    more = save_table(tmp_path / "cells", 12, 0)
+    assert "cells_seen_before" in find_codes(more, criteria=criteria)
+    (tmp_path / "out" / "validation_scores.parquet").write_bytes(b"of another version")
+    assert "cells_seen_before" not in find_codes(few, criteria=criteria)

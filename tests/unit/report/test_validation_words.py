@@ -12,6 +12,7 @@ from leukoscope.evaluation.acceptance import (
     Criterion,
     CriterionKey,
     CriterionResult,
+    Look,
 )
 from leukoscope.evaluation.subgroups import Subgroup, SubgroupTable
 from leukoscope.evaluation.validation import ReferenceComparison
@@ -91,13 +92,32 @@ def test_rejection_of_most_cells_is_advised_on_by_accuracy(found, drop, expected
 
 def test_cells_still_needed_are_of_other_patients(found):
     criterion = Criterion("min_sensitivity", "blast", 0.9)
-    for needed, expected in ((1, "about 1 more cell"), (1200, "about 1,200 more cells")):
+    for needed, expected in ((1, "about 1 cell"), (1200, "about 1,200 cells")):
         one = CriterionResult(
             criterion, Interval(0.95, 0.8, 0.99), "undecided", "few_cells", needed
         )
-        assert words.describe_reason(found, one) == f"{expected} of the class Blast"
+        assert words.describe_reason(found, one) == f"{expected} of the class Blast in all"
     text = " ".join(words.list_advice(replace(found, criteria=(one,))))
-    assert "other patients or slides to decide Sensitivity, Blast:" in text
+    assert "other patients or slides to decide Sensitivity, Blast:" in text and "8 of 10" in text
+
+
+@pytest.mark.parametrize(
+    ("look", "said", "advised"),
+    [
+        (Look(), "", "fresh cells"),
+        (Look(1, 3), "Look 1 of 3 planned: each criterion is decided by its 98.33 %", "--previous"),
+        (Look(3, 3), "Look 3 of 3", "The last look was planned"),
+    ],
+)
+def test_how_often_cells_may_be_looked_at_is_said(found, look, said, advised):
+    one = CriterionResult(
+        Criterion("min_accuracy", "", 0.9), Interval(0.95, 0.8, 0.99), "undecided", "few_cells", 500
+    )
+    v = replace(found, criteria=(one,), look=look)
+    assert words.describe_look(v).startswith(said) and bool(words.describe_look(v)) == bool(said)
+    assert advised in " ".join(words.list_advice(v))
+    level = words.format_level(look.level)
+    assert f"({level} interval)" in render_text(describe_validation(v, {}))
 
 
 def test_calling_every_cell_alike_is_no_rival_where_all_are_alike(found):
