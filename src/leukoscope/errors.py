@@ -44,6 +44,7 @@ RejectCode = Literal[
     "empty_folder",
     "bad_row",
     "no_label",
+    "several_labels",
     "label_conflict",
     "bad_box",
     "missing_file",

@@ -35,6 +35,7 @@ def build_findings() -> tuple[Finding, ...]:
         Finding("label_conflict", "error", {"n_cells": 8}, conflicts, some),
         Finding("files_in_conflict", "error", {"n_cells": 1, "n_files": 2}, conflicts[:1]),
         Finding("sources_unknown", "warning", {"n_images": 1}),
+        Finding("sources_alike", "warning", {"n_groups": 2}, (Count(("P1", "p01"), 2),)),
         Finding("test_part_trained_on", "warning", {"n_images": 3}),
         Finding("parts_unknown", "warning", {"n_images": 1}, (Count(("<odd>",), 1),)),
         Finding("role_empty", "warning", counts=(Count(("val",), 0), Count(("test",), 0))),

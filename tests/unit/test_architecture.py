@@ -421,6 +421,7 @@ ERROR_PARTS = {
     "data/catalog.py": 5,
     "data/images.py": 4,
     "data/splits.py": 2,
+    "data/tables.py": 2,
     "deploy/bundle.py": 2,
     "painted/cells.py": 1,
     "records.py": 1,

@@ -7,6 +7,7 @@ What this file does not do: it opens no image, and decides neither which images 
 import json
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,9 +70,9 @@ class ImageIndex:
         self._root = root
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(images):
-            self._by_name[path.name].append(path)
-            if path.stem != path.name:
-                self._by_name[path.stem].append(path)
+            # One text has two Unicode forms; file systems and programs differ.
+            for name in {_compose(path.name), _compose(path.stem)}:
+                self._by_name[name].append(path)
 
     def find(self, annotation: Path, *names: str, part: str = "") -> Path | None:
         """Return the image that one of these names means; where several bear it, the one in a
@@ -82,10 +83,14 @@ class ImageIndex:
             in_part = bool(part) and any(name_part(name) == part for name in folders)
             return (in_part, *_measure_closeness(path, annotation))
 
-        for name in names:
+        for name in map(_compose, names):
             if self._by_name.get(name):
                 return max(self._by_name[name], key=measure)
         return None
+
+
+def _compose(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 _ANNOTATION_FOLDERS = frozenset({"labels", "label", "annotations", "annotation", "xml", "xmls"})

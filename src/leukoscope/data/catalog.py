@@ -22,12 +22,14 @@ from leukoscope.data.readers import (
     find_candidates,
     place_box,
 )
-from leukoscope.errors import REJECT_CODES, CatalogError, FileError, ImageError, RejectCode
+from leukoscope.data.tables import clean_number, clean_source, is_missing, list_alike, read_cells
+from leukoscope.errors import REJECT_CODES, CatalogError, ImageError, RejectCode
 from leukoscope.labels import AMBIGUOUS, resolve_label
-from leukoscope.storage import read_file, write_text
+from leukoscope.storage import write_text
 
 COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
+_NUMBERS = ("width", "height", "bytes", *BOX_COLUMNS)
 REJECTED_COLUMNS = tuple(one.name for one in fields(Rejected))
 
 
@@ -123,7 +125,8 @@ def read_catalog(
     )
     ambiguous = tuple(label for label in sorted(spellings) if label in AMBIGUOUS)
     records.sort(key=lambda r: r.id)
-    reading = replace(found.reading, merged=merged, ambiguous=ambiguous)
+    alike = list_alike_sources(records)
+    reading = replace(found.reading, merged=merged, ambiguous=ambiguous, alike=alike)
     return Catalog(tuple(records), tuple(rejected), reading)
 
 
@@ -150,6 +153,12 @@ def check_usable(catalog: Catalog, path: Path) -> None:
     raise CatalogError(
         expected, found, f"correct the paths of the table: they are taken relative to {folder}"
     )
+
+
+def list_alike_sources(records: Iterable[ImageRecord]) -> tuple[tuple[str, ...], ...]:
+    """Return names of sources that may be one patient or slide, spelled in several ways. Files and
+    pictures that are their own source count for none."""
+    return list_alike({r.source for r in records if r.source and "/" not in r.source})
 
 
 def _probe_all(
@@ -249,16 +258,17 @@ def save_rejected(
 def load_rejected(path: Path) -> tuple[Rejected, ...]:
     """Read what `save_rejected` wrote. Raises `CatalogError` if it is not as written."""
     try:
-        rows = list(_open_table(path))
+        table = read_cells(path, trim=False)
         entries = []
-        for row in rows:
+        for _, values in table.rows:
+            row = dict(zip(table.header, values, strict=True))
             cells = {name: row[name] for name in REJECTED_COLUMNS}
             code = next(one for one in REJECT_CODES if one == cells["code"])
             row_number = int(cells["row"] or 0)
             entries.append(Rejected(**cells | {"code": code, "row": row_number}))  # type: ignore[arg-type]
         return tuple(entries)
-    except (FileError, csv.Error, KeyError, ValueError, StopIteration) as error:
-        found = error.found if isinstance(error, FileError) else str(error)
+    except (CatalogError, KeyError, ValueError, StopIteration) as error:
+        found = error.found if isinstance(error, CatalogError) else str(error)
         raise CatalogError(
             f"{path} must be a table with the columns {', '.join(REJECTED_COLUMNS)}",
             found or type(error).__name__,
@@ -303,15 +313,16 @@ def row_to_record(row: Mapping[str, str], table: Path) -> ImageRecord:
     return ImageRecord(
         id=row["id"],
         path=folder / row["path"],
-        label=row["label"],
+        # A label that was corrected by hand is read as a scanned one.
+        label=resolve_label(row["label"]),
         width=int(row["width"]),
         height=int(row["height"]),
         bytes=int(row["bytes"]),
         sha256=row["sha256"],
         split=row["split"],
-        source=row["source"],
+        source=clean_source(row["source"]),
         box=box,
-        extra={k: v for k, v in row.items() if k not in COLUMNS and k not in BOX_COLUMNS},
+        extra={k: v for k, v in row.items() if k and k not in COLUMNS and k not in BOX_COLUMNS},
     )
 
 
@@ -338,15 +349,8 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
 
     Raises `CatalogError` with up to five problems and their lines.
     """
-    try:
-        reader = _open_table(path)
-        header = reader.fieldnames or []
-        rows = list(reader)
-    except (FileError, csv.Error) as error:
-        found = error.found if isinstance(error, FileError) else str(error)
-        raise CatalogError(
-            f"{path} must be a readable CSV table", found, "check the path, or scan again"
-        ) from error
+    cells = read_cells(path, trim=False)
+    header = cells.header
     missing = [name for name in required if name not in header]
     if missing:
         raise CatalogError(
@@ -356,9 +360,17 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         )
     problems: list[str] = []
     seen: set[str] = set()
-    for line, row in enumerate(rows, start=2):
-        problems += [f"row {line}: {problem}" for problem in _list_problems(row, seen)]
+    rows = []
+    for number, values in cells.rows:
+        if len(values) != len(header):
+            problems.append(f"row {number}: more or fewer cells than the header")
+            continue
+        row = dict(zip(header, values, strict=True))
+        # A program that knows floats only wrote them.
+        row |= {name: clean_number(row[name]) for name in _NUMBERS if name in row}
+        problems += [f"row {number}: {problem}" for problem in _list_problems(row, seen)]
         seen.add(row["id"])
+        rows.append(row)
     if problems:
         more = f" and {len(problems) - 5:,} more" if len(problems) > 5 else ""
         raise CatalogError(
@@ -371,21 +383,13 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _open_table(path: Path) -> "csv.DictReader[str]":
-    """Raises `FileError`, and `csv.Error` while it is read."""
-    text = read_file(path).decode("utf-8-sig", errors="surrogateescape")
-    return csv.DictReader(io.StringIO(text, newline=""), strict=True)
-
-
 def is_whole_number(text: str) -> bool:
     """Tell whether a cell holds a whole number that `int` reads."""
     return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _list_problems(row: Mapping[str, str], seen: set[str]) -> list[str]:
-    if None in row or None in row.values():
-        return ["more or fewer cells than the header"]
-    problems = [f"{name} is blank" for name in ("id", "path", "label") if not row[name]]
+    problems = [f"{name} is blank" for name in ("id", "path", "label") if is_missing(row[name])]
     if row["id"] in seen:
         problems.append(f"id {row['id']!r} occurs twice")
     numbers = ["width", "height", "bytes"]

@@ -23,6 +23,7 @@ FindingCode = Literal[
     "label_conflict",
     "files_in_conflict",
     "sources_unknown",
+    "sources_alike",
     "test_part_trained_on",
     "parts_unknown",
     "role_empty",

@@ -10,12 +10,11 @@ set is a detection set: one candidate per box, and the field a cell was cut from
 Else the folders name the classes, and annotations of a few images are named as unused.
 """
 
-import csv
 import errno
-import io
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,6 @@ from leukoscope.data.annotations import (
 )
 from leukoscope.data.images import IMAGE_SUFFIXES, Box
 from leukoscope.data.layouts import (
-    SPLIT_NAMES,
     Folders,
     Layer,
     Layout,
@@ -40,18 +38,20 @@ from leukoscope.data.layouts import (
     read_layers,
     resolve_parts,
 )
-from leukoscope.errors import CatalogError, FileError, RejectCode
+from leukoscope.data.tables import (
+    Columns,
+    Meaning,
+    clean_label,
+    clean_number,
+    clean_source,
+    is_missing,
+    map_columns,
+    names_several,
+    read_cells,
+)
+from leukoscope.errors import CatalogError, RejectCode
 from leukoscope.labels import is_known
-from leukoscope.storage import read_file
 
-_COLUMN_NAMES = {
-    "path": ("path", "filepath", "file_path", "filename", "file", "image", "image_path"),
-    "label": ("label", "class", "category", "cell_type", "celltype"),
-    "split": ("split", "fold", "subset", "partition"),
-    "source": ("source", "source_id", "patient", "patient_id", "slide_id", "group"),
-    "id": ("id",),
-}
-_BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 # Written by a catalog; of no use as subgroups when it is read as a plain table.
 _FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
 
@@ -106,7 +106,8 @@ class Reading:
     is not understood. `columns` are a table's columns by what they mean. `files` are the annotation
     files that made it a detection set, `has_names` says whether they name the classes. `empty` are
     class folders without images. `merged` are labels under which several spellings were joined,
-    `ambiguous` those that mean one cell in some data sets and another elsewhere.
+    `ambiguous` those that mean one cell in some data sets and another elsewhere. `alike` are
+    names of sources that may be one, spelled in several ways.
     """
 
     kind: ReadingKind
@@ -118,6 +119,7 @@ class Reading:
     empty: tuple[str, ...] = ()
     merged: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ambiguous: tuple[str, ...] = ()
+    alike: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def find_candidates(path: Path, levels: Levels | None = None) -> Candidates:
     if stat.S_ISDIR(mode):
         found = _read_folder(path, levels or Levels())
     elif stat.S_ISREG(mode) and path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        found = Candidates(tuple(_read_table(path)), Reading("table"))
+        found = _read_table(path)
     else:
         raise CatalogError(
             "images come from a folder or a CSV table",
@@ -478,87 +480,130 @@ def _identify(path: Path) -> tuple[int, int]:
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def _read_table(table: Path) -> Iterator[Candidate | Rejected]:
-    try:
-        text = read_file(table).decode("utf-8-sig")
-    except (FileError, UnicodeDecodeError) as error:
-        found = error.found if isinstance(error, FileError) else str(error)
-        raise CatalogError(
-            f"{table} must be a text table in UTF-8", found, "save it as CSV in UTF-8"
-        ) from error
-    header, _, _ = text.partition("\n")
-    delimiter = max(",;\t", key=header.count)
-    # newline="": quoted fields may hold line ends, which the reader decides on.
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _read_table(table: Path) -> Candidates:
+    cells = read_cells(table)
+    columns = map_columns(table, cells)
+    split_place = columns.places.get("split")
+    parts = [
+        row[split_place]
+        for _, row in cells.rows
+        if split_place is not None and len(row) == len(cells.header)
+    ]
+    roles = resolve_parts({name for name in parts if not is_missing(name)})
+    finder = _FileFinder(table.parent)
     seen: dict[str, int] = {}
-    try:
-        columns = _map_columns(table, reader.fieldnames or [])
-        known = {*columns.values(), *_BOX_COLUMNS}
-        for line, row in enumerate(reader, start=2):
-            if None in row or None in row.values():
-                yield Rejected(table.name, "bad_row", row=line)
-                continue
-            yield _read_row(table, line, row, columns, known, seen)
-    except csv.Error as error:
-        raise CatalogError(
-            f"{table} must be a well-formed CSV table", f"{error}", "save it again as CSV"
-        ) from error
-
-
-def _map_columns(table: Path, header: Iterable[str]) -> dict[str, str]:
-    tidy = {name.strip().casefold().replace(" ", "_"): name for name in header if name}
-    columns = {
-        column: tidy[next(name for name in names if name in tidy)]
-        for column, names in _COLUMN_NAMES.items()
-        if not tidy.keys().isdisjoint(names)
-    }
-    missing = {"path", "label"} - set(columns)
-    if missing:
-        raise CatalogError(
-            "a table needs a column `path` and a column `label`",
-            f"{table} without {' and '.join(sorted(missing))}; columns {', '.join(tidy) or 'none'}",
-            "name the columns in the first row",
-        )
-    return columns
+    entries: list[Candidate | Rejected] = []
+    for number, row in cells.rows:
+        if len(row) != len(cells.header):
+            entries.append(Rejected(table.name, "bad_row", row=number))
+        else:
+            entries.append(_read_row(number, row, columns, roles, finder, seen))
+    meant: list[tuple[str, str]] = [
+        (meaning, cells.header[place]) for meaning, place in columns.places.items()
+    ]
+    if columns.box:
+        meant.append(("box", ", ".join(cells.header[place] for place in columns.box)))
+    reading = Reading("table", parts=tuple(sorted(roles.items())), columns=tuple(meant))
+    return Candidates(tuple(entries), reading)
 
 
 def _read_row(
-    table: Path,
-    line: int,
-    row: dict[str, str],
-    columns: dict[str, str],
-    known: set[str],
+    number: int,
+    row: Sequence[str],
+    columns: Columns,
+    roles: Mapping[str, str],
+    finder: "_FileFinder",
     seen: dict[str, int],
 ) -> Candidate | Rejected:
-    text, label = row[columns["path"]].strip(), row[columns["label"]]
+    def get(meaning: Meaning) -> str:
+        place = columns.places.get(meaning)
+        return row[place] if place is not None else ""
+
+    text, label = get("path"), clean_label(get("label"))
     if not text:
-        return Rejected("", "missing_file", label=label, row=line)
-    path = Path(os.path.abspath(table.parent / text))  # noqa: PTH100 - resolve() follows links
-    corners = [row.get(name, "").strip() for name in _BOX_COLUMNS]
+        return Rejected("", "missing_file", label=label, row=number)
+    corners = ["" if is_missing(row[place]) else row[place] for place in columns.box]
     box: Box | None = None
     if any(corners):
         try:
-            x_min, y_min, x_max, y_max = (int(corner) for corner in corners)
+            a, b, c, d = (int(clean_number(corner)) for corner in corners)
         except ValueError:
-            return Rejected(text, "bad_box", label=label, row=line, found=", ".join(corners))
-        box = (x_min, y_min, x_max, y_max)
-    if not stat.S_ISREG(_read_mode(path)):
-        return Rejected(text, "missing_file", label=label, row=line)
-    name = row[columns["id"]].strip() if "id" in columns else ""
-    name = name or PurePosixPath(text).as_posix()
+            return Rejected(text, "bad_box", label=label, row=number, found=", ".join(corners))
+        box = (a, b, a + c, b + d) if columns.has_size else (a, b, c, d)
+    path = finder.find(text)
+    if path is None:
+        return Rejected(text, "missing_file", label=label, row=number)
+    name = get("id") or PurePosixPath(text if "/" in text else text.replace("\\", "/")).as_posix()
     unique = name
     while unique in seen:
         seen[name] += 1
         unique = f"{name}#{seen[name]}"
     seen[unique] = 1
-    split = row[columns["split"]].strip() if "split" in columns else ""
+    if not label and get("label"):
+        return Rejected(str(path), "no_label", unique, row=number, found=get("label"))
+    if names_several(label):
+        return Rejected(str(path), "several_labels", unique, row=number, found=label)
+    extra = {k: row[place] for k, place in columns.further.items() if k not in _FACT_COLUMNS}
+    split = get("split")
+    role = "" if is_missing(split) else roles[split] or split
+    if sum(one == role for one in roles.values()) > 1:
+        extra.setdefault("part", split)
     return Candidate(
         id=unique,
         path=path,
         label=label,
-        split=SPLIT_NAMES.get(split.casefold(), split),
-        source=row[columns["source"]].strip() if "source" in columns else "",
+        split=role,
+        source=unicodedata.normalize("NFC", clean_source(get("source"))),
         box=box,
-        row=line,
-        extra={k: v for k, v in row.items() if k not in known and k not in _FACT_COLUMNS},
+        row=number,
+        extra=extra,
     )
+
+
+class _FileFinder:
+    """Finds the files that a table names: as they are written, with the separators of Windows, in
+    another Unicode form, or by a name without its suffix that is there once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stems: dict[str, list[Path]] | None = None
+
+    def find(self, text: str) -> Path | None:
+        """Return the file, None if it is not there."""
+        # resolve() would follow links.
+        for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
+            path = Path(os.path.abspath(self._folder / spelling))  # noqa: PTH100
+            if stat.S_ISREG(_read_mode(path)):
+                return path
+            if not spelling.isascii():
+                found = self._find_form(path)
+                if found is not None:
+                    return found
+        name = PurePosixPath(text.replace("\\", "/"))
+        if name.suffix.lower() in IMAGE_SUFFIXES or len(name.parts) > 1:
+            return None
+        if self._stems is None:
+            self._stems = defaultdict(list)
+            for entry in walk_folder(self._folder):
+                if isinstance(entry, Path) and entry.suffix.lower() in IMAGE_SUFFIXES:
+                    self._stems[entry.stem].append(entry)
+        found_all = self._stems.get(text, [])
+        return found_all[0] if len(found_all) == 1 else None
+
+    def _find_form(self, path: Path) -> Path | None:
+        """Return the file whose name is the same text in another Unicode form."""
+        found = Path(path.anchor)
+        for name in path.parts[1:]:
+            if not _read_mode(found / name):
+                same = unicodedata.normalize("NFC", name)
+                try:
+                    with os.scandir(found) as entries:
+                        names = sorted(e.name for e in entries if not e.name.isascii())
+                except OSError:
+                    return None
+                match = next((n for n in names if unicodedata.normalize("NFC", n) == same), None)
+                if match is None:
+                    return None
+                name = match
+            found /= name
+        return found if stat.S_ISREG(_read_mode(found)) else None

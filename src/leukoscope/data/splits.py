@@ -24,6 +24,7 @@ from leukoscope.data.catalog import (
     Catalog,
     ImageRecord,
     is_whole_number,
+    list_alike_sources,
     list_columns,
     read_rows,
     record_to_row,
@@ -114,6 +115,8 @@ def build_split(catalog: Catalog, protocol: Protocol, *, seed: int = 42) -> Spli
             "use `build_kfold` for folds",
         )
     _check_roles(catalog, roles, "add images, or sources")
+    if protocol != "random":
+        _check_spellings(catalog, roles)
     return Split(catalog, tuple(roles), protocol, seed)
 
 
@@ -125,6 +128,27 @@ def _check_roles(catalog: Catalog, roles: Sequence[str], remedy: str) -> None:
                 f"{len(catalog):,} images of {len(set(group_sources(catalog))):,} sources",
                 remedy,
             )
+
+
+def _check_spellings(catalog: Catalog, roles: Sequence[str]) -> None:
+    """Raise `SplitError` where one patient, spelled in two ways, would lie in two roles."""
+    roles_of: dict[str, set[str]] = defaultdict(set)
+    for record, role in zip(catalog.records, roles, strict=True):
+        if role:
+            roles_of[record.source].add(role)
+    torn = [
+        names
+        for names in list_alike_sources(catalog.records)
+        if len(set().union(*(roles_of[name] for name in names))) > 1
+    ]
+    if torn:
+        first = "; ".join(" and ".join(names[:3]) for names in torn[:3])
+        raise SplitError(
+            "one patient or slide must be spelled in one way, for it may not lie in two roles",
+            f"{len(torn):,} names in several spellings, for example {first}",
+            "spell it in one way; or give two patients names that differ by more than case, spaces"
+            " or leading zeros",
+        )
 
 
 def _draw_random(catalog: Catalog, seed: int) -> list[str]:
@@ -204,6 +228,7 @@ def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Sp
         for row, role in _assign_groups(catalog, others, rest, seed).items():
             roles[row] = role
         _check_roles(catalog, roles, "use fewer folds, or add sources")
+        _check_spellings(catalog, roles)
         splits.append(Split(catalog, tuple(roles), "kfold", seed))
     return tuple(splits)
 
@@ -458,6 +483,7 @@ def audit_split(split: Split) -> SplitAudit:
     found = [
         *_find_shared(shared, counts, copies),
         *_find_sources(split),
+        *_find_alike(split),
         *_find_parts(split),
         *_find_gaps(split, counts),
     ]
@@ -492,6 +518,14 @@ def _find_sources(split: Split) -> list[Finding]:
     if found_in_pixels(split.sources):
         return [Finding("sources_from_pixels", "note")]
     return []
+
+
+def _find_alike(split: Split) -> list[Finding]:
+    alike = list_alike_sources(split.catalog.records)
+    if not alike:
+        return []
+    counts = tuple(Count(names, len(names)) for names in alike[:3])
+    return [Finding("sources_alike", "warning", {"n_groups": len(alike)}, counts)]
 
 
 def _find_parts(split: Split) -> list[Finding]:

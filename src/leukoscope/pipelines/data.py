@@ -3,7 +3,6 @@
 What this file does not do: it trains nothing, and finds no duplicates itself (`sources`).
 """
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,11 +29,12 @@ from leukoscope.data.splits import (
     load_split,
     save_split,
 )
-from leukoscope.errors import CatalogError, FileError, SplitError
+from leukoscope.data.tables import read_header
+from leukoscope.errors import CatalogError, SplitError
 from leukoscope.pipelines.extras import require_report_extra
 from leukoscope.progress import Progress, silent
 from leukoscope.sources.search import SourceFindings, find_sources, save_sources
-from leukoscope.storage import open_file, write_text
+from leukoscope.storage import write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,10 +175,7 @@ def load_split_or_images(
 
 def load_table(path: Path) -> Split | Catalog | None:
     """Load what a CSV of our own holds, by its header; None for anything else."""
-    header = b""
-    with contextlib.suppress(FileError), open_file(path) as file:
-        header = file.readline(65536)
-    columns = set(header.decode("utf-8-sig", "replace").strip().split(","))
+    columns = set(read_header(path))
     if {"id", "sha256", "role"} <= columns:
         return load_split(path)
     return load_catalog(path) if {"id", "sha256"} <= columns else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.data.catalog import ImageRecord
+from leukoscope.data.tables import clean_label
 from leukoscope.errors import ConfigError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
@@ -252,7 +253,7 @@ def _read_columns(
     }
     labels_of = {}
     for name in readers:
-        labels = [resolve_label(record.extra.get(name, "")) for record in records]
+        labels = [resolve_label(clean_label(record.extra.get(name, ""))) for record in records]
         labels_of[name] = tuple(criteria.labels.get(label, label) for label in labels)
     return {k: v for k, v in columns.items() if any(v)}, labels_of
 

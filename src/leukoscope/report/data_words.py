@@ -38,6 +38,7 @@ REJECT_TITLES: dict[RejectCode, str] = {
     "empty_folder": "a class folder without images",
     "bad_row": "more or fewer cells than the header",
     "no_label": "no label",
+    "several_labels": "several cells on one image, which has one label",
     "label_conflict": "the same content stands under different labels",
     "bad_box": "the box is not four numbers inside the image",
     "missing_file": "no such file",
@@ -127,6 +128,13 @@ def describe_reading_remarks(reading: Reading) -> tuple[str, ...]:
         " and programs differ: it stays a class of its own. Name it after the cell that it is."
         for label in reading.ambiguous
     ]
+    remarks += [
+        f"{join_words(names)}: one patient or slide, or {len(names)}? `data split` stops where they"
+        " would lie in several roles."
+        for names in reading.alike[:3]
+    ]
+    if len(reading.alike) > 3:
+        remarks.append(f"There are {len(reading.alike) - 3:,} more such names.")
     return tuple(remarks)
 
 
@@ -210,6 +218,8 @@ _TEXTS: dict[FindingCode, str] = {
     " and scan again.",
     "sources_unknown": "Only identical files were found; turned, cropped or re-encoded duplicates"
     " may hide in other roles. `leukoscope data sources` finds them in the pixels.",
+    "sources_alike": "Spelled alike, they may be one patient or slide; the split takes them for"
+    " several.",
     "test_part_trained_on": "Figures of this split cannot be compared with published ones;"
     " `leukoscope data split --protocol given` follows the data's own parts.",
     "parts_unknown": "They were not followed. `--protocol given` takes train, val, calib and test.",
@@ -303,6 +313,9 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
             return f"{files} under different labels"
         case "sources_unknown":
             return f"The sources of {count('n_images', 'image')} are not known"
+        case "sources_alike":
+            groups = count("n_groups", "name of a source stands", "names of sources stand")
+            return f"{groups} in several spellings"
         case "test_part_trained_on":
             verb = count("n_images", "image serves", "images serve")
             return f"{verb} for training that the data's own test part holds"
@@ -368,6 +381,8 @@ def _describe_text(found: Finding) -> str:
             return f"On the other side it is {share}; {common} in common. {_TEXTS[found.code]}"
         case "label_conflict" | "files_in_conflict" | "few_test_images" | "few_sources":
             return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
+        case "sources_alike":
+            return f"{'; '.join(join_words(c.names) for c in counts)}. {_TEXTS[found.code]}"
         case "parts_unknown":
             named = ", ".join(f"{c.names[0]} ({c.n:,})" for c in counts[:6])
             return f"{named}. {_TEXTS[found.code]}"

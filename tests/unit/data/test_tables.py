@@ -1,0 +1,281 @@
+"""Tables of users: as Hugging Face, Keras, Kaggle, spreadsheets and detection tools write them."""
+
+import unicodedata
+
+import pytest
+from tests.builders.trees import save_noise, touch_tree
+
+from leukoscope.data.catalog import build_catalog, load_catalog, read_catalog, save_catalog
+from leukoscope.data.readers import Candidate, Rejected, find_candidates
+from leukoscope.data.splits import audit_split, build_kfold, build_split
+from leukoscope.data.tables import list_alike, read_cells, read_header
+from leukoscope.errors import CatalogError, SplitError
+from leukoscope.pipelines.data import load_table
+from leukoscope.report.data_words import describe_reading, describe_reading_remarks
+
+
+def write(root, text, name="t.csv", encoding="utf-8"):
+    path = root / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return path
+
+
+def read(table):
+    """Candidates as {id: (label, split, source, box)}, and the rest as {row: code}."""
+    entries = find_candidates(table).entries
+    return (
+        {c.id: (c.label, c.split, c.source, c.box) for c in entries if isinstance(c, Candidate)},
+        {r.row: r.code for r in entries if isinstance(r, Rejected)},
+    )
+
+
+# -- columns --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "file_name,label",
+        "filename,class",
+        "image_id,diagnosis",
+        "id,target",
+        "id_code,diagnosis",
+        "img,labels",
+        "image_name,class_name",
+        "name,type",
+        "fname,category",
+        "File-Name,Cell.Type",
+        ",path,label",
+        "Unnamed: 0,path,label",
+    ],
+)
+def test_column_names_of_the_ecosystem(tmp_path, header):
+    touch_tree(tmp_path, ["a.jpg"])
+    row = "a.jpg,EOS" if header.count(",") == 1 else "7,a.jpg,EOS"
+    table = write(tmp_path, f"{header}\n{row}\n")
+    assert read(table) == ({"a.jpg": ("EOS", "", "", None)}, {})
+    (candidate,) = find_candidates(table).entries
+    assert dict(candidate.extra) == {}
+
+
+def test_how_a_table_was_read_is_said(tmp_path):
+    touch_tree(tmp_path, ["a.jpg"])
+    table = write(tmp_path, "file_name,class,pid,xmin,ymin,xmax,ymax\na.jpg,EOS,7,1,2,3,4\n")
+    text = describe_reading(find_candidates(table).reading)
+    for pair in ("path = file_name", "label = class", "source = pid", "box = xmin, ymin"):
+        assert pair in text
+
+
+def test_names_without_their_suffix_are_found_where_they_are_there_once(tmp_path):
+    touch_tree(tmp_path, ["train/a1.png", "train/b.png", "test/b.png"])
+    table = write(tmp_path, "image_id,label\na1,EOS\nb,EOS\nc,EOS\nsub/a1,EOS\n")
+    assert read(table) == (
+        {"a1": ("EOS", "", "", None)},
+        {3: "missing_file", 4: "missing_file", 5: "missing_file"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "box"),
+    [
+        ("xmin,xmax,ymin,ymax", "1,11,2,12", (1, 2, 11, 12)),
+        ("left,top,right,bottom", "1,2,11,12", (1, 2, 11, 12)),
+        ("x1,y1,x2,y2", "1.0,2.0,11.00,12.0", (1, 2, 11, 12)),
+        ("x,y,width,height", "1,2,10,10", (1, 2, 11, 12)),
+        ("x,y,w,h", "1,2,10,10", (1, 2, 11, 12)),
+        ("bbox_x,bbox_y,bbox_width,bbox_height", "1,2,10,10", (1, 2, 11, 12)),
+        ("width,height,xmin,ymin,xmax,ymax", "640,480,1,2,11,12", (1, 2, 11, 12)),
+        ("x_min,y_min,x_max,y_max", "nan,,None,-", None),
+    ],
+)
+def test_boxes_by_any_name(tmp_path, header, row, box):
+    touch_tree(tmp_path, ["a.jpg"])
+    table = write(tmp_path, f"filename,cell_type,{header}\na.jpg,WBC,{row}\n")
+    assert read(table)[0]["a.jpg"][3] == box
+
+
+@pytest.mark.parametrize("header", ["xmin,ymin,xmax", "bbox", "x_center,y_center,w,h", "cx,cy"])
+def test_columns_that_look_like_boxes_and_are_not_used_are_an_error(tmp_path, header):
+    touch_tree(tmp_path, ["a.jpg"])
+    row = ",".join("1" for _ in header.split(","))
+    with pytest.raises(CatalogError, match="look like boxes"):
+        find_candidates(write(tmp_path, f"path,label,{header}\na.jpg,WBC,{row}\n"))
+
+
+def test_points_are_no_boxes_but_a_stage_has_a_place(tmp_path):
+    touch_tree(tmp_path, ["a.jpg", "b.jpg"])
+    with pytest.raises(CatalogError, match="x, y"):
+        find_candidates(write(tmp_path, "path,label,x,y\na.jpg,RBC,5,6\na.jpg,RBC,7,8\n"))
+    table = write(tmp_path, "path,label,x,y\na.jpg,RBC,5,6\nb.jpg,RBC,7,8\n")
+    assert find_candidates(table).entries[0].extra == {"x": "5", "y": "6"}
+
+
+def test_parts_of_a_table(tmp_path):
+    touch_tree(tmp_path, ["a.jpg"])
+    names = ["Train", "TestA", "test_b", "holdout", "odd", "NA", ""]
+    rows = "".join(f"{k},a.jpg,EOS,{name}\n" for k, name in enumerate(names))
+    found = find_candidates(write(tmp_path, f"id,path,label,subset\n{rows}"))
+    assert [c.split for c in found.entries] == ["train", "test", "test", "test", "odd", "", ""]
+    assert [c.extra.get("part") for c in found.entries][1:4] == ["TestA", "test_b", "holdout"]
+    assert any("odd" in remark for remark in describe_reading_remarks(found.reading))
+    numbered = write(tmp_path, "path,label,fold\na.jpg,EOS,3\n")
+    (candidate,) = find_candidates(numbered).entries
+    assert (candidate.split, candidate.extra) == ("", {"fold": "3"})
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["", "sep=;\r\n", '"sep=;"\n', "\ufeff", "\n \n;;\n"])
+def test_starts_of_spreadsheets(tmp_path, start):
+    touch_tree(tmp_path, ["a,b.jpg"])
+    table = write(tmp_path, f"{start}path;label;note\n\na,b.jpg;EOS;x\n;;\n   \n")
+    assert read(table) == ({"a,b.jpg": ("EOS", "", "", None)}, {})
+    assert read_header(table)[-3:] == ("path", "label", "note") or start.startswith("\n")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_quotes_may_follow_a_space(tmp_path, delimiter):
+    touch_tree(tmp_path, ["a,;|.jpg"])
+    rows = [["path", ' "label"', "y,z"], ['"a,;|.jpg"', ' "E,OS"', "1"]]
+    rows = [[f'"{cell}"' if cell == "y,z" else cell for cell in row] for row in rows]
+    table = write(tmp_path, "\n".join(delimiter.join(row) for row in rows))
+    assert read(table)[0] == {"a,;|.jpg": ("E,OS", "", "", None)}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_said_in_words(tmp_path, encoding):
+    with pytest.raises(CatalogError, match="UTF-16"):
+        find_candidates(write(tmp_path, "path,label\na.jpg,EOS\n", encoding=encoding))
+
+
+def test_paths_of_windows(tmp_path):
+    touch_tree(tmp_path, ["EOS/a.jpg"])
+    table = write(tmp_path, "path,label\nEOS\\a.jpg,EOS\n.\\EOS\\a.jpg,EOS\nC:\\x\\a.jpg,EOS\n")
+    assert read(table) == (
+        {"EOS/a.jpg": ("EOS", "", "", None), "EOS/a.jpg#2": ("EOS", "", "", None)},
+        {4: "missing_file"},
+    )
+
+
+@pytest.mark.parametrize(("disk", "table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_both_unicode_forms_name_one_file(tmp_path, disk, table):
+    name = "Z\u00fcrich/K\u00f6rper.jpg"
+    touch_tree(tmp_path, [unicodedata.normalize(disk, name), "Z\u00e4/other.jpg"])
+    text = unicodedata.normalize(table, name)
+    missing = ["Zürich/kö.jpg", "kö/a.jpg", "Zürich"]
+    rows = "".join(f"{path},EOS,P\u00fc\n" for path in (text, *missing))
+    (found, *others) = find_candidates(write(tmp_path, f"path,label,patient\n{rows}")).entries
+    assert found.path.is_file()
+    assert found.source == "P\u00fc"
+    assert [entry.code for entry in others] == ["missing_file"] * 3
+
+
+# -- cells ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["", "NA", "nan", "None", "null", "?", "-", "n/a", "#N/A", "NaN"])
+def test_missing_labels_and_sources_are_missing(tmp_path, word):
+    touch_tree(tmp_path, ["a.jpg", "b.jpg"])
+    table = write(tmp_path, f"path,label,patient\na.jpg,{word},P1\nb.jpg,EOS,{word}\n")
+    catalog_rows, passed = read(table)
+    assert catalog_rows.get("b.jpg") == ("EOS", "", "", None)
+    assert word == "" or passed == {2: "no_label"}
+    assert read(write(tmp_path, "path,label,patient\nb.jpg,EOS,Unknown\n"))[0]["b.jpg"][2] == ""
+
+
+def test_whole_floats_are_whole_numbers(tmp_path):
+    touch_tree(tmp_path, ["a.jpg"])
+    table = write(tmp_path, "path,label,patient\na.jpg,3.0,7.0\na.jpg,3,7\na.jpg,3.5,7.50\n")
+    assert [value[:3] for value in read(table)[0].values()] == [
+        ("3", "", "7"),
+        ("3", "", "7"),
+        ("3.5", "", "7.50"),
+    ]
+
+
+def test_two_cells_on_one_image_are_no_label(tmp_path):
+    touch_tree(tmp_path, ["a.jpg"])
+    labels = ["NEUTROPHIL, EOSINOPHIL", "NEUTROPHIL; NEUTROPHIL", "eos+neu", "odd, strange", "eos"]
+    rows = "".join(f'a.jpg,"{label}"\n' for label in labels)
+    found, passed = read(write(tmp_path, f"path,label\n{rows}"))
+    assert passed == dict.fromkeys((2, 3, 4), "several_labels")
+    assert [value[0] for value in found.values()] == ["odd, strange", "eos"]
+
+
+def test_everything_rejected_says_whose_fault_it_is(tmp_path):
+    table = write(tmp_path, "path,label\n" + "".join(f"/x/{k}.jpg,EOS\n" for k in range(48)))
+    with pytest.raises(CatalogError) as caught:
+        build_catalog(table)
+    assert str(tmp_path) in caught.value.remedy
+    assert "48 files" in caught.value.found and len(caught.value.found) < 200
+    save_noise(tmp_path / "a.png")
+    table = write(tmp_path, "path,label\na.png,EOS\na.png,LYM\nb.png,EOS\n")
+    assert len(read_catalog(table)) == 0
+    with pytest.raises(CatalogError, match="2 label_conflict, 1 missing_file") as caught:
+        build_catalog(table)
+    assert "rejected.csv" in caught.value.remedy
+
+
+# -- patients in two spellings --------------------------------------------------------------------
+
+
+def test_names_that_may_be_one():
+    assert list_alike(
+        ["P01", "p01", "P 1", "P-1", "P10", "1", "01", "11", "1-1", "", "Z\u00fc"]
+    ) == (
+        ("01", "1"),
+        ("P 1", "P-1", "P01", "p01"),
+    )
+    assert list_alike(["Zu\u0308", "Z\u00fc", "--", "??"]) == (("Zu\u0308", "Z\u00fc"),)
+
+
+@pytest.mark.parametrize("protocol", ["grouped", "given"])
+def test_one_patient_in_two_spellings_stops_a_split_and_is_told_at_the_scan(tmp_path, protocol):
+    rows = []
+    for k in range(24):
+        save_noise(tmp_path / f"{k}.png", k)
+        patient = f"P{k // 2:02d}" if k % 2 else f"p{k // 2:02d}"
+        rows.append(f"{k}.png,{'EOS' if k % 3 else 'LYM'},{patient},{('train', 'test')[k % 2]}\n")
+    table = write(tmp_path, "path,label,patient,split\n" + "".join(rows))
+    catalog = build_catalog(table)
+    assert len(catalog.reading.alike) == 12
+    remarks = describe_reading_remarks(catalog.reading)
+    assert "P00 and p00" in remarks[0] and "9 more" in remarks[-1]
+    with pytest.raises(SplitError, match="spelled in one way"):
+        build_split(catalog, protocol)
+    with pytest.raises(SplitError, match="spelled in one way"):
+        build_kfold(catalog, 3)
+    codes = {found.code for found in audit_split(build_split(catalog, "random")).findings}
+    assert "sources_alike" in codes
+
+
+# -- our own tables, as other programs save them --------------------------------------------------
+
+
+def test_a_catalog_saved_again_by_a_spreadsheet_is_read(tmp_path):
+    touched = {"EOS": 2, "LYM": 3}
+    for label, n in touched.items():
+        for k in range(n):
+            save_noise(tmp_path / "set" / label / f"{k}.png", len(label) * 10 + k + ord(label[0]))
+    catalog = build_catalog(tmp_path / "set")
+    path = tmp_path / "catalog.csv"
+    save_catalog(catalog, path)
+    lines = path.read_text().splitlines()
+    changed = [line.replace(",", ";").replace(";32;24;", ";32.0;24.0;") for line in lines]
+    changed[1] = changed[1].replace(";eosinophil;;;", ";Neutrophils;;nan;")
+    path.write_text("\ufeffsep=;\n" + "\n".join([changed[0], "", *changed[1:], ";;;;;;;;"]))
+    loaded = load_table(path)
+    assert loaded.classes == ("eosinophil", "lymphocyte", "neutrophil")
+    assert [r.width for r in loaded.records] == [32] * 5
+    assert loaded.records[0].source == ""
+    assert load_catalog(path) == loaded
+    path.write_text(path.read_text().replace(";Neutrophils;", ";NaN;"))
+    with pytest.raises(CatalogError, match="label is blank"):
+        load_catalog(path)
+
+
+def test_headers_of_what_is_no_table(tmp_path):
+    assert read_header(tmp_path) == ()
+    assert read_header(write(tmp_path, "")) == ()
+    assert read_cells(write(tmp_path, "")).rows == ()
