@@ -5,12 +5,17 @@ once. Exit codes: those of `leukoscope.errors`; 130 after Ctrl-C.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 import leukoscope
+
+if TYPE_CHECKING:
+    from leukoscope.pipelines.outputs import OutputKind
+
+    Beside = dict[str, OutputKind]
 
 
 class _Group(TyperGroup):
@@ -80,6 +85,9 @@ ClassLevelOption = Annotated[
         metavar="N",
     ),
 ]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace files that leukoscope did not write.")
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -126,17 +134,21 @@ def scan(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option(help="Any rejected file is an error.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Build the image table; say which files stay out and why."""
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.report.data_pages import describe_catalog
 
+    beside: Beside = {"rejected.csv": "rejected"}
+    replaced = pipelines.find_replaced([out], "catalog", beside, [path], force=force)
     with render.progress() as progress:
         catalog = pipelines.scan_images(
             path, out, class_level=class_level, source_level=source_level, progress=progress
         )
     render.print_page(describe_catalog(catalog, out))
+    render.print_replaced(replaced)
     if strict:
         pipelines.check_nothing_rejected(catalog)
 
@@ -148,6 +160,7 @@ def sources(
         Path, typer.Option(help="Table to write; links, summary and page lie beside it.")
     ] = Path("sources.csv"),
     cache: CacheOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Find duplicates in the pixels: turned, flipped, sheared, shifted, cropped, re-encoded."""
     from leukoscope import pipelines
@@ -156,11 +169,14 @@ def sources(
     from leukoscope.report.source_page import describe_sources
     from leukoscope.sources.review import review_sources
 
+    beside: Beside = {".links.csv": "links", ".json": "record", ".html": "page"}
+    replaced = pipelines.find_replaced([out], "catalog", beside, [catalog], force=force)
     records = load_catalog(catalog)
     with render.progress() as progress:
         found = pipelines.trace_sources(records, out, cache=cache, progress=progress)
     files = (f"Table: {out}", f"Look at the groups: {out.with_suffix('.html')}")
     render.print_page(describe_sources(review_sources(found), {}, files))
+    render.print_replaced(replaced)
 
 
 @data_app.command("split")
@@ -179,14 +195,18 @@ def split(
     ),
     seed: Annotated[int, _build_seed_option("Seed of the draw.")] = 42,
     folds: Annotated[int, typer.Option(help="Number of folds (kfold).", min=2)] = 5,
+    force: ForceOption = False,
 ) -> None:
     """Give every image a role: train, val, calib or test."""
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.data.catalog import load_catalog
-    from leukoscope.data.splits import audit_split
+    from leukoscope.data.splits import audit_split, list_folds
     from leukoscope.report.data_pages import describe_folds, describe_split
 
+    files = list_folds(out, folds) if protocol == "kfold" and out.name else (out,)
+    beside: Beside = {".audit.json": "record"}
+    replaced = pipelines.find_replaced(files, "split", beside, [catalog], force=force)
     records = load_catalog(catalog)
     if protocol == "kfold":
         splits = pipelines.split_kfold(records, out, folds=folds, seed=seed)
@@ -194,6 +214,7 @@ def split(
     else:
         found = pipelines.split_catalog(records, protocol, out, seed=seed)
         render.print_page(describe_split(audit_split(found), (f"Split: {out}",)))
+    render.print_replaced(replaced)
 
 
 @data_app.command("audit")
@@ -519,17 +540,21 @@ def predict(
     strict: Annotated[
         bool, typer.Option(help="Any unreadable image, or file passed over, is an error.")
     ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Name the cells on images, one row each; unreadable images become rows with an error."""
     from leukoscope import pipelines
     from leukoscope.cli import render
     from leukoscope.report.prediction_page import describe_predictions
 
+    beside: Beside = {".rejected.csv": "rejected", ".provenance.json": "record"}
+    replaced = pipelines.find_replaced([out], "predictions", beside, images, force=force)
     with render.progress() as progress:
         done = pipelines.predict_images(
             bundle, images, out, variant=variant, engine=engine, progress=progress
         )
     render.print_page(describe_predictions(done))
+    render.print_replaced(replaced)
     pipelines.check_predicted(done, strict=strict)
 
 

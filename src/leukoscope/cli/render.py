@@ -7,8 +7,9 @@ Under several processes only the main one speaks.
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, JustifyMethod
@@ -235,6 +236,12 @@ def print_record(record: object) -> None:
 def _plain(text: str) -> str:
     """Text as it is: no markup, and no surrogates of file names that are not Unicode."""
     return escape(text.encode("utf-8", "replace").decode())
+
+
+def print_replaced(files: "Sequence[Path]") -> None:
+    """Say which files a command has written over; nothing where there were none."""
+    if files:
+        _console().print(_plain(f"Replaced: {', '.join(map(str, files))}"))
 
 
 def print_trained(run: "TrainedRun") -> None:

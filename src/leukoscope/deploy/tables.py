@@ -18,6 +18,7 @@ from typing import IO
 from leukoscope.data.readers import Rejected
 from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
+from leukoscope.runfolder import Provenance
 from leukoscope.storage import replacing
 from leukoscope.trust.decision import Reason
 from leukoscope.trust.folder import FolderAcceptance
@@ -62,6 +63,25 @@ class PredictedFiles:
     def rejected(self) -> Path:
         """Where the files that were passed over are listed."""
         return self.out.with_suffix(".rejected.csv")
+
+    @property
+    def provenance(self) -> Path:
+        """Where the bundle and the table are named by their hashes."""
+        return self.out.with_suffix(".provenance.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionProvenance(Provenance):
+    """Content of `<stem>.provenance.json` beside a table of predictions: the bundle by its name and
+    the SHA-256 of its `bundle.json`, which names all its files by theirs; what ran it; and the
+    SHA-256 of the table as it was written."""
+
+    bundle: str
+    bundle_sha256: str
+    weights_sha256: str
+    variant: str
+    engine: str
+    table_sha256: str
 
 
 @dataclass(frozen=True)

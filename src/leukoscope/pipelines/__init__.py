@@ -33,6 +33,7 @@ from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import ExplainedFolder, explain_images
 from leukoscope.pipelines.leak import LeakRun, report_leak
+from leukoscope.pipelines.outputs import find_replaced
 from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
 from leukoscope.pipelines.runs import (
     Packed,
@@ -64,6 +65,7 @@ __all__ = [
     "evaluate_run",
     "explain_images",
     "export_run",
+    "find_replaced",
     "load_split_or_images",
     "measure_robustness",
     "pack_images",

@@ -14,7 +14,9 @@ from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_split
 from leukoscope.progress import Progress, silent
+from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
+from leukoscope.storage import hash_file
 
 if TYPE_CHECKING:
     from leukoscope.data.images import Pixels
@@ -152,7 +154,8 @@ def predict_images(
     """Predict files, folders and patterns, and write a table (CSV, Parquet or JSON lines).
 
     One row per image in the order given; an image that cannot be read is a row with an error. What
-    was passed over in folders is listed beside `out`, in `<stem>.rejected.csv`.
+    was passed over in folders is listed beside `out`, in `<stem>.rejected.csv`; the bundle is named
+    by its hash in `<stem>.provenance.json`.
 
     Raises `BundleError` for a bundle that cannot be used, `DataError` where there is no image,
     `ConfigError` for another ending of `out`, `StorageError` when the disk is full.
@@ -162,7 +165,12 @@ def predict_images(
     from leukoscope.data.catalog import save_rejected
     from leukoscope.deploy.files import list_images
     from leukoscope.deploy.predictor import Predictor
-    from leukoscope.deploy.tables import PredictedFiles, check_table_path, save_predictions
+    from leukoscope.deploy.tables import (
+        PredictedFiles,
+        PredictionProvenance,
+        check_table_path,
+        save_predictions,
+    )
     from leukoscope.report.data_words import describe_rejected
     from leukoscope.report.decision_words import describe_reasons
     from leukoscope.trust.folder import compare_acceptance
@@ -180,6 +188,17 @@ def predict_images(
     # An older list must not speak for this table.
     if done.passed_over or done.rejected.is_file():
         save_rejected(done.passed_over, done.rejected, describe_rejected)
+    info = predictor.bundle.info
+    provenance = PredictionProvenance(
+        **vars(collect_provenance()),
+        bundle=predictor.name,
+        bundle_sha256=predictor.bundle.sha256,
+        weights_sha256=info.provenance.weights_sha256,
+        variant=variant or info.default,
+        engine=engine,
+        table_sha256=hash_file(done.out),
+    )
+    save_record(provenance, done.provenance)
     reference = predictor.trust.info.reference if predictor.trust is not None else None
     acceptance = None
     if reference is not None:
