@@ -8,6 +8,7 @@ the number at which the interval would just clear the threshold, either way, if 
 import functools
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from leukoscope.evaluation.acceptance import (
@@ -16,7 +17,7 @@ from leukoscope.evaluation.acceptance import (
     Look,
     evaluate_criterion,
 )
-from leukoscope.evaluation.intervals import wilson
+from leukoscope.evaluation.intervals import compute_proportion, wilson
 
 THRESHOLD = 0.9
 (CRITERION,) = AcceptanceCriteria(min_accuracy=THRESHOLD).list_criteria()
@@ -58,6 +59,31 @@ def follow(generator: np.random.Generator, truth: float, planned: int, n: int, o
     return False
 
 
+def draw(
+    generator: np.random.Generator, patients: int, size: int, mean: float
+) -> tuple[NDArray[np.bool_], list[str]]:
+    chance = generator.beta(19 * mean, 19 * (1 - mean), (patients, 1))
+    hits = generator.random((patients, size)) < chance
+    return hits.ravel(), np.repeat(np.arange(patients), size).astype(str).tolist()
+
+
+def compute_clustered_power(patients: int, size: int) -> tuple[float, int]:
+    """The mean chance at the advised number where cells share patients, and of how many studies."""
+    generator = np.random.default_rng(5)
+    powers = []
+    for _ in range(60):
+        share = compute_proportion(*draw(generator, patients, size, 0.94))
+        needed = evaluate_criterion(CRITERION, share, [size] * patients).needed
+        if needed is None:
+            continue
+        n, met = needed // size, 0
+        for _ in range(20):
+            again = compute_proportion(*draw(generator, n, size, share.value))
+            met += evaluate_criterion(CRITERION, again, [size] * n).outcome == "met"
+        powers.append(met / 20)
+    return float(np.mean(powers)), len(powers)
+
+
 def main() -> None:
     print("found: cells advised before, chance to be met there; now, chance; with 3 looks, chance")
     for hits, n in ((47, 50), (48, 50), (94, 100), (95, 100), (186, 200), (465, 500)):
@@ -78,6 +104,10 @@ def main() -> None:
             met = [follow(generator, THRESHOLD, planned, n, old) for _ in range(RUNS)]
             rates.append(f"{100 * np.mean(met):.1f} %")
         print(f"{n}: {', '.join(rates)}", flush=True)
+
+    for patients, size in ((20, 10), (40, 5), (60, 10)):
+        power, studies = compute_clustered_power(patients, size)
+        print(f"{patients} patients of {size}: {100 * power:.0f} % ({studies} studies)", flush=True)
 
     for planned in (1, LOOKS):
         hits_RT = np.random.default_rng(0).binomial(50, THRESHOLD, (100_000, LOOKS)).cumsum(axis=1)
