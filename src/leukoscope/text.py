@@ -11,6 +11,12 @@ from leukoscope.interval import Interval
 DASH = "–"
 """What is undefined."""
 
+TOO_FEW = "too few sources"
+"""Why a figure has no interval."""
+
+NO_INTERVAL = f"no interval: {TOO_FEW}"
+"""Instead of bounds that cannot be had."""
+
 
 def format_count(n: int, one: str, several: str = "") -> str:
     """Return a number with its noun.
@@ -77,13 +83,16 @@ def format_points(value: float) -> str:
 
 
 def join_bounds(low: float, high: float, digits: int) -> str:
-    """Return two bounds with a dash, or with `to` where a dash would look like a minus."""
+    """Return two bounds with a dash, or with `to` where a dash would look like a minus; words where
+    they cannot be had."""
+    if math.isnan(low):
+        return NO_INTERVAL
     between = " to " if low < 0 else "–"
     return f"{format_number(low, digits)}{between}{format_number(high, digits)}"
 
 
 def format_figure(interval: Interval) -> str:
-    """Return a figure with three decimals and its interval, dashes for what is undefined.
+    """Return a figure with three decimals and its interval, a dash for what is undefined.
 
     >>> format_figure(Interval(0.5, 0.41234, 0.6))
     '0.500 (0.412–0.600)'
@@ -93,8 +102,6 @@ def format_figure(interval: Interval) -> str:
     if math.isnan(interval.value):
         return DASH
     value = format_number(interval.value, 3)
-    if math.isnan(interval.low):
-        return f"{value} ({DASH})"
     return f"{value} ({join_bounds(interval.low, interval.high, 3)})"
 
 
@@ -103,7 +110,11 @@ def format_range(interval: Interval) -> str:
 
     >>> format_range(Interval(0.931, 0.8604, 0.97))
     '93.1 % (95 % interval 86.0 % to 97.0 %)'
+    >>> format_range(Interval(0.9, math.nan, math.nan))
+    '90.0 % (no interval: too few sources)'
     """
+    if math.isnan(interval.low):
+        return f"{format_percent(interval.value)} ({NO_INTERVAL})"
     low, high = format_percent(interval.low), format_percent(interval.high)
     return f"{format_percent(interval.value)} (95 % interval {low} to {high})"
 
@@ -116,8 +127,6 @@ def format_short(interval: Interval) -> str:
     """
     if math.isnan(interval.value):
         return DASH
-    if math.isnan(interval.low):
-        return format_percent(interval.value)
     bounds = join_bounds(100 * interval.low, 100 * interval.high, 1)
     return f"{format_percent(interval.value)} ({bounds})"
 
@@ -133,7 +142,7 @@ def format_signed(interval: Interval) -> str:
     value, low, high = (
         format_number(100 * x, 1, "+") for x in (interval.value, interval.low, interval.high)
     )
-    return f"{value} ({low} to {high})"
+    return f"{value} ({NO_INTERVAL if math.isnan(interval.low) else f'{low} to {high}'})"
 
 
 def align_columns(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:

@@ -64,7 +64,7 @@ def with_decisions(cells):
 
 
 def validate(cells, criteria=None, **options):
-    options = {"data": "external", "bundle": "b", "replicates": 60} | options
+    options = {"data": "external", "bundle": "b"} | options
     return compute_validation(cells, criteria or AcceptanceCriteria(), **options)
 
 

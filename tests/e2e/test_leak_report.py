@@ -183,7 +183,6 @@ def test_unknown_sources_are_found_together_with_those_of_other_data(
         tmp_path / "leak",
         external=[tmp_path / "a" / "set.csv", tmp_path / "b" / "set.csv"],
         cache=tmp_path / "cache.sqlite",
-        replicates=20,
     ).report
     (union,) = searched
     assert len(union) == 95 + 11 + 12 and len({r.id for r in union.records}) == len(union)

@@ -16,7 +16,7 @@ def test_test_simple_from_folder_to_report(real_data, tmp_path):
     # Two pairs of byte-identical eosinophils: a pair is one source and shares a role.
     assert len(set(split.sources)) == 69
     pipelines.train_run(split, load_recipe("quick", SETTINGS), tmp_path / "run")
-    found = pipelines.evaluate_run(tmp_path / "run", replicates=100)
+    found = pipelines.evaluate_run(tmp_path / "run")
     accuracy = found.record.figures["accuracy"]
     assert 0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1
     assert accuracy.high - accuracy.low > 0.2  # so few images decide little, and it says so
@@ -38,7 +38,7 @@ def test_eight_classes_of_pbc_work_unchanged(real_data, tmp_path):
     assert len(split.catalog.classes) == 8
     assert split.catalog.records[0].extra["subclass"]
     pipelines.train_run(split, load_recipe("quick", SETTINGS), tmp_path / "run")
-    found = pipelines.evaluate_run(tmp_path / "run", replicates=50)
+    found = pipelines.evaluate_run(tmp_path / "run")
     assert found.report.is_file()
     assert "Immature granulocyte" in found.report.read_text()
 

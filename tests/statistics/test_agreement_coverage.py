@@ -26,7 +26,7 @@ def test_kappa_is_held_by_its_interval_as_often_as_promised():
     wanted, held = (0.7 - 1 / 3) / (1 - 1 / 3), 0
     for seed in range(150):
         truth, named, sources = draw_sources(np.random.default_rng(seed))
-        found = compute_kappa(truth, named, 1.0 - np.eye(3), sources, replicates=150, seed=seed)
+        found = compute_kappa(truth, named, 1.0 - np.eye(3), sources)
         held += found.low <= wanted <= found.high
     # 99.9 % of 150 draws at 0.95 lie at or above this.
     assert held >= binom.ppf(0.001, 150, 0.95)

@@ -2,7 +2,8 @@
 
 Kappa of any weights and exact paired tests on the same cells; differences of shares, expected
 accuracy and the effect of the case mix on different cells. A reader is a network, an analyser or a
-person. Axes: N images, K classes, S sources, B replicates. What this file does not do: it reads no
+person. Axes: N images, K classes, S sources, B confusion
+matrices. What this file does not do: it reads no
 images and applies no acceptance criterion.
 
 Weighted kappa needs to know how bad each confusion is. Cells of different lines have no order,
@@ -109,9 +110,6 @@ def compute_kappa(
     second_N: NDArray[np.int64],
     weights_KK: NDArray[np.float64],
     sources: Sequence[str],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> Interval:
     """Return kappa, 1 - (weighted disagreement) / (that expected by chance), with its interval.
 
@@ -136,10 +134,7 @@ def compute_kappa(
         )
         return 1 - ratio_B
 
-    names = [str(k) for k in range(len(weights_KK))]
-    return compute_from_confusion(
-        first_N, second_N, names, sources, figure, signed=True, replicates=replicates, seed=seed
-    )
+    return compute_from_confusion(first_N, second_N, len(weights_KK), sources, figure, "kappa")
 
 
 # -- paired: the same cells, two readers ----------------------------------------------------------
@@ -190,14 +185,16 @@ def compute_mcnemar(
         gain.value * loss.value / max((1 - gain.value) * (1 - loss.value), 1e-12)
     )
     value = gain.value - loss.value
-    down = _join(gain.value - gain.low, loss.high - loss.value, correlation)
-    up = _join(gain.high - gain.value, loss.value - loss.low, correlation)
+    low = high = math.nan
+    if not math.isnan(gain.low):
+        low = max(-1.0, value - _join(gain.value - gain.low, loss.high - loss.value, correlation))
+        high = min(1.0, value + _join(gain.high - gain.value, loss.value - loss.low, correlation))
     return PairedTest(
         both=int((first_hit_N & second_hit_N).sum()),
         first_only=int(first_N.sum()),
         second_only=int(second_N.sum()),
         neither=int((~first_hit_N & ~second_hit_N).sum()),
-        difference=Interval(value, max(-1.0, value - down), min(1.0, value + up)),
+        difference=Interval(value, low, high),
         p_value=_count_signs(np.rint(np.abs(balance_S)).astype(np.int64), abs(balance_S.sum())),
         n_sources=len(balance_S),
     )

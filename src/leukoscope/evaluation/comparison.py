@@ -33,16 +33,14 @@ class NetworkFigures:
     disagreement: float | None = None
 
 
-def compute_network_figures(
-    name: str, table: ScoreTable, role: str, *, replicates: int = 200
-) -> NetworkFigures | None:
+def compute_network_figures(name: str, table: ScoreTable, role: str) -> NetworkFigures | None:
     """Compute the figures with 95 % intervals over sources; None where no image of the role has a
     known label."""
     chosen = table.of_role(role)
     chosen = chosen.take(chosen.labels_N >= 0)
     if not len(chosen):
         return None
-    found = compute_intervals(chosen, replicates=replicates).overall
+    found = compute_intervals(chosen).overall
     spread = None if chosen.disagreement_N is None else float(chosen.disagreement_N.mean())
     return NetworkFigures(
         name=name,
@@ -111,11 +109,11 @@ def compute_agreement(first: ScoreTable, second: ScoreTable, role: str) -> Agree
 
 
 def compute_rows(
-    tables: Mapping[str, ScoreTable], roles: Sequence[str], *, replicates: int = 200
+    tables: Mapping[str, ScoreTable], roles: Sequence[str]
 ) -> tuple[NetworkFigures, ...]:
     """Compute the figures of several networks, role by role; roles without images drop out."""
     found = (
-        compute_network_figures(name, table, role, replicates=replicates)
+        compute_network_figures(name, table, role)
         for role in roles
         for name, table in tables.items()
     )

@@ -15,7 +15,7 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.coverage import compare_exchangeability, measure_coverage
 from leukoscope.evaluation.decisions import measure_decisions
-from leukoscope.evaluation.intervals import compute_intervals
+from leukoscope.evaluation.intervals import compute_intervals, find_large_sources
 from leukoscope.evaluation.leakage import FEW_DISJOINT, Leakage, measure_leak, suspect_duplicates
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.record import (
@@ -60,7 +60,6 @@ def evaluate_table(
     calib_duplicates: Set[str] = frozenset(),
     fitted_here: bool = False,
     warnings: tuple[Note, ...] = (),
-    replicates: int = 1000,
 ) -> Evaluated:
     """Compute every figure of a table; what is not computed (`compare`, `history`, `provenance`) is
     left empty.
@@ -82,7 +81,7 @@ def evaluate_table(
         )
     # What users get: calibration may change labels too.
     known = calibrate_table(raw, trust.info.policy.calibration) if trust else raw
-    found = compute_intervals(known, replicates=replicates)
+    found = compute_intervals(known)
     leakage = suspect_duplicates(leakage, found.overall["accuracy"], baselines)
     confusion_KK = compute_confusion(
         known.labels_N, known.probabilities_NK.argmax(axis=1), len(known.classes)
@@ -93,9 +92,7 @@ def evaluate_table(
         trust_table, basis = choose_trust_rows(raw, spoilt, fitted_here=fitted_here)
         decisions = decide_table(trust.info.policy, trust.novelty, trust_table)
         shift = () if fitted_here else find_shift(trust, trust_table, decisions.distance_N)
-        trust_figures = measure_trust(
-            trust_table, trust, decisions, (*basis, *shift), replicates=replicates
-        )
+        trust_figures = measure_trust(trust_table, trust, decisions, (*basis, *shift))
         warnings += count_changed_labels(decisions, trust_figures.decisions.accuracy.value)
     record = EvaluationRecord(
         data=data,
@@ -115,11 +112,11 @@ def evaluate_table(
             name: BaselineFigures(one.accuracy, one.balanced_accuracy, one.label)
             for name, one in baselines.items()
         },
-        leak=measure_leak(known, leakage.leaked, role, baselines, replicates)
+        leak=measure_leak(known, leakage.leaked, role, baselines)
         if leakage.status == "leaking"
         else None,
         trust=trust_figures,
-        warnings=warnings,
+        warnings=(*warnings, *find_large_sources(known)),
     )
     return Evaluated(record, known, trust_table, decisions)
 
@@ -166,8 +163,6 @@ def measure_trust(
     trust: Trust,
     decisions: Decisions,
     remarks: tuple[Note, ...] = (),
-    *,
-    replicates: int = 1000,
 ) -> TrustFigures:
     """Measure calibration, coverage and decisions on images of known class; `table` holds scores
     before calibration."""
@@ -189,8 +184,8 @@ def measure_trust(
             info.policy.sets,
             sources=table.sources,
         ),
-        before=measure_calibration(table, replicates=replicates),
-        after=measure_calibration(calibrated, replicates=replicates),
+        before=measure_calibration(table),
+        after=measure_calibration(calibrated),
         remarks=remarks,
     )
 

@@ -1,57 +1,96 @@
 """Confidence intervals for every figure: what the number would be on other blood of this kind.
 
-The unit of chance is the source (a slide, a field, a patient), not the image: images of one
-source are right or wrong together. Axes: N images, K classes, S sources, B bootstrap replicates,
-G groups of equal score.
+The unit of chance is the source (a slide, a field, a patient), not the image: images of one source
+are right or wrong together. What the limits are about is the figure that many such sources would
+give together, each counted by its images. Axes: N images, K classes, S sources, T strata, B
+confusion matrices, G groups of equal score.
 
-Proportions (accuracy, recall, precision, specificity) take Wilson's interval. Where every source
-has one image it is the plain one. Otherwise the number of images is replaced by an effective
-number: that of independent images with the same variance as the ratio over sources
-(Korn and Graubard 1998; with Wilson's form, Franco et al. 2019), reduced by (z / t)^2 for the
-degrees of freedom. These are (sum u^2)^2 / sum u^4 of the sources' residuals u, at most S - 1:
-if all errors lie in one source, the spread between sources is hardly known, and the interval
-says so. The effective number never falls below Kish's number of sources (less its own degrees of
-freedom): worse than copies that are always right or wrong together it cannot be. That is also
-what counts where nothing varies between sources (all right, all wrong, one source). No
-proportion ever has an interval of width 0.
+All figures go one way. Each image has an influence: how the figure would change if it counted a
+little more (the derivative; a share's is (hit - share) / N). Within a source influences add up,
+and the variance of the figure is that of their sum over sources. A source that is a large part of
+the figure hides its own chance, because the figure *is* that source; so the variance is the larger
+of two estimates:
 
-The other figures take their variance from a bootstrap over sources. Those with two ends
-(averages over classes, F1, areas, and MCC and kappa between -1 and 1) turn it into an effective
-number and take Wilson's form too, with Student's t for few sources; if no replicate differs, the
-number of sources is the effective one. Log loss and Brier score take percentiles, widened for few
-sources (Hesterberg 2015, "expanded percentile"). The calibration error is the debiased one, with
-the interval of `compute_ece_interval`.
+- sums of squares over sources, each divided by (1 - h), h the source's share of what the figure
+  counts (CR2; Bell and McCaffrey 2002). It lets sources differ in kind.
+- Kish's design effect with one correlation within a source, taken from all sources (Kish 1965):
+  small sources say how far a large one may be off.
 
-Why not percentiles throughout: with 33 sources of 36 images and an accuracy of 95 % they hold the
-truth in 90 % of simulations (correlation within a source 0.2), with 99 % in 50 % (0.6); the
-intervals here in 95 % or more. Areas, losses and `ece` from few sources reach 88 to 96 %.
-`tests/statistics/test_interval_coverage.py` measures it.
+Degrees of freedom are (sum c)^2 / sum c^2 of the sources' contributions c: if all errors lie in
+one source, the spread between sources is hardly known, and the interval says so. They are at most
+Kish's number of sources less 1; for averages over classes at most Satterthwaite's, each class with
+its own sources.
+
+From the variance comes the interval. Figures with two ends (proportions, averages of them, F1,
+areas, MCC and kappa) take Wilson's with an effective number of images, that of independent ones
+with the same variance (Korn and Graubard 1998; Franco et al. 2019), times (z / t)^2 for the degrees
+of freedom; never below Kish's number of sources less its own degrees of freedom, since worse than
+copies that are always right or wrong together it cannot be. That is also what counts where nothing
+varies between sources. Log loss and Brier score take Student's t on their root, means take it as
+they are, the calibration error on its square. Proportions of images that are each their own
+source take Wilson's as it is.
+
+Too few sources give no interval, and limits are NaN: below `LEAST_SOURCES` by Kish's number, and
+for what weighs classes at `LEAST_FREEDOM` or fewer. How often the limits hold the truth is measured
+by `benchmarks/interval_coverage.py` (docs/experiments/033) and, in short, by
+`tests/statistics/test_interval_coverage.py`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtr, ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.evaluation.calibration_error import compute_squared_errors
+from leukoscope.evaluation.calibration_error import compute_equal_mass_bins, compute_squared_error
 from leukoscope.evaluation.metrics import PER_CLASS, Figures, compute_metrics
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
+from leukoscope.trust.calibration import number_sources
+from leukoscope.trust.notes import Note, Values
 
-_CHUNK = 4_000_000
-"""Replicates times images held at once: 32 MB for each working array."""
+LEAST_SOURCES = 3.0
+"""Kish's number of sources from which a figure has an interval: with two, limits span two thirds of
+what is possible, and still miss one time in ten."""
+
+LEAST_FREEDOM = 5.0
+"""Figures that weigh classes have an interval above so many degrees of freedom, those of the
+classes' own sources: two classes with three sources each have 4."""
+
+LARGE_SOURCE = 0.25
+"""A source with more of a figure's images than this is named: the figure is mostly its own."""
 
 _NOTHING = 1e-12
 """A spread below this is rounding."""
 
-_SIGNED = ("mcc", "kappa")
-_UNBOUNDED = ("log_loss", "brier")
+_CORRELATION = 0.05
+"""Within a source, assumed only to weigh sources against each other when it is estimated: one of
+two images says less of it than one of a thousand."""
+
+_STEP = 1e-4
+"""Part of an image, by which counts are changed to see how a figure follows."""
 
 Labelled = tuple[str, str]
 """A figure of one class: its name, and the label."""
+
+_SIGNED = ("mcc", "kappa")
+_UNBOUNDED = ("log_loss", "brier")
+_AVERAGES = (
+    "balanced_accuracy",
+    "macro_recall",
+    "macro_f1",
+    "macro_precision",
+    "roc_auc",
+    "pr_auc",
+)
+"""Figures to which each class adds the same, however few its images."""
+
+Bounds = tuple[float, float]
+_NONE: Bounds = (math.nan, math.nan)
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
@@ -98,12 +137,123 @@ def clopper_pearson(successes: float, n: float, level: float = 0.95) -> Interval
     return Interval(p, min(low, p), max(high, p))
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What is known of a figure's chance from the sources behind it.
+
+    `variance` is the figure's own. `n_sources` is Kish's number: that of equal sources which say
+    as much. `freedom` are the degrees of freedom of the variance, `most` what they would be if
+    sources varied evenly. `is_enough` says whether the sources allow any statement.
+    """
+
+    variance: float
+    freedom: float
+    n_sources: float
+    most: float
+    is_enough: bool
+
+    def bound_ends(self, value: float, level: float, low_end: float = 0.0) -> Bounds:
+        """Return the limits of a figure that ends at `low_end` and 1: Wilson's with an effective
+        number of images; NaN from too few sources."""
+        if math.isnan(value) or not self.is_enough:
+            return _NONE
+        width = 1 - low_end
+        p = min(max((value - low_end) / width, 0.0), 1.0)  # an area may be 1 + 1e-16
+        effective, variance = self.n_sources, self.variance / width**2
+        if variance > 0 and 0 < p < 1:
+            effective = max(
+                1.0,
+                self.n_sources * compute_shrinkage(self.most, level),
+                p * (1 - p) / variance * compute_shrinkage(self.freedom, level),
+            )
+        found = wilson(p * effective, effective, level)
+        low, high = low_end + width * found.low, low_end + width * found.high
+        return min(low, value), max(high, value)
+
+    def compute_half(self, level: float, freedom: float) -> float:
+        """Return how far Student's limits lie from the figure; NaN from too few sources."""
+        if not self.is_enough:
+            return math.nan
+        return float(stdtrit(max(freedom, 1.0), 0.5 + level / 2)) * math.sqrt(self.variance)
+
+
+def measure_spread(
+    influence_N: NDArray[np.float64],
+    source_N: NDArray[np.int64],
+    stratum_N: NDArray[np.int64] | None = None,
+    *,
+    by_size: bool = False,
+) -> Spread:
+    """Return the spread of a figure from the influence of each of N images, summed over sources.
+
+    `source_N` numbers the sources from 0. Strata, numbered from 0 without gaps, are the classes
+    that a figure weighs, each the same or `by_size`; by default all images are one. N must be 1 or
+    more.
+    """
+    n, s = len(influence_N), int(source_N.max()) + 1
+    stratum_N = np.zeros(n, np.int64) if stratum_N is None else stratum_N
+    t = int(stratum_N.max()) + 1
+    cell_N = source_N * t + stratum_N
+    sizes_ST = np.bincount(cell_N, minlength=s * t).reshape(s, t).astype(np.float64)
+    sizes_T = sizes_ST.sum(axis=0)
+    part_ST = sizes_ST / sizes_T
+    weight_T = sizes_T / n if by_size else np.full(t, 1 / t)
+    weight_S = part_ST @ weight_T
+    weight2_S = weight_S**2
+    n_sources = 1 / float(weight2_S.sum())
+    # Satterthwaite: classes of as many equal sources as Kish's number says, all equally variable.
+    # Of one source nothing is known: next to no degree of freedom, unless its class hardly counts.
+    kish_T = 1 / (part_ST**2).sum(axis=0)
+    variance_T = weight_T**2 / kish_T
+    own = float(variance_T.sum() ** 2 / (variance_T**2 / np.maximum(kish_T - 1, 0.1)).sum())
+    most = min(n_sources - 1, own)
+    is_enough = n_sources >= LEAST_SOURCES - 1e-9 and (t == 1 or own > LEAST_FREEDOM)
+
+    single = float((influence_N**2).sum())
+    # Of a stratum that is one source nothing is left to divide by; the degrees of freedom say so.
+    rest_ST = np.where(part_ST < 1 - _NOTHING, 1 - part_ST, 1.0)
+    sum_ST = np.bincount(cell_N, influence_N, s * t).reshape(s, t)
+    square_S = (sum_ST / np.sqrt(rest_ST)).sum(axis=1) ** 2
+    variance = float(square_S.sum())
+    if variance <= _NOTHING * single:  # nothing varies between sources
+        return Spread(0.0, most, n_sources, most, is_enough)
+    variance = max(single, variance)
+    # Images of a source as if independent, and what their correlation adds to that.
+    alone_S = sizes_ST @ (weight_T / sizes_T) ** 2
+    pairs_S = weight2_S - alone_S
+    known_S = 1 / (weight_S * (_CORRELATION + (1 - _CORRELATION) * alone_S / weight2_S)) ** 2
+    added_S = square_S - np.bincount(source_N, influence_N**2, s)
+    if known_S @ pairs_S > _NOTHING:  # some source has several images
+        pooled = float(known_S @ added_S / (known_S @ pairs_S) * pairs_S.sum())
+        variance = max(variance, single + pooled)
+    parts_S = known_S * square_S
+    freedom = min(most, float(parts_S.sum() ** 2 / (parts_S**2).sum()))
+    return Spread(variance, freedom, n_sources, most, is_enough)
+
+
+def _bound_share(hits_N: NDArray[np.bool_], source_N: NDArray[np.int64], level: float) -> Interval:
+    """Return a share of N images with its interval."""
+    n, p = len(hits_N), float(hits_N.mean())
+    if np.bincount(source_N).max() == 1:
+        return wilson(float(hits_N.sum()), n, level)
+    spread = measure_spread((hits_N - p) / n, source_N)
+    return Interval(p, *spread.bound_ends(p, level))
+
+
 def compute_proportion(
     hits_N: NDArray[np.bool_], sources: Sequence[str], level: float = 0.95
 ) -> Interval:
     """Return the share of hits among N images with its interval over sources.
 
-    Raises `DataError` for no images or a number of sources that differs from N.
+    The truth that the limits are about is the expected share of sources drawn with their numbers of
+    images, so that each counts by its size, as in the figure. Limits are NaN where the sources are
+    too few. Raises `DataError` for no images or a number of sources that
+    differs from N.
+
+    >>> compute_proportion(np.ones(8, bool), list("aabbccdd")).low == wilson(4, 4).low
+    True
+    >>> compute_proportion(np.ones(8, bool), list("aaaabbbb")).low
+    nan
     """
     _check_level(level)
     if len(hits_N) == 0 or len(hits_N) != len(sources):
@@ -112,9 +262,7 @@ def compute_proportion(
             f"{len(hits_N)} images, {len(sources)} sources",
             "choose a role that has images",
         )
-    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
-    hits_S = np.asarray(np.bincount(index_N, weights=hits_N), dtype=np.float64)
-    return _compute_ratio(hits_S, np.bincount(index_N).astype(np.float64), level)
+    return _bound_share(np.asarray(hits_N), number_sources(sources, len(hits_N))[0], level)
 
 
 def compute_share(
@@ -135,87 +283,112 @@ def compute_share(
     return compute_proportion(hits_N[rows], [sources[int(i)] for i in rows], level)
 
 
-def compute_intervals(
-    table: ScoreTable, *, replicates: int = 1000, seed: int = 0, level: float = 0.95
-) -> Figures[Interval]:
+def find_large_sources(table: ScoreTable) -> tuple[Note, ...]:
+    """Say so where one source has more than `LARGE_SOURCE` of all images, or of those of a class; a
+    source of one image is never large. Rows whose label is unknown (-1) do not count."""
+    known = np.flatnonzero(table.labels_N >= 0)
+    source_N = number_sources([table.sources[i] for i in known], len(known))[0]
+    labels_N = table.labels_N[known]
+
+    def measure(among_N: NDArray[np.bool_]) -> float:
+        largest = int(np.bincount(source_N[among_N], minlength=1).max())
+        share = largest / max(int(among_N.sum()), 1)
+        return share if largest > 1 and share > LARGE_SOURCE else 0.0
+
+    notes = []
+    if share := measure(np.ones(len(known), np.bool_)):
+        notes.append(Note("large_source", {"share": share}))
+    shares = {name: measure(labels_N == k) for k, name in enumerate(table.classes)}
+    if labels := tuple(name for name, share in shares.items() if share):
+        share = max(shares.values())
+        values: Values = {"labels": labels, "limit": LARGE_SOURCE, "share": share}
+        notes.append(Note("large_source_of_labels", values))
+    return tuple(notes)
+
+
+def compute_intervals(table: ScoreTable, *, level: float = 0.95) -> Figures[Interval]:
     """Compute every figure of `compute_metrics` with its interval, and the debiased calibration
     error `ece` (`compute_ece_interval`), from one score table.
 
     Rows whose label is unknown (-1) do not count. The limits mean what they say as far as
     `table.sources` are independent draws: with unknown sources, hidden duplicates make them too
-    narrow. Limits are NaN where they cannot be had (one source, and no proportion).
+    narrow. Limits are NaN where the sources are too few.
 
-    Raises `DataError` for no labelled rows, `ConfigError` for `replicates` below 1 or `level`
-    outside 0 to 1.
+    Raises `DataError` for no labelled rows, `ConfigError` for a `level` outside 0 to 1.
     """
     _check_level(level)
-    if replicates < 1:
-        raise ConfigError("replicates must be at least 1", str(replicates), "use 1000")
     table = table.take(table.labels_N >= 0)
-    classes, labels_N, probabilities_NK = table.classes, table.labels_N, table.probabilities_NK
-    values = compute_metrics(labels_N, probabilities_NK, classes)
-    index_N = np.unique(np.asarray(table.sources, dtype=np.str_), return_inverse=True)[1]
-    confusion_SKK = _count_confusions(index_N, labels_N, probabilities_NK.argmax(axis=1), classes)
-    ratios = _list_ratios(confusion_SKK)
-    class_ratios = _list_class_ratios(confusion_SKK, classes)
-    drawn, drawn_of = _draw_replicates(index_N, confusion_SKK, table, replicates, seed)
-    sources_K = (confusion_SKK.sum(axis=2) > 0).sum(axis=0)
-    sources_K = sources_K[sources_K > 0]
+    classes, labels_N, p_NK = table.classes, table.labels_N, table.probabilities_NK
+    values = compute_metrics(labels_N, p_NK, classes)
+    source_N = number_sources(table.sources, len(table))[0]
+    predicted_N = p_NK.argmax(axis=1)
+    hit_N = predicted_N == labels_N
+    class_N = np.unique(labels_N, return_inverse=True)[1]
+    influence, influence_of = _find_influences(labels_N, predicted_N, p_NK, classes)
 
-    overall: dict[str, Interval] = {}
+    overall = {}
     for name, value in values.overall.items():
-        if name in ratios:
-            overall[name] = _compute_ratio(*ratios[name], level)
+        if name in ("accuracy", "weighted_recall"):
+            overall[name] = _bound_share(hit_N, source_N, level)
+            continue
+        if name in _UNBOUNDED:
+            spread = measure_spread(influence[name], source_N)
+            bounds = _bound_root(value, spread.compute_half(level, spread.freedom))
         else:
-            behind = _count_behind(sources_K, len(confusion_SKK))
-            freedom = min(behind - 1, _compute_freedom(*ratios["accuracy"]))
-            overall[name] = _bound_replicates(name, value, drawn.get(name), behind, freedom, level)
-    overall["ece"] = compute_ece_interval(
-        probabilities_NK.max(axis=1),
-        probabilities_NK.argmax(axis=1) == labels_N,
-        table.sources,
-        replicates=replicates,
-        seed=seed,
-    )
+            by_size = name not in _AVERAGES
+            spread = measure_spread(influence[name], source_N, class_N, by_size=by_size)
+            bounds = spread.bound_ends(value, level, -1.0 if name in _SIGNED else 0.0)
+        overall[name] = Interval(value, *bounds)
+    overall["ece"] = compute_ece_interval(p_NK.max(axis=1), hit_N, table.sources, level)
+
     per_class: dict[str, dict[str, Interval]] = {}
-    for label, own in values.per_class.items():
+    for k, label in enumerate(classes):
+        true_N, said_N = labels_N == k, predicted_N == k
+        shares = {
+            "precision": (true_N, said_N),
+            "recall": (said_N, true_N),
+            "specificity": (~said_N, ~true_N),
+        }
         per_class[label] = {}
-        ratio = class_ratios["f1", label]
-        for name, value in own.items():
-            if name != "f1" and (name, label) in class_ratios:
-                found = _compute_ratio(*class_ratios[name, label], level)
+        for name, value in values.per_class[label].items():
+            if name in shares:
+                found = compute_share(*shares[name], table.sources, level)
+            elif math.isnan(value):
+                found = UNDEFINED
             else:
-                behind = float((ratio[1] > 0).sum())
-                found = _bound_replicates(
-                    name,
-                    value,
-                    drawn_of.get((name, label)),
-                    behind,
-                    _compute_freedom(*ratio),
-                    level,
-                )
+                # F1 is a ratio of numbers of images that are the class, or were taken for it.
+                own = true_N | said_N if name == "f1" else np.ones_like(true_N)
+                index_N = np.unique(source_N[own], return_inverse=True)[1]
+                strata_N = None if name == "f1" else np.unique(true_N, return_inverse=True)[1]
+                spread = measure_spread(influence_of[name, label][own], index_N, strata_N)
+                found = Interval(value, *spread.bound_ends(value, level))
             per_class[label][name] = found
     return Figures(overall, per_class)
+
+
+def _bound_root(value: float, half: float) -> Bounds:
+    """Return the limits of what cannot be negative, from those of its root; NaN for 0."""
+    if value < _NOTHING or math.isnan(half):
+        return _NONE
+    root = math.sqrt(value)
+    return max(0.0, root - half / (2 * root)) ** 2, (root + half / (2 * root)) ** 2
 
 
 def compute_from_confusion(
     labels_N: NDArray[np.int64],
     calls_N: NDArray[np.int64],
-    classes: Sequence[str],
+    classes_count: int,
     sources: Sequence[str],
     figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    *,
-    signed: bool,
-    replicates: int = 1000,
-    seed: int = 0,
+    kind: Literal["average", "kappa"],
     level: float = 0.95,
 ) -> Interval:
-    """Return any figure of the confusion matrix that has two ends, with the interval of the header.
+    """Return any smooth figure of the confusion matrix with its interval.
 
     `figure` takes confusion matrices `(B, K, K)`, rows by `labels_N`, and gives `(B,)`, NaN where
-    it is undefined; its ends are 0 and 1, or -1 and 1 if it is `signed`. With the kappa of
-    `metrics` this returns what `compute_intervals` does. Raises `DataError` for no images or
-    columns of unequal length.
+    it is undefined. An `average` over the classes of `labels_N` lies between 0 and 1; what is like
+    `kappa` between -1 and 1, and weighs the classes by their images.
+    Raises `DataError` for no images or columns of unequal length.
     """
     _check_level(level)
     if not len(labels_N) or len({len(labels_N), len(calls_N), len(sources)}) != 1:
@@ -224,33 +397,29 @@ def compute_from_confusion(
             f"{len(labels_N)}, {len(calls_N)} names, {len(sources)} sources",
             "choose images that both have classified",
         )
-    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
-    confusion_SKK = _count_confusions(index_N, labels_N, calls_N, tuple(classes))
-    s = len(confusion_SKK)
-    value = float(figure(confusion_SKK.sum(axis=0, keepdims=True))[0])
-    drawn_B = None
-    if s > 1:
-        generator = np.random.default_rng(seed)
-        counts_BS = generator.multinomial(s, np.full(s, 1 / s), size=replicates).astype(np.float64)
-        flat = counts_BS @ confusion_SKK.reshape(s, -1)
-        drawn_B = figure(flat.reshape(replicates, *confusion_SKK.shape[1:]))
-    sources_K = (confusion_SKK.sum(axis=2) > 0).sum(axis=0)
-    sources_K = sources_K[sources_K > 0]
-    behind = _count_behind(sources_K, len(confusion_SKK))
-    right_S = np.trace(confusion_SKK, axis1=1, axis2=2)
-    freedom = min(behind - 1, _compute_freedom(right_S, confusion_SKK.sum(axis=(1, 2))))
-    kind = "kappa" if signed else "share"
-    return _bound_replicates(kind, value, drawn_B, behind, freedom, level)
+    confusion_KK = _count_confusion(labels_N, calls_N, classes_count)
+    value = float(figure(confusion_KK[None])[0])
+    if math.isnan(value):
+        return UNDEFINED
+    slope_KK = _differentiate(lambda m: {"": figure(m)}, confusion_KK)[""]
+    spread = measure_spread(
+        slope_KK[labels_N, calls_N],
+        number_sources(sources, len(labels_N))[0],
+        np.unique(labels_N, return_inverse=True)[1],
+        by_size=kind == "kappa",
+    )
+    low_end = -1.0 if kind == "kappa" else 0.0
+    return Interval(value, *spread.bound_ends(value, level, low_end))
 
 
 def compute_mean(
     values_N: NDArray[np.floating], sources: Sequence[str], level: float = 0.95
 ) -> Interval:
-    """Return the mean of N values with Student's interval over sources; limits are NaN for one
-    source. Raises `DataError` for no values.
+    """Return the mean of N values with Student's interval over sources; limits are NaN where the
+    sources are too few. Raises `DataError` for no values.
 
-    >>> compute_mean(np.array([1.0, 3.0]), ["a", "a"]).value
-    2.0
+    >>> compute_mean(np.array([1.0, 3.0]), ["a", "a"])
+    Interval(value=2.0, low=nan, high=nan)
     """
     _check_level(level)
     if not len(values_N) or len(values_N) != len(sources):
@@ -259,15 +428,11 @@ def compute_mean(
             f"{len(values_N)} values, {len(sources)} sources",
             "choose a role that has images",
         )
+    n = len(values_N)
     values_N = np.asarray(values_N, dtype=np.float64)
     mean = float(values_N.mean())
-    index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
-    s = int(index_N.max()) + 1
-    if s < 2:
-        return Interval(mean, math.nan, math.nan)
-    u_S = np.bincount(index_N, weights=values_N - mean)
-    spread = math.sqrt(s / (s - 1) * float((u_S**2).sum())) / len(values_N)
-    half = float(stdtrit(s - 1, 0.5 + level / 2)) * spread
+    spread = measure_spread((values_N - mean) / n, number_sources(sources, n)[0])
+    half = spread.compute_half(level, spread.most)
     return Interval(mean, mean - half, mean + half)
 
 
@@ -275,43 +440,44 @@ def compute_ece_interval(
     confidence_N: NDArray[np.float64],
     hit_N: NDArray[np.bool_],
     sources: Sequence[str],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
-    """Return the debiased calibration error with its 95 % interval over sources.
+    """Return the debiased calibration error with its interval over sources.
 
-    A basic (reverse percentile) bootstrap of its square: a replicate's debiased square estimates
-    the plain square of the images as they are, and the distance between those two stands for that
-    between ours and the truth. Few sources widen it as they do in `intervals`. Limits are NaN for a
-    single source. Raises `DataError` for no images, or lengths that differ.
+    Student's limits of its square, whose influences are those of the plain one: of an image with
+    the difference d between confidence and success, in a bin whose mean difference is g, they are
+    (2 g d - g^2 - square) / N. Limits are NaN where the sources are too few. Raises `DataError` for
+    no images, or lengths that differ.
     """
-    debiased_B, plain_B = compute_squared_errors(confidence_N, hit_N, sources)
-    ours, plain = float(debiased_B[0]), float(plain_B[0])
-    value = math.sqrt(max(0.0, ours))
-    counts_BS = draw_source_counts(len(set(sources)), replicates, seed)
-    if not len(counts_BS):
-        return Interval(value, math.nan, math.nan)
-    drawn_B, _ = compute_squared_errors(confidence_N, hit_N, sources, counts_BS=counts_BS)
-    tails = np.quantile(drawn_B, compute_tails(counts_BS.shape[1])).tolist()
-    high, low = (math.sqrt(max(0.0, ours - x + plain)) for x in tails)
-    return Interval(value, min(low, value), max(high, value))
+    _check_level(level)
+    square = compute_squared_error(confidence_N, hit_N, sources)
+    plain, influence_N = find_gap_influences(confidence_N, hit_N.astype(np.float64))
+    spread = measure_spread(influence_N, number_sources(sources, len(hit_N))[0])
+    half = spread.compute_half(level, spread.freedom)
+    value = math.sqrt(max(0.0, square))
+    if math.isnan(half):
+        return Interval(value, *_NONE)
+    # Influences are 0 where all gaps are 0 by chance; as much as chance adds may then be missing.
+    low, high = square - half, square + math.hypot(half, plain - square)
+    return Interval(value, *(math.sqrt(max(0.0, x)) for x in (low, high)))
 
 
-def draw_source_counts(s: int, replicates: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each of `s` sources is drawn in each replicate: `(B, S)`; of one source
-    `(0, 1)`."""
-    if s < 2:
-        return np.zeros((0, s))
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(s, np.full(s, 1 / s), size=replicates).astype(np.float64)
+def find_gap_influences(
+    predicted_N: NDArray[np.float64], outcome_N: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the mean squared gap between mean prediction and mean outcome in bins of equal mass
+    of the prediction, and the influence of each image on it `(N,)`."""
+    bin_N = compute_equal_mass_bins(predicted_N)
+    gap_N = predicted_N - outcome_N
+    mean_N = average_bins(gap_N, bin_N)
+    square = float((mean_N**2).mean())
+    return square, (2 * mean_N * gap_N - mean_N**2 - square) / len(gap_N)
 
 
-def compute_tails(s: int) -> tuple[float, float]:
-    """Return the shares of replicates below the two bounds: 2.5 and 97.5 %, further out for few
-    sources (Hesterberg 2015, "expanded percentile")."""
-    tail = float(ndtr(float(stdtrit(s - 1, 0.025)) * math.sqrt(s / (s - 1))))
-    return tail, 1 - tail
+def average_bins(values_N: NDArray[np.float64], bin_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return for each image the mean of its bin."""
+    sums_M, mass_M = np.bincount(bin_N, values_N), np.bincount(bin_N)
+    return np.asarray(sums_M[bin_N] / mass_M[bin_N])
 
 
 def _check_level(level: float) -> None:
@@ -329,156 +495,97 @@ def compute_shrinkage(freedom: float, level: float) -> float:
     return (float(ndtri(0.5 + level / 2)) / t) ** 2
 
 
-def _count_behind(sources_K: NDArray[np.int64], n_sources: int) -> float:
-    """Return how many sources stand behind an average over K classes, from each one's sources.
-
-    As many as give its variance: K times the harmonic mean of the classes' sources, if no source
-    has several classes. A slide with all of them still is one slide: never more than there are.
-    """
-    return min(len(sources_K) ** 2 / float((1 / sources_K).sum()), float(n_sources))
+# -- influences -----------------------------------------------------------------------------------
 
 
-def _compute_freedom(top_S: NDArray[np.float64], bottom_S: NDArray[np.float64]) -> float:
-    """Return the degrees of freedom behind the variance of a ratio over sources (header)."""
-    top_S, bottom_S = top_S[bottom_S > 0], bottom_S[bottom_S > 0]
-    u2_S = (top_S - top_S.sum() / max(bottom_S.sum(), 1) * bottom_S) ** 2
-    most = len(bottom_S) - 1.0
-    if len(bottom_S) == 0 or bottom_S.max() <= 1 or u2_S.sum() < _NOTHING * bottom_S.sum():
-        return most
-    return min(most, float(u2_S.sum()) ** 2 / float((u2_S**2).sum()))
-
-
-def _compute_ratio(
-    top_S: NDArray[np.float64], bottom_S: NDArray[np.float64], level: float
-) -> Interval:
-    """Return sum(top) / sum(bottom) over sources, with the interval of the header."""
-    top_S, bottom_S = top_S[bottom_S > 0], bottom_S[bottom_S > 0]
-    n = float(bottom_S.sum())
-    if n == 0 or bottom_S.max() == 1:
-        return wilson(float(top_S.sum()), n, level)
-    p = float(top_S.sum()) / n
-    u2 = float(((top_S - p * bottom_S) ** 2).sum())
-    # Kish's number: as if all images of a source were always right or wrong together.
-    effective = n * n / float((bottom_S**2).sum())
-    if u2 >= _NOTHING * n:
-        variance = len(bottom_S) / (len(bottom_S) - 1) * u2 / (n * n)
-        shrink = compute_shrinkage(_compute_freedom(top_S, bottom_S), level)
-        least = effective * compute_shrinkage(len(bottom_S) - 1, level)
-        effective = max(1.0, least, min(n, p * (1 - p) / variance) * shrink)
-    found = wilson(p * effective, effective, level)
-    return Interval(p, found.low, found.high)
-
-
-def _bound_replicates(
-    name: str,
-    value: float,
-    drawn_B: NDArray[np.float64] | None,
-    behind: float,
-    freedom: float,
-    level: float,
-) -> Interval:
-    """Return the limits of a figure that `behind` sources carry, from its replicates."""
-    drawn_B = np.zeros(0) if drawn_B is None else drawn_B[np.isfinite(drawn_B)]
-    spread = float(np.var(drawn_B)) if len(drawn_B) else 0.0
-    if behind > 1:  # a bootstrap over S sources understates their variance by S / (S - 1)
-        spread *= behind / (behind - 1)
-    if math.isnan(value) or (name in _UNBOUNDED and spread < _NOTHING**2):
-        return Interval(value, math.nan, math.nan)
-    if name in _UNBOUNDED:
-        t = float(stdtrit(max(behind - 1, 1.0), (1 - level) / 2))
-        tail = float(ndtr(t * math.sqrt(behind / max(behind - 1, 0.5))))
-        low, high = (float(x) for x in np.quantile(drawn_B, (tail, 1 - tail)))
-        return Interval(value, min(low, value), max(high, value))
-    low_end, width = (-1.0, 2.0) if name in _SIGNED else (0.0, 1.0)
-    p = min(max((value - low_end) / width, 0.0), 1.0)  # an area may be 1 + 1e-16
-    effective = behind
-    if spread >= _NOTHING**2 and 0 < p < 1:
-        least = behind * compute_shrinkage(behind - 1, level)
-        shrink = compute_shrinkage(freedom, level)
-        effective = max(1.0, least, p * (1 - p) / (spread / width**2) * shrink)
-    found = wilson(p * effective, effective, level)
-    low, high = low_end + width * found.low, low_end + width * found.high
-    return Interval(value, min(low, value), max(high, value))
-
-
-def _count_confusions(
-    index_N: NDArray[np.int64],
+def _find_influences(
     labels_N: NDArray[np.int64],
-    predictions_N: NDArray[np.int64],
+    predicted_N: NDArray[np.int64],
+    p_NK: NDArray[np.float64],
     classes: tuple[str, ...],
+) -> tuple[dict[str, NDArray[np.float64]], dict[Labelled, NDArray[np.float64]]]:
+    """Return the influences of images on all figures that are no share, `(N,)` each."""
+    n, k = len(labels_N), len(classes)
+    slopes = _differentiate(_score_confusions, _count_confusion(labels_N, predicted_N, k))
+    found: dict[str, NDArray[np.float64]] = {}
+    found_of: dict[Labelled, NDArray[np.float64]] = {}
+    for name, slope_KK in slopes.items():
+        figure, _, index = name.partition(" ")
+        influence_N = slope_KK[labels_N, predicted_N]
+        if index:
+            found_of[figure, classes[int(index)]] = influence_N
+        else:
+            found[figure] = influence_N
+    true_N = p_NK[np.arange(n), labels_N]
+    loss_N = -np.log(np.clip(true_N, np.finfo(np.float64).eps, 1))
+    brier_N = ((p_NK - np.eye(k)[labels_N]) ** 2).sum(axis=1)
+    for name, values_N in (("log_loss", loss_N), ("brier", brier_N)):
+        found[name] = (values_N - values_N.mean()) / n
+    for i, label in enumerate(classes):
+        pair = find_area_influences(p_NK[:, i], labels_N == i)
+        for area, influence_N in zip(PER_CLASS[-2:], pair, strict=True):
+            found_of[area, label] = influence_N
+    for area in PER_CLASS[-2:]:
+        own = [found_of[area, label] for label in classes]
+        defined = [one for one in own if not np.isnan(one[0])]
+        found[area] = np.mean(defined, axis=0) if defined else np.full(n, np.nan)
+    return found, found_of
+
+
+def _count_confusion(
+    labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], k: int
 ) -> NDArray[np.float64]:
-    """Return one confusion matrix per source: `(S, K, K)`."""
-    k = len(classes)
-    flat_N = (index_N * k + labels_N) * k + predictions_N
-    s = int(index_N.max()) + 1
-    return np.bincount(flat_N, minlength=s * k * k).reshape(s, k, k).astype(np.float64)
+    return np.bincount(labels_N * k + predicted_N, minlength=k * k).reshape(k, k).astype(np.float64)
 
 
-Ratio = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Numerator and denominator per source: `(S,)` each."""
+def _differentiate(
+    figures: Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]],
+    confusion_KK: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the derivative of each figure by each count above 0, `(K, K)`; 0 elsewhere."""
+    rows, columns = np.nonzero(confusion_KK)
+    b = len(rows)
+    step_BKK = np.zeros((b, *confusion_KK.shape))
+    step_BKK[np.arange(b), rows, columns] = _STEP
+    up, down = (figures(confusion_KK + sign * step_BKK) for sign in (1, -1))
+    slopes = {}
+    for name in up:
+        slopes[name] = np.zeros_like(confusion_KK)
+        slopes[name][rows, columns] = (up[name] - down[name]) / (2 * _STEP)
+    return slopes
 
 
-def _list_ratios(confusion_SKK: NDArray[np.float64]) -> dict[str, Ratio]:
-    """Return the figures of the whole that are a ratio."""
-    hits_S = np.trace(confusion_SKK, axis1=1, axis2=2)
-    n_S = confusion_SKK.sum(axis=(1, 2))
-    return {"accuracy": (hits_S, n_S), "weighted_recall": (hits_S, n_S)}
-
-
-def _list_class_ratios(
-    confusion_SKK: NDArray[np.float64], classes: tuple[str, ...]
-) -> dict[Labelled, Ratio]:
-    """Return the figures of each class that are a ratio."""
-    hits_SK = np.diagonal(confusion_SKK, axis1=1, axis2=2)
-    true_SK, said_SK = confusion_SKK.sum(axis=2), confusion_SKK.sum(axis=1)
-    n_S = true_SK.sum(axis=1)
-    ratios: dict[Labelled, Ratio] = {}
-    for k, label in enumerate(classes):
-        others_S = n_S - true_SK[:, k]
-        ratios["recall", label] = (hits_SK[:, k], true_SK[:, k])
-        ratios["precision", label] = (hits_SK[:, k], said_SK[:, k])
-        ratios["f1", label] = (2 * hits_SK[:, k], true_SK[:, k] + said_SK[:, k])
-        ratios["specificity", label] = (others_S - said_SK[:, k] + hits_SK[:, k], others_S)
-    return ratios
-
-
-Replicates = dict[str, NDArray[np.float64]]
-"""Figures by name, `(B,)` each."""
-
-ClassReplicates = dict[Labelled, NDArray[np.float64]]
-
-
-def _draw_replicates(
-    index_N: NDArray[np.int64],
-    confusion_SKK: NDArray[np.float64],
-    table: ScoreTable,
-    replicates: int,
-    seed: int,
-) -> tuple[Replicates, ClassReplicates]:
-    """Resample sources with replacement; no replicates of one source."""
-    s = len(confusion_SKK)
-    if s < 2:
-        return {}, {}
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK // len(index_N))
-    parts: list[Replicates] = []
-    class_parts: list[ClassReplicates] = []
-    for start in range(0, replicates, chunk):
-        count = min(chunk, replicates - start)
-        counts_BS = generator.multinomial(s, np.full(s, 1 / s), size=count).astype(np.float64)
-        confusion_BKK = (counts_BS @ confusion_SKK.reshape(s, -1)).reshape(
-            count, *confusion_SKK.shape[1:]
-        )
-        part, class_part = _score_confusions(confusion_BKK, table.classes)
-        more, more_of = _score_probabilities(
-            counts_BS[:, index_N], table.labels_N, table.probabilities_NK, table.classes
-        )
-        parts.append(part | more)
-        class_parts.append(class_part | more_of)
-    return (
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-        {key: np.concatenate([part[key] for part in class_parts]) for key in class_parts[0]},
+def find_area_influences(
+    scores_N: NDArray[np.float64], positive_N: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the influence of each image on the ROC area and on average precision, `(N,)` each, NaN
+    where the area is undefined; equal scores are one threshold."""
+    undefined_N = np.full(len(scores_N), np.nan)
+    group_N = np.unique(-scores_N, return_inverse=True)[1]
+    gained_G = np.bincount(group_N, positive_N).astype(np.float64)
+    lost_G = np.bincount(group_N, ~positive_N).astype(np.float64)
+    true_G, false_G = gained_G.cumsum(), lost_G.cumsum()
+    positives, negatives = true_G[-1], false_G[-1]
+    if not positives:
+        return undefined_N, undefined_N
+    precision_G = true_G / (true_G + false_G)
+    average = float(gained_G @ precision_G) / positives
+    # One more image changes the precision at its own threshold and at all that are less strict.
+    rate_G = gained_G / (true_G + false_G)
+    up_G = (rate_G * (1 - precision_G))[::-1].cumsum()[::-1]
+    down_G = (rate_G * precision_G)[::-1].cumsum()[::-1]
+    precision_N = (
+        np.where(positive_N, (precision_G - average + up_G)[group_N], -down_G[group_N]) / positives
     )
+    if not negatives:
+        return undefined_N, precision_N
+    below_G = (negatives - false_G + lost_G / 2) / negatives
+    above_G = (true_G - gained_G / 2) / positives
+    area = float(gained_G @ below_G) / positives
+    area_N = np.where(
+        positive_N, (below_G[group_N] - area) / positives, (above_G[group_N] - area) / negatives
+    )
+    return area_N, precision_N
 
 
 def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -494,10 +601,9 @@ def _average_present(
     )
 
 
-def _score_confusions(
-    confusion_BKK: NDArray[np.float64], classes: tuple[str, ...]
-) -> tuple[Replicates, ClassReplicates]:
-    """Compute what a confusion matrix tells, for B of them, as `compute_metrics` does."""
+def _score_confusions(confusion_BKK: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Compute what a confusion matrix tells, `(B,)` each, as `compute_metrics` does; the F1 of
+    class k is `f1 k`."""
     hits_BK = np.diagonal(confusion_BKK, axis1=1, axis2=2)
     true_BK, said_BK = confusion_BKK.sum(axis=2), confusion_BKK.sum(axis=1)
     n_B = true_BK.sum(axis=1)
@@ -510,7 +616,7 @@ def _score_confusions(
     expected_B = (true_BK * said_BK).sum(axis=1) / n_B**2
     spread_B = (1 - (said_BK**2).sum(axis=1) / n_B**2) * (1 - (true_BK**2).sum(axis=1) / n_B**2)
     balanced_B = _average_present(recall_BK, present_BK)
-    figures = {
+    return {
         "balanced_accuracy": balanced_B,
         "macro_recall": balanced_B,
         "macro_f1": _average_present(f1_BK, present_BK),
@@ -519,49 +625,5 @@ def _score_confusions(
         "weighted_precision": (share_BK * precision_BK).sum(axis=1),
         "mcc": _divide(observed_B - expected_B, np.sqrt(np.where(spread_B > 1e-15, spread_B, 0))),
         "kappa": _divide(observed_B - expected_B, np.where(expected_B < 1, 1 - expected_B, 0)),
+        **{f"f1 {k}": f1_BK[:, k] for k in range(f1_BK.shape[1])},
     }
-    return figures, {("f1", label): f1_BK[:, k] for k, label in enumerate(classes)}
-
-
-def _score_probabilities(
-    weights_BN: NDArray[np.float64],
-    labels_N: NDArray[np.int64],
-    probabilities_NK: NDArray[np.float64],
-    classes: tuple[str, ...],
-) -> tuple[Replicates, ClassReplicates]:
-    """Compute what needs the probabilities, for B rows of weights, as `compute_metrics` does."""
-    n_B = weights_BN.sum(axis=1)
-    true_N = probabilities_NK[np.arange(len(labels_N)), labels_N]
-    loss_N = -np.log(np.clip(true_N, np.finfo(np.float64).eps, 1))
-    onehot_NK = np.eye(len(classes))[labels_N]
-    brier_N = ((probabilities_NK - onehot_NK) ** 2).sum(axis=1)
-    figures = {"log_loss": weights_BN @ loss_N / n_B, "brier": weights_BN @ brier_N / n_B}
-    per_class: ClassReplicates = {}
-    for k, label in enumerate(classes):
-        per_class["roc_auc", label], per_class["pr_auc", label] = _score_areas(
-            weights_BN, probabilities_NK[:, k], labels_N == k
-        )
-    for area in PER_CLASS[-2:]:
-        values_BK = np.stack([per_class[area, label] for label in classes], axis=1)
-        figures[area] = _average_present(values_BK, np.ones_like(values_BK, dtype=np.bool_))
-    return figures, per_class
-
-
-def _score_areas(
-    weights_BN: NDArray[np.float64], scores_N: NDArray[np.float64], positive_N: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ROC area and average precision, `(B,)` each, with equal scores as one threshold."""
-    order_N = np.argsort(-scores_N, kind="stable")
-    sorted_N = scores_N[order_N]
-    starts_G = np.flatnonzero(np.r_[True, sorted_N[1:] != sorted_N[:-1]])
-    weights_BN, positive_N = weights_BN[:, order_N], positive_N[order_N]
-    gained_BG = np.add.reduceat(weights_BN * positive_N, starts_G, axis=1)
-    lost_BG = np.add.reduceat(weights_BN * ~positive_N, starts_G, axis=1)
-    true_BG, false_BG = gained_BG.cumsum(axis=1), lost_BG.cumsum(axis=1)
-    positives_B, negatives_B = true_BG[:, -1], false_BG[:, -1]
-    pairs_B = (lost_BG * (true_BG - gained_BG / 2)).sum(axis=1)
-    precision_BG = np.nan_to_num(_divide(true_BG, true_BG + false_BG))
-    return (
-        _divide(pairs_B, positives_B * negatives_B),
-        _divide((gained_BG * precision_BG).sum(axis=1), positives_B),
-    )

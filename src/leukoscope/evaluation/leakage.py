@@ -141,7 +141,6 @@ def measure_leak(
     leaked: Set[str],
     role: str,
     baselines: Mapping[BaselineName, Baseline],
-    replicates: int = 1000,
 ) -> LeakFigures:
     """Count the images with a duplicate in training (`leaked`, ids), and measure network and
     baselines without them.
@@ -157,7 +156,7 @@ def measure_leak(
         return LeakFigures(*counts, {}, {}, "training_images" if role == "train" else reason)
     return LeakFigures(
         *counts,
-        compute_intervals(rest, replicates=replicates).overall,
+        compute_intervals(rest).overall,
         {
             name: compute_proportion(
                 baseline.predictions_N[unseen_N] == rest.labels_N, rest.sources

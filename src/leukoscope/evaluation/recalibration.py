@@ -67,7 +67,7 @@ def split_halves(table: ScoreTable, seed: int) -> tuple[NDArray[np.intp], NDArra
 
 
 def measure_recalibration(
-    table: ScoreTable, trust: Trust, seed: int = 0, replicates: int = 1000
+    table: ScoreTable, trust: Trust, seed: int = 0
 ) -> tuple[Recalibration, LocalPolicy | None]:
     """Fit on one half of the cells and measure on the other, before and after; and the new policy,
     None where the sources are too few."""
@@ -80,8 +80,7 @@ def measure_recalibration(
     local = fit_local_policy(old, trust.novelty, trust.info.config, fit)
     unknown = table.take(np.flatnonzero(table.labels_N < 0))
     before, after = (
-        _measure(policy, trust.novelty, test, unknown, replicates, seed)
-        for policy in (old, local.policy)
+        _measure(policy, trust.novelty, test, unknown) for policy in (old, local.policy)
     )
     losses = [
         compute_log_losses(policy.calibration.apply(test.logits_NK), test.labels_N)
@@ -96,12 +95,10 @@ def _measure(
     novelty: NoveltyModel,
     test: ScoreTable,
     unknown: ScoreTable,
-    replicates: int,
-    seed: int,
 ) -> dict[str, Interval]:
     found = decide_table(policy, novelty, test)
     calibrated = calibrate_table(test, policy.calibration)
-    figures = measure_calibration(calibrated, replicates=replicates, seed=seed)
+    figures = measure_calibration(calibrated)
     p_NK = found.probabilities_NK
     covered_N = policy.sets.predict(p_NK)[np.arange(len(test)), test.labels_N]
     hit_N = found.labels_N == test.labels_N

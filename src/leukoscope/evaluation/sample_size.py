@@ -82,18 +82,21 @@ def compute_design_effect(interval: Interval, sizes: Sequence[int]) -> float:
 
     That follows from its interval, less what few sources by themselves add to its width (the spread
     between them is hardly known, and more of them mend that). At most sum(m^2) / sum(m), which
-    holds for cells of a source that are always right or wrong together (Kish 1965). At least 1; 1
-    where it is unknown.
+    holds for cells of a source that are always right or wrong together (Kish 1965), and where the
+    interval says nothing. At least 1.
 
     >>> compute_design_effect(wilson(9, 10), [1] * 10)
     1.0
     """
     n = sum(sizes)
     effective = compute_effective_size(interval)
-    if not n or math.isnan(effective):
+    if not n:
         return 1.0
+    most = sum(m * m for m in sizes) / n
+    if math.isnan(effective):
+        return most
     independent = effective / reduce_size(interval.value, sizes, _LEVEL)
-    return max(1.0, min(n / independent, sum(m * m for m in sizes) / n))
+    return max(1.0, min(n / independent, most))
 
 
 def reduce_size(share: float, sizes: Sequence[int], level: float) -> float:

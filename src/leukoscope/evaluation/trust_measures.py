@@ -1,6 +1,6 @@
 """Calibration before and after, with intervals: calibration error, Brier score and its parts.
 
-Axes: N images, K classes, S sources, B bootstrap replicates, M bins, P parts. What
+Axes: N images, K classes, S sources, M bins, P parts. What
 this file does not do: it fits nothing (`trust.calibration`).
 """
 
@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.evaluation.calibration_error import ECE_BINS, compute_equal_mass_bins
-from leukoscope.evaluation.intervals import compute_intervals, compute_tails, draw_source_counts
+from leukoscope.evaluation.calibration_error import compute_equal_mass_bins
+from leukoscope.evaluation.intervals import average_bins, compute_intervals, measure_spread
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.calibration import Calibration, number_sources
+
+_LEVEL = 0.95
 
 BRIER_PARTS = ("reliability", "resolution", "uncertainty", "within")
 """The Brier score is the first less the second plus the other two (Murphy 1973, with the two terms
@@ -29,69 +31,69 @@ def calibrate_table(table: ScoreTable, calibration: Calibration) -> ScoreTable:
     return replace(table, logits_NK=calibration.apply(table.logits_NK).astype(np.float32))
 
 
-def measure_calibration(
-    table: ScoreTable, *, replicates: int = 1000, seed: int = 0
-) -> Mapping[str, Interval]:
+def measure_calibration(table: ScoreTable) -> Mapping[str, Interval]:
     """Return `ece`, `brier`, its parts and `log_loss` of a table of known classes, with intervals.
 
     Brier score, log loss and calibration error are those of `compute_intervals`. The parts are
-    `BRIER_PARTS`, as `brier_reliability`; resampling inflates the first two, so the bounds are
-    those of the reverse percentile interval. Errors as in `compute_intervals`.
+    `BRIER_PARTS`, as `brier_reliability`; chance inflates the first two, so the bounds are those of
+    the part less what chance adds to it. Errors as in `compute_intervals`.
     """
-    found = compute_intervals(table, replicates=replicates, seed=seed).overall
-    parts = _bound_parts(table, replicates, seed)
+    found = compute_intervals(table).overall
+    parts = _bound_parts(table)
     return {"ece": found["ece"], "brier": found["brier"], **parts, "log_loss": found["log_loss"]}
 
 
-def _bound_parts(table: ScoreTable, replicates: int, seed: int) -> dict[str, Interval]:
-    """Intervals of the parts of the Brier score."""
-    source_N, s = number_sources(table.sources, len(table))
-    p_NK, labels_N = table.probabilities_NK, table.labels_N
-    value_P = _take_apart(p_NK, labels_N, source_N, np.ones((1, s)))[0]
-    low_P = high_P = np.full(len(BRIER_PARTS), math.nan)
-    counts_BS = draw_source_counts(s, replicates, seed)
-    if len(counts_BS):
-        drawn_BP = _take_apart(p_NK, labels_N, source_N, counts_BS)
-        high_P, low_P = 2 * value_P - np.quantile(drawn_BP, compute_tails(s), axis=0)
-        low_P, high_P = np.minimum(low_P, value_P), np.maximum(high_P, value_P)
-        low_P[:3] = np.maximum(low_P[:3], 0)  # only what bins hide may be negative
-    return {
-        f"brier_{name}": Interval(*limits)
-        for name, *limits in zip(
-            BRIER_PARTS, value_P.tolist(), low_P.tolist(), high_P.tolist(), strict=True
+def _bound_parts(table: ScoreTable) -> dict[str, Interval]:
+    """Intervals of the parts of the Brier score: those of each class against the rest in bins of
+    equal mass, summed over classes."""
+    n = len(table)
+    source_N, _ = number_sources(table.sources, n)
+    value_P, noise_P = np.zeros((2, len(BRIER_PARTS)))
+    influence_PN = np.zeros((len(BRIER_PARTS), n))
+    outcomes_NK = np.eye(len(table.classes))[table.labels_N]
+    for f_N, y_N in zip(table.probabilities_NK.T, outcomes_NK.T, strict=True):
+        bin_N, rate = compute_equal_mass_bins(f_N), float(y_N.mean())
+        mean_f_N, mean_y_N = average_bins(f_N, bin_N), average_bins(y_N, bin_N)
+        gap_N, mean_gap_N = f_N - y_N, mean_f_N - mean_y_N
+        # What an image adds to each part where bins stay as they are, and the part is their mean.
+        added_PN = np.stack(
+            [
+                2 * mean_gap_N * gap_N - mean_gap_N**2,
+                2 * mean_y_N * y_N - mean_y_N**2 - 2 * rate * y_N + rate**2,
+                y_N * (1 - 2 * rate) + rate**2,
+                (f_N - mean_f_N) ** 2 - 2 * (f_N - mean_f_N) * (y_N - mean_y_N),
+            ]
         )
-    }
+        own_P = added_PN.mean(axis=1)
+        value_P += own_P
+        influence_PN += (added_PN - own_P[:, None]) / n
+        noise_P[:2] += [_sum_noise(x_N, bin_N, source_N) for x_N in (gap_N, y_N)]
+    bounds = {}
+    for name, value, noise, influence_N in zip(
+        BRIER_PARTS, value_P.tolist(), noise_P.tolist(), influence_PN, strict=True
+    ):
+        spread = measure_spread(influence_N, source_N)
+        half = spread.compute_half(_LEVEL, spread.freedom)
+        bounds[f"brier_{name}"] = Interval(value, half, half)
+        if not math.isnan(half):
+            low, high = min(value, value - noise - half), max(value, value - noise + half)
+            # Only what bins hide may be negative.
+            low = low if name == "within" else max(low, 0.0)
+            bounds[f"brier_{name}"] = Interval(value, low, high)
+    return bounds
 
 
-def _take_apart(
-    p_NK: NDArray[np.float64],
-    labels_N: NDArray[np.int64],
-    source_N: NDArray[np.int64],
-    counts_BS: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return `BRIER_PARTS` `(B, P)` where each source counts so many times: those of each class
-    against the rest in bins of equal mass, which stay those of the whole, summed over classes."""
-    s = counts_BS.shape[1]
-    n_B = counts_BS @ np.bincount(source_N, minlength=s)
-    parts_BP = np.zeros((len(counts_BS), len(BRIER_PARTS)))
-    for f_N, y_N in zip(p_NK.T, np.eye(p_NK.shape[1])[labels_N].T, strict=True):
-        cell_N = source_N * ECE_BINS + compute_equal_mass_bins(f_N)
-        mass_BM, f_BM, y_BM, ff_BM, fy_BM = (
-            counts_BS @ np.bincount(cell_N, values_N, s * ECE_BINS).reshape(s, ECE_BINS)
-            for values_N in (np.ones_like(f_N), f_N, y_N, f_N**2, f_N * y_N)
-        )
-        safe_BM = np.maximum(mass_BM, 1)
-        mean_f_BM, mean_y_BM = f_BM / safe_BM, y_BM / safe_BM
-        rate_B1 = (y_BM.sum(axis=1) / n_B)[:, None]
-        within_BM = ff_BM - mass_BM * mean_f_BM**2 - 2 * (fy_BM - mass_BM * mean_f_BM * mean_y_BM)
-        sums_PBM = (
-            mass_BM * (mean_f_BM - mean_y_BM) ** 2,
-            mass_BM * (mean_y_BM - rate_B1) ** 2,
-            y_BM * (1 - rate_B1),
-            within_BM,
-        )
-        parts_BP += np.stack([sum_BM.sum(axis=1) / n_B for sum_BM in sums_PBM], axis=1)
-    return parts_BP
+def _sum_noise(
+    values_N: NDArray[np.float64], bin_N: NDArray[np.int64], source_N: NDArray[np.int64]
+) -> float:
+    """Return the variance over sources of the means of bins, each weighed by its images: by so much
+    chance raises the mean square of these means."""
+    bins = int(bin_N.max()) + 1
+    cell_N = source_N * bins + bin_N
+    rest_N = values_N - average_bins(values_N, bin_N)
+    sum_SM = np.bincount(cell_N, rest_N, (int(source_N.max()) + 1) * bins).reshape(-1, bins)
+    mass_M = np.maximum(np.bincount(bin_N, minlength=bins), 1)
+    return float(((sum_SM**2).sum(axis=0) / mass_M).sum()) / len(values_N)
 
 
 def compute_risk_coverage(

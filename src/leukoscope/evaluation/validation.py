@@ -54,6 +54,7 @@ from leukoscope.evaluation.intervals import (
     compute_mean,
     compute_proportion,
     compute_share,
+    find_large_sources,
 )
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.recalibration import Recalibration
@@ -281,7 +282,6 @@ def compute_validation(
     recalibration: Recalibration | None = None,
     provenance: ValidationProvenance | None = None,
     look: Look | None = None,
-    replicates: int = 1000,
     seed: int = 0,
 ) -> Validation:
     """Compute every figure of a validation. All intervals are of 95 % and over sources.
@@ -301,7 +301,7 @@ def compute_validation(
             "label some cells, or say under [labels] in the criteria which class each label means",
         )
     table, predictions = everything.take(known), cells.predictions.take(known)
-    figures = _compute_figures(table, predictions, criteria, replicates, seed)
+    figures = _compute_figures(table, predictions, criteria)
     if predictions.status is not None and len(known) < len(everything):
         figures["unknown_accepted"] = _compute_unknown_accepted(cells)
     per_class = _compare_classes(table, predictions, reference)
@@ -336,7 +336,7 @@ def compute_validation(
         kappa_weights=_find_weights(table, criteria),
         reference=reference,
         comparison=comparison,
-        readers=_compare_readers(cells, replicates, seed),
+        readers=_compare_readers(cells),
         shift=Shift("no_reference")
         if reference_embeddings_MD is None
         else compute_shift(
@@ -367,7 +367,7 @@ def compute_validation(
         n_fitted=n_fitted,
         n_reference=n_reference,
         unreadable=tuple(unreadable),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *find_large_sources(table)),
         recalibration=recalibration,
         provenance=provenance,
         look=look,
@@ -422,8 +422,6 @@ def _compute_figures(
     table: ScoreTable,
     predictions: Predictions,
     criteria: AcceptanceCriteria,
-    replicates: int,
-    seed: int,
 ) -> dict[str, Interval]:
     classes, labels_N, sources = table.classes, table.labels_N, table.sources
     every_N = np.ones(len(table), np.bool_)
@@ -431,22 +429,17 @@ def _compute_figures(
     figures = {
         "accuracy": compute_share(hit_N, every_N, sources),
         "balanced_accuracy": compute_from_confusion(
-            labels_N, predictions.labels_N, classes, sources, _balance, signed=False,
-            replicates=replicates, seed=seed,
+            labels_N, predictions.labels_N, len(classes), sources, _balance, "average"
         ),
     }  # fmt: skip
-    figures |= compute_kappas(
-        labels_N, predictions.labels_N, classes, sources, criteria, replicates, seed
-    )
+    figures |= compute_kappas(labels_N, predictions.labels_N, classes, sources, criteria)
     # Of the probabilities, and not of the labels that a policy with costs may choose otherwise.
     p_NK = predictions.probabilities_NK
     logits_NK = np.log(np.maximum(p_NK, 1e-30)).astype(np.float32)
-    found = compute_intervals(
-        replace(table, logits_NK=logits_NK), replicates=replicates, seed=seed
-    ).overall
+    found = compute_intervals(replace(table, logits_NK=logits_NK)).overall
     figures |= {name: found[name] for name in ("brier", "log_loss", "roc_auc")}
     figures["ece"] = compute_ece_interval(
-        p_NK.max(axis=1), p_NK.argmax(axis=1) == labels_N, sources, replicates=replicates, seed=seed
+        p_NK.max(axis=1), p_NK.argmax(axis=1) == labels_N, sources
     )
     if predictions.sets_NK is not None:
         covered_N = predictions.sets_NK[np.arange(len(labels_N)), labels_N]
@@ -466,8 +459,6 @@ def compute_kappas(
     classes: tuple[str, ...],
     sources: Sequence[str],
     criteria: AcceptanceCriteria,
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Interval]:
     """Return `kappa`, and where there are weights `kappa_linear`, `kappa_quadratic`, `kappa_cost`;
     `weighted_kappa` is the one that a criterion bounds: by cost, else quadratic.
@@ -484,9 +475,7 @@ def compute_kappas(
         weights["kappa_cost"] = build_cost_weights(classes, criteria.cost)
     one_class = len(np.unique(first_N)) < 2
     found = {
-        name: UNDEFINED
-        if one_class
-        else compute_kappa(first_N, second_N, weights_KK, sources, replicates=replicates, seed=seed)
+        name: UNDEFINED if one_class else compute_kappa(first_N, second_N, weights_KK, sources)
         for name, weights_KK in weights.items()
     }
     chosen = found.get("kappa_cost", found.get("kappa_quadratic"))
@@ -659,7 +648,7 @@ def _list_sizes(table: ScoreTable, among_N: NDArray[np.bool_] | None = None) -> 
 # -- other readers, unknown classes, sample sizes -------------------------------------------------
 
 
-def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[ReaderComparison, ...]:
+def _compare_readers(cells: LocalCells) -> tuple[ReaderComparison, ...]:
     table, classes = cells.table, cells.table.classes
     index = {label: k for k, label in enumerate(classes)}
     found = []
@@ -694,8 +683,6 @@ def _compare_readers(cells: LocalCells, replicates: int, seed: int) -> tuple[Rea
                     said_N,
                     1.0 - np.eye(len(wide)),
                     part.sources,
-                    replicates=replicates,
-                    seed=seed,
                 ),
             )
         )

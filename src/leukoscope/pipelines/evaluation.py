@@ -89,7 +89,6 @@ def evaluate_run(
     role: str = "test",
     name: str | None = None,
     class_level: int | None = None,
-    replicates: int = 1000,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a trained run on one role of its own split, or on other data, and write a report.
@@ -114,11 +113,11 @@ def evaluate_run(
         records, warnings = select_other(Path(data), role, progress, class_level)
         own = build_name(Path(data).resolve().stem) if name is None else name
         other = OtherData(Path(data).name, own, records, warnings)
-    return evaluate_folder(RunFolder(Path(run)), other, role, replicates, progress)
+    return evaluate_folder(RunFolder(Path(run)), other, role, progress)
 
 
 def evaluate_folder(
-    folder: RunFolder, other: OtherData | None, role: str, replicates: int, progress: Progress
+    folder: RunFolder, other: OtherData | None, role: str, progress: Progress
 ) -> Evaluation:
     """Do what `evaluate_run` does, on other data that were read already; None means its own."""
     from leukoscope.data.pack import build_pack
@@ -156,7 +155,6 @@ def evaluate_folder(
         calib_duplicates=list_duplicates(split, role, ("calib",)) if other is None else frozenset(),
         fitted_here=fitted_here,
         warnings=subject.warnings,
-        replicates=replicates,
     )
     record = replace(
         found.record,

@@ -46,7 +46,6 @@ def report_leak(
     external: Sequence[str | Path] = (),
     seed: int = 42,
     cache: str | Path | None = None,
-    replicates: int = 1000,
     progress: Progress = silent,
     reporter: "TrainingReporter | None" = None,
 ) -> LeakRun:
@@ -109,10 +108,10 @@ def report_leak(
             progress=report_split,
             reporter=reporter,
         )
-        found = evaluate_folder(run.folder, None, "test", replicates, report_split)
+        found = evaluate_folder(run.folder, None, "test", report_split)
         rows += list_leak_rows(protocol, found.record)
         for other in others:
-            found = evaluate_folder(run.folder, other, "test", replicates, report_split)
+            found = evaluate_folder(run.folder, other, "test", report_split)
             rows += list_leak_rows(protocol, found.record, external=True)
     origin = collect_provenance()
     report = LeakReport(

@@ -34,7 +34,6 @@ def recalibrate_bundle(
     out: Path,
     data: str,
     seed: int,
-    replicates: int,
 ) -> "Recalibration":
     """Fit on half of the cells, measure on the other, and write the new bundle if it was fitted.
 
@@ -52,7 +51,7 @@ def recalibrate_bundle(
             f"{bundle.path} was exported from a run that was not",
             "run `leukoscope calibrate` on the run, export it again, and validate that bundle",
         )
-    found, local = measure_recalibration(table, trust, seed, replicates)
+    found, local = measure_recalibration(table, trust, seed)
     if local is None:
         return found
     fit, test = split_halves(table, seed)

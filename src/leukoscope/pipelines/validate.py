@@ -75,7 +75,6 @@ def validate_bundle(
     previous: str | Path | None = None,
     class_level: int | None = None,
     seed: int = 0,
-    replicates: int = 1000,
     progress: Progress = silent,
 ) -> ValidatedBundle:
     """Evaluate a bundle on the labelled cells of an external site, and write the findings to `out`.
@@ -137,7 +136,6 @@ def validate_bundle(
             Path(recalibrate),
             _name_path(Path(data)),
             seed,
-            replicates,
         )
         progress("Recalibrating", 1, 1)
     cells = LocalCells(
@@ -166,7 +164,6 @@ def validate_bundle(
         recalibration=recalibration,
         provenance=_collect_origin(opened.info, criteria, seed),
         look=look,
-        replicates=replicates,
         seed=seed,
     )
     progress("Computing figures", 1, 1)

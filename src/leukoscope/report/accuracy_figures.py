@@ -23,8 +23,14 @@ from leukoscope.report.figures import (
     VERMILLION,
     WARNING,
     draw_ranges,
+    label_interval,
     styled,
 )
+
+
+def _find_least(rows: Sequence[Interval]) -> float:
+    """The least that is drawn of some figures: a bound, or the figure where it has none."""
+    return min(row.value if math.isnan(row.low) else row.low for row in rows)
 
 
 @styled
@@ -39,7 +45,7 @@ def draw_baselines(
     rows = [(name, network), *sorted(baselines.items(), key=lambda item: -item[1].value)]
     figure = Figure(figsize=(8, 1.5 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    left = min(interval.low for _, interval in rows)
+    left = _find_least([interval for _, interval in rows])
     axes.set_xlim(max(0.0, math.floor((left - 0.02) * 10) / 10), 1.0)
     draw_ranges(axes, rows, [BLUE] + [GREY] * len(baselines))
     if baselines:
@@ -78,8 +84,8 @@ def draw_accuracies(blocks: Sequence[AccuracyBlock]) -> Figure:
     count = sum(len(block.figures) + 0.3 for block in blocks) + 0.75 * sum(map(len, titles))
     figure = Figure(figsize=(8, 0.9 + 0.34 * count), layout="constrained")
     axes = figure.subplots()
-    lows = [x.low for block in blocks for x in block.figures.values()]
-    axes.set_xlim(max(0.0, math.floor((min(lows) - 0.02) * 10) / 10), 1.0)
+    least = _find_least([x for block in blocks for x in block.figures.values()])
+    axes.set_xlim(max(0.0, math.floor((least - 0.02) * 10) / 10), 1.0)
     across = axes.get_yaxis_transform()
     ticks: list[tuple[float, str]] = []
     y = 0.0
@@ -95,12 +101,10 @@ def draw_accuracies(blocks: Sequence[AccuracyBlock]) -> Figure:
             axes.plot(interval.value, y, "D" if k else "o", color=colour, ms=5 if k else 9,
                       mfc="white" if block.leaked else colour, mew=1.8, clip_on=False,
                       zorder=3)  # fmt: skip
-            text = (
-                f"{100 * interval.value:.1f} %  ({100 * interval.low:.1f} to"
-                f" {100 * interval.high:.1f})"
-            )
             weight = "normal" if k else "bold"
-            axes.text(1.03, y, text, transform=across, va="center", fontweight=weight)
+            axes.text(
+                1.03, y, label_interval(interval), transform=across, va="center", fontweight=weight
+            )
             ticks.append((y, name))
         y += 1.4
     axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks])

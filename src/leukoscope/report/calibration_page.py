@@ -10,7 +10,7 @@ from leukoscope.interval import Interval
 from leukoscope.report.decision_words import describe_errors
 from leukoscope.report.note_words import describe_note
 from leukoscope.report.page import Banner, Block, Bullets, Column, Page, Table, build_table
-from leukoscope.text import DASH, format_count
+from leukoscope.text import DASH, NO_INTERVAL, format_count
 from leukoscope.trust.record import Reference, TrustInfo
 
 _CAUTIONS = {
@@ -40,25 +40,22 @@ def describe_calibration(info: TrustInfo, path: Path) -> Page:
 
 
 def _build_table(reference: Reference, nominal: float) -> Table:
-    def plain(value: float) -> Interval:
-        return Interval(value, math.nan, math.nan)
-
-    figures = {
+    figures: dict[str, Interval | float] = {
         "Accepted, share of all": reference.accepted,
         "Accuracy among accepted": reference.accepted_accuracy,
         "Accuracy of all": reference.accuracy,
-        "Sent to review, share of all": plain(reference.review_frac),
-        "Unknown, share of all": plain(reference.unknown_frac),
-        f"Coverage of prediction sets (nominal {nominal:g})": plain(reference.coverage),
-        "Mean size of prediction sets": plain(reference.mean_set_size),
-        "Calibration error before": plain(reference.ece_raw),
-        "Calibration error after": plain(reference.ece),
+        "Sent to review, share of all": reference.review_frac,
+        "Unknown, share of all": reference.unknown_frac,
+        f"Coverage of prediction sets (nominal {nominal:g})": reference.coverage,
+        "Mean size of prediction sets": reference.mean_set_size,
+        "Calibration error before": reference.ece_raw,
+        "Calibration error after": reference.ece,
     }
     errors = describe_errors(reference.errors)
     errors = f"; {errors}" if errors else ""
     return build_table(
         (Column("Figure", is_text=True), "Value", "95 % interval"),
-        [(name, _format(one.value), _format_bounds(one)) for name, one in figures.items()],
+        [(name, *_format_row(one)) for name, one in figures.items()],
         f"On {format_count(reference.n_images, 'test image')} of {reference.data}{errors}",
     )
 
@@ -67,7 +64,10 @@ def _format(value: float) -> str:
     return DASH if math.isnan(value) else f"{value:.3f}"
 
 
-def _format_bounds(figure: Interval) -> str:
+def _format_row(figure: Interval | float) -> tuple[str, str]:
+    """A figure and its bounds, "" for what has none by its kind."""
+    if not isinstance(figure, Interval):
+        return _format(figure), ""
     if math.isnan(figure.low):
-        return ""
-    return f"{_format(figure.low)} to {_format(figure.high)}"
+        return _format(figure.value), "" if math.isnan(figure.value) else NO_INTERVAL
+    return _format(figure.value), f"{_format(figure.low)} to {_format(figure.high)}"

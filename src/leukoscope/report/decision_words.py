@@ -4,12 +4,13 @@ Light: pages, tables and terminal all word decisions here. What this file does n
 nothing (`trust.decision`) and counts nothing (`evaluation.decisions`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from leukoscope.labels import display_label
-from leukoscope.text import format_percent
+from leukoscope.text import NO_INTERVAL, format_percent
 from leukoscope.trust.confidence import AcceptedErrors
 from leukoscope.trust.decision import Reason, ReasonCode
 
@@ -131,14 +132,16 @@ def describe_errors(errors: AcceptedErrors) -> str:
 
     >>> describe_errors(AcceptedErrors(1050, 2, 0.006))
     '2 of 1,050 accepted are misclassified: with 95 % confidence at most 0.6 %'
+    >>> describe_errors(AcceptedErrors(90, 1, math.nan))
+    '1 of 90 accepted is misclassified (no interval: too few sources)'
     """
     if not errors.n_accepted:
         return ""
     are = "is" if errors.n_wrong == 1 else "are"
-    return (
-        f"{errors.n_wrong:,} of {errors.n_accepted:,} accepted {are} misclassified: with 95 %"
-        f" confidence at most {format_percent(errors.bound)}"
-    )
+    counts = f"{errors.n_wrong:,} of {errors.n_accepted:,} accepted {are} misclassified"
+    if math.isnan(errors.bound):
+        return f"{counts} ({NO_INTERVAL})"
+    return f"{counts}: with 95 % confidence at most {format_percent(errors.bound)}"
 
 
 def name_reason(count: "ReasonCount") -> str:

@@ -49,6 +49,7 @@ from leukoscope.report.page import (
 )
 from leukoscope.text import (
     DASH,
+    NO_INTERVAL,
     format_count,
     format_figure,
     format_percent,
@@ -172,7 +173,8 @@ def _build_lead(record: EvaluationRecord) -> tuple[Block, ...]:
 def build_accuracy(accuracy: Interval, *, doubted: bool = False) -> Big:
     """Return accuracy in large letters, with its interval."""
     low, high = format_percent(accuracy.low), format_percent(accuracy.high)
-    caption = f"accuracy, 95 % interval {low} to {high}"
+    bounds = NO_INTERVAL if math.isnan(accuracy.low) else f"95 % interval {low} to {high}"
+    caption = f"accuracy, {bounds}"
     return Big(format_percent(accuracy.value), caption, doubted)
 
 
@@ -202,8 +204,11 @@ def _build_pair(record: EvaluationRecord, leak: LeakFigures) -> tuple[Block, ...
 
 def describe_accuracy(accuracy: Interval, among: str = "") -> str:
     """Return accuracy as so many of 100 cells."""
+    share = f"of 100 cells correctly classified{among}"
+    if math.isnan(accuracy.low):
+        return f"{per_hundred(accuracy.value)[0]} {share}; {NO_INTERVAL}."
     value, low, high = per_hundred(accuracy.value, accuracy.low, accuracy.high)
-    return f"{value} of 100 cells correctly classified{among}, 95 % interval {low} to {high}."
+    return f"{value} {share}, 95 % interval {low} to {high}."
 
 
 def per_hundred(*values: float) -> list[str]:
@@ -303,7 +308,7 @@ def describe_confidence(trust: TrustFigures | None) -> tuple[str, ...]:
         )
     before, after = trust.before["ece"], trust.after["ece"]
     up_to = (
-        "no interval, since all come from one source"
+        NO_INTERVAL
         if math.isnan(after.high)
         else f"95 % interval up to {format_points(after.high)}"
     )
@@ -333,7 +338,7 @@ def describe_rejection(trust: TrustFigures | None) -> tuple[str, ...]:
     right = trust.decisions.accepted_accuracy
     accepted = f"{format_percent(shares['accepted'].value)} of cells are accepted"
     if not math.isnan(right.value):
-        accepted += f"; of these {_describe_right(right)} are correctly classified"
+        accepted += f"; of these {format_range(right)} are correctly classified"
     errors = describe_errors(trust.decisions.errors)
     basis = [describe_note(one) for one in trust.remarks if one.code != "trust_shifted"]
     return (
@@ -344,10 +349,6 @@ def describe_rejection(trust: TrustFigures | None) -> tuple[str, ...]:
         f" {format_percent(shares['unknown'].value)} are rejected as unknown.",
         NEW_CLASSES,
     )
-
-
-def _describe_right(right: Interval) -> str:
-    return format_percent(right.value) if math.isnan(right.low) else format_range(right)
 
 
 # -- sections -------------------------------------------------------------------------------------
@@ -419,6 +420,8 @@ def describe_gain(record: EvaluationRecord) -> str:
     if network.high < best.low:
         return f"{where} network is {points} worse than {shown}."
     side = "above" if network.value >= best.value else "below"
+    if math.isnan(network.low):
+        return f"{where} network lies {points} {side} {shown}; too few sources to say more."
     return (
         f"{where} network lies {points} {side} {shown};"
         " the intervals overlap, so on these images the difference is uncertain."
@@ -670,11 +673,10 @@ def describe_provenance(origin: EvaluationProvenance | None) -> dict[str, str]:
 
 def _show_range(interval: Interval) -> Cell:
     """A fraction in per cent, its interval below it."""
-    note = (
-        ""
-        if math.isnan(interval.low)
-        else f"{format_percent(interval.low)} to {format_percent(interval.high)}"
-    )
+    if math.isnan(interval.value):
+        return Cell(DASH)
+    bounds = f"{format_percent(interval.low)} to {format_percent(interval.high)}"
+    note = NO_INTERVAL if math.isnan(interval.low) else bounds
     return Cell(format_percent(interval.value), note)
 
 
@@ -683,7 +685,5 @@ def _show_compact(interval: Interval, area: bool = False) -> Cell:
     if math.isnan(interval.value):
         return Cell(DASH)
     text = f"{interval.value:.3f}" if area else format_percent(interval.value)
-    if math.isnan(interval.low):
-        return Cell(text)
     scale, digits = (1, 3) if area else (100, 1)
     return Cell(text, join_bounds(scale * interval.low, scale * interval.high, digits))

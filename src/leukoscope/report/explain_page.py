@@ -297,8 +297,7 @@ def _tabulate_baselines(record: Explanation) -> Table:
 
 
 def _show_difference(found: Interval) -> Cell:
-    bounds = "" if found.low != found.low else join_bounds(found.low, found.high, 2)
-    return Cell(format_number(found.value, 2, "+"), bounds)
+    return Cell(format_number(found.value, 2, "+"), join_bounds(found.low, found.high, 2))
 
 
 def _tabulate_cascade(results: Sequence[FaithfulnessResult], stage: str) -> Table:
@@ -353,11 +352,9 @@ def _format_note(found: Interval, digits: int = 2) -> str:
     """Return a figure with its bounds for a place between brackets, "" where it is undefined.
 
     >>> _format_note(Interval(0.5, 0.4, 0.6)), _format_note(Interval(-0.5, float("nan"), 0.0))
-    ('0.50, 0.40–0.60', '−0.50')
+    ('0.50, 0.40–0.60', '−0.50, no interval: too few sources')
     """
     if found.value != found.value:
         return ""
     value = format_number(found.value, digits)
-    if found.low != found.low:
-        return value
     return f"{value}, {join_bounds(found.low, found.high, digits)}"

@@ -21,6 +21,7 @@ from matplotlib.ticker import PercentFormatter
 
 from leukoscope.errors import StorageError
 from leukoscope.interval import Interval
+from leukoscope.text import TOO_FEW
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#1f2933", "#7b8794", "#d9dee3"
@@ -76,6 +77,17 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     return draw_styled
 
 
+def label_interval(interval: Interval) -> str:
+    """Return a share in per cent with its bounds, as it stands beside its row.
+
+    >>> label_interval(Interval(0.9, 0.8, 0.95)), label_interval(Interval(0.9, math.nan, math.nan))
+    ('90.0 %  (80.0 to 95.0)', '90.0 %  (too few sources)')
+    """
+    value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
+    bounds = TOO_FEW if math.isnan(low) else f"{low:.1f} to {high:.1f}"
+    return f"{value:.1f} %  ({bounds})"
+
+
 def draw_ranges(axes: Axes, rows: Sequence[tuple[str, Interval]], colours: Sequence[str]) -> None:
     """Draw one row per figure: interval, value, and both in words; what is undefined is not in the
     test set."""
@@ -84,10 +96,7 @@ def draw_ranges(axes: Axes, rows: Sequence[tuple[str, Interval]], colours: Seque
         if not math.isnan(interval.value):
             axes.plot([interval.low, interval.high], [y, y], color=colour, lw=2.5)
             axes.plot(interval.value, y, "o", color=colour, ms=8, clip_on=False, zorder=3)
-            text = (
-                f"{100 * interval.value:.1f} %  ({100 * interval.low:.1f} to"
-                f" {100 * interval.high:.1f})"
-            )
+            text = label_interval(interval)
         axes.text(1.03, y, text, transform=axes.get_yaxis_transform(), va="center")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)

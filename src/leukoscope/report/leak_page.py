@@ -4,6 +4,7 @@ What this file does not do: it computes nothing (`evaluation.leakage`) and draws
 (`evaluation_figures`).
 """
 
+import math
 import shlex
 
 from leukoscope.evaluation.leakage import LeakReport, LeakRow
@@ -30,6 +31,7 @@ from leukoscope.report.page import (
 )
 from leukoscope.text import (
     DASH,
+    NO_INTERVAL,
     format_count,
     format_number,
     format_percent,
@@ -96,6 +98,8 @@ def describe_difference(report: LeakReport) -> tuple[str, str]:
     points = format_number(100 * gap.value, 1)
     low, high = format_number(100 * gap.low, 1), format_number(100 * gap.high, 1)
     behind = f"95 % interval of the difference: {low} to {high} points."
+    if math.isnan(gap.low):
+        behind = f"Of the difference there is {NO_INTERVAL}."
     if not random.leaked:
         return (
             "Nothing leaks: no test image of the random split has a duplicate in training. It"

@@ -65,6 +65,10 @@ _SENTENCES: Mapping[NoteCode, str] = {
     "files_rejected": "{n:count file} rejected; `leukoscope data scan` says why.",
     "test_part_left_aside": "{n:count image} that the data name as test part left aside; give them"
     " by `--external`.",
+    "large_source": "One source has {share:share} of all images: the figures are mostly of that"
+    " source, and say little of others.",
+    "large_source_of_labels": "One source has more than {limit:percent g} of the images of"
+    " {labels:label} (up to {share:share}): what is said of this class is mostly of that source.",
     "costs_change_labels": "Costs are set: for {n:,} of {n_images:count image} the label that costs"
     " least on average is not the most probable one. Accuracy, confusion and curves are of the most"
     " probable labels; what is accepted, and how often correctly, is of the labels given"

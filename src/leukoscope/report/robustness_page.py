@@ -108,7 +108,7 @@ def describe_sensitivity(record: Robustness) -> str:
             "Too few images to say what the network is sensitive to: five points of accuracy were"
             f" lost under {_join_names(seen)}, which may be chance."
         )
-    if max(level.loss.high for level in record.corrupted) < LARGE_LOSS:
+    if all(level.loss.high < LARGE_LOSS for level in record.corrupted):
         return "No corruption at any severity costs five points of accuracy."
     return (
         "No corruption at any severity was seen to cost five points of accuracy; there are too few"

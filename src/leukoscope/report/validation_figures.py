@@ -88,8 +88,7 @@ def draw_comparison(rows: Mapping[str, tuple[Interval, Interval]]) -> Figure:
                 axes.plot(
                     share.value, y + shift, sign, color=colour, ms=size, clip_on=False, zorder=3
                 )
-                value, low, high = (100 * x for x in (share.value, share.low, share.high))
-                text = f"{name} {value:.1f} %  ({low:.1f} to {high:.1f})"
+                text = f"{name} {figures.label_interval(share)}"
             axes.text(1.03, y + shift, text, transform=across, va="center", fontsize=9,
                       fontweight=weight, color=ink)  # fmt: skip
     axes.set_yticks(range(len(rows)), [shorten_label(label) for label in rows])

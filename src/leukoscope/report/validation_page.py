@@ -133,8 +133,8 @@ def _tabulate_criteria(v: Validation) -> Table:
 
 def _share(interval: Interval) -> Cell:
     """A share in per cent, its bounds below it."""
-    if interval.low != interval.low:
-        return Cell(format_percent(interval.value))
+    if interval.value != interval.value:
+        return Cell(DASH)
     bounds = join_bounds(100 * interval.low, 100 * interval.high, 1)
     return Cell(format_percent(interval.value), bounds)
 

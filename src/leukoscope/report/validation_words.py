@@ -24,6 +24,7 @@ from leukoscope.labels import display_label, is_critical
 from leukoscope.report.decision_words import name_feature
 from leukoscope.report.note_words import describe_note
 from leukoscope.text import (
+    NO_INTERVAL,
     format_count,
     format_figure,
     format_number,
@@ -80,7 +81,7 @@ _CRITERIA: dict[CriterionKey, str] = {
 }
 
 _REASONS: dict[Reason, str] = {
-    "no_interval": "cells of one source give no interval",
+    "no_interval": NO_INTERVAL,
     "figure_on_threshold": "the figure lies on the threshold: more cells meet it by luck only",
     "figure_misses_threshold": "the figure misses the threshold: more cells meet it by luck only",
     "not_feasible": "so near the threshold that no feasible number of cells decides it",
@@ -227,6 +228,8 @@ def _is_beyond_chance(interval: Interval) -> bool:
 
 
 def _between(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return NO_INTERVAL
     low, high = (format_number(100 * x, 1, "+") for x in (interval.low, interval.high))
     return f"95 % interval {low} to {high} points"
 
@@ -239,7 +242,7 @@ def describe_calibration(v: Validation) -> str:
     over = v.overconfidence
     points = format_points(over.value)
     if math.isnan(over.low):
-        return f"Confidence and accuracy differ by {points}; cells of one source give no interval."
+        return f"Confidence and accuracy differ by {points} on average; {NO_INTERVAL}."
     between = f"({_between(over)})"
     if over.low > 0:
         return f"Overconfident: confidence exceeds accuracy by {points} on average {between}."
@@ -415,7 +418,7 @@ def describe_gain(found: Recalibration) -> str:
     if math.isnan(gain.value):
         return ""
     if math.isnan(gain.low):
-        return "Whether it is better cannot be said: cells of one source give no interval."
+        return f"Whether it is better cannot be said: there is {NO_INTERVAL}."
     low, high = sorted((abs(gain.low), abs(gain.high)))
     between = f"(95 % interval {low:.3f} to {high:.3f})"
     if gain.low > 0:
@@ -514,7 +517,7 @@ def _describe_next(look: Look) -> str:
 
 def _advise_network(v: Validation) -> Iterable[str]:
     kappa = v.figures["kappa"]
-    if kappa.low <= 0:
+    if not math.isnan(kappa.value) and not kappa.low > 0:
         yield (
             "That it classifies these cells better than chance is not shown: kappa"
             f" {format_figure(kappa)}."
@@ -533,7 +536,12 @@ def _advise_rejection(v: Validation) -> Iterable[str]:
     rejected, drop = v.figures["rejected"], v.figures.get("accuracy_drop")
     if rejected.value > 0.5:
         start = f"It rejects {format_percent(rejected.value)} of these cells as unlike its training"
-        if drop is None or drop.low > 0:
+        if drop is not None and math.isnan(drop.low):
+            yield (
+                f"{start}; these cells come from too few sources to say whether it classifies them"
+                " worse than the internal test set."
+            )
+        elif drop is None or drop.low > 0:
             yield (
                 f"{start}. Other thresholds do not mend that: train on such images, or bring the"
                 " images closer to those of the development site."
@@ -552,6 +560,8 @@ def _advise_rejection(v: Validation) -> Iterable[str]:
 
 
 def _advise_cells(v: Validation) -> Iterable[str]:
+    if math.isnan(v.figures["accuracy"].low):
+        yield "Label cells of more patients or slides: these are too few for any interval."
     if v.absent:
         critical = [label for label in v.absent if is_critical(label)]
         extra = f" Critical among them: {join_labels(critical)}." if critical else ""

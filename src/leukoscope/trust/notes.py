@@ -39,6 +39,8 @@ NoteCode = Literal[
     "files_rejected",
     "test_part_left_aside",
     "costs_change_labels",
+    "large_source",
+    "large_source_of_labels",
     "trust_fitted_here",
     "trust_without_duplicates",
     "trust_leaked",
@@ -82,6 +84,8 @@ class Note:
     - `baseline_as_good`: `baseline` reaches `accuracy` where the network reaches `network`.
     - Left out are `n` images: of classes (`labels`) that the network does not know, of other parts
       than `role`, rejected files, the data's own test part.
+    - `large_source`: one source has the `share` of all images. `large_source_of_labels`: of the
+      images of each of `labels` one source has more than `limit`, up to `share`.
     - `costs_change_labels`: of `n` of `n_images`; of all labels the share `accuracy` is correct.
     - Figures of trust are measured on the images that calibration was fitted on
       (`trust_fitted_here`); on `n` of `n_images` without a duplicate in training or calibration;

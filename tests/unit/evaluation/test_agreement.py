@@ -41,7 +41,7 @@ def name_rows(n):
 def test_weighted_kappa_is_scikit_learns(weights):
     first, second = draw_readers(300)
     ours = compute_kappa(
-        first, second, build_order_weights(LETTERS, LETTERS, weights), name_rows(300), replicates=5
+        first, second, build_order_weights(LETTERS, LETTERS, weights), name_rows(300)
     )
     assert ours.value == pytest.approx(cohen_kappa_score(first, second, weights=weights))
 
@@ -54,8 +54,8 @@ def test_plain_kappa_is_that_of_the_metrics_with_its_interval():
         tuple(LETTERS), *([tuple(name_rows(200))] * 2), tuple(sources), ("test",) * 200,
         first, logits, np.zeros((200, 0), np.float32), True,
     )  # fmt: skip
-    wanted = compute_intervals(table, replicates=100, seed=3).overall["kappa"]
-    found = compute_kappa(first, second, 1.0 - np.eye(4), sources, replicates=100, seed=3)
+    wanted = compute_intervals(table).overall["kappa"]
+    found = compute_kappa(first, second, 1.0 - np.eye(4), sources)
     assert found.value == pytest.approx(cohen_kappa_score(first, second))
     assert (found.value, found.low, found.high) == pytest.approx(
         (wanted.value, wanted.low, wanted.high)
@@ -82,17 +82,17 @@ def test_interval_has_the_width_of_the_closed_form(weights):
     matrix = (
         1.0 - np.eye(4) if weights == "none" else build_order_weights(LETTERS, LETTERS, weights)
     )
-    found = compute_kappa(first, second, matrix, name_rows(1500), replicates=1500)
+    found = compute_kappa(first, second, matrix, name_rows(1500))
     error = compute_fleiss_error(first, second, matrix)
     assert (found.high - found.low) / 2 == pytest.approx(norm.ppf(0.975) * error, rel=0.08)
 
 
 def test_copies_of_a_source_add_no_certainty():
     first, second = draw_readers(60, seed=4)
-    alone = compute_kappa(first, second, 1.0 - np.eye(4), name_rows(60), replicates=200)
+    alone = compute_kappa(first, second, 1.0 - np.eye(4), name_rows(60))
     copied = compute_kappa(
         np.repeat(first, 10), np.repeat(second, 10), 1.0 - np.eye(4),
-        [str(i // 10) for i in range(600)], replicates=200,
+        [str(i // 10) for i in range(600)],
     )  # fmt: skip
     assert copied.value == pytest.approx(alone.value)
     assert copied.high - copied.low >= 0.95 * (alone.high - alone.low)
@@ -100,13 +100,13 @@ def test_copies_of_a_source_add_no_certainty():
 
 def test_readers_that_guess_agree_by_chance_only():
     first, second = draw_readers(400, agree=0.0, seed=5)
-    found = compute_kappa(first, second, 1.0 - np.eye(4), name_rows(400), replicates=200)
+    found = compute_kappa(first, second, 1.0 - np.eye(4), name_rows(400))
     assert found.low < 0 < found.high and abs(found.value) < 0.1
 
 
 def test_one_name_throughout_has_no_kappa():
     same = np.zeros(5, np.int64)
-    found = compute_kappa(same, same, 1.0 - np.eye(2), name_rows(5), replicates=10)
+    found = compute_kappa(same, same, 1.0 - np.eye(2), name_rows(5))
     assert math.isnan(found.value) and math.isnan(found.low)
     with pytest.raises(DataError, match="at least one image"):
         compute_kappa(same[:0], same[:0], 1.0 - np.eye(2), [])
@@ -119,7 +119,7 @@ def test_costs_weigh_each_confusion():
     assert weights.tolist() == [[0, 1, 0.25], [0.25, 0, 0.25], [0, 0.25, 0]]
     seen = np.mean([weights[i, j] for i, j in zip(first, second, strict=True)])
     chance = np.mean([weights[i, j] for i, j in itertools.product(first, second)])
-    found = compute_kappa(first, second, weights, name_rows(100), replicates=5)
+    found = compute_kappa(first, second, weights, name_rows(100))
     assert found.value == pytest.approx(1 - seen / chance)
 
 

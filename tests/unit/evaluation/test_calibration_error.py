@@ -8,7 +8,7 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import (
     compute_debiased_ece,
     compute_equal_mass_bins,
-    compute_squared_errors,
+    compute_squared_error,
 )
 from leukoscope.evaluation.metrics import compute_calibration_bins
 
@@ -44,8 +44,8 @@ def test_copies_that_are_wrong_together_are_no_miscalibration():
     for _ in range(100):
         confidence_N = np.full(600, 0.8)
         hit_N = np.repeat(rng.random(30) < 0.8, 20)
-        over_images.append(compute_squared_errors(confidence_N, hit_N)[0][0])
-        over_sources.append(compute_squared_errors(confidence_N, hit_N, names)[0][0])
+        over_images.append(compute_squared_error(confidence_N, hit_N))
+        over_sources.append(compute_squared_error(confidence_N, hit_N, names))
     error = np.std(over_sources) / 10
     assert abs(np.mean(over_sources)) < 4 * error < np.mean(over_images)
 
@@ -54,16 +54,15 @@ def test_each_image_its_own_source_is_the_estimator_of_kumar():
     rng = np.random.default_rng(3)
     confidence_N = rng.uniform(0.5, 1, 400)
     hit_N = rng.random(400) < confidence_N**2
-    expected = plain = 0.0
+    expected = 0.0
     for rows in np.array_split(np.argsort(confidence_N), 10):
         a, n = hit_N[rows].mean(), len(rows)
         gap = (confidence_N[rows].mean() - a) ** 2
         expected += n / 400 * (gap - a * (1 - a) / (n - 1))
-        plain += n / 400 * gap
-    found = compute_squared_errors(confidence_N, hit_N, bins=10)
-    assert (found[0][0], found[1][0]) == pytest.approx((expected, plain), abs=1e-12)
-    named = compute_squared_errors(confidence_N, hit_N, name_sources(400), bins=10)
-    assert named[0] == pytest.approx(found[0], abs=1e-12)
+    found = compute_squared_error(confidence_N, hit_N, bins=10)
+    assert found == pytest.approx(expected, abs=1e-12)
+    named = compute_squared_error(confidence_N, hit_N, name_sources(400), bins=10)
+    assert named == pytest.approx(found, abs=1e-12)
 
 
 def test_bins_are_those_of_the_metrics_and_ties_share_one():

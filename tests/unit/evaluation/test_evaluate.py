@@ -20,7 +20,7 @@ from leukoscope.evaluation.leakage import Leakage
 from leukoscope.evaluation.metrics import OVERALL
 
 TABLE = make_table(40)
-ABOUT = {"data": "cells", "role": "test", "protocol": "grouped", "replicates": 20}
+ABOUT = {"data": "cells", "role": "test", "protocol": "grouped"}
 
 
 def codes(remarks):
@@ -36,7 +36,7 @@ def test_a_record_holds_the_figures_of_the_known_rows():
         replace(table, labels_N=labels_N), {"majority": baseline}, Leakage("disjoint"), **ABOUT
     )
     record, known = found.record, table.take(np.arange(50, 300))
-    figures = compute_intervals(known, replicates=20)
+    figures = compute_intervals(known)
     assert record.figures == figures.overall and set(record.figures) == {*OVERALL, "ece"}
     assert [one.figures for one in record.per_class] == list(figures.per_class.values())
     assert sum(one.n_images for one in record.per_class) == record.n_images == 250

@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation import intervals as room
@@ -10,10 +9,13 @@ from leukoscope.evaluation.intervals import (
     compute_ece_interval,
     compute_intervals,
     compute_proportion,
+    compute_shrinkage,
+    find_large_sources,
     wilson,
 )
 from leukoscope.evaluation.metrics import OVERALL, PER_CLASS, compute_metrics
 from leukoscope.scores import ScoreTable
+from leukoscope.trust.notes import Note
 
 
 def make_table(n=200, k=4, per_source=1, seed=0, signal=2.0, decimals=None, perfect=False):
@@ -86,15 +88,55 @@ def test_all_alike_counts_sources(right):
 
 
 def test_unequal_sources_count_less():
-    hits = np.ones(100, bool)
-    found = compute_proportion(hits, ["big"] * 97 + ["a", "b", "c"])
-    assert found.low < wilson(2, 2).low  # four sources that are worth little more than one
+    """Seven sources of which one is nearly all count like fewer equal ones, or allow nothing."""
+    sizes = np.array([30, 10, 10, 10, 10, 10, 10])
+    found = compute_proportion(np.ones(90, bool), np.repeat(np.arange(7).astype(str), sizes))
+    kish = 90**2 / (sizes**2).sum()
+    assert found.low == pytest.approx(wilson(kish, kish).low) and found.low < wilson(6, 6).low
+    found = compute_proportion(np.ones(100, bool), ["big"] * 97 + ["a", "b", "c"])
+    assert found.value == 1 and math.isnan(found.low) and math.isnan(found.high)
 
 
-def test_one_source_says_little():
-    found = compute_proportion(np.arange(100) < 90, ["only"] * 100)
-    assert found.value == 0.9
-    assert found.high - found.low > 0.75
+@pytest.mark.parametrize("sources", [["only"] * 100, ["one"] * 50 + ["two"] * 50])
+def test_one_source_or_two_say_nothing(sources):
+    found = compute_proportion(np.arange(100) % 10 > 0, sources)
+    assert found.value == 0.9 and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_three_equal_sources_have_an_interval_and_three_unequal_ones_none():
+    hits = np.arange(60) % 10 > 0
+    assert not math.isnan(compute_proportion(hits, [str(i // 20) for i in range(60)]).low)
+    assert math.isnan(compute_proportion(hits, ["0"] * 21 + ["1"] * 20 + ["2"] * 19).low)
+
+
+def test_a_large_source_that_is_right_does_not_hide_how_small_ones_differ():
+    """Three sources of 600 without a mistake, twenty of 10 of which four are all wrong: what small
+    ones show of the spread between sources holds for large ones too."""
+    sizes = np.r_[[600] * 3, [10] * 20]
+    wrong = np.r_[[0] * 3, [10] * 4, [0] * 16]
+    hits = np.concatenate([np.arange(n) >= w for n, w in zip(sizes, wrong, strict=True)])
+    found = compute_proportion(hits, np.repeat(np.arange(23).astype(str), sizes).tolist())
+    assert found.value == 0.98 and found.low < 0.7
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 30), (5, 30), (33, 36)])
+def test_equal_sources_are_as_they_were(count, size):
+    """The interval of before sources of unequal size were allowed for, in its own words."""
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        hits_S = generator.binomial(size, generator.beta(3, 0.3, count))
+        n, p = count * size, hits_S.sum() / (count * size)
+        u2_S = (hits_S - p * size) ** 2.0
+        effective = count
+        if u2_S.sum() > 1e-9:
+            freedom = min(count - 1, u2_S.sum() ** 2 / (u2_S**2).sum())
+            variance = count / (count - 1) * u2_S.sum() / n**2
+            wanted = min(n, p * (1 - p) / variance) * compute_shrinkage(freedom, 0.95)
+            effective = max(1.0, count * compute_shrinkage(count - 1, 0.95), wanted)
+        expected = wilson(p * effective, effective)
+        hits = np.concatenate([np.arange(size) < h for h in hits_S])
+        found = compute_proportion(hits, [str(i // size) for i in range(n)])
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_errors_in_one_source_make_the_interval_wide():
@@ -115,47 +157,35 @@ def test_proportion_needs_images_with_sources():
 
 
 @pytest.mark.parametrize("decimals", [None, 0])
-def test_every_vectorised_figure_agrees_with_scikit_learn(decimals):
-    table = make_table(n=160, per_source=4, decimals=decimals, signal=1.0)
-    index = np.arange(160) // 4
-    counts = np.random.default_rng(1).multinomial(40, np.full(40, 1 / 40), size=12).astype(float)
-    counts[0] = 0
-    counts[0, :2] = 1  # two of four classes only
-    p, labels = table.probabilities_NK, table.labels_N
-    confusion = room._count_confusions(index, labels, p.argmax(axis=1), table.classes)
-    found, found_of = room._score_confusions(np.tensordot(counts, confusion, 1), table.classes)
-    more, more_of = room._score_probabilities(counts[:, index], labels, p, table.classes)
-    found, found_of = found | more, found_of | more_of
-    for b, row in enumerate(counts):
-        expected = compute_metrics(labels, p, table.classes, row[index])
-        own = {name: float(values[b]) for name, values in found.items()}
-        assert own == pytest.approx(
-            {name: expected.overall[name] for name in own}, abs=1e-9, nan_ok=True
-        )
-        for (name, label), values in found_of.items():
-            wanted = expected.per_class[label][name]
-            assert float(values[b]) == pytest.approx(wanted, abs=1e-9, nan_ok=True)
-    ratios = room._list_ratios(confusion)
-    class_ratios = room._list_class_ratios(confusion, table.classes)
-    assert set(found) | set(ratios) == set(OVERALL)
-    assert {name for name, _ in found_of | class_ratios} == set(PER_CLASS)
-    expected = compute_metrics(labels, p, table.classes)
-    for name, (top, bottom) in ratios.items():
-        assert top.sum() / bottom.sum() == pytest.approx(expected.overall[name], abs=1e-12), name
-    for (name, label), (top, bottom) in class_ratios.items():
-        wanted = expected.per_class[label][name]
-        assert top.sum() / bottom.sum() == pytest.approx(wanted, abs=1e-12), name
+def test_every_influence_is_the_derivative_of_its_figure(decimals):
+    """By the weight of an image, in scikit-learn's figures; also where scores are equal."""
+    table = make_table(n=80, per_source=4, decimals=decimals, signal=1.0)
+    p, labels, step = table.probabilities_NK, table.labels_N, 1e-4
+    found, found_of = room._find_influences(labels, p.argmax(axis=1), p, table.classes)
+    for i in (0, 17, 42, 79):
+        weights = np.ones((2, 80))
+        weights[:, i] += step, -step
+        up, down = (compute_metrics(labels, p, table.classes, row) for row in weights)
+        for name, influence in found.items():
+            slope = (up.overall[name] - down.overall[name]) / (2 * step)
+            assert influence[i] == pytest.approx(slope, abs=1e-7), name
+        for (name, label), influence in found_of.items():
+            slope = (up.per_class[label][name] - down.per_class[label][name]) / (2 * step)
+            assert influence[i] == pytest.approx(slope, abs=1e-7), name
+    shares = {"accuracy", "weighted_recall"}, {"recall", "precision", "specificity"}
+    assert set(found) | shares[0] == set(OVERALL)
+    assert {name for name, _ in found_of} | shares[1] == set(PER_CLASS)
 
 
 @pytest.mark.parametrize("per_source", [1, 5])
 def test_every_figure_lies_inside_its_interval(per_source):
     table = make_table(per_source=per_source)
-    found = compute_intervals(table, replicates=100)
+    found = compute_intervals(table)
     values = compute_metrics(table.labels_N, table.probabilities_NK, table.classes)
     assert {name: found.overall[name].value for name in OVERALL} == values.overall
     hit_N = table.probabilities_NK.argmax(axis=1) == table.labels_N
     assert found.overall["ece"] == compute_ece_interval(
-        table.probabilities_NK.max(axis=1), hit_N, table.sources, replicates=100
+        table.probabilities_NK.max(axis=1), hit_N, table.sources
     )
     for label, own in found.per_class.items():
         assert {name: x.value for name, x in own.items()} == values.per_class[label]
@@ -172,26 +202,22 @@ def test_unknown_labels_do_not_count():
     labels = table.labels_N.copy()
     labels[:30] = -1
     mixed = ScoreTable(**{**vars(table), "labels_N": labels})
-    assert compute_intervals(mixed, replicates=20) == compute_intervals(
-        mixed.take(labels >= 0), replicates=20
-    )
+    assert compute_intervals(mixed) == compute_intervals(mixed.take(labels >= 0))
     with pytest.raises(DataError, match="at least one image"):
         compute_intervals(mixed.take(labels < 0))
 
 
-def test_same_seed_same_interval_and_any_chunk(monkeypatch):
-    table = make_table(per_source=2)
-    first = compute_intervals(table, replicates=30, seed=4)
-    assert first == compute_intervals(table, replicates=30, seed=4)
-    assert first != compute_intervals(table, replicates=30, seed=5)
-    monkeypatch.setattr(room, "_CHUNK", 7 * 200)
-    chunked = compute_intervals(table, replicates=30, seed=4)
-    for name in OVERALL:
-        assert chunked.overall[name].low == pytest.approx(first.overall[name].low, abs=1e-9)
+def test_the_order_of_rows_does_not_matter():
+    table = make_table(per_source=5)
+    first = compute_intervals(table)
+    again = compute_intervals(table.take(np.random.default_rng(1).permutation(200)))
+    for name, one in first.overall.items():
+        other = again.overall[name]
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-7), name
 
 
 def test_perfect_scores_have_intervals_that_are_not_zero_wide():
-    found = compute_intervals(make_table(n=120, per_source=10, perfect=True), replicates=50)
+    found = compute_intervals(make_table(n=120, per_source=10, perfect=True))
     for name in OVERALL[:12]:
         one = found.overall[name]
         assert one.value == pytest.approx(1) and one.high == pytest.approx(1)
@@ -200,26 +226,66 @@ def test_perfect_scores_have_intervals_that_are_not_zero_wide():
         assert found.per_class["c0"][name].low == pytest.approx(wilson(3, 3).low)
 
 
-def test_a_single_source_has_no_bootstrap():
-    table = make_table(n=40, k=2, per_source=1)
-    one = ScoreTable(**{**vars(table), "sources": ("s",) * 40})
-    found = compute_intervals(one, replicates=10).overall
-    assert found["accuracy"].high - found["accuracy"].low > 0.5
-    assert found["macro_f1"].high - found["macro_f1"].low > 0.5
-    for name in ("log_loss", "brier", "ece"):
-        assert math.isnan(found[name].low) and not math.isnan(found[name].value)
+@pytest.mark.parametrize("per_source", [40, 20])
+def test_one_source_or_two_give_figures_without_limits(per_source):
+    found = compute_intervals(make_table(n=40, k=2, per_source=per_source)).overall
+    for name, one in found.items():
+        assert math.isnan(one.low) and math.isnan(one.high), name
+    assert not math.isnan(found["log_loss"].value)
 
 
-def test_two_sources_widen_percentiles():
-    table = make_table(n=40, k=2, per_source=20)
-    found = compute_intervals(table, replicates=50).overall
-    assert found["log_loss"].low < found["log_loss"].value < found["log_loss"].high
+def test_two_classes_with_three_sources_each_give_shares_only():
+    found = compute_intervals(make_table(n=60, k=2, per_source=10))
+    assert not math.isnan(found.overall["accuracy"].low)
+    assert not math.isnan(found.per_class["c0"]["recall"].low)
+    for name in ("balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc"):
+        assert math.isnan(found.overall[name].low), name
+    more = compute_intervals(make_table(n=80, k=2, per_source=10)).overall
+    assert not any(math.isnan(one.low) for one in more.values())
+
+
+def test_a_rare_class_of_one_source_costs_averages_their_interval_and_kappa_not():
+    table = make_table(n=400, k=3, per_source=10)
+    rare = np.flatnonzero(table.labels_N == 0)[:10]
+    found = compute_intervals(table.take(np.r_[rare, np.flatnonzero(table.labels_N > 0)]))
+    assert math.isnan(found.overall["balanced_accuracy"].low)
+    assert math.isnan(found.per_class["c0"]["roc_auc"].low)
+    for name in ("accuracy", "kappa", "mcc", "weighted_f1", "log_loss"):
+        assert not math.isnan(found.overall[name].low), name
+
+
+def test_a_source_with_more_than_a_quarter_is_named():
+    table = make_table(n=100, k=3, per_source=5)
+    assert find_large_sources(table) == ()
+    own = np.flatnonzero(table.labels_N == 1)
+    names = list(table.sources)
+    for i in own[:20].tolist():
+        names[i] = "patient"
+    found = find_large_sources(ScoreTable(**{**vars(table), "sources": tuple(names)}))
+    share = 20 / len(own)
+    assert found == (
+        Note("large_source_of_labels", {"labels": ("c1",), "limit": 0.25, "share": share}),
+    )
+    whole = ScoreTable(**{**vars(table), "sources": ("patient",) * 100})
+    assert [one.code for one in find_large_sources(whole)] == [
+        "large_source", "large_source_of_labels",
+    ]  # fmt: skip
+    # A class of three images that are each a source has no large one.
+    assert find_large_sources(make_table(n=9, k=3)) == ()
+
+
+def test_a_loss_of_nothing_has_no_interval():
+    table = make_table(n=40, k=2, perfect=True)
+    sure = ScoreTable(**{**vars(table), "logits_NK": 1000 * table.logits_NK})
+    found = compute_intervals(sure).overall
+    assert found["log_loss"].value == pytest.approx(0, abs=1e-12)
+    assert math.isnan(found["log_loss"].low)
 
 
 def test_absent_class_has_no_figure_and_no_interval():
     table = make_table(n=60, k=3, per_source=3)
     some = table.take(table.labels_N < 2)
-    found = compute_intervals(some, replicates=30)
+    found = compute_intervals(some)
     for name in ("recall", "f1", "roc_auc"):
         one = found.per_class["c2"][name]
         assert all(math.isnan(x) for x in (one.value, one.low, one.high))
@@ -227,46 +293,35 @@ def test_absent_class_has_no_figure_and_no_interval():
 
 
 def test_bad_arguments():
-    table = make_table(n=20)
-    with pytest.raises(ConfigError, match="replicates"):
-        compute_intervals(table, replicates=0)
     with pytest.raises(ConfigError, match="level"):
-        compute_intervals(table, level=95)
-
-
-def test_area_of_tied_scores_counts_half():
-    labels = np.array([True, True, False, False])
-    scores = np.array([0.5, 0.5, 0.5, 0.1])
-    roc, _ = room._score_areas(np.ones((1, 4)), scores, labels)
-    assert roc[0] == roc_auc_score(labels, scores) == 0.75
+        compute_intervals(make_table(n=20), level=95)
 
 
 def test_a_slide_with_every_class_is_one_slide():
     """Averages over classes rest on no more sources than accuracy does."""
-    classes, per_class = ("a", "b", "c", "d"), 10
-    labels_N = np.tile(np.repeat(np.arange(4), per_class), 2)
+    classes, slides = ("a", "b", "c", "d"), 5
+    labels_N = np.tile(np.repeat(np.arange(4), 10), slides)
     n = len(labels_N)
     table = ScoreTable(
         classes=classes,
         ids=tuple(map(str, range(n))),
         paths=tuple(map(str, range(n))),
-        sources=("slide 1",) * (n // 2) + ("slide 2",) * (n // 2),
+        sources=tuple(str(i // 40) for i in range(n)),
         roles=("test",) * n,
         labels_N=labels_N,
         logits_NK=8 * np.eye(4, dtype=np.float32)[labels_N],
-        embeddings_ND=np.zeros((n, 1), np.float32),
+        embeddings_ND=np.zeros((n, 0), np.float32),
         source_known=True,
     )
-    found = room.compute_intervals(table, replicates=50).overall
-    assert found["accuracy"].low == pytest.approx(wilson(2, 2).low)
+    found = room.compute_intervals(table).overall
+    assert found["accuracy"].low == pytest.approx(wilson(slides, slides).low)
     assert found["balanced_accuracy"].low == pytest.approx(found["accuracy"].low)
     recall = room.compute_from_confusion(
         labels_N,
         labels_N,
-        classes,
+        4,
         table.sources,
         lambda m: (np.diagonal(m, axis1=1, axis2=2) / m.sum(axis=2)).mean(axis=1),
-        signed=False,
-        replicates=50,
+        "average",
     )
     assert recall.low == pytest.approx(found["accuracy"].low)

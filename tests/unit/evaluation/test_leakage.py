@@ -82,7 +82,7 @@ def test_figures_without_duplicates_come_from_the_images_without_duplicates():
     table = make_scores()
     leaked = frozenset(table.ids[i] for i in range(40) if i >= 20 or i % 4 == 3)
     always = Baseline("majority", np.zeros(40, np.int64), wilson(20, 40), 0.5)
-    leak = measure_leak(table, leaked, "test", {"majority": always}, 20)
+    leak = measure_leak(table, leaked, "test", {"majority": always})
     assert (leak.n_duplicates, leak.n_images, leak.n_sources, leak.reason) == (25, 15, 10, "")
     # Of the first 20 the five that the network gets wrong are among the leaked.
     assert leak.accuracy.value == 1 and leak.accuracy.low < 0.9
@@ -102,7 +102,7 @@ def test_figures_without_duplicates_come_from_the_images_without_duplicates():
 )
 def test_too_few_images_without_a_duplicate_give_no_figure(n_left, role, reason):
     table = make_scores()
-    leak = measure_leak(table, frozenset(table.ids[n_left:]), role, {}, 20)
+    leak = measure_leak(table, frozenset(table.ids[n_left:]), role, {})
     assert (leak.accuracy is None) == bool(reason) and leak.reason == reason
     assert (leak.n_duplicates, leak.n_images) == (40 - n_left, n_left)
 

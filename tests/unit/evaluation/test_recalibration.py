@@ -59,7 +59,7 @@ def test_halves_share_no_source_and_hold_each_class_alike(local):
 
 
 def test_figures_are_of_the_half_that_nothing_was_fitted_to(local, trust):
-    found, fitted = measure_recalibration(local, trust, 0, 50)
+    found, fitted = measure_recalibration(local, trust, 0)
     fit, test = split_halves(local, 0)
     assert (found.n_fit, found.n_test) == (len(fit), len(test))
     held = local.take(test)
@@ -85,18 +85,18 @@ def test_figures_are_of_the_half_that_nothing_was_fitted_to(local, trust):
 
 
 def test_cells_of_unknown_kinds_tell_what_the_new_limits_let_in(local, trust):
-    found, fitted = measure_recalibration(local, trust, 0, 50)
+    found, fitted = measure_recalibration(local, trust, 0)
     unknown = local.take(local.labels_N < 0)
     assert len(unknown) == 10
     for figures, policy in ((found.before, trust.info.policy), (found.after, fitted.policy)):
         strange_N = decide_table(policy, trust.novelty, unknown).mask("accepted")
         assert figures["unknown_accepted"].value == pytest.approx(strange_N.mean())
-    without, _ = measure_recalibration(local.take(local.labels_N >= 0), trust, 0, 50)
+    without, _ = measure_recalibration(local.take(local.labels_N >= 0), trust, 0)
     assert "unknown_accepted" not in without.after
 
 
 def test_too_few_sources_fit_nothing_and_say_so(local, trust):
     few = local.take(np.arange(100))  # 25 sources, half of which are no 20
-    found, fitted = measure_recalibration(few, trust, 0, 50)
+    found, fitted = measure_recalibration(few, trust, 0)
     assert fitted is None and not found.is_fitted
     assert not found.before and not found.after and found.n_fit + found.n_test == 100

@@ -26,8 +26,8 @@ validate, with_decisions = cells_of.validate, cells_of.with_decisions
 
 def test_figures_are_those_of_the_evaluation():
     cells = build_cells()
-    found = validate(cells, replicates=200)
-    figures = compute_intervals(cells.table, replicates=200)
+    found = validate(cells)
+    figures = compute_intervals(cells.table)
     wanted = {
         **figures.overall,
         "recall/blast": figures.per_class["blast"]["recall"],
@@ -50,10 +50,10 @@ def test_figures_are_those_of_the_evaluation():
 def test_the_calibration_error_is_the_one_of_the_reference():
     """Debiased, over sources: beside the figure of the bundle, and under the criterion."""
     table = build_cells().table
-    found = validate(build_cells(), replicates=200).figures["ece"]
+    found = validate(build_cells()).figures["ece"]
     p = table.probabilities_NK
     sure, right = p.max(axis=1), p.argmax(axis=1) == table.labels_N
-    wanted = compute_ece_interval(sure, right, table.sources, replicates=200)
+    wanted = compute_ece_interval(sure, right, table.sources)
     assert (found.value, found.low, found.high) == pytest.approx(
         (wanted.value, wanted.low, wanted.high), rel=1e-4
     )
@@ -121,10 +121,10 @@ def test_kappa_of_one_class_says_nothing(right):
     labels, sources = np.zeros(48, np.int64), [str(i) for i in range(48)]
     calls = (np.arange(48) >= 48 * right).astype(np.int64)
     asked = AcceptanceCriteria(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
-    found = compute_kappas(labels, calls, CLASSES, sources, asked, 20)
+    found = compute_kappas(labels, calls, CLASSES, sources, asked)
     assert len(found) == 5 and all(math.isnan(one.value) for one in found.values())
     assert (
-        compute_kappas(np.r_[labels, 1], np.r_[calls, 1], CLASSES, [*sources, "x"], asked, 20)[
+        compute_kappas(np.r_[labels, 1], np.r_[calls, 1], CLASSES, [*sources, "x"], asked)[
             "kappa"
         ].value
         > -1
@@ -216,7 +216,7 @@ def test_weighted_kappa_needs_an_order_or_a_cost():
     assert found.criteria[0].figure == found.figures["kappa_quadratic"]
     labels, calls = cells.table.labels_N, cells.predictions.labels_N
     cost = AcceptanceCriteria(cost={"blast": {"monocyte": 5.0}})
-    kappas = compute_kappas(labels, calls, CLASSES, cells.table.sources, cost, 20)
+    kappas = compute_kappas(labels, calls, CLASSES, cells.table.sources, cost)
     assert kappas["weighted_kappa"] == kappas["kappa_cost"] != kappas["kappa"]
     both = AcceptanceCriteria(order=CLASSES, cost={"blast": {"monocyte": 5.0}})
     found = validate(cells, both)

@@ -30,7 +30,7 @@ from leukoscope.trust.notes import Note
 
 @pytest.mark.draws
 def test_evaluate_writes_every_file(run):
-    found = pipelines.evaluate_run(run, replicates=50)
+    found = pipelines.evaluate_run(run)
     for name in ("report.html", "metrics.json", "model_evaluation_results.txt"):
         assert (run / name).stat().st_size > 500
     figures = {path.name for path in (run / "figures").iterdir()}
@@ -49,10 +49,10 @@ def test_evaluate_writes_every_file(run):
 
 
 def test_other_roles_have_their_own_folder(run):
-    found = pipelines.evaluate_run(run, role="val", replicates=50)
+    found = pipelines.evaluate_run(run, role="val")
     assert found.folder == run / "evaluations" / "val"
     assert found.record.remarks == (Note("epoch_chosen_here"),)
-    found = pipelines.evaluate_run(run, role="train", replicates=50)
+    found = pipelines.evaluate_run(run, role="train")
     assert found.record.leakage_status == "leaking" and found.record.source_disjoint is None
     assert found.record.leak.reason == "training_images"
     assert [one.code for one in found.record.remarks] == ["training_images"]
@@ -61,14 +61,14 @@ def test_other_roles_have_their_own_folder(run):
 
 
 def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path):
-    own = pipelines.evaluate_run(run, data=disc_folder, name="again", replicates=50).record
+    own = pipelines.evaluate_run(run, data=disc_folder, name="again").record
     assert own.leakage_status == "leaking"
     assert [one.code for one in own.remarks] == ["images_in_training"]
     fresh = save_discs(tmp_path / "other lab", 3)
     (fresh / "MARTIAN").mkdir()
     draw_disc((0, 200, 0), 5).save(fresh / "MARTIAN" / "a.png")
     (fresh / "MARTIAN" / "notes.txt").write_text("x")
-    found = pipelines.evaluate_run(run, data=fresh, replicates=50)
+    found = pipelines.evaluate_run(run, data=fresh)
     assert found.folder == run / "evaluations" / "other_lab"
     record = found.record
     # The same discs as in training.
@@ -102,14 +102,14 @@ def save_fresh(folder, per_class=2):
 def test_other_data_with_parts_count_by_role(run, tmp_path):
     save_discs(tmp_path / "set" / "TRAIN", 2)
     save_fresh(tmp_path / "set" / "TEST")
-    found = pipelines.evaluate_run(run, data=tmp_path / "set", replicates=50).record
+    found = pipelines.evaluate_run(run, data=tmp_path / "set").record
     assert found.n_images == 4 and found.leakage_status == "unproven"
     assert found.source_disjoint is None and found.leak is None
     with pytest.raises(DataError, match="role calib"):
         pipelines.evaluate_run(run, data=tmp_path / "set", role="calib")
     whole = pipelines.split_catalog(pipelines.scan_images(tmp_path / "set"), "given")
     save_split(whole, tmp_path / "split.csv")
-    again = pipelines.evaluate_run(run, data=tmp_path / "split.csv", replicates=50)
+    again = pipelines.evaluate_run(run, data=tmp_path / "split.csv")
     assert again.record.n_images == 4
 
 
@@ -129,15 +129,15 @@ def test_disjoint_needs_known_sources_on_both_sides(disc_folder, tmp_path):
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     out = tmp_path / "run"
     assert pipelines.train_run(home, recipe, out).audit.leakage_status == "disjoint"
-    found = pipelines.evaluate_run(out, replicates=50).record
+    found = pipelines.evaluate_run(out).record
     assert found.leakage_status == "disjoint"
     assert found.source_disjoint == found.figures["accuracy"]
     other = with_sources(save_fresh(tmp_path / "other"), "other")
-    found = pipelines.evaluate_run(out, data=other, replicates=50).record
+    found = pipelines.evaluate_run(out, data=other).record
     assert found.leakage_status == "disjoint" and not found.remarks
     # A name from the pixels of one data set says nothing of another.
     pixels = with_sources(tmp_path / "other", SOURCE_PREFIX)
-    found = pipelines.evaluate_run(out, data=pixels, replicates=50).record
+    found = pipelines.evaluate_run(out, data=pixels).record
     assert found.leakage_status == "unproven"
     assert [one.code for one in found.remarks] == ["duplicates_not_excluded"]
 
@@ -150,7 +150,7 @@ def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
     split = pipelines.split_catalog(pipelines.scan_images(folder), "random")
     out = tmp_path / "run"
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
-    found = pipelines.evaluate_run(out, replicates=50).record
+    found = pipelines.evaluate_run(out).record
     assert found.leakage_status == "leaking"
     assert LEAKAGE_TITLES["leaking"] in (out / "report.html").read_text()
     # Witness: bytes, role by role.
@@ -161,7 +161,7 @@ def test_copies_across_roles_raise_the_red_banner(disc_folder, tmp_path):
     assert found.source_disjoint is None and found.leak.reason in ("few_left", "all_duplicates")
     # What chose the epoch is compared with what the network was fitted on.
     fitted = {r.sha256 for r in records_of(split, "train")}
-    chosen = pipelines.evaluate_run(out, role="val", replicates=50).record
+    chosen = pipelines.evaluate_run(out, role="val").record
     copied = [r.sha256 in fitted for r in records_of(split, "val")]
     assert chosen.leak.n_duplicates == sum(copied) > 0
 
@@ -177,7 +177,7 @@ def test_copies_between_other_roles_do_not_mark_the_test_images(disc_folder, tmp
     recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
     audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
     assert audit.leakage_status == "leaking"
-    found = pipelines.evaluate_run(tmp_path / "run", replicates=20).record
+    found = pipelines.evaluate_run(tmp_path / "run").record
     assert found.leakage_status == "disjoint" and found.leak is None
     assert found.split_findings
 
@@ -236,9 +236,9 @@ def test_corrupted_weights_are_rejected(run, disc_folder):
 
 
 def test_the_pack_may_be_deleted(run):
-    first = pipelines.evaluate_run(run, replicates=20)
+    first = pipelines.evaluate_run(run)
     shutil.rmtree(run / "pack")
-    again = pipelines.evaluate_run(run, replicates=20)
+    again = pipelines.evaluate_run(run)
     assert first.record == again.record
 
 
@@ -249,7 +249,7 @@ def test_samples_survive_vanished_images(tmp_path):
     out = tmp_path / "run"
     pipelines.train_run(split, load_recipe("quick", [*SETTINGS, "train.epochs=1"]), out)
     shutil.rmtree(folder)
-    assert pipelines.evaluate_run(out, replicates=20).record.n_images > 0
+    assert pipelines.evaluate_run(out).record.n_images > 0
 
 
 def test_copies_in_other_roles_are_listed(split):

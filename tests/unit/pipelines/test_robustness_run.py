@@ -64,7 +64,7 @@ def test_a_run_is_measured_on_its_test_images(run, tmp_path):
 @pytest.mark.usefixtures("one_corruption")
 def test_the_clean_level_is_the_evaluation(run, tmp_path):
     done = pipelines.measure_robustness(run, tmp_path / "out", images=0)
-    evaluation = pipelines.evaluate_run(run, replicates=20)
+    evaluation = pipelines.evaluate_run(run)
     assert done.found.n_images == evaluation.record.n_images
     assert done.found.clean.accuracy == evaluation.record.figures["accuracy"]
 

@@ -107,7 +107,7 @@ def calibrated(graph, tmp_path_factory):
 
 
 def validate(bundle, data, out, **options):
-    return pipelines.validate_bundle(bundle, data, out, **({"replicates": 20} | options))
+    return pipelines.validate_bundle(bundle, data, out, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ def test_any_label_passes_from_the_table_through_the_criteria_to_the_record(grap
     classes = tuple(map(resolve_label, labels.values()))
     bundle = tmp_path / "bundle"
     save_bundle(means.describe(graph, classes=classes), {"fp32": graph}, bundle)
-    table = save_table(tmp_path / "cells", 3, second=lambda name, i: labels[name])
+    table = save_table(tmp_path / "cells", 8, second=lambda name, i: labels[name])
     with table.open(newline="") as file:
         rows = [row | {"label": labels[row["label"]]} for row in csv.DictReader(file)]
     with table.open("w", newline="") as file:
@@ -167,11 +167,11 @@ def test_any_label_passes_from_the_table_through_the_criteria_to_the_record(grap
     criteria.write_text("[min_sensitivity]\n" + "\n".join(lines))
     done = validate(bundle, table, tmp_path / "out", criteria=criteria, readers=["second"])
     found = load_record(Validation, tmp_path / "out" / "validation.json", "leukoscope validate")
-    assert found.classes == classes and found.confusion == ((3, 0, 0), (0, 3, 0), (0, 0, 3))
+    assert found.classes == classes and found.confusion == ((8, 0, 0), (0, 8, 0), (0, 0, 8))
     assert [(one.criterion.label, one.outcome) for one in found.criteria] == [
         (label, "met") for label in classes
     ]
-    assert found.readers[0].test.both == 9
+    assert found.readers[0].test.both == 24
     assert "<b>" not in done.page.read_text() and "&lt;b&gt;é" in done.page.read_text()
 
 

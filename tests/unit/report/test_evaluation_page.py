@@ -144,7 +144,7 @@ def test_undefined_figures_are_dashes():
     record = build_evaluation()
     figures = {**record.figures, "log_loss": Interval(0.3, math.nan, math.nan)}
     html = render_html(room.describe_evaluation(replace(record, figures=figures)))
-    assert "0.300 (–)" in html and not re.search(r"\bnan\b", html)
+    assert "0.300 (no interval: too few sources)" in html and not re.search(r"\bnan\b", html)
 
 
 def test_everything_is_escaped():

@@ -265,7 +265,7 @@ def test_an_ensemble_is_not_called_one_network():
 def test_bounds_of_undefined_intervals_are_dashes():
     figures = build_records().evaluation.figures | {"kappa": Interval(0.5, math.nan, math.nan)}
     one = replace(build_records(), evaluation=build_evaluation(figures=figures))
-    assert "Cohen's kappa 0.500 (–)" in find_answers(one)["overall"].text
+    assert "Cohen's kappa 0.500 (no interval: too few sources)" in find_answers(one)["overall"].text
 
 
 def test_the_notice_stands_on_every_page():

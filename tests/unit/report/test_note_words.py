@@ -27,6 +27,8 @@ VALUES = {
     "labels": ("Blast; L1", "a/b", "{labels!r}"),
     "role": "test",
     "gap": 0.4,
+    "share": 0.6,
+    "limit": 0.25,
     "p_value": 1e-9,
 }
 
