@@ -82,3 +82,26 @@ def test_a_list_on_standard_input(bundle, folder):
     assert done.exit_code == 0, done.output
     assert [row["error"] for row in rows("predictions.csv")] == ["", ""]
     assert predict(bundle, "-", input="in/a.png\n".encode("utf-16")).exit_code == 3
+
+
+# -- borders to shell, terminal and disk ----------------------------------------------------------
+
+
+def test_a_table_goes_to_a_pipe(bundle, folder, monkeypatch):
+    done = predict(bundle, "in", "-o", "-")
+    assert done.exit_code == 0
+    table = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["label"] for row in table] == ["red", "red"]
+    # What is for the person goes elsewhere.
+    assert "5 files were passed over" in done.stderr
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["in", "real"]
+
+
+def test_signs_beyond_ascii_are_shown_by_excel(bundle, folder):
+    predict(bundle, "in")
+    assert not Path("predictions.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    name = "in/Stäbchen 中性粒细胞.png"
+    Path("in/a.png").rename(name)
+    predict(bundle, name)
+    assert Path("predictions.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert [row["path"] for row in rows("predictions.csv")] == [name]

@@ -174,8 +174,11 @@ def sources(
     records = load_catalog(catalog)
     with render.progress() as progress:
         found = pipelines.trace_sources(records, out, cache=cache, progress=progress)
-    files = (f"Table: {out}", f"Look at the groups: {out.with_suffix('.html')}")
-    render.print_page(describe_sources(review_sources(found), {}, files))
+    files = [f"Table: {out}", f"Look at the groups: {out.with_suffix('.html')}"]
+    if found.uncached:
+        place = f"{found.uncached} cannot be written; name another by --cache"
+        files.append(f"Nothing is kept for the next time: {place}")
+    render.print_page(describe_sources(review_sources(found), {}, tuple(files)))
     render.print_replaced(replaced)
 
 
@@ -528,7 +531,10 @@ def predict(
         typer.Argument(help="Files, folders, patterns; - reads a list from standard input."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Table to write: .csv, .parquet or .jsonl.")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Table to write: .csv, .parquet or .jsonl; - writes CSV to a pipe."
+        ),
     ] = Path("predictions.csv"),
     variant: Annotated[
         Literal["fp32", "fp16", "int8"] | None,
@@ -547,13 +553,20 @@ def predict(
     from leukoscope.cli import render
     from leukoscope.report.prediction_page import describe_predictions
 
+    is_piped = str(out) == "-"
     beside: Beside = {".rejected.csv": "rejected", ".provenance.json": "record"}
-    replaced = pipelines.find_replaced([out], "predictions", beside, images, force=force)
-    with render.progress() as progress:
+    tables = [] if is_piped else [out]
+    replaced = pipelines.find_replaced(tables, "predictions", beside, images, force=force)
+    with render.progress() as progress, render.open_output(out) as table:
         done = pipelines.predict_images(
-            bundle, images, out, variant=variant, engine=engine, progress=progress
+            bundle,
+            images,
+            table,
+            variant=variant,
+            engine=engine,
+            progress=progress,
         )
-    render.print_page(describe_predictions(done))
+    render.print_page(describe_predictions(done), stderr=is_piped)
     render.print_replaced(replaced)
     pipelines.check_predicted(done, strict=strict)
 

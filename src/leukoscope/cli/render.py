@@ -4,13 +4,15 @@ Results go to standard output, progress and errors to standard error, so that a 
 Under several processes only the main one speaks.
 """
 
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
@@ -54,9 +56,9 @@ def _is_main() -> bool:
 def print_error(error: "LeukoscopeError") -> None:
     """Show what must hold, what was found and what to do."""
     body = (
-        f"{escape(error.expected)}.\n"
-        f"[bold]Found:[/] {escape(error.found)}\n"
-        f"[bold]What to do:[/] {escape(error.remedy)}."
+        f"{_plain(error.expected)}.\n"
+        f"[bold]Found:[/] {_plain(error.found)}\n"
+        f"[bold]What to do:[/] {_plain(error.remedy)}."
     )
     console = Console(stderr=True, highlight=False)
     console.print(Panel(body, title="Error", title_align="left", border_style="red"))
@@ -137,6 +139,23 @@ def progress() -> Iterator[TerminalProgress]:
         yield shown
 
 
+@contextmanager
+def open_output(out: Path) -> Iterator[Path | TextIO]:
+    """Yield where a table goes: the path, or for `-` standard output, in UTF-8 whatever the code
+    page, with line ends as they are written."""
+    if str(out) != "-":
+        yield out
+        return
+    stream = io.TextIOWrapper(
+        sys.stdout.buffer, encoding="utf-8", errors="surrogateescape", newline=""
+    )
+    try:
+        yield stream
+        stream.flush()
+    finally:
+        stream.detach()
+
+
 # -- pages ----------------------------------------------------------------------------------------
 
 _COLOURS: "dict[Level, str]" = {"good": "green", "caution": "yellow", "bad": "red"}
@@ -149,12 +168,12 @@ _MAX_TILES = 3
 """Tiles of a gallery that are named; the page shows more."""
 
 
-def print_page(page: "Page") -> None:
+def print_page(page: "Page", *, stderr: bool = False) -> None:
     """Show a page on the terminal: its first screen, the sections marked as brief, the disclaimer,
     and where to go on."""
     from leukoscope.report.page import DISCLAIMER
 
-    console = _console()
+    console = _console(stderr=stderr)
     _print_blocks(console, page.lead)
     for section in page.sections:
         if section.brief:
@@ -233,9 +252,17 @@ def print_record(record: object) -> None:
 # -- results --------------------------------------------------------------------------------------
 
 
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
+)
+"""Signs that steer a terminal, or turn the direction of writing."""
+
+
 def _plain(text: str) -> str:
-    """Text as it is: no markup, and no surrogates of file names that are not Unicode."""
-    return escape(text.encode("utf-8", "replace").decode())
+    """Text as it is: no markup, no surrogates of file names that are not Unicode, and signs that
+    would steer the terminal as their codes."""
+    text = text.encode("utf-8", "replace").decode()
+    return escape(_UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text))
 
 
 def print_replaced(files: "Sequence[Path]") -> None:
@@ -249,10 +276,10 @@ def print_trained(run: "TrainedRun") -> None:
     console = _console()
     best = max(run.history, key=lambda e: (e.val_accuracy, -e.val_loss))
     console.print(
-        f"Trained: {escape(str(run.folder.path))}  (epoch {best.epoch},"
+        f"Trained: {_plain(str(run.folder.path))}  (epoch {best.epoch},"
         f" validation accuracy {best.val_accuracy:.1%}; not yet a result)"
     )
-    console.print(f"Next: leukoscope evaluate {escape(str(run.folder.path))}")
+    console.print(f"Next: leukoscope evaluate {_plain(str(run.folder.path))}")
 
 
 def print_evaluation(found: "Evaluation") -> None:
@@ -289,9 +316,9 @@ def print_pack(packed: "Packed") -> None:
     console = _console()
     console.print(
         f"{format_count(packed.images, 'image')} at {packed.image_size} px in"
-        f" {packed.bytes / 1e6:,.1f} MB: {escape(str(packed.path))}"
+        f" {packed.bytes / 1e6:,.1f} MB: {_plain(str(packed.path))}"
     )
-    console.print(f"Next: leukoscope train SPLIT --packs {escape(str(packed.path.parent))}")
+    console.print(f"Next: leukoscope train SPLIT --packs {_plain(str(packed.path.parent))}")
 
 
 # -- bundles and predictions ----------------------------------------------------------------------
@@ -302,7 +329,7 @@ def print_card(card: "WrittenCard") -> None:
     console = _console()
     for name, document in card.documents.items():
         blanks, total = document.n_part + document.n_blank, len(document.answers)
-        console.print(f"{escape(name)}: {blanks} of {total} items need a person.")
+        console.print(f"{_plain(name)}: {blanks} of {total} items need a person.")
     console.print('Search the files for "to be filled in"; what you add is never overwritten.')
     console.print(ADVICE)
-    console.print(f"Card: {escape(str(card.files[0]))}")
+    console.print(f"Card: {_plain(str(card.files[0]))}")

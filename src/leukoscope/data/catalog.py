@@ -22,6 +22,7 @@ from leukoscope.data.readers import (
     find_candidates,
     place_box,
 )
+from leukoscope.data.spreadsheet import mark_unicode, neutralise_text
 from leukoscope.data.tables import clean_number, clean_source, is_missing, list_alike, read_cells
 from leukoscope.errors import REJECT_CODES, CatalogError, ImageError, RejectCode
 from leukoscope.labels import AMBIGUOUS, resolve_label
@@ -327,21 +328,18 @@ def row_to_record(row: Mapping[str, str], table: Path) -> ImageRecord:
 
 
 def write_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], path: Path) -> None:
-    """Write a CSV in UTF-8; cells that a row lacks are empty. Raises `StorageError`."""
+    """Write a CSV in UTF-8 that a spreadsheet may open: no cell is executed, and signs beyond ASCII
+    are shown. Cells that a row lacks are empty. Raises `StorageError`."""
     text = io.StringIO()
     # A carriage return in a file name would end the row: the writer quotes only line feeds.
     returns = any("\r" in cell for row in rows for cell in row.values())
-    writer = csv.DictWriter(
-        text,
-        columns,
-        restval="",
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
+    writer = csv.writer(
+        text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     )
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow(map(neutralise_text, columns))
+    writer.writerows([neutralise_text(row.get(name, "")) for name in columns] for row in rows)
     # File names need not be valid Unicode; the bytes go through as they are.
-    write_text(path, text.getvalue())
+    write_text(path, mark_unicode(text.getvalue()))
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:

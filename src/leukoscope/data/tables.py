@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from leukoscope.data.layouts import name_part
+from leukoscope.data.spreadsheet import restore
 from leukoscope.errors import CatalogError, FileError
 from leukoscope.labels import is_known
 from leukoscope.storage import open_file, read_file
@@ -95,7 +96,8 @@ def read_cells(path: Path, *, trim: bool = True) -> Cells:
     """Read a table: comma, semicolon, tab or bar; `sep=` line or none; blank rows left out.
 
     With `trim` spaces round a cell do not count, so that quotes may follow a space; without it
-    cells stay as they are, and names that are not Unicode go through.
+    cells stay as they are, and names that are not Unicode go through. The apostrophe that keeps a
+    spreadsheet from executing a cell is taken off.
 
     Raises `CatalogError` for a file that cannot be read, is no text in UTF-8, or is broken.
     """
@@ -125,7 +127,7 @@ def read_cells(path: Path, *, trim: bool = True) -> Cells:
         for number, row in enumerate(reader, start=1 + skipped):
             if not any(cell.strip() for cell in row):
                 continue
-            cells = tuple(cell.strip() for cell in row) if trim else tuple(row)
+            cells = tuple(restore(cell.strip() if trim else cell) for cell in row)
             if header is None:
                 header = cells
             else:

@@ -6,8 +6,10 @@ by `|` and labels are a JSON list, since a label may hold any character. What th
 it predicts nothing, words no reason, and reads nothing back.
 """
 
+import codecs
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from leukoscope.data.readers import Rejected
+from leukoscope.data.spreadsheet import neutralise
 from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
 from leukoscope.runfolder import Provenance
@@ -30,9 +33,6 @@ Describe = Callable[[Sequence[Reason]], str]
 
 _ROWS_AT_ONCE = 4096
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet executes a cell that begins with one of these; a file's name may."""
-
 
 def check_table_path(path: Path) -> None:
     """Raise `ConfigError` unless the ending of `path` names a format."""
@@ -46,12 +46,13 @@ def check_table_path(path: Path) -> None:
 
 @dataclass(frozen=True)
 class PredictedFiles:
-    """A table that was written: how many images, how many of them could not be read, and how many
-    have each decision (empty for a bundle of a run that was not calibrated). `acceptance` compares
-    them with the internal test set; None where that was not measured. `passed_over` are the other
-    files of folders; where there are any, `rejected` is the table that lists them."""
+    """A table that was written (`out`; None for a stream): how many images, how many of them could
+    not be read, and how many have each decision (empty for a bundle of a run that was not
+    calibrated). `acceptance` compares them with the internal test set; None where that was not
+    measured. `passed_over` are the other files of folders; where there are any, `rejected` is the
+    table that lists them."""
 
-    out: Path
+    out: Path | None
     images: int
     errors: int
     seconds: float
@@ -60,14 +61,14 @@ class PredictedFiles:
     passed_over: tuple[Rejected, ...] = ()
 
     @property
-    def rejected(self) -> Path:
-        """Where the files that were passed over are listed."""
-        return self.out.with_suffix(".rejected.csv")
+    def rejected(self) -> Path | None:
+        """Where the files that were passed over are listed; None beside a stream."""
+        return self.out.with_suffix(".rejected.csv") if self.out else None
 
     @property
-    def provenance(self) -> Path:
-        """Where the bundle and the table are named by their hashes."""
-        return self.out.with_suffix(".provenance.json")
+    def provenance(self) -> Path | None:
+        """Where the bundle and the table are named by their hashes; None beside a stream."""
+        return self.out.with_suffix(".provenance.json") if self.out else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +97,28 @@ class Counts:
 
 
 def save_predictions(
-    predictions: Iterable[Prediction], classes: Sequence[str], path: Path, describe: Describe
+    predictions: Iterable[Prediction],
+    classes: Sequence[str],
+    out: Path | IO[str],
+    describe: Describe,
 ) -> Counts:
     """Write predictions as they come, at once or not at all; return how many. `describe` words
     their reasons.
 
-    The format is that of the path's ending. Raises `ConfigError` for another ending,
-    `StorageError` when the disk is full, `MissingExtraError` for Parquet without pyarrow.
+    The format is that of the path's ending; a stream is given CSV, row by row. Raises
+    `ConfigError` for another ending, `StorageError` when the disk is full, `MissingExtraError` for
+    Parquet without pyarrow.
     """
-    check_table_path(path)
     counted = _Counted(predictions)
+    if isinstance(out, Path):
+        _write(counted, classes, out, describe)
+    else:
+        _write_csv(counted, classes, out, describe)
+    return Counts(counted.images, counted.errors, dict(counted.decisions), dict(counted.labels))
+
+
+def _write(counted: "_Counted", classes: Sequence[str], path: Path, describe: Describe) -> None:
+    check_table_path(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         _check_pyarrow()
@@ -116,7 +129,19 @@ def save_predictions(
             write = _write_csv if suffix == ".csv" else _write_json_lines
             with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as to:
                 write(counted, classes, to, describe)
-    return Counts(counted.images, counted.errors, dict(counted.decisions), dict(counted.labels))
+            if suffix == ".csv":
+                _mark_unicode(temporary)
+
+
+def _mark_unicode(path: Path) -> None:
+    """Do what `mark_unicode` does to a file of any length."""
+    with path.open("rb") as written:
+        if all(part.isascii() for part in iter(lambda: written.read(1 << 20), b"")):
+            return
+        written.seek(0)
+        with replacing(path) as marked, marked.open("wb") as to:
+            to.write(codecs.BOM_UTF8)
+            shutil.copyfileobj(written, to)
 
 
 class _Counted:
@@ -134,16 +159,6 @@ class _Counted:
                 self.decisions[prediction.decision] += 1
                 self.labels[prediction.label] += 1
             yield prediction
-
-
-def neutralise(text: str) -> str:
-    """Return a cell that a spreadsheet shows and does not execute: an apostrophe goes before what
-    looks like a formula (OWASP, CSV injection).
-
-    >>> neutralise("=1+1.jpg"), neutralise("cell.jpg")
-    ("'=1+1.jpg", 'cell.jpg')
-    """
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _list_codes(prediction: Prediction) -> list[str]:

@@ -4,6 +4,7 @@ What this file does not do: it trains nothing, and finds no duplicates itself (`
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -86,15 +87,19 @@ def trace_sources(
 
     The table is the catalog with a source in every row: a split by `grouped` then keeps
     duplicates together. Beside it lie `<stem>.links.csv`, `<stem>.json` and `<stem>.html`, the
-    evidence for a person to review. Without `cache`, the file of `find_default_cache` is used.
+    evidence for a person to review. Without `cache`, the file of `find_default_cache` is used; one
+    that cannot be written is done without, as `uncached` says.
 
     Raises what `find_sources` raises.
     """
-    from leukoscope.sources.cache import find_default_cache
+    from leukoscope.sources.cache import find_default_cache, is_writable
 
-    found = find_sources(
-        catalog, cache=Path(cache) if cache else find_default_cache(), on_progress=progress
-    )
+    place = Path(cache) if cache else find_default_cache()
+    # A cache that somebody names is wanted; the default one only saves time.
+    is_lost = cache is None and not is_writable(place)
+    found = find_sources(catalog, cache=None if is_lost else place, on_progress=progress)
+    if is_lost:
+        found = replace(found, uncached=place)
     if out is not None:
         save_findings(found, Path(out), progress)
     return found

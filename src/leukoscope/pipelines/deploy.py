@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import used_rows
@@ -145,7 +145,7 @@ def _decide_with(trust: "Trust", images_NSSC: "Pixels") -> "Callable[[Outputs], 
 def predict_images(
     bundle: str | Path,
     images: "Sequence[str | Path]",
-    out: str | Path,
+    out: "str | Path | IO[str]",
     *,
     variant: "VariantName | None" = None,
     engine: "Engine" = "onnxruntime",
@@ -155,7 +155,7 @@ def predict_images(
 
     One row per image in the order given; an image that cannot be read is a row with an error. What
     was passed over in folders is listed beside `out`, in `<stem>.rejected.csv`; the bundle is named
-    by its hash in `<stem>.provenance.json`.
+    by its hash in `<stem>.provenance.json`. A stream is given CSV and nothing is beside it.
 
     Raises `BundleError` for a bundle that cannot be used, `DataError` where there is no image,
     `ConfigError` for another ending of `out`, `StorageError` when the disk is full.
@@ -176,29 +176,33 @@ def predict_images(
     from leukoscope.trust.folder import compare_acceptance
 
     start = time.perf_counter()
-    check_table_path(Path(out))
+    table = Path(out) if isinstance(out, str | Path) else None
+    if table is not None:
+        check_table_path(table)
     files = list_images(images)
     paths = files.paths
     predictor = Predictor(bundle, variant=variant, engine=engine)
     rows = predictor.predict_files(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
-    counts = save_predictions(rows, predictor.classes, Path(out), describe_reasons)
-    done = PredictedFiles(Path(out), counts.images, counts.errors, 0, passed_over=files.passed_over)
+    stream = cast("IO[str]", out)
+    counts = save_predictions(rows, predictor.classes, table or stream, describe_reasons)
+    done = PredictedFiles(table, counts.images, counts.errors, 0, passed_over=files.passed_over)
     # An older list must not speak for this table.
-    if done.passed_over or done.rejected.is_file():
+    if done.rejected and (done.passed_over or done.rejected.is_file()):
         save_rejected(done.passed_over, done.rejected, describe_rejected)
-    info = predictor.bundle.info
-    provenance = PredictionProvenance(
-        **vars(collect_provenance()),
-        bundle=predictor.name,
-        bundle_sha256=predictor.bundle.sha256,
-        weights_sha256=info.provenance.weights_sha256,
-        variant=variant or info.default,
-        engine=engine,
-        table_sha256=hash_file(done.out),
-    )
-    save_record(provenance, done.provenance)
+    if table is not None and done.provenance is not None:
+        info = predictor.bundle.info
+        provenance = PredictionProvenance(
+            **vars(collect_provenance()),
+            bundle=predictor.name,
+            bundle_sha256=predictor.bundle.sha256,
+            weights_sha256=info.provenance.weights_sha256,
+            variant=variant or info.default,
+            engine=engine,
+            table_sha256=hash_file(table),
+        )
+        save_record(provenance, done.provenance)
     reference = predictor.trust.info.reference if predictor.trust is not None else None
     acceptance = None
     if reference is not None:
@@ -219,10 +223,10 @@ def check_predicted(done: "PredictedFiles", *, strict: bool = False) -> None:
         raise DataError(
             "at least one image must be readable",
             f"none of {done.images:,}",
-            f"look at the column `error` of {done.out}",
+            "look at the column `error` of the table",
         )
     if strict and (done.errors or done.passed_over):
-        place = f"the column `error` of {done.out}" if done.errors else str(done.rejected)
+        place = "the column `error` of the table" if done.errors else "what was passed over"
         raise DataError(
             "with --strict every file must be usable",
             f"{done.errors:,} of {done.images:,} images with an error,"

@@ -43,10 +43,10 @@ def describe_predictions(done: PredictedFiles) -> Page:
         )
     if done.errors:
         lead.append(Text(f"{done.errors:,} could not be read: see the column `error`."))
-    trailer = [f"Table: {done.out}"]
+    trailer = [f"Table: {done.out}"] if done.out else []
     if done.passed_over:
         lead.append(Text(describe_passed_over(done.passed_over)))
-        trailer.append(f"Passed over: {done.rejected}")
+        trailer += [f"Passed over: {done.rejected}"] if done.rejected else []
     return Page("Predictions", tuple(lead), trailer=tuple(trailer))
 
 

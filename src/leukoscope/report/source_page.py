@@ -172,7 +172,7 @@ def _list_sentences(review: Review) -> list[str]:
         sentences.append(f"{fields} shown by several sources; splits keep them together.")
     if found.featureless:
         smooth = format_count(len(found.featureless), "image is", "images are")
-        sentences.append(f"{smooth} too smooth to be compared; there, only identical files count.")
+        sentences.append(f"{smooth} too smooth to be compared; there, only identical pixels count.")
     return sentences
 
 
@@ -309,8 +309,8 @@ def _describe_featureless(ids: tuple[str, ...]) -> tuple[Section, ...]:
     if len(ids) > len(shown):
         shown.append(f"and {len(ids) - len(shown):,} more")
     text = (
-        f"{format_count(len(ids), 'image')} too smooth to have local features; only identical bytes"
-        " would show a duplicate."
+        f"{format_count(len(ids), 'image')} too smooth to have local features; only identical"
+        " pixels would show a duplicate."
     )
     names = Details("Their names", (Bullets(tuple(shown)),))
     return (Section("Images that could not be compared", (Text(text), Box((names,)))),)

@@ -35,6 +35,17 @@ def find_default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "leukoscope" / "fingerprints.sqlite"
 
 
+def is_writable(path: Path) -> bool:
+    """Tell whether a cache can be kept in this file."""
+    try:
+        with FingerprintCache(path, "", "") as store:
+            store.store.execute("BEGIN IMMEDIATE")
+            store.store.rollback()
+    except (StorageError, sqlite3.Error):
+        return False
+    return True
+
+
 class FingerprintCache:
     """A store of fingerprints and matches; in memory only where no file is given.
 

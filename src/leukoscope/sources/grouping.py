@@ -11,6 +11,7 @@ order of hashes; D vector dimension. What this file does not do: it knows nothin
 labels or source names (`search`).
 """
 
+import hashlib
 import itertools
 import os
 from collections import defaultdict
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from leukoscope.data.images import decode_image, load_content
 from leukoscope.errors import MissingExtraError
 from leukoscope.progress import Progress
-from leukoscope.sources.evidence import Link
+from leukoscope.sources.evidence import IDENTITY, Link
 
 if TYPE_CHECKING:
     from leukoscope.sources.cache import FingerprintCache
@@ -101,8 +102,23 @@ def find_links(files: Mapping[str, Path], cache: Path | None, on_progress: Progr
                 links = _link_all(matcher, neighbours, on_progress)
     finally:
         cv2.setNumThreads(threads)
-    bare = sorted(set(range(len(hashes))) - set(able))
-    return FoundLinks(links, tuple(hashes[i] for i in bare), list_settings())
+    bare = [hashes[i] for i in sorted(set(range(len(hashes))) - set(able))]
+    links = tuple(
+        sorted((*links, *_link_identical(bare, files)), key=lambda link: (link.first, link.second))
+    )
+    return FoundLinks(links, tuple(bare), list_settings())
+
+
+def _link_identical(hashes: Sequence[str], files: Mapping[str, Path]) -> Iterator[Link]:
+    """Yield links between pictures without features whose pixels are the same to the last: saved
+    in another format, or with other remarks in the file. They are few, so they are read again."""
+    seen: dict[tuple[tuple[int, ...], bytes], str] = {}
+    for name in hashes:
+        pixels_HWC = decode_image(load_content(files[name], name), name=str(files[name]))
+        key = (pixels_HWC.shape, hashlib.sha256(pixels_HWC.tobytes()).digest())
+        first = seen.setdefault(key, name)
+        if first != name:
+            yield Link(first, name, "near", 0, 1.0, 1.0, 0.0, IDENTITY)
 
 
 def list_settings() -> dict[str, float | int | str]:

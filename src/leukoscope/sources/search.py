@@ -31,14 +31,16 @@ class SourceFindings:
     """What `find_sources` found.
 
     `catalog` has a source in every row, and the column `field_group` where pictures overlap.
-    `featureless` are ids of images too smooth to be compared except by bytes. `settings` are the
-    thresholds and versions that the result depends on.
+    `featureless` are ids of images too smooth to be compared except for identical pixels.
+    `settings` are the thresholds and versions that the result depends on. `uncached` is the file
+    that was to keep what was learned and cannot be written.
     """
 
     catalog: Catalog
     links: tuple[Link, ...]
     featureless: tuple[str, ...]
     settings: Mapping[str, float | int | str]
+    uncached: Path | None = None
 
     @cached_property
     def groups(self) -> dict[str, tuple[ImageRecord, ...]]:

@@ -1,6 +1,10 @@
-"""What the terminal shows of an evaluation and of a leak report, from invented figures."""
+"""What the terminal shows of an evaluation and of a leak report, from invented figures; and signs
+that a terminal must not be given."""
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +17,10 @@ from tests.builders.evaluation import (
 )
 
 from leukoscope.cli import render
+from leukoscope.errors import DataError
 from leukoscope.pipelines import Evaluation, Packed
 from leukoscope.report.leak_page import describe_leak_report
+from leukoscope.report.page import Bullets, Page, Text
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +75,26 @@ def test_nouns_and_verbs_agree_with_their_number(capsys):
         assert f"{n} cell image{'s' * (n > 1)} from" in read()
         render.print_pack(Packed(Path("p/x.npy"), n, 32, 1000))
         assert f"{images} at 32 px" in read()
+
+
+def test_signs_that_steer_a_terminal_are_shown_as_codes(capsys):
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\u202etxt.exe\r"
+    render.print_page(Page("x", (Text(hostile), Bullets((hostile,))), trailer=(hostile,)))
+    render.print_error(DataError("a", hostile, "b"))
+    shown = capsys.readouterr()
+    for sign in "\x1b\x07\x9b\u202e\r":
+        assert sign not in shown.out + shown.err
+    assert "\\u001b[2J" in shown.out
+
+
+def test_any_code_page_takes_what_is_printed(tmp_path):
+    """Into a file or a pipe on Windows text goes through a code page of few signs."""
+    for code_page in ("cp437", "cp932", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-m", "leukoscope", "data", "scan", "Стволовая–клетка“中"],
+            env={**os.environ, "PYTHONIOENCODING": code_page, "PYTHONUTF8": "0"},
+            capture_output=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 3
+        assert b"Traceback" not in done.stderr and b"Error" in done.stderr

@@ -9,7 +9,7 @@ from tests.builders.images import save_discs
 from leukoscope import pipelines
 from leukoscope.data.catalog import Catalog, save_catalog
 from leukoscope.data.splits import save_split
-from leukoscope.errors import CatalogError, MissingExtraError, SplitError
+from leukoscope.errors import CatalogError, MissingExtraError, SplitError, StorageError
 from leukoscope.pipelines.data import name_data
 from leukoscope.sources.search import SourceFindings
 
@@ -183,3 +183,15 @@ def test_a_page_without_its_extra_is_rejected_before_the_work(monkeypatch, tmp_p
     )
     with pytest.raises(MissingExtraError, match=r"jinja2 not installed.*leukoscope\[report\]"):
         pipelines.audit_data(tmp_path / "nowhere.csv", html=tmp_path / "x.html")
+
+
+def test_a_default_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    lost = tmp_path / "file" / "cache.sqlite"
+    monkeypatch.setenv("LEUKOSCOPE_CACHE", str(lost))
+    catalog = pipelines.scan_images(save_discs(tmp_path / "cells", 2))
+    found = pipelines.trace_sources(catalog)
+    assert found.uncached == lost and len(found.catalog) == len(catalog)
+    assert pipelines.trace_sources(catalog, cache=tmp_path / "own.sqlite").uncached is None
+    with pytest.raises(StorageError):
+        pipelines.trace_sources(catalog, cache=lost)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from leukoscope.errors import StorageError
-from leukoscope.sources.cache import FingerprintCache, find_default_cache
+from leukoscope.sources.cache import FingerprintCache, find_default_cache, is_writable
 from leukoscope.sources.fingerprints import build_fingerprint
 from leukoscope.sources.matching import Match
 
@@ -133,3 +133,11 @@ def test_the_versions_of_images_and_pairs_are_apart(tmp_path, fingerprint):
 def test_a_folder_in_place_of_the_file_is_rejected(tmp_path):
     with pytest.raises(StorageError, match="cache"):
         FingerprintCache(tmp_path, "1", "1.1")
+
+
+def test_a_cache_that_cannot_be_kept_is_known_before(tmp_path):
+    assert is_writable(tmp_path / "new/cache.sqlite")
+    (tmp_path / "file").write_bytes(b"no database, but long enough to look at it")
+    assert not is_writable(tmp_path / "file")
+    assert not is_writable(tmp_path / "file/cache.sqlite")
+    assert not is_writable(tmp_path)

@@ -72,6 +72,24 @@ def test_copies_are_linked_and_nothing_else_is(searched):
     assert found.settings["min_inliers"] == 8
 
 
+def test_pictures_without_features_are_linked_where_every_pixel_is_the_same(tmp_path):
+    """White ones, forty of them, were forty sources; saved in other formats none was found."""
+    files, hashes = {}, {}
+    ramp = np.tile(np.linspace(90, 220, 64).astype(np.uint8), (64, 1))
+    smooth = {"a": np.stack([ramp, ramp, 255 - ramp], 2), "b": np.full((64, 64, 3), 255, np.uint8)}
+    for name, pixels in smooth.items():
+        for kind in ("png", "bmp", "tiff"):
+            path = tmp_path / f"{name}.{kind}"
+            Image.fromarray(pixels).save(path)
+            hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[hashes[path.name]] = path
+    found = find_links(files, None, silent)
+    assert sorted(found.featureless) == sorted(files)
+    assert join(found, hashes) == {
+        frozenset(f"{name}.{kind}" for kind in ("png", "bmp", "tiff")) for name in "ab"
+    }
+
+
 def test_names_and_order_of_files_do_not_matter(searched, tmp_path):
     _, files, _, found = searched
     moved = {}

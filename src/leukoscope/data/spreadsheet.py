@@ -1,0 +1,44 @@
+"""Text of a table that a spreadsheet may open: shown as it is, and never executed.
+
+What this file does not do: it reads and writes no table (`catalog`, `deploy.tables`).
+"""
+
+import re
+
+_FORMULA = re.compile("'*[=+@\t\r-]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def neutralise(cell: str) -> str:
+    """Return a cell that a spreadsheet shows and does not execute: an apostrophe goes before what
+    looks like a formula (OWASP, CSV injection).
+
+    >>> neutralise("=1+1.jpg"), neutralise("cell.jpg"), neutralise("'=x")
+    ("'=1+1.jpg", 'cell.jpg', "''=x")
+    """
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def neutralise_text(cell: str) -> str:
+    """Do what `neutralise` does, but leave numbers: further columns of a table hold measurements.
+
+    >>> neutralise_text("-0.5"), neutralise_text("-x")
+    ('-0.5', "'-x")
+    """
+    return cell if _NUMBER.fullmatch(cell) else neutralise(cell)
+
+
+def restore(cell: str) -> str:
+    """Return the cell that `neutralise` was given.
+
+    >>> restore("'=1+1.jpg"), restore("'quoted'"), restore("''=x")
+    ('=1+1.jpg', "'quoted'", "'=x")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def mark_unicode(text: str) -> str:
+    """Put a byte-order mark before text that goes beyond ASCII: without it Excel takes UTF-8 for
+    the code page of the country. Plain ASCII stays as it is, for readers that know no such mark;
+    so do names that are not Unicode."""
+    return f"\ufeff{text}" if re.search("[^\0-\x7f\udc80-\udcff]", text) else text
