@@ -23,7 +23,14 @@ from leukoscope.data.readers import (
     place_box,
 )
 from leukoscope.data.spreadsheet import mark_unicode, neutralise_text
-from leukoscope.data.tables import clean_number, clean_source, is_missing, list_alike, read_cells
+from leukoscope.data.tables import (
+    clean_label,
+    clean_number,
+    clean_source,
+    is_missing,
+    list_alike,
+    read_cells,
+)
 from leukoscope.errors import REJECT_CODES, CatalogError, ImageError, RejectCode
 from leukoscope.labels import AMBIGUOUS, resolve_label
 from leukoscope.storage import write_text
@@ -118,6 +125,7 @@ def read_catalog(
             records.append(record)
             spellings[record.label].add(candidate.label.strip())
     records, conflicts = _take_conflicts(records)
+    records = _fill_columns(records)
     rejected = sorted([*rejected, *conflicts], key=lambda r: (r.path, r.row, r.id, r.code))
     merged = tuple(
         (label, tuple(sorted(names)))
@@ -185,7 +193,7 @@ def _probe_file(path: Path) -> ImageFacts | Rejected:
 
 
 def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> ImageRecord | Rejected:
-    label = resolve_label(candidate.label)
+    label = resolve_label(clean_label(candidate.label))
 
     def reject(code: RejectCode, found: str = "") -> Rejected:
         return Rejected(str(candidate.path), code, candidate.id, label, candidate.row, found)
@@ -209,10 +217,27 @@ def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> Imag
         bytes=facts.bytes,
         sha256=facts.sha256,
         split=candidate.split,
-        source=candidate.source,
+        source=_tidy_source(candidate.source),
         box=box,
         extra=candidate.extra,
     )
+
+
+def _tidy_source(source: str) -> str:
+    """Spaces stay: a source may be a file's name."""
+    cleaned = clean_source(source)
+    return source if source.strip() == cleaned and cleaned else cleaned
+
+
+def _fill_columns(records: list[ImageRecord]) -> list[ImageRecord]:
+    """Give every row the columns that any row has: a table holds them for all."""
+    blank = {name: "" for record in records for name in record.extra}
+    return [
+        record
+        if len(record.extra) == len(blank)
+        else replace(record, extra=blank | dict(record.extra))
+        for record in records
+    ]
 
 
 def _take_conflicts(records: list[ImageRecord]) -> tuple[list[ImageRecord], list[Rejected]]:
@@ -321,7 +346,7 @@ def row_to_record(row: Mapping[str, str], table: Path) -> ImageRecord:
         bytes=int(row["bytes"]),
         sha256=row["sha256"],
         split=row["split"],
-        source=clean_source(row["source"]),
+        source=_tidy_source(row["source"]),
         box=box,
         extra={k: v for k, v in row.items() if k and k not in COLUMNS and k not in BOX_COLUMNS},
     )
@@ -387,7 +412,9 @@ def is_whole_number(text: str) -> bool:
 
 
 def _list_problems(row: Mapping[str, str], seen: set[str]) -> list[str]:
-    problems = [f"{name} is blank" for name in ("id", "path", "label") if is_missing(row[name])]
+    problems = [f"{name} is blank" for name in ("id", "path") if not row[name]]
+    if is_missing(row["label"]):
+        problems.append("label is blank")
     if row["id"] in seen:
         problems.append(f"id {row['id']!r} occurs twice")
     numbers = ["width", "height", "bytes"]

@@ -303,9 +303,15 @@ def _choose_class(marks: Marks, counts: Mapping[Folders, int]) -> Question | Non
         for k, layer in enumerate(layers)
     }
     use_of[first] = "class"
-    for uses in marks.values():
-        for k, place in enumerate([i for i, use in enumerate(uses) if use is None]):
+    for folders, uses in marks.items():
+        opened = [i for i, use in enumerate(uses) if use is None]
+        cells = [i for i in opened if _is_class_name(folders[i])]
+        for k, place in enumerate(opened):
             uses[place] = use_of[k]
+        # A branch that is deeper than the others: `odd/EOS` beside `EOS` and `LYM`.
+        if known and len(cells) == 1 and uses[cells[0]] != "class":
+            for place in opened:
+                uses[place] = "class" if place == cells[0] else "column"
     return None
 
 

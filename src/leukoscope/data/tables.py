@@ -174,7 +174,7 @@ def map_columns(path: Path, cells: Cells) -> Columns:
     """
     tidy: dict[str, int] = {}
     for place, name in enumerate(cells.header):
-        key = re.sub(r"[\s.-]+", "_", name.strip().casefold())
+        key = re.sub(r"[\s.-]+", "_", name.strip().casefold()).removesuffix("_px")
         if key and not re.fullmatch(r"unnamed:?_\d+|index", key):
             tidy.setdefault(key, place)
     places: dict[Meaning, int] = {}

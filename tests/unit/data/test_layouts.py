@@ -270,6 +270,13 @@ def test_what_the_user_says_goes_first_and_the_other_layer_stays(tmp_path):
     assert label_of(tmp_path, Levels(9)) == {}
 
 
+def test_a_branch_that_is_deeper_than_the_others(tmp_path):
+    touch_tree(tmp_path, ["EOS/1.jpg", "LYM/2.jpg", "odd/EOS/3.jpg", "other/4.jpg"])
+    places = read(tmp_path)[0]
+    assert places["odd/EOS/3.jpg"] == ("EOS", "", "", {"folder_1": "odd"})
+    assert places["other/4.jpg"][0] == "other"
+
+
 @pytest.mark.parametrize(
     ("names", "labels"),
     [

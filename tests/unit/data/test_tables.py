@@ -105,7 +105,7 @@ def test_columns_that_look_like_boxes_and_are_not_used_are_an_error(tmp_path, he
 def test_points_are_no_boxes_but_a_stage_has_a_place(tmp_path):
     touch_tree(tmp_path, ["a.jpg", "b.jpg"])
     with pytest.raises(CatalogError, match="x, y"):
-        find_candidates(write(tmp_path, "path,label,x,y\na.jpg,RBC,5,6\na.jpg,RBC,7,8\n"))
+        find_candidates(write(tmp_path, "path,label,x_px,y_px\na.jpg,RBC,5,6\na.jpg,RBC,7,8\n"))
     table = write(tmp_path, "path,label,x,y\na.jpg,RBC,5,6\nb.jpg,RBC,7,8\n")
     assert find_candidates(table).entries[0].extra == {"x": "5", "y": "6"}
 
@@ -279,3 +279,18 @@ def test_headers_of_what_is_no_table(tmp_path):
     assert read_header(tmp_path) == ()
     assert read_header(write(tmp_path, "")) == ()
     assert read_cells(write(tmp_path, "")).rows == ()
+
+
+def test_what_is_scanned_is_what_is_loaded(tmp_path):
+    """Found by the random inputs: a folder called NA, an id that looks missing, a blank folder."""
+    names = ["NA/1.png", "EOS/2.png", "patient_1/EOS/3.png", "fold_1/EOS/4.png", " /EOS/5.png"]
+    for seed, name in enumerate(names):
+        save_noise(tmp_path / "set" / name, seed)
+    catalog = read_catalog(tmp_path / "set")
+    assert catalog.classes == ("eosinophil",)
+    assert {(entry.id, entry.code) for entry in catalog.rejected} == {("NA/1.png", "no_label")}
+    save_catalog(catalog, tmp_path / "c.csv")
+    assert load_catalog(tmp_path / "c.csv").records == catalog.records
+    table = write(tmp_path, "id,path,label\nNA,set/EOS/2.png,EOS\n-,set/EOS/2.png,EOS\n")
+    save_catalog(build_catalog(table), tmp_path / "d.csv")
+    assert [r.id for r in load_catalog(tmp_path / "d.csv").records] == ["-", "NA"]
