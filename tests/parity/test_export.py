@@ -10,11 +10,12 @@ from torch import nn
 
 from leukoscope.data.loader import normalise
 from leukoscope.deploy import export
-from leukoscope.deploy.bundle import check_self_contained
+from leukoscope.deploy.graphs import check_graph
 from leukoscope.deploy.predictor import start_onnxruntime
 from leukoscope.errors import DataError, ParityError
 from leukoscope.models.coatnet import CoAtNet
-from leukoscope.models.presets import build_spec
+from leukoscope.models.presets import PRESETS, build_spec
+from leukoscope.models.spec import StageSpec
 from leukoscope.scores import Outputs, compute_probabilities
 from leukoscope.trust.decision import Decisions
 
@@ -93,7 +94,7 @@ def test_the_graph_is_the_network_for_any_batch(network, graph, n):
 def test_the_graph_is_what_a_bundle_promises(graph):
     model = onnx.load_from_string(graph)
     onnx.checker.check_model(model)
-    check_self_contained(graph)
+    check_graph(graph)
     assert {x.domain: x.version for x in model.opset_import}[""] >= 18
     (images,) = model.graph.input
     assert images.name == "images"
@@ -241,3 +242,14 @@ def test_int8_leaves_convolutions_and_head_alone(graph, tmp_path):
     constants = {tensor.name for tensor in before.graph.initializer}
     linear = [n for n in before.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
     assert len(quantised) == len(linear) > 4
+
+
+KINDS = {(s.family, s.activation, s.se_ratio > 0, s.stride_place): s for s in PRESETS.values()}
+"""The shapes of presets that give other operators."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_what_each_preset_exports_is_let_through(kind):
+    stages = (StageSpec("mbconv", 2, 8), StageSpec("transformer", 1, 16, 2))
+    spec = replace(KINDS[kind], stem_width=8, stages=stages, n_classes=4, image_size=32)
+    check_graph(export.build_graph(CoAtNet(spec).eval()))

@@ -423,6 +423,7 @@ ERROR_PARTS = {
     "data/splits.py": 2,
     "data/tables.py": 2,
     "deploy/bundle.py": 2,
+    "deploy/graphs.py": 1,
     "painted/cells.py": 1,
     "records.py": 1,
     "trust/record.py": 1,

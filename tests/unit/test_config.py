@@ -277,6 +277,39 @@ def test_a_misspelt_name_names_the_nearest(tmp_path, monkeypatch):
     assert caught.value.remedy == "write 'robust'"
 
 
+HOSTILE = {
+    "dots": "a." * 30_000 + "a = 1",
+    "a table of dots": "[" + "a." * 30_000 + "a]",
+    "brackets": "x = " + "[" * 30_000,
+    "braces": "x = " + "{a = " * 10_000,
+    "digits": "x = " + "9" * 5_000,
+    "digits of a key": "train.epochs = " + "9" * 60_000,
+    "no number": "train.epochs = nan",
+    "a deep table": "a." * 90 + "a = 1",
+    "tables": "\n".join(f"[t{i}]" for i in range(6_000)),
+    "a control sign": "x = \x00",
+}
+
+
+@pytest.mark.timeout(20)  # one line of dots took 47 s
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_toml_is_rejected_in_words_and_at_once(tmp_path, name):
+    path = tmp_path / "x.toml"
+    path.write_text(HOSTILE[name])
+    with pytest.raises(ConfigError):
+        load_recipe(path)
+    path.write_text("# " + "." * 300 + "\n" + 'purpose = "a. b. c."')
+    assert load_recipe(path).purpose == "a. b. c."
+
+
+@pytest.mark.parametrize(
+    "override", ["train.epochs=" + "9" * 5_000, "x=" + "[" * 5_000, "a." * 2_000 + "a=1"]
+)
+def test_hostile_overrides_are_rejected_in_words(override):
+    with pytest.raises(ConfigError):
+        load_recipe("quick", [override])
+
+
 def test_overrides_are_toml_or_a_bare_word():
     recipe = load_recipe(
         "quick",

@@ -16,7 +16,7 @@ in a bundle is ever unpickled.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import InputConfig, SavedRecipe
+from leukoscope.deploy.graphs import check_graph
 from leukoscope.errors import BundleError, ConfigError, FileError
 from leukoscope.records import parse_sealed, save_record
 from leukoscope.runfolder import Provenance, RunProvenance
@@ -166,7 +167,7 @@ class Bundle:
         """Return the bytes of a variant's graph (None: the default one), checked against its hash.
 
         Raises `BundleError` if the variant or its file is missing, its bytes are not those that
-        were exported, or the graph keeps weights in other files.
+        were exported, or the graph is none that an export makes (`deploy.graphs`).
         """
         name = name or self.info.default
         if name not in self.info.variants:
@@ -185,7 +186,7 @@ class Bundle:
                 f"{found[:16]}..., {len(content):,} bytes",
                 _AGAIN,
             )
-        check_self_contained(content, str(path))
+        check_graph(content, str(path))
         return content
 
     def read_trust(self) -> Trust | None:
@@ -273,92 +274,3 @@ def save_bundle(
     for old in (*path.glob("model.*.onnx"), path / ARRAYS_FILE):
         if old.name not in files:
             old.unlink(missing_ok=True)
-
-
-# -- graphs that stand alone ----------------------------------------------------------------------
-
-# Which fields of onnx.proto hold messages that can contain a tensor, by the kind of message.
-_MESSAGES: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
-_MAX_DEPTH = 32
-
-
-def check_self_contained(content: bytes, name: str = "the graph") -> None:
-    """Raise `BundleError` unless an ONNX file is whole in itself.
-
-    A graph may name other files for its weights, with any path; a runtime would open them. Bundles
-    are small enough to do without, so every such graph is rejected before a runtime sees it.
-    """
-    try:
-        _check_message(memoryview(content), "model", 0)
-    except _ExternalDataError:
-        raise BundleError(
-            f"{name} must hold its own weights",
-            "it names other files for them",
-            "export the run again; never open such a file from somebody you do not know",
-        ) from None
-    except (IndexError, ValueError) as error:
-        raise BundleError(f"{name} must be an ONNX graph", str(error), _AGAIN) from error
-
-
-class _ExternalDataError(Exception):
-    pass
-
-
-def _check_message(content: memoryview, kind: str, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    for field, wire, value in _read_fields(content):
-        if kind == "tensor" and (
-            field == _TENSOR_EXTERNAL_DATA or (field == _TENSOR_DATA_LOCATION and value != 0)
-        ):
-            raise _ExternalDataError
-        inner = _MESSAGES[kind].get(field)
-        if inner is not None:
-            if wire != 2 or not isinstance(value, memoryview):
-                raise ValueError(f"field {field} of a {kind} is no message")
-            _check_message(value, inner, depth + 1)
-
-
-def _read_fields(content: memoryview) -> Iterator[tuple[int, int, "int | memoryview"]]:
-    """Yield (field, wire type, value) of one protocol-buffer message."""
-    place = 0
-    while place < len(content):
-        key, place = _read_varint(content, place)
-        field, wire = key >> 3, key & 7
-        value: int | memoryview
-        if wire == 0:
-            value, place = _read_varint(content, place)
-        elif wire in (1, 2, 5):
-            length = 8 if wire == 1 else 4
-            if wire == 2:
-                length, place = _read_varint(content, place)
-            if place + length > len(content):
-                raise ValueError("ends in the middle of a field")
-            value = content[place : place + length]
-            place += length
-        else:
-            raise ValueError(f"wire type {wire}")
-        yield field, wire, value
-
-
-def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if place >= len(content) or shift > 63:
-            raise ValueError("ends in the middle of a number")
-        byte = content[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            return value, place

@@ -25,6 +25,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from leukoscope.data.images import Pixels
 from leukoscope.data.loader import normalise
 from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantInfo, VariantName
+from leukoscope.deploy.graphs import check_graph
 from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime
 from leukoscope.errors import DataError, ParityError
 from leukoscope.models.attention import MapSize, RelativeAttention
@@ -321,6 +322,7 @@ def prove_variants(
     """
     infos: dict[VariantName, VariantInfo] = {}
     for name, graph in graphs.items():
+        check_graph(graph, f"the variant {name}")  # what no reader of bundles would take
         parity = measure_parity(
             start_onnxruntime(graph, count_cores()),
             reference,

@@ -115,7 +115,14 @@ class Predictor:
             found.append(self._run(images_NSSC[start : start + BATCH_SIZE]))
             if on_progress is not None:
                 on_progress(min(start + BATCH_SIZE, total), total)
-        return join_outputs(found)
+        outputs = join_outputs(found)
+        if total and outputs.logits_NK.shape[1] != len(self.classes):
+            raise BundleError(
+                f"the bundle's graph must give {len(self.classes)} logits for each image",
+                f"{outputs.logits_NK.shape[1]}",
+                "export the run again",
+            )
+        return outputs
 
     def predict_files(
         self,
@@ -162,11 +169,15 @@ class Predictor:
         logits_BK, embedding_BD, disagreement_B = self.score(images_BSSC)
         apart = [None] * len(images_BSSC) if disagreement_B is None else disagreement_B.tolist()
         if self.trust is None:
-            rows = compute_probabilities(logits_BK).tolist()
+            # Without a policy nothing else would notice: its reason `not_finite` does.
+            finite_B: NDArray[np.bool_] = np.asarray(np.isfinite(logits_BK).all(axis=1))
+            rows = compute_probabilities(np.where(finite_B[:, None], logits_BK, 0)).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in rows]
             return tuple(
                 Prediction("", self.classes[k], row[k], tuple(row), disagreement=spread)
-                for k, row, spread in zip(best, rows, apart, strict=True)
+                if is_finite
+                else Prediction("", error="not_finite: logits")
+                for k, row, spread, is_finite in zip(best, rows, apart, finite_B, strict=True)
             )
         found = decide(
             self.trust.info.policy,
@@ -224,10 +235,15 @@ def start_onnxruntime(graph: bytes, threads: int) -> Run:
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         raise _rejected("ONNX Runtime", error) from error
 
-    names = _list_outputs({output.name for output in session.get_outputs()})
+    given = {one.name for one in session.get_inputs()}
+    names = _list_outputs("ONNX Runtime", given, {one.name for one in session.get_outputs()})
 
     def run(images_BSSC: NDArray[np.uint8]) -> Outputs:
-        return Outputs(*map(np.asarray, session.run(names, {"images": images_BSSC})))
+        try:
+            found = session.run(names, {"images": images_BSSC})
+        except Exception as error:  # as above
+            raise _rejected("ONNX Runtime", error) from error
+        return _check_outputs("ONNX Runtime", Outputs(*map(np.asarray, found)), len(images_BSSC))
 
     return run
 
@@ -253,19 +269,39 @@ def start_openvino(graph: bytes, threads: int) -> Run:
     except RuntimeError as error:
         raise _rejected("OpenVINO", error) from error
 
-    names = _list_outputs({name for output in compiled.outputs for name in output.get_names()})
+    given = {name for one in compiled.inputs for name in one.get_names()}
+    found = {name for one in compiled.outputs for name in one.get_names()}
+    names = _list_outputs("OpenVINO", given, found)
 
     def run(images_BSSC: NDArray[np.uint8]) -> Outputs:
         # One request per call: a request is not safe to share among threads, a model is.
-        found = compiled.create_infer_request().infer({"images": images_BSSC})
-        return Outputs(*(np.array(found[name]) for name in names))
+        try:
+            found = compiled.create_infer_request().infer({"images": images_BSSC})
+        except RuntimeError as error:
+            raise _rejected("OpenVINO", error) from error
+        outputs = Outputs(*(np.array(found[name]) for name in names))
+        return _check_outputs("OpenVINO", outputs, len(images_BSSC))
 
     return run
 
 
-def _list_outputs(given: set[str]) -> list[str]:
+def _list_outputs(engine: str, inputs: set[str], outputs: set[str]) -> list[str]:
     """What to ask a graph for: only an ensemble's gives a disagreement."""
-    return ["logits", "embedding", *(["disagreement"] if "disagreement" in given else [])]
+    if inputs != {"images"} or not outputs >= {"logits", "embedding"}:
+        names = f"from {', '.join(sorted(inputs))} to {', '.join(sorted(outputs))}"
+        raise _rejected(engine, ValueError(names[:200]))
+    return ["logits", "embedding", *(["disagreement"] if "disagreement" in outputs else [])]
+
+
+def _check_outputs(engine: str, found: Outputs, n: int) -> Outputs:
+    """Return outputs as they are where they are real numbers, a row or a number for each image."""
+    arrays = [one for one in found if one is not None]
+    ranks = [2, 2, 1][: len(arrays)]
+    shapes = [(one.ndim, len(one) if one.ndim else -1, one.dtype.kind) for one in arrays]
+    if shapes != [(rank, n, "f") for rank in ranks]:
+        text = ", ".join(f"{one.dtype} {one.shape}" for one in arrays)
+        raise _rejected(engine, ValueError(f"{n} images, {text}"))
+    return found
 
 
 def _rejected(engine: str, error: Exception) -> BundleError:

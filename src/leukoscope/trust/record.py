@@ -7,10 +7,12 @@ What this file does not do: it fits and decides nothing.
 
 import hashlib
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,12 @@ comparisons."""
 
 _NOVELTY = "novelty_"
 _AGAIN = "run `leukoscope calibrate` again"
+
+_UNREADABLE = (
+    DataError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+    RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged or hostile archive of arrays raises."""
 
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -157,7 +165,7 @@ def open_trust(info: TrustInfo, content: bytes, place: str) -> Trust:
             arrays["reference_embeddings"],
             arrays["reference_quality"],
         )
-    except (DataError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(
             f"{place} must be as `leukoscope calibrate` writes it",
             str(error).splitlines()[0] if str(error) else type(error).__name__,
@@ -168,10 +176,26 @@ def open_trust(info: TrustInfo, content: bytes, place: str) -> Trust:
 def _read_arrays(content: bytes) -> Mapping[str, NDArray[Any]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         total = sum(member.file_size for member in archive.infolist())
-    if total > MAX_ARRAY_BYTES:
-        raise ValueError(f"{total:,} bytes of arrays, more than {MAX_ARRAY_BYTES:,}")
+        if total > MAX_ARRAY_BYTES:
+            raise ValueError(f"{total:,} bytes of arrays, more than {MAX_ARRAY_BYTES:,}")
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                _check_header(file, member.file_size)
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Raise `ValueError` where an array claims another size than it has, or holds objects: reading
+    it would ask for any amount of memory."""
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(file)]
+    shape, _, dtype = read(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or min(shape, default=0) < 0 or claimed != size - file.tell():
+        raise ValueError(f"an array of shape {shape}, {dtype}")
 
 
 def load_trust(folder: RunFolder) -> Trust | None:

@@ -1,15 +1,11 @@
-import contextlib
 import hashlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.bundles import describe
 from tests.builders.files import list_flips, load_json, save_json
 
 from leukoscope.deploy.bundle import (
     BUNDLE_JSON,
-    check_self_contained,
     check_target,
     load_bundle,
     parse_variants,
@@ -102,98 +98,6 @@ def test_a_huge_json_is_rejected_unread(tmp_path):
         file.truncate(10**9)
     with pytest.raises(BundleError, match="at most"):
         load_bundle(tmp_path)
-
-
-# -- weights in other files -----------------------------------------------------------------------
-
-
-def move_out(tensor, location="../../secret.bin"):
-    tensor.ClearField("raw_data")
-    tensor.data_location = 1
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", location
-
-
-def in_initializer(model):
-    move_out(model.graph.initializer[0])
-
-
-def without_the_mark(model):
-    """The path alone, without the field that says that it counts."""
-    entry = model.graph.initializer[0].external_data.add()
-    entry.key, entry.value = "location", "weights.bin"
-
-
-def in_an_attribute(model):
-    node = model.graph.node.add(op_type="Constant", output=["x"])
-    attribute = node.attribute.add(name="value", type=4)
-    move_out(attribute.t)
-
-
-def in_a_branch(model):
-    node = model.graph.node.add(op_type="If", input=["c"], output=["y"])
-    attribute = node.attribute.add(name="then_branch", type=5)
-    move_out(attribute.g.initializer.add(name="w", data_type=1, dims=[1]))
-
-
-def in_a_sparse_tensor(model):
-    move_out(model.graph.sparse_initializer.add().values)
-
-
-def in_a_function(model):
-    function = model.functions.add(name="f", domain="d")
-    node = function.node.add(op_type="Constant", output=["x"])
-    move_out(node.attribute.add(name="value", type=4).t)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        in_initializer,
-        without_the_mark,
-        in_an_attribute,
-        in_a_branch,
-        in_a_sparse_tensor,
-        in_a_function,
-    ],
-)
-def test_a_graph_that_names_other_files_is_rejected(change):
-    with pytest.raises(BundleError, match="must hold its own weights"):
-        check_self_contained(build_mean_graph(change=change))
-
-
-def test_a_whole_graph_passes(mean_graph):
-    check_self_contained(mean_graph)
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_judged_without_a_crash(content):
-    with contextlib.suppress(BundleError):
-        check_self_contained(content)
-
-
-@given(st.data())
-def test_a_cut_graph_is_judged_without_a_crash(mean_graph, data):
-    end = data.draw(st.integers(0, len(mean_graph)))
-    with contextlib.suppress(BundleError):
-        check_self_contained(mean_graph[:end])
-
-
-def wrap(field, content):
-    """One field of a protocol-buffer message that holds another message."""
-    length, size = len(content), b""
-    while length > 127:
-        size += bytes([length & 127 | 128])
-        length >>= 7
-    return bytes([field << 3 | 2]) + size + bytes([length]) + content
-
-
-def test_nesting_has_an_end():
-    graph = b""
-    for _ in range(100):  # a graph in an attribute of a node of a graph ...
-        graph = wrap(1, wrap(5, wrap(6, graph)))
-    with pytest.raises(BundleError, match="nested"):
-        check_self_contained(wrap(7, graph))
 
 
 # -- writing --------------------------------------------------------------------------------------

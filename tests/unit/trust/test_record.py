@@ -3,6 +3,8 @@
 import hashlib
 import io
 import math
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -95,10 +97,31 @@ def make_archive(**arrays):
     return out.getvalue()
 
 
+def lie(**claims):
+    """An archive with one array whose header claims something else than its bytes hold."""
+    header = str({"descr": "<f4", "fortran_order": False, "shape": (3,)} | claims).encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(12)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("novelty_means_KD.npy", array)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
+        lie(shape=(10**12,)),
+        lie(shape=(10**9, 10**9)),
+        lie(shape=(-3,)),
+        lie(shape=(4,)),
+        lie(descr="|O"),
+        lie(descr="<f8"),
+        lie(descr="[" * 5000),
+        lie(shape="x"),
+        lie(more=1),
+        b"PK\x05\x06" + bytes(18),
         b"PK\x03\x04 no archive",
         make_archive(x=np.zeros(3)),
         make_archive(reference_embeddings=np.zeros((1, 2)), reference_quality=np.zeros((1, 2))),
