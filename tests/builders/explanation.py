@@ -20,7 +20,10 @@ def build_measured(n=30, **changes):
         "correlation": {"head": np.full(n, 0.5), "stem": np.linspace(-0.1, 0.1, n)},
         "localisation": [4.0] * n, "ceiling": [10.0] * n,
     }  # fmt: skip
-    return Measured(**(content | changes))
+    content |= changes
+    names = [str(i) for i in range(n)]
+    boxed = names[: len(content["localisation"])]
+    return Measured(**({"sources": names, "boxed_sources": boxed} | content))
 
 
 def build_result(method="gradcam", n=30, **changes):
@@ -41,7 +44,8 @@ def build_explanation(results=None, **changes):
     given = {
         "model": "runs/first", "is_bundle": False, "n_members": 1, "stage": "stage_2",
         "methods": tuple(one.method for one in results), "results": results,
-        "n_evaluated": results[0].n_images if results else 0, "n_without_box": 0,
+        "n_evaluated": results[0].n_images if results else 0,
+        "n_sources": results[0].n_images if results else 0, "n_without_box": 0,
         "n_same_name": 0, "images": (build_image(0), build_image(1)), "unreadable": (),
         "provenance": PROVENANCE,
     }  # fmt: skip

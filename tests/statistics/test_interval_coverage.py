@@ -10,12 +10,12 @@ from leukoscope.evaluation.intervals import (
     compute_ece_interval,
     compute_from_confusion,
     compute_intervals,
-    compute_mean,
     compute_proportion,
     wilson,
 )
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.scores import ScoreTable
+from leukoscope.spread import compute_mean
 
 
 def least_covered(runs, level):

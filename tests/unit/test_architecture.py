@@ -20,6 +20,7 @@ ORDER = (
     "errors",
     "labels",
     "interval",
+    "spread",
     "text",
     "storage",
     "records",

@@ -16,10 +16,11 @@ from scipy.special import ndtri
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.coverage import measure_coverage
-from leukoscope.evaluation.intervals import compute_mean, compute_share
+from leukoscope.evaluation.intervals import compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
+from leukoscope.spread import compute_mean
 from leukoscope.trust.confidence import BOUND_LEVEL, AcceptedErrors, bound_share
 from leukoscope.trust.decision import (
     STATUSES,

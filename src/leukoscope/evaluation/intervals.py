@@ -38,7 +38,6 @@ by `benchmarks/interval_coverage.py` (docs/experiments/033) and, in short, by
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -50,26 +49,15 @@ from leukoscope.evaluation.calibration_error import compute_equal_mass_bins, com
 from leukoscope.evaluation.metrics import PER_CLASS, Figures, compute_metrics
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
+from leukoscope.spread import Spread, measure_spread
 from leukoscope.trust.calibration import number_sources
 from leukoscope.trust.notes import Note, Values
-
-LEAST_SOURCES = 3.0
-"""Kish's number of sources from which a figure has an interval: with two, limits span two thirds of
-what is possible, and still miss one time in ten."""
-
-LEAST_FREEDOM = 5.0
-"""Figures that weigh classes have an interval above so many degrees of freedom, those of the
-classes' own sources: two classes with three sources each have 4."""
 
 LARGE_SOURCE = 0.25
 """A source with more of a figure's images than this is named: the figure is mostly its own."""
 
 _NOTHING = 1e-12
 """A spread below this is rounding."""
-
-_CORRELATION = 0.05
-"""Within a source, assumed only to weigh sources against each other when it is estimated: one of
-two images says less of it than one of a thousand."""
 
 _STEP = 1e-4
 """Part of an image, by which counts are changed to see how a figure follows."""
@@ -137,98 +125,23 @@ def clopper_pearson(successes: float, n: float, level: float = 0.95) -> Interval
     return Interval(p, min(low, p), max(high, p))
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """What is known of a figure's chance from the sources behind it.
-
-    `variance` is the figure's own. `n_sources` is Kish's number: that of equal sources which say
-    as much. `freedom` are the degrees of freedom of the variance, `most` what they would be if
-    sources varied evenly. `is_enough` says whether the sources allow any statement.
-    """
-
-    variance: float
-    freedom: float
-    n_sources: float
-    most: float
-    is_enough: bool
-
-    def bound_ends(self, value: float, level: float, low_end: float = 0.0) -> Bounds:
-        """Return the limits of a figure that ends at `low_end` and 1: Wilson's with an effective
-        number of images; NaN from too few sources."""
-        if math.isnan(value) or not self.is_enough:
-            return _NONE
-        width = 1 - low_end
-        p = min(max((value - low_end) / width, 0.0), 1.0)  # an area may be 1 + 1e-16
-        effective, variance = self.n_sources, self.variance / width**2
-        if variance > 0 and 0 < p < 1:
-            effective = max(
-                1.0,
-                self.n_sources * compute_shrinkage(self.most, level),
-                p * (1 - p) / variance * compute_shrinkage(self.freedom, level),
-            )
-        found = wilson(p * effective, effective, level)
-        low, high = low_end + width * found.low, low_end + width * found.high
-        return min(low, value), max(high, value)
-
-    def compute_half(self, level: float, freedom: float) -> float:
-        """Return how far Student's limits lie from the figure; NaN from too few sources."""
-        if not self.is_enough:
-            return math.nan
-        return float(stdtrit(max(freedom, 1.0), 0.5 + level / 2)) * math.sqrt(self.variance)
-
-
-def measure_spread(
-    influence_N: NDArray[np.float64],
-    source_N: NDArray[np.int64],
-    stratum_N: NDArray[np.int64] | None = None,
-    *,
-    by_size: bool = False,
-) -> Spread:
-    """Return the spread of a figure from the influence of each of N images, summed over sources.
-
-    `source_N` numbers the sources from 0. Strata, numbered from 0 without gaps, are the classes
-    that a figure weighs, each the same or `by_size`; by default all images are one. N must be 1 or
-    more.
-    """
-    n, s = len(influence_N), int(source_N.max()) + 1
-    stratum_N = np.zeros(n, np.int64) if stratum_N is None else stratum_N
-    t = int(stratum_N.max()) + 1
-    cell_N = source_N * t + stratum_N
-    sizes_ST = np.bincount(cell_N, minlength=s * t).reshape(s, t).astype(np.float64)
-    sizes_T = sizes_ST.sum(axis=0)
-    part_ST = sizes_ST / sizes_T
-    weight_T = sizes_T / n if by_size else np.full(t, 1 / t)
-    weight_S = part_ST @ weight_T
-    weight2_S = weight_S**2
-    n_sources = 1 / float(weight2_S.sum())
-    # Satterthwaite: classes of as many equal sources as Kish's number says, all equally variable.
-    # Of one source nothing is known: next to no degree of freedom, unless its class hardly counts.
-    kish_T = 1 / (part_ST**2).sum(axis=0)
-    variance_T = weight_T**2 / kish_T
-    own = float(variance_T.sum() ** 2 / (variance_T**2 / np.maximum(kish_T - 1, 0.1)).sum())
-    most = min(n_sources - 1, own)
-    is_enough = n_sources >= LEAST_SOURCES - 1e-9 and (t == 1 or own > LEAST_FREEDOM)
-
-    single = float((influence_N**2).sum())
-    # Of a stratum that is one source nothing is left to divide by; the degrees of freedom say so.
-    rest_ST = np.where(part_ST < 1 - _NOTHING, 1 - part_ST, 1.0)
-    sum_ST = np.bincount(cell_N, influence_N, s * t).reshape(s, t)
-    square_S = (sum_ST / np.sqrt(rest_ST)).sum(axis=1) ** 2
-    variance = float(square_S.sum())
-    if variance <= _NOTHING * single:  # nothing varies between sources
-        return Spread(0.0, most, n_sources, most, is_enough)
-    variance = max(single, variance)
-    # Images of a source as if independent, and what their correlation adds to that.
-    alone_S = sizes_ST @ (weight_T / sizes_T) ** 2
-    pairs_S = weight2_S - alone_S
-    known_S = 1 / (weight_S * (_CORRELATION + (1 - _CORRELATION) * alone_S / weight2_S)) ** 2
-    added_S = square_S - np.bincount(source_N, influence_N**2, s)
-    if known_S @ pairs_S > _NOTHING:  # some source has several images
-        pooled = float(known_S @ added_S / (known_S @ pairs_S) * pairs_S.sum())
-        variance = max(variance, single + pooled)
-    parts_S = known_S * square_S
-    freedom = min(most, float(parts_S.sum() ** 2 / (parts_S**2).sum()))
-    return Spread(variance, freedom, n_sources, most, is_enough)
+def _bound_ends(spread: Spread, value: float, level: float, low_end: float = 0.0) -> Bounds:
+    """Return the limits of a figure that ends at `low_end` and 1: Wilson's with an effective
+    number of images; NaN from too few sources."""
+    if math.isnan(value) or not spread.is_enough:
+        return _NONE
+    width = 1 - low_end
+    p = min(max((value - low_end) / width, 0.0), 1.0)  # an area may be 1 + 1e-16
+    effective, variance = spread.n_sources, spread.variance / width**2
+    if variance > 0 and 0 < p < 1:
+        effective = max(
+            1.0,
+            spread.n_sources * compute_shrinkage(spread.most, level),
+            p * (1 - p) / variance * compute_shrinkage(spread.freedom, level),
+        )
+    found = wilson(p * effective, effective, level)
+    low, high = low_end + width * found.low, low_end + width * found.high
+    return min(low, value), max(high, value)
 
 
 def _bound_share(hits_N: NDArray[np.bool_], source_N: NDArray[np.int64], level: float) -> Interval:
@@ -237,7 +150,7 @@ def _bound_share(hits_N: NDArray[np.bool_], source_N: NDArray[np.int64], level: 
     if np.bincount(source_N).max() == 1:
         return wilson(float(hits_N.sum()), n, level)
     spread = measure_spread((hits_N - p) / n, source_N)
-    return Interval(p, *spread.bound_ends(p, level))
+    return Interval(p, *_bound_ends(spread, p, level))
 
 
 def compute_proportion(
@@ -337,7 +250,7 @@ def compute_intervals(table: ScoreTable, *, level: float = 0.95) -> Figures[Inte
         else:
             by_size = name not in _AVERAGES
             spread = measure_spread(influence[name], source_N, class_N, by_size=by_size)
-            bounds = spread.bound_ends(value, level, -1.0 if name in _SIGNED else 0.0)
+            bounds = _bound_ends(spread, value, level, -1.0 if name in _SIGNED else 0.0)
         overall[name] = Interval(value, *bounds)
     overall["ece"] = compute_ece_interval(p_NK.max(axis=1), hit_N, table.sources, level)
 
@@ -361,7 +274,7 @@ def compute_intervals(table: ScoreTable, *, level: float = 0.95) -> Figures[Inte
                 index_N = np.unique(source_N[own], return_inverse=True)[1]
                 strata_N = None if name == "f1" else np.unique(true_N, return_inverse=True)[1]
                 spread = measure_spread(influence_of[name, label][own], index_N, strata_N)
-                found = Interval(value, *spread.bound_ends(value, level))
+                found = Interval(value, *_bound_ends(spread, value, level))
             per_class[label][name] = found
     return Figures(overall, per_class)
 
@@ -409,31 +322,7 @@ def compute_from_confusion(
         by_size=kind == "kappa",
     )
     low_end = -1.0 if kind == "kappa" else 0.0
-    return Interval(value, *spread.bound_ends(value, level, low_end))
-
-
-def compute_mean(
-    values_N: NDArray[np.floating], sources: Sequence[str], level: float = 0.95
-) -> Interval:
-    """Return the mean of N values with Student's interval over sources; limits are NaN where the
-    sources are too few. Raises `DataError` for no values.
-
-    >>> compute_mean(np.array([1.0, 3.0]), ["a", "a"])
-    Interval(value=2.0, low=nan, high=nan)
-    """
-    _check_level(level)
-    if not len(values_N) or len(values_N) != len(sources):
-        raise DataError(
-            "a mean needs at least one value, each with its source",
-            f"{len(values_N)} values, {len(sources)} sources",
-            "choose a role that has images",
-        )
-    n = len(values_N)
-    values_N = np.asarray(values_N, dtype=np.float64)
-    mean = float(values_N.mean())
-    spread = measure_spread((values_N - mean) / n, number_sources(sources, n)[0])
-    half = spread.compute_half(level, spread.most)
-    return Interval(mean, mean - half, mean + half)
+    return Interval(value, *_bound_ends(spread, value, level, low_end))
 
 
 def compute_ece_interval(

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.evaluation.intervals import compute_mean, compute_proportion, compute_share
+from leukoscope.evaluation.intervals import compute_proportion, compute_share
 from leukoscope.evaluation.trust_measures import calibrate_table, measure_calibration
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import ScoreTable
+from leukoscope.spread import compute_mean
 from leukoscope.trust.calibration import compute_log_losses
 from leukoscope.trust.decision import Policy, decide_table
 from leukoscope.trust.local import LEAST_SOURCES, LocalPolicy, fit_local_policy

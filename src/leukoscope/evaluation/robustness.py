@@ -16,12 +16,13 @@ from leukoscope.data.corrupt import AMOUNTS, SEVERITIES, Corruption
 from leukoscope.data.findings import Finding
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.decisions import measure_decisions
-from leukoscope.evaluation.intervals import compute_mean, compute_proportion
+from leukoscope.evaluation.intervals import compute_proportion
 from leukoscope.evaluation.metrics import compute_metrics
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.progress import Progress, silent
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import LeakageStatus, ScoreTable
+from leukoscope.spread import compute_mean
 from leukoscope.trust.decision import decide_table
 from leukoscope.trust.folder import compare_acceptance
 from leukoscope.trust.notes import Note

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.evaluation.calibration_error import compute_equal_mass_bins
-from leukoscope.evaluation.intervals import average_bins, compute_intervals, measure_spread
+from leukoscope.evaluation.intervals import average_bins, compute_intervals
 from leukoscope.interval import Interval
 from leukoscope.scores import ScoreTable
+from leukoscope.spread import measure_spread
 from leukoscope.trust.calibration import Calibration, number_sources
 
 _LEVEL = 0.95

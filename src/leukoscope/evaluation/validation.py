@@ -51,7 +51,6 @@ from leukoscope.evaluation.intervals import (
     compute_ece_interval,
     compute_from_confusion,
     compute_intervals,
-    compute_mean,
     compute_proportion,
     compute_share,
     find_large_sources,
@@ -64,6 +63,7 @@ from leukoscope.evaluation.subgroups import FEW, SubgroupTable, split_column
 from leukoscope.interval import UNDEFINED, Interval, Number
 from leukoscope.runfolder import ModelProvenance
 from leukoscope.scores import ScoreTable
+from leukoscope.spread import compute_mean
 from leukoscope.trust.decision import Reason, Status
 from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference

@@ -9,7 +9,6 @@ curve. What this file does not do: it makes no maps and knows no networks, only 
 scores images; so it works on a bundle too.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,8 +29,9 @@ from leukoscope.explain.record import (
     FaithfulnessTest,
     Outcome,
 )
-from leukoscope.interval import Interval
+from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.scores import compute_probabilities
+from leukoscope.spread import compute_mean
 
 STEPS = 16
 """Steps of a curve."""
@@ -220,30 +220,14 @@ def compute_rank_correlation(
 # -- means, and what comes of the tests -----------------------------------------------------------
 
 
-def compute_mean_interval(values_N: Sequence[float], *, seed: int = 0) -> Interval:
-    """Return the mean over images with the 95 % percentile bounds of 4,000 bootstrap draws; bounds
-    are undefined for fewer than two images, and all is for none.
-
-    The unit of chance is the image: duplicates of one cell make the bounds too narrow.
-
-    >>> compute_mean_interval([1.0, 1.0, 1.0])
-    Interval(value=1.0, low=1.0, high=1.0)
-    """
-    values = np.asarray(values_N, dtype=np.float64)
-    if len(values) < 2:
-        return Interval(float(values.mean()) if len(values) else math.nan, math.nan, math.nan)
-    drawn = np.random.default_rng(seed).integers(0, len(values), (4000, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), (0.025, 0.975))
-    return Interval(float(values.mean()), float(low), float(high))
-
-
 @dataclass(frozen=True)
 class Measured:
     """What was measured of one method, image by image; empty where it was not.
 
     `deletion` and `insertion` are areas; those of the baselines have the same order of images.
     `correlation` is keyed by what was randomised last, from the head down. `localisation` has
-    images with a cell only, `ceiling` the most each of them allows.
+    images with a cell only, `ceiling` the most each of them allows. `sources` are those of all
+    images, `boxed_sources` of those with a cell.
     """
 
     deletion: Sequence[float] = ()
@@ -252,6 +236,8 @@ class Measured:
     correlation: Mapping[str, Sequence[float]] = field(default_factory=dict)
     localisation: Sequence[float] = ()
     ceiling: Sequence[float] = ()
+    sources: Sequence[str] = ()
+    boxed_sources: Sequence[str] = ()
 
 
 def evaluate_method(method: Method, measured: Measured) -> FaithfulnessResult:
@@ -260,18 +246,23 @@ def evaluate_method(method: Method, measured: Measured) -> FaithfulnessResult:
     A test is passed if the 95 % bound on the bad side still holds: better than a baseline by any
     amount, rank correlation below 0.2 with every weight randomised, mass in the cell at least 2.5
     times its share. It failed if the bound on the good side does not hold either, and is unclear in
-    between. Fewer than 20 images (for the mass: with a box) test nothing. Attention is not tested
+    between, which it is from too few sources too (`spread`). Fewer than 20 images (for the mass:
+    with a box) test nothing. Attention is not tested
     by deletion and insertion: it knows no class.
     """
+
+    def average(values: Sequence[float], sources: Sequence[str] = measured.sources) -> Interval:
+        return compute_mean(np.asarray(values), sources) if len(values) else UNDEFINED
+
     against: dict[Baseline, dict[CurveKind, Interval]] = {}
     for baseline, kinds in measured.baselines.items():
         against[baseline] = {}
         for kind, values in kinds.items():
             own = measured.deletion if kind == "deletion" else measured.insertion
-            against[baseline][kind] = compute_mean_interval(np.subtract(own, values).tolist())
-    correlation = {k: compute_mean_interval(v) for k, v in measured.correlation.items()}
-    localisation = compute_mean_interval(measured.localisation)
-    ceiling = compute_mean_interval(measured.ceiling)
+            against[baseline][kind] = average(np.subtract(own, values).tolist())
+    correlation = {k: average(v) for k, v in measured.correlation.items()}
+    localisation = average(measured.localisation, measured.boxed_sources)
+    ceiling = average(measured.ceiling, measured.boxed_sources)
     n, n_with_box = len(measured.deletion), len(measured.localisation)
     tests = [
         FaithfulnessTest(kind, _test_curve(method, n, kind, kinds[kind]), baseline)
@@ -282,9 +273,8 @@ def evaluate_method(method: Method, measured: Measured) -> FaithfulnessResult:
     found = _test_localisation(n_with_box, localisation, ceiling)
     tests.append(FaithfulnessTest("localisation", found))
     return FaithfulnessResult(
-        method, n, n_with_box, compute_mean_interval(measured.deletion),
-        compute_mean_interval(measured.insertion), against, correlation, localisation, ceiling,
-        tuple(tests),
+        method, n, n_with_box, average(measured.deletion), average(measured.insertion),
+        against, correlation, localisation, ceiling, tuple(tests),
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class FaithfulnessTest:
 
 @dataclass(frozen=True, slots=True)
 class FaithfulnessResult:
-    """A method's figures, means over images with 95 % bounds, and its tests.
+    """A method's figures, means over images with 95 % bounds over sources, and its tests.
 
     `n_images` were evaluated, `n_with_box` of them by place. `against` has the paired differences
     to each baseline, method minus baseline: good deletion is below 0, good insertion above.
@@ -115,9 +115,10 @@ class UnreadableImage:
 class Explanation:
     """All that `leukoscope explain` found.
 
-    `n_members` networks predict, of which the first is explained. `n_evaluated` images were
-    evaluated for faithfulness, `n_without_box` of them without a box although boxes were given;
-    `n_same_name` images bear the name of an annotated one and show something else.
+    `n_members` networks predict, of which the first is explained. `n_evaluated` images of
+    `n_sources` were evaluated for faithfulness, `n_without_box` of them without a box although
+    boxes were given; `n_same_name` images bear the name of an annotated one and show something
+    else. Images that are not in the split of the run are a source each.
     """
 
     model: str
@@ -126,6 +127,7 @@ class Explanation:
     methods: tuple[Method, ...]
     stage: str
     n_evaluated: int
+    n_sources: int
     n_without_box: int
     n_same_name: int
     results: tuple[FaithfulnessResult, ...]

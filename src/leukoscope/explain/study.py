@@ -44,6 +44,7 @@ class ImageScores:
     centre: Pair
     localisation: Mapping[Method, float]
     ceiling: float | None
+    source: str
 
 
 @dataclass
@@ -71,9 +72,11 @@ class Study:
         target: int,
         maps: Mapping[Method, NDArray[np.float32]],
         inside_SS: NDArray[np.float32] | None,
+        source: str,
     ) -> ImageScores:
         """Measure the maps `(S, S)` of one image, and of baselines. `number` draws their noise;
-        `inside_SS` says where the cell is, None where nobody knows."""
+        `inside_SS` says where the cell is, None where nobody knows; `source` which images
+        are of the same source."""
         noise = {
             grid: build_random_maps(1, grid, self.explainer.side, self.seed + number)[0]
             for grid in self.grids.values()
@@ -100,6 +103,7 @@ class Study:
             measure(build_centre_prior(self.explainer.side)),
             localisation,
             ceiling,
+            source,
         )
         self.scores.append(found)
         self._images.append(image_SSC)
@@ -126,6 +130,8 @@ class Study:
                 correlations[method],
                 [one.localisation[method] for one in boxed],
                 [one.ceiling for one in boxed if one.ceiling is not None],
+                [one.source for one in self.scores],
+                [one.source for one in boxed],
             )
             results.append(evaluate_method(method, measured))
         return tuple(results)

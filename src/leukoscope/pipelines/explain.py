@@ -5,7 +5,7 @@ What this file does not do: it makes and evaluates no map (`leukoscope.explain`)
 """
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from leukoscope.pipelines.explain_model import (
     choose_methods,
     choose_stage,
     find_class,
+    find_sources,
     open_model,
 )
 from leukoscope.progress import Progress, silent
@@ -126,12 +127,13 @@ def explain_images(
         check_boxes(framed, paths)
     evaluated = set(np.linspace(0, len(paths) - 1, min(evaluate, len(paths))).round().astype(int))
     study = Study(explainer, chosen, seed)
+    sources = find_sources(opened)
     with replacing_together(folder, last="faithfulness.json") as staged:
         writer = _Writer(staged, explainer, query)
         unreadable: list[UnreadableImage] = []
         n_same_name = 0
         for batch in _read_batches(paths, opened, framed, unreadable):
-            for image in _explain_batch(opened, study, batch, wanted, evaluated):
+            for image in _explain_batch(opened, study, batch, wanted, evaluated, sources):
                 writer.write(image, opened.classes)
             n_same_name += sum(one.same_name for one in batch)
             progress("Explaining", batch[-1].number + 1, len(paths))
@@ -150,6 +152,7 @@ def explain_images(
             methods=chosen,
             stage=explainer.stage,
             n_evaluated=len(study.scores),
+            n_sources=len({one.source for one in study.scores}),
             n_without_box=0 if framed is None else sum(x.ceiling is None for x in study.scores),
             n_same_name=n_same_name,
             results=study.conclude(progress),
@@ -250,6 +253,7 @@ def _explain_batch(
     batch: Sequence[_Loaded],
     wanted: int | None,
     evaluated: set[int],
+    sources: Mapping[Path, str],
 ) -> Iterator[_Explained]:
     import numpy as np
 
@@ -266,7 +270,8 @@ def _explain_batch(
         maps = {method: made[method].maps_NSS[i] for method in made}
         scores = None
         if one.number in evaluated:
-            scores = study.add(one.number, one.pixels_SSC, targets[i], maps, one.inside_SS)
+            source = sources.get(one.path.resolve(), f"image {one.number}")
+            scores = study.add(one.number, one.pixels_SSC, targets[i], maps, one.inside_SS, source)
         yield _Explained(one, i, made, targets[i], *named[i], p_NK[i], scores)
 
 

@@ -87,6 +87,22 @@ def open_model(path: Path) -> ExplainedModel:
     return ExplainedModel(path, trained, build_score(network), network, members)
 
 
+def find_sources(model: ExplainedModel) -> "dict[Path, str]":
+    """Return the source of each image of a run's split, by path; nothing for a bundle, which
+    carries no split: its images count as a source each."""
+    from leukoscope.pipelines.runs import load_run_split
+    from leukoscope.runfolder import RunFolder
+
+    folder = RunFolder(model.path)
+    if model.network is None or not folder.split.is_file():
+        return {}
+    split = load_run_split(folder)
+    return {
+        record.path.resolve(): source
+        for record, source in zip(split.catalog.records, split.sources, strict=True)
+    }
+
+
 def choose_methods(model: ExplainedModel, asked: Sequence[str]) -> tuple[Method, ...]:
     """Return the methods asked for, in the order of `METHODS`; none asked: what suits the model.
 

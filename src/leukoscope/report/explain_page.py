@@ -259,7 +259,10 @@ def _tabulate_tests(record: Explanation) -> Table:
                 _show_outcome(one, "localisation", _format_note(one.localisation, 1)),
             ]
         )
-    caption = f"Tests on {_count_images(record.n_evaluated)}; means with 95 % intervals."
+    caption = (
+        f"Tests on {_count_images(record.n_evaluated)} of"
+        f" {format_count(record.n_sources, 'source')}; means with 95 % intervals over sources."
+    )
     ceiling = record.results[0].ceiling.value
     if ceiling == ceiling:
         caption += f" In the cell: at most {ceiling:.1f} is possible here."

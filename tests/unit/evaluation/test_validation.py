@@ -11,10 +11,11 @@ from leukoscope.errors import DataError
 from leukoscope.evaluation.acceptance import AcceptanceCriteria
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
 from leukoscope.evaluation.decisions import ReasonCount
-from leukoscope.evaluation.intervals import compute_ece_interval, compute_intervals, compute_mean
+from leukoscope.evaluation.intervals import compute_ece_interval, compute_intervals
 from leukoscope.evaluation.validation import LocalCells, Predictions, Validation, compute_kappas
 from leukoscope.interval import Interval
 from leukoscope.records import dump_record, load_record, save_record
+from leukoscope.spread import compute_mean
 
 CLASSES, build_cells, build_reference = (
     cells_of.CLASSES,

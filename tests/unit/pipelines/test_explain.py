@@ -20,7 +20,8 @@ from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunErro
 from leukoscope.explain.explainer import Explainer
 from leukoscope.explain.record import Explanation
 from leukoscope.pipelines.explain_boxes import load_boxes
-from leukoscope.pipelines.explain_model import open_model
+from leukoscope.pipelines.explain_model import find_sources, open_model
+from leukoscope.pipelines.runs import load_run_split
 from leukoscope.records import load_record
 from leukoscope.scores import load_scores
 
@@ -316,3 +317,13 @@ def test_on_a_full_disk_nothing_is_left(bundle, disc_folder, tmp_path, limit):
     with full_disk(limit), pytest.raises(StorageError, match="out must be writable"):
         pipelines.explain_images(bundle, [disc_folder], tmp_path / "out", evaluate=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_a_run_have_the_sources_of_its_split(trained, bundle):
+    split = load_run_split(trained.folder)
+    found = find_sources(open_model(trained.folder.path))
+    assert found == {
+        record.path.resolve(): source
+        for record, source in zip(split.catalog.records, split.sources, strict=True)
+    }
+    assert find_sources(open_model(bundle)) == {}
