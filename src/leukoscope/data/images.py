@@ -375,6 +375,17 @@ def decode_image(content: bytes, box: Box | None = None, name: str = "image") ->
     return pixels_HWC[y_min:y_max, x_min:x_max]
 
 
+def read_has_colour(path: Path) -> bool | None:
+    """Tell from its header whether an image has colours, and not one channel or a palette; None
+    where it is no image that can be read."""
+    try:
+        content = load_content(path)
+        with _translated(content, path.name):
+            return _open(content, path.name).mode in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+    except ImageError:
+        return None
+
+
 def check_box(box: Box, width: int, height: int, name: str = "image") -> None:
     """Raise `ImageError` (reason `bad_box`) unless the box lies inside `width` x `height`."""
     x_min, y_min, x_max, y_max = box

@@ -1,7 +1,7 @@
 """Where tables come from: folders of classes or of detection sets, and CSV tables.
 
 A reader only finds candidates; whether an image can be read is decided in `catalog`. What this
-file does not do: it opens no image, resolves no label alias, and neither tells the layers of
+file does not do: it decodes no image, resolves no label alias, and neither tells the layers of
 folders apart (`layouts`) nor reads annotations (`annotations`).
 
 How a folder is read. Images that belong to others (masks, flows, thumbnails) stay out. Where at
@@ -29,7 +29,7 @@ from leukoscope.data.annotations import (
     read_voc,
     read_yolo,
 )
-from leukoscope.data.images import IMAGE_SUFFIXES, Box
+from leukoscope.data.images import IMAGE_SUFFIXES, Box, read_has_colour
 from leukoscope.data.layouts import (
     Folders,
     Layer,
@@ -325,17 +325,19 @@ def _find_empty(root: Path, layout: Layout, files: _Files) -> list[Path]:
 # -- images of images -----------------------------------------------------------------------------
 
 _KINDS = (
-    r"(?:cp_)?masks?|segmentations?|segmented|seg|ground_?truth|gt|flows?|outlines?|contours?"
-    r"|overlays?|thumb(?:nail)?s?|heat_?maps?|previews?|probabilit(?:y|ies)|annotat(?:ed|ion)s?"
+    r"(?:cp_)?masks?|segmentations?|segmented|seg|ground[\s_-]?truth|gt|expert"
+    r"|flows?|outlines?|contours?|overlays?|thumb(?:nail)?s?|heat_?maps?|previews?"
+    r"|probabilit(?:y|ies)|annotat(?:ed|ion)s?"
 )
 _COMPANION = re.compile(rf"(?P<stem>.+?)[\s_.-]+(?:{_KINDS})(?:[\s_.-]?\w{{1,3}})?", re.IGNORECASE)
 _COMPANION_PREFIX = re.compile(rf"(?:{_KINDS}|tn)[\s_.-]+(?P<stem>.+)", re.IGNORECASE)
-_COMPANION_FOLDER = re.compile(rf"(?:{_KINDS}|labels?)(?:[\s_.-]+\w{{1,8}}|\d+)?", re.IGNORECASE)
+_COMPANION_FOLDER = re.compile(rf"(?:{_KINDS}|labels?)(?:[\s_.-].*|\d+)?", re.IGNORECASE)
 
 
 def _part_companions(root: Path, images: Sequence[Path]) -> tuple[list[Path], list[Rejected]]:
     """Return the images, and apart from them those that show others: `a_mask.png` beside `a.jpg`,
-    or `masks/a.png` where an `a` lies elsewhere."""
+    `masks/a.png` where an `a` lies elsewhere, or `a.png` of one channel beside an `a.jpg` of
+    colour."""
     beside: dict[Path, set[str]] = defaultdict(set)
     stems: dict[str, Path] = {}
     apart = {
@@ -347,6 +349,7 @@ def _part_companions(root: Path, images: Sequence[Path]) -> tuple[list[Path], li
             stems.setdefault(path.stem.casefold(), path)
     kept: list[Path] = []
     rejected: list[Rejected] = []
+    plain = _find_plain(path for path in images if path not in apart)
     for path in images:
         stem = path.stem.casefold()
         matches = (_COMPANION.fullmatch(stem), _COMPANION_PREFIX.fullmatch(stem))
@@ -355,11 +358,26 @@ def _part_companions(root: Path, images: Sequence[Path]) -> tuple[list[Path], li
             shown = [base for base in (stem, *bases) if base in stems]
         else:
             shown = [base for base in bases if base in beside[path.parent]]
+            shown += [stem] if path in plain else []
         if shown:
             rejected.append(Rejected(str(path), "companion", found=shown[0]))
         else:
             kept.append(path)
     return kept, rejected
+
+
+def _find_plain(images: Iterable[Path]) -> set[Path]:
+    """Of images of one stem in one folder, those of one channel where another has colours."""
+    twice: dict[Path, list[Path]] = defaultdict(list)
+    for path in images:
+        twice[path.with_suffix("")].append(path)
+    found: set[Path] = set()
+    for paths in twice.values():
+        if len(paths) > 1:
+            has_colour = {path: read_has_colour(path) for path in paths}
+            if any(has_colour.values()):
+                found |= {path for path in paths if has_colour[path] is False}
+    return found
 
 
 # -- detection sets -------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Which layer of folders is the class: trees of every kind, as reports of users have them."""
 
 import pytest
+from PIL import Image
 from tests.builders.trees import touch_tree
 
 from leukoscope.data.layouts import Layer, name_part, resolve_parts
@@ -366,6 +367,41 @@ def test_masks_flows_and_thumbnails_are_left_out_by_name(tmp_path, companion):
     places, passed, _ = read(tmp_path)
     assert set(places) == {"EOS/1.jpg", "LYM/2.jpg"}
     assert passed == {companion: "companion"}
+
+
+def test_of_one_stem_the_image_without_colours_is_the_mask(tmp_path):
+    colour = Image.new("RGB", (16, 16), (200, 100, 90))
+    for name, image in {
+        "EOS/1.jpg": colour,
+        "EOS/1.png": colour.convert("L"),
+        "EOS/2.bmp": colour,
+        "EOS/2.gif": colour.convert("P"),
+        "EOS/3.jpg": colour,
+        "EOS/3.png": colour,
+        "LYM/4.jpg": colour.convert("L"),
+        "LYM/4.png": colour.convert("1"),
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        image.save(tmp_path / name)
+    touch_tree(tmp_path, ["LYM/5.jpg", "LYM/5.png"])
+    places, passed, _ = read(tmp_path)
+    assert passed == {"EOS/1.png": "companion", "EOS/2.gif": "companion"}
+    assert len(places) == 8
+
+
+def test_the_layout_of_lisc(tmp_path):
+    touch_tree(
+        tmp_path,
+        [
+            "Main Dataset/Baso/1.bmp",
+            "Main Dataset/neut/2.bmp",
+            "Ground Truth Segmentation/Baso/areaforexpert1/1_expert.bmp",
+            "Ground Truth Segmentation/neut/areaforexpert1/2_expert.bmp",
+        ],
+    )
+    places, passed, _ = read(tmp_path)
+    assert [place[0] for place in places.values()] == ["Baso", "neut"]
+    assert set(passed.values()) == {"companion"}
 
 
 @pytest.mark.parametrize("name", ["EOS/3_mask.png", "EOS/mask.png", "EOS/1_2.png", "thumbs/9.png"])

@@ -11,6 +11,8 @@ from leukoscope.data.catalog import Catalog, save_catalog
 from leukoscope.data.splits import save_split
 from leukoscope.errors import CatalogError, MissingExtraError, SplitError, StorageError
 from leukoscope.pipelines.data import name_data
+from leukoscope.pipelines.evaluation import select_images
+from leukoscope.progress import silent
 from leukoscope.sources.search import SourceFindings
 
 
@@ -24,6 +26,44 @@ def test_scan_writes_catalog_and_rejected(tmp_path):
     with pytest.raises(CatalogError, match=r"1 rejected, first: .*broken\.png"):
         pipelines.check_nothing_rejected(catalog)
     pipelines.check_nothing_rejected(Catalog(catalog.records))
+
+
+def test_where_the_class_is_open_every_command_asks_and_takes_the_answer(tmp_path):
+    for k, name in enumerate(("one", "two", "three")):
+        save_discs(tmp_path / "set" / name, 6, ("EOSINOPHIL", "LYMPHOCYTE"))
+        (tmp_path / "set" / name / "EOSINOPHIL").rename(tmp_path / "set" / name / "foo")
+        (tmp_path / "set" / name / "LYMPHOCYTE").rename(tmp_path / "set" / name / "bar")
+        for path in sorted((tmp_path / "set" / name).rglob("*.png")):
+            path.write_bytes(path.read_bytes() + bytes([k]))  # other content, same picture
+    root = tmp_path / "set"
+
+    def select(**options):
+        return Catalog(select_images(root, "test", silent, **options)[0])
+
+    def audit(**options):
+        return pipelines.audit_data(root, cache=tmp_path / "c.sqlite", **options)
+
+    for read in (
+        lambda **o: pipelines.scan_images(root, **o),
+        lambda **o: pipelines.load_split_or_images(root, **o).catalog,
+        select,
+        audit,
+    ):
+        with pytest.raises(CatalogError, match="--class-level 1 or --class-level 2"):
+            read()
+        found = read(class_level=2).classes
+        labels = {one if isinstance(one, str) else one.label for one in found}
+        assert labels == {"foo", "bar"}
+    scanned = pipelines.scan_images(root, tmp_path / "c.csv", class_level=2, source_level=1)
+    assert {r.source for r in scanned.records} == {"one", "two", "three"}
+
+
+def test_rejected_is_written_also_when_nothing_is_left(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\n" + "gone.png,EOS\n" * 48)
+    with pytest.raises(CatalogError, match="48 files, all rejected"):
+        pipelines.scan_images(tmp_path / "t.csv", tmp_path / "out" / "catalog.csv")
+    assert len((tmp_path / "out" / "rejected.csv").read_text().splitlines()) == 49
+    assert not (tmp_path / "out" / "catalog.csv").exists()
 
 
 def test_auto_takes_given_only_where_the_data_names_a_test_part(tmp_path, disc_folder):
