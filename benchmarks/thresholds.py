@@ -2,6 +2,7 @@
 
     python benchmarks/thresholds.py estimate [REPEATS]    the threshold of confidence as it is
     python benchmarks/thresholds.py guarantee [REPEATS]   with trust.target_confidence=0.95
+    python benchmarks/thresholds.py sets [REPEATS]        the level of the prediction sets
 
 Sources x cells and how sources differ in their rate of mistakes: normal on the scale of the logit,
 gamma distributed, or one source in a hundred that is wrong in 30 % of its cells however confident.
@@ -15,7 +16,10 @@ import sys
 import numpy as np
 from scipy.special import expit
 
+from leukoscope.config import TrustConfig
+from leukoscope.scores import ScoreTable
 from leukoscope.trust.confidence import fit_min_confidence
+from leukoscope.trust.fitting import choose_alpha, count_labels, fit_config_sets
 
 TARGET = 0.995
 # Spread of the rates of mistakes that gives the intraclass correlation.
@@ -89,7 +93,67 @@ def simulate_thresholds(part, repeats):
             )
 
 
+SHARES = (0.19, 0.23, 0.2, 0.1, 0.09, 0.08, 0.07, 0.04)
+
+
+def draw_scores(rng, n, hard):
+    """Eight classes in pairs that look alike; a share `hard` of cells can hardly be told apart."""
+    labels_N = rng.choice(8, n, p=SHARES)
+    rows_N, hard_N = np.arange(n), rng.random(n) < hard
+    logits_NK = rng.normal(0, 1, (n, 8))
+    logits_NK[rows_N, labels_N] += np.where(hard_N, rng.normal(1.5, 1.5, n), rng.normal(9, 2, n))
+    logits_NK[rows_N, labels_N ^ 1] += np.where(hard_N, 2.0, 1.0)
+    logits_NK = (0.9 * logits_NK).astype(np.float32)
+    names = tuple(map(str, range(n)))
+    return ScoreTable(
+        tuple("abcdefgh"), names, names, names, ("calib",) * n, labels_N, logits_NK,
+        np.zeros((n, 1), np.float32), True,
+    )  # fmt: skip
+
+
+def simulate_sets(repeats):
+    """Print what sets do at 0.05 and at the level that is chosen, on 4,000 new cells."""
+    print(
+        "| wrong | cells | level | miscoverage less level | two labels: all | of wrong | accepted |"
+    )
+    for hard in (0.01, 0.025, 0.04, 0.1):
+        for n in (300, 1120, 4000):
+            for name in ("0.05", "auto"):
+                rows = []
+                for i in range(repeats):
+                    rng = np.random.default_rng(i)
+                    table, new = draw_scores(rng, n, hard), draw_scores(rng, 4000, hard)
+                    p_NK, new_NK = table.probabilities_NK, new.probabilities_NK
+                    config = TrustConfig()
+                    alpha = choose_alpha(p_NK, table, config) if name == "auto" else 0.05
+                    sets = fit_config_sets(p_NK, table, config, alpha)
+                    given_N = new_NK.argmax(axis=1)
+                    wrong_N = given_N != new.labels_N
+                    missed = 1 - sets.predict(new_NK)[np.arange(4000), new.labels_N].mean()
+                    several_N = count_labels(sets, new_NK, given_N) > 1
+                    # Of sets of one label, as many as the best threshold accepts at the target.
+                    order = np.flatnonzero(~several_N)
+                    order = order[np.argsort(-new_NK[order].max(axis=1))]
+                    share = np.cumsum(wrong_N[order]) / np.arange(1, len(order) + 1)
+                    accepted = (share <= 1 - TARGET).nonzero()[0][-1:].sum() + 1
+                    rows.append(
+                        (wrong_N.mean(), alpha, missed - alpha, several_N.mean(),
+                         several_N[wrong_N].mean(), accepted / 4000)
+                    )  # fmt: skip
+                wrong, alpha, gap, several, of_wrong, accepted = 100 * np.mean(rows, axis=0)
+                error = 100 * np.std([row[2] for row in rows]) / np.sqrt(repeats)
+                print(
+                    f"| {wrong:.1f} % | {n:,} | {name}: {alpha:.2f} %"
+                    f" | {gap:+.2f} ± {error:.2f} points | {several:.1f} % | {of_wrong:.0f} %"
+                    f" | {accepted:.1f} % |",
+                    flush=True,
+                )
+
+
 if __name__ == "__main__":
     part = sys.argv[1] if len(sys.argv) > 1 else "estimate"
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 200
-    simulate_thresholds(part, repeats)
+    if part == "sets":
+        simulate_sets(repeats)
+    else:
+        simulate_thresholds(part, repeats)

@@ -188,8 +188,9 @@ _Share = Annotated[float, Field(gt=0, lt=1)]
 class TrustConfig(_Section):
     """What calibration, prediction sets and decisions aim at. Decides nothing of the training."""
 
-    alpha: _Share = 0.05
-    """Prediction sets miss the true class for at most this share of the cells of each class."""
+    alpha: _Share | Literal["auto"] = "auto"
+    """Prediction sets miss the true class for at most this share of the cells of each class; auto:
+    the largest level at which half of the misclassified calibration cells get two labels."""
     class_conditional: bool = True
     """One threshold per class (Mondrian); false: one for all."""
     target_accuracy: float = Field(0.995, gt=0.5, lt=1)

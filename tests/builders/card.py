@@ -7,6 +7,7 @@ from tests.builders import evaluation
 from tests.builders.evaluation import NO_FIGURE, build_leak
 from tests.builders.explanation import build_explanation, build_result
 from tests.builders.robustness import build_robustness
+from tests.builders.scores import build_sets
 from tests.builders.validation import build_validation
 
 from leukoscope.config import InputConfig, TrustConfig, load_recipe
@@ -21,6 +22,7 @@ from leukoscope.report.model_card import build_document, render_card, render_che
 from leukoscope.runfolder import RunProvenance
 from leukoscope.trust.calibration import Calibration
 from leukoscope.trust.confidence import AcceptedErrors
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference, TrustInfo
@@ -96,8 +98,7 @@ def build_reference(**changes):
             "specificity": (bound(0.9),) * 3,
             "ece": 0.004,
             "ece_raw": 0.031,
-            "coverage": 0.9531,
-            "mean_set_size": 1.07,
+            "sets": DeliveredSets(0.9702, 0.9531, 1.07, 0.061, 31, 0.58),
             "accepted": bound(0.7712),
             "class_accepted": (bound(0.7712),) * 3,
             "accepted_correlation": 0.0,
@@ -114,6 +115,7 @@ def build_trust(classes=CLASSES, **changes):
     policy = Policy.model_construct(
         classes=classes,
         calibration=Calibration(method="temperature", temperature=1.3),
+        sets=build_sets((0.05,) * 3, (99,) * 3),
         max_distance=418.9,
         min_confidence=0.9547,
         max_disagreement=None,

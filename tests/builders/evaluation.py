@@ -30,6 +30,7 @@ from leukoscope.evaluation.record import (
 )
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.trust.confidence import AcceptedErrors
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.notes import Note
 
 LABELS = ("Blast; L1", "Blast (L1)", "a/b", "<script>", "neutrophil")
@@ -121,6 +122,7 @@ def build_trust(labels=LABELS, counts=COUNTS, **changes):
         "coverage": Coverage(
             one, dict.fromkeys(labels, one), 1.05, 0.01, 0.94, 0.05, dict.fromkeys(labels, 1.05)
         ),
+        "delivered": DeliveredSets(0.97, 0.96, 1.05, 0.05, 75, 0.6),
         "before": before,
         "after": before | {"ece": Interval(0.004, 0.0, 0.02)},
     }

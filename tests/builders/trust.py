@@ -6,6 +6,7 @@ from leukoscope.evaluation.intervals import wilson
 from leukoscope.interval import Interval
 from leukoscope.trust.calibration import CalibrationChoice
 from leukoscope.trust.confidence import AcceptedErrors
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.decision import Reason
 from leukoscope.trust.notes import Note
 from leukoscope.trust.record import Reference
@@ -48,6 +49,16 @@ NOTES = (
         "few_sources_for_label",
         {"label": "<script>", "n_sources": 0, "n_needed": 19, "nominal": 0.95},
     ),
+    Note("alpha_chosen", {"alpha": 0.02, "n_wrong": 19, "n_several": 14}),
+    Note("alpha_chosen", {"alpha": 0.02, "n_wrong": 19, "n_several": 4}),
+    Note("alpha_chosen", {"alpha": 0.01, "n_wrong": 0, "n_several": 0}),
+    Note(
+        "sets_range",
+        {"label": "a/b", "n_sources": 70, "nominal": 0.98, "low": 0.94, "high": 0.999},
+    ),
+    Note("sets_range", {"label": "", "n_sources": 70, "nominal": 0.98, "low": 0.94, "high": 0.999}),
+    Note("sets_without_range", {"nominal": 0.98}),
+    Note("sets_of_one_label", {"n_images": 1200, "n_wrong": 19}),
     Note("few_sources_for_bias", {"labels": ("Blast (L1)", "a/b"), "n_needed": 5}),
     Note("few_sources_for_rejection", {"n_sources": 30, "nominal": 0.01, "reject_frac": 1 / 31}),
     Note("every_label_reviewed"),
@@ -103,7 +114,7 @@ def build_reference(**changes):
         "accuracy": Interval(0.95, 0.92, 0.97),
         "recall": tuple(map(wilson, hit_K.tolist(), true_K.tolist())),
         "specificity": tuple(map(wilson, (rest_K - said_K + hit_K).tolist(), rest_K.tolist())),
-        "ece": 0.02, "ece_raw": 0.05, "coverage": 0.96, "mean_set_size": 1.1,
+        "ece": 0.02, "ece_raw": 0.05, "sets": DeliveredSets(0.97, 0.96, 1.1, 0.08, 15, 0.6),
         "accepted": Interval(0.8, 0.75, 0.85), "accepted_accuracy": Interval(0.99, 0.97, 1.0),
         "errors": AcceptedErrors(240, 2, 0.026),
         "class_accepted": tuple(map(wilson, (90, 60, 90), (100, 100, 100))),

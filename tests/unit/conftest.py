@@ -19,4 +19,4 @@ def trust_table():
 
 @pytest.fixture(scope="session")
 def fitted(trust_table):
-    return fit_policy(trust_table, TrustConfig(target_accuracy=0.98, reject_frac=0.04))
+    return fit_policy(trust_table, TrustConfig(target_accuracy=0.98, reject_frac=0.04, alpha=0.05))

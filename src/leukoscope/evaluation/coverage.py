@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from leukoscope.errors import DataError
 from leukoscope.interval import Number
 from leukoscope.trust.calibration import number_sources
-from leukoscope.trust.conformal import ConformalSets, compute_rank
+from leukoscope.trust.conformal import ConformalSets, DeliveredSets, compute_rank
+from leukoscope.trust.decision import Decisions
 
 CoverageCheck = Literal["holds", "below", "above", "no images"]
 
@@ -55,6 +56,27 @@ class Coverage:
     many_frac: float
     size_by_class: Mapping[str, Number]
     """Mean size of the sets of each true class; NaN for a class without images."""
+
+
+def measure_delivered(
+    decisions: Decisions, labels_N: NDArray[np.int64], fitted: ConformalSets
+) -> DeliveredSets:
+    """Measure the sets that users get on N images of known class.
+
+    What is guaranteed is the coverage of the sets before the given label is added, which is no
+    higher. Raises `DataError` for probabilities of other classes.
+    """
+    rows_N = np.arange(len(labels_N))
+    several_N = decisions.sets_NK.sum(axis=1) > 1
+    wrong_N = decisions.labels_N != labels_N
+    return DeliveredSets(
+        coverage=float(decisions.sets_NK[rows_N, labels_N].mean()),
+        coverage_raw=float(fitted.predict(decisions.probabilities_NK)[rows_N, labels_N].mean()),
+        mean_size=float(decisions.sets_NK.sum(axis=1).mean()),
+        several_frac=float(several_N.mean()),
+        n_wrong=int(wrong_N.sum()),
+        wrong_several_frac=float(several_N[wrong_N].mean()) if wrong_N.any() else math.nan,
+    )
 
 
 def measure_coverage(

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from leukoscope.errors import DataError
 from leukoscope.evaluation.calibration_error import compute_debiased_ece
-from leukoscope.evaluation.coverage import measure_coverage
+from leukoscope.evaluation.coverage import measure_delivered
 from leukoscope.evaluation.intervals import compute_share
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.interval import Interval
@@ -186,13 +186,6 @@ def compute_reference(
     decisions = decide_table(policy, novelty, test)
     found = measure_decisions(test, decisions)
     accepted_N = decisions.mask("accepted")
-    coverage = measure_coverage(
-        policy.sets.predict(decisions.probabilities_NK),
-        test.labels_N,
-        test.classes,
-        policy.sets,
-        sources=test.sources,
-    )
     confusion_KK = compute_confusion(test.labels_N, decisions.labels_N, len(test.classes))
     return Reference(
         data=data,
@@ -206,8 +199,7 @@ def compute_reference(
         # Of the most probable class before and after, whatever a policy with costs calls the cell.
         ece=_measure_ece(decisions.probabilities_NK, test),
         ece_raw=_measure_ece(test.probabilities_NK, test),
-        coverage=coverage.marginal.value,
-        mean_set_size=coverage.mean_size,
+        sets=measure_delivered(decisions, test.labels_N, policy.sets),
         accepted=found.shares["accepted"],
         class_accepted=tuple(
             compute_share(accepted_N, test.labels_N == k, test.sources, FOLDER_LEVEL)

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from leukoscope.data.groups import found_in_pixels
 from leukoscope.errors import DataError
 from leukoscope.evaluation.baselines import Baseline
-from leukoscope.evaluation.coverage import compare_exchangeability, measure_coverage
+from leukoscope.evaluation.coverage import (
+    compare_exchangeability,
+    measure_coverage,
+    measure_delivered,
+)
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_intervals, find_large_sources
 from leukoscope.evaluation.leakage import FEW_DISJOINT, Leakage, measure_leak, suspect_duplicates
@@ -170,7 +174,7 @@ def measure_trust(
     calibrated = calibrate_table(table, info.policy.calibration)
     return TrustFigures(
         method=info.policy.calibration.method,
-        alpha=info.config.alpha,
+        alpha=info.policy.sets.alpha,
         target_accuracy=info.config.target_accuracy,
         n_calib=info.n_calib,
         n_calib_sources=info.n_calib_sources,
@@ -184,6 +188,7 @@ def measure_trust(
             info.policy.sets,
             sources=table.sources,
         ),
+        delivered=measure_delivered(decisions, table.labels_N, info.policy.sets),
         before=measure_calibration(table),
         after=measure_calibration(calibrated),
         remarks=remarks,

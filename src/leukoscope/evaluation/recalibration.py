@@ -100,8 +100,7 @@ def _measure(
     found = decide_table(policy, novelty, test)
     calibrated = calibrate_table(test, policy.calibration)
     figures = measure_calibration(calibrated)
-    p_NK = found.probabilities_NK
-    covered_N = policy.sets.predict(p_NK)[np.arange(len(test)), test.labels_N]
+    covered_N = found.sets_NK[np.arange(len(test)), test.labels_N]
     hit_N = found.labels_N == test.labels_N
     every_N = np.ones(len(test), dtype=np.bool_)
 

@@ -14,6 +14,7 @@ from leukoscope.evaluation.decisions import DecisionFigures
 from leukoscope.interval import Interval, Number
 from leukoscope.scores import LeakageStatus
 from leukoscope.trust.calibration import CalibrationMethod
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.notes import Note
 
 BaselineName = Literal["majority", "colour_histogram", "nearest_neighbour"]
@@ -83,7 +84,8 @@ class TrustFigures:
     """What calibration, prediction sets and decisions are worth on `n_images`.
 
     `before` and `after` calibration hold the figures of `trust_measures.measure_calibration`.
-    `coverage` is of the sets as theory defines them, which may be empty. `remarks` say what the
+    `coverage` is of the sets as theory defines them, which may be empty; `delivered` of those that
+    users get, with the given label added. `remarks` say what the
     figures are worth. `notes` are those of the fit, on `n_calib` images of `n_calib_sources`.
     """
 
@@ -96,6 +98,7 @@ class TrustFigures:
     n_images: int
     decisions: DecisionFigures
     coverage: Coverage
+    delivered: DeliveredSets
     before: Mapping[str, Interval]
     after: Mapping[str, Interval]
     remarks: tuple[Note, ...] = ()

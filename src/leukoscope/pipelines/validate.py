@@ -194,16 +194,14 @@ def _predict(trust: "Trust | None", table: "ScoreTable") -> "Predictions":
     if trust is None:
         p_NK = table.probabilities_NK
         return Predictions(p_NK.argmax(axis=1), p_NK)
-    policy = trust.info.policy
-    found = decide_table(policy, trust.novelty, table)
+    found = decide_table(trust.info.policy, trust.novelty, table)
     return Predictions(
         found.labels_N,
         found.probabilities_NK,
-        # As the guarantee has them: a decision adds its own label to its set.
-        policy.sets.predict(found.probabilities_NK),
+        found.sets_NK,
         found.status,
         found.reasons,
-        nominal_coverage=1 - trust.info.config.alpha,
+        nominal_coverage=1 - trust.info.policy.sets.alpha,
     )
 
 

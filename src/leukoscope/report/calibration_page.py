@@ -25,7 +25,7 @@ def describe_calibration(info: TrustInfo, path: Path) -> Page:
     reference = info.reference
     lead: list[Block] = []
     if reference is not None:
-        lead.append(_build_table(reference, 1 - info.config.alpha))
+        lead.append(_build_table(reference, 1 - info.policy.sets.alpha))
         if reference.leakage_status in _CAUTIONS:
             lead.append(Banner("caution", _CAUTIONS[reference.leakage_status]))
     if info.notes:
@@ -40,14 +40,20 @@ def describe_calibration(info: TrustInfo, path: Path) -> Page:
 
 
 def _build_table(reference: Reference, nominal: float) -> Table:
+    sets = reference.sets
+    raw = {}
+    if sets.coverage_raw != sets.coverage:
+        raw = {"Coverage without the label itself": sets.coverage_raw}
     figures: dict[str, Interval | float] = {
         "Accepted, share of all": reference.accepted,
         "Accuracy among accepted": reference.accepted_accuracy,
         "Accuracy of all": reference.accuracy,
         "Sent to review, share of all": reference.review_frac,
         "Unknown, share of all": reference.unknown_frac,
-        f"Coverage of prediction sets (nominal {nominal:g})": reference.coverage,
-        "Mean size of prediction sets": reference.mean_set_size,
+        f"Coverage of prediction sets (nominal {nominal:g})": sets.coverage,
+        **raw,
+        "Sets of two labels or more, share of all": sets.several_frac,
+        f"The same, of the {sets.n_wrong:,} misclassified": sets.wrong_several_frac,
         "Calibration error before": reference.ece_raw,
         "Calibration error after": reference.ece,
     }

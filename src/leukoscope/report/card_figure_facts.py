@@ -10,7 +10,7 @@ from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import is_critical
 from leukoscope.report.card_records import Network
-from leukoscope.report.decision_words import describe_errors
+from leukoscope.report.decision_words import describe_errors, describe_sets
 from leukoscope.report.evaluation_page import METRIC_NAMES, describe_leak, list_reasons
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -285,18 +285,19 @@ def describe_prediction_sets(trust: TrustInfo | None = None) -> str:
     """The prediction sets: their target, and what came."""
     if trust is None:
         return "No prediction sets are on record."
+    nominal = 1 - trust.policy.sets.alpha
     each = " of each class" * trust.config.class_conditional
     text = (
         "Beside the one label, all labels that fit (a prediction set, conformal). Target: the right"
-        f" label is among them for {format_percent(1 - trust.config.alpha)} of cells{each}."
+        f" label is among them for {format_percent(nominal)} of cells{each}."
     )
     reference = trust.reference
     if reference is None:
         return f"{text} No figure on {_name_test(trust)} is on record."
     return (
-        f"{text} Found on {_name_test(trust)}: {format_percent(reference.coverage)}, with"
-        f" {reference.mean_set_size:.2f} labels on average{_mark_reference(reference)}. The"
-        " coverage guarantee holds for cells of the same kind and origin only."
+        f"{text} Measured on {_name_test(trust)}{_mark_reference(reference)}."
+        f" {describe_sets(reference.sets, nominal)} The coverage guarantee holds for cells of the"
+        " same kind and origin only."
     )
 
 

@@ -10,8 +10,9 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from leukoscope.labels import display_label
-from leukoscope.text import NO_INTERVAL, format_percent
+from leukoscope.text import NO_INTERVAL, format_count, format_percent
 from leukoscope.trust.confidence import AcceptedErrors
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.decision import Reason, ReasonCode
 
 if TYPE_CHECKING:
@@ -142,6 +143,29 @@ def describe_errors(errors: AcceptedErrors) -> str:
     if math.isnan(errors.bound):
         return f"{counts} ({NO_INTERVAL})"
     return f"{counts}: with 95 % confidence at most {format_percent(errors.bound)}"
+
+
+def describe_sets(sets: DeliveredSets, nominal: float) -> str:
+    """Say how often the sets that users get hold the right label, what is guaranteed, and how many
+    name a choice.
+
+    >>> describe_sets(DeliveredSets(0.99, 0.98, 1.1, 0.08, 20, 0.75), 0.98)[:61]
+    'The prediction set holds the right label for 99.0 % of cells '
+    """
+    raw = ""
+    if sets.coverage_raw != sets.coverage:
+        raw = f" ({format_percent(sets.coverage_raw)} without the given label added)"
+    text = (
+        f"The prediction set holds the right label for {format_percent(sets.coverage)} of cells"
+        f"{raw}; the guarantee is {100 * nominal:.4g} % on average over calibration sets. "
+    )
+    if not sets.several_frac:
+        return f"{text}Every set is the one label: the sets say no more than it does."
+    several = f"{format_percent(sets.several_frac)} of sets name two labels or more"
+    if sets.n_wrong:
+        wrong = format_count(sets.n_wrong, "misclassified cell")
+        several += f", of the {wrong} {format_percent(sets.wrong_several_frac)}"
+    return f"{text}{several}."
 
 
 def name_reason(count: "ReasonCount") -> str:

@@ -18,7 +18,7 @@ from leukoscope.evaluation.record import (
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report.data_words import describe_finding
-from leukoscope.report.decision_words import describe_errors, name_reason
+from leukoscope.report.decision_words import describe_errors, describe_sets, name_reason
 from leukoscope.report.glossary import OF_EVALUATIONS, build_terms
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
@@ -321,9 +321,7 @@ def describe_confidence(trust: TrustFigures | None) -> tuple[str, ...]:
         *map(describe_note, trust.remarks),
         f"Stated confidence and real success differ by {format_points(after.value)} on average"
         f" ({up_to}; {was}).",
-        "The prediction set holds the right label for"
-        f" {format_percent(trust.coverage.marginal.value)} of cells; the target was"
-        f" {format_percent(1 - trust.alpha)}.",
+        describe_sets(trust.delivered, 1 - trust.alpha),
     )
 
 

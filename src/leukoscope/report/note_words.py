@@ -16,6 +16,15 @@ _SENTENCES: Mapping[NoteCode, str] = {
     "few_sources_for_label": "{label:label}: {n_sources:count calibration source} where {n_needed}"
     " are needed for {nominal:percent .4g}; it shares the threshold of all classes or has a wider"
     " one, and {own_guarantee}.",
+    "alpha_chosen": "Prediction sets aim at {covered:percent .4g} (trust.alpha): {why_alpha}.",
+    "sets_range": "The coverage guarantee of {nominal:percent .4g} holds on average over"
+    " calibration sets. With this one the coverage{of_label} ({n_sources:count calibration source})"
+    " lies between {low:share} and {high:share} in 95 of 100 cases.",
+    "sets_without_range": "The coverage guarantee of {nominal:percent .4g} holds on average over"
+    " calibration sets and classes: no class has sources enough for a threshold of its own.",
+    "sets_of_one_label": "No prediction set of the {n_images:,} calibration images holds more than"
+    " one label, though {n_wrong:,} are misclassified: sets say no more than the label does. A"
+    " smaller trust.alpha, or auto, changes that.",
     "few_sources_for_bias": "{labels:label}: fewer than {n_needed} calibration sources, so"
     " confidence was not corrected by class.",
     "few_sources_for_rejection": "{n_sources:count source} cannot show that only"
@@ -123,6 +132,9 @@ def describe_note(note: Note) -> str:
             n = values["n_sources"]
             own = f"its own guarantee is {n} in {n + 1}, the rest holds on average over all classes"
             values["own_guarantee"] = own if n else "nothing is guaranteed for it by itself"
+        case "alpha_chosen":
+            values["covered"] = 1 - values["alpha"]
+            values["why_alpha"] = _describe_choice(values["n_wrong"], values["n_several"])
         case "calibration_accepts":
             values["threshold_holds"] = _describe_threshold(values["target"], values["confidence"])
         case "no_confidence_suffices":
@@ -135,7 +147,7 @@ def describe_note(note: Note) -> str:
             values["more_sources"] = _describe_needed(values["n_needed"])
         case "few_sources_for_rejection":
             values["both_checks"] = 2 * values["nominal"]
-        case "sets_not_refitted":
+        case "sets_not_refitted" | "sets_range":
             label = values["label"]
             values["of_label"] = f" of {display_label(label)}" if label else ""
         case "baseline_as_good":
@@ -143,6 +155,19 @@ def describe_note(note: Note) -> str:
         case "trust_shifted":
             values["chance"] = max(values["p_value"], 0.0001)
     return _Words().vformat(_SENTENCES[note.code], (), values)
+
+
+def _describe_choice(n_wrong: int, n_several: int) -> str:
+    """Why the level of the sets is what it is."""
+    if not n_wrong:
+        return (
+            "no calibration image is misclassified, so it is the strictest level that the sources"
+            " support"
+        )
+    given = f"of {format_count(n_wrong, 'misclassified calibration image')} {n_several:,}"
+    if 2 * n_several < n_wrong:
+        return f"{given} get two labels or more, and the sources support no stricter level"
+    return f"the loosest level at which half of the misclassified get two labels or more ({given})"
 
 
 def _describe_threshold(target: float, confidence: float) -> str:
@@ -161,5 +186,8 @@ def _describe_threshold(target: float, confidence: float) -> str:
 
 def _describe_needed(n_needed: int) -> str:
     if not n_needed:
-        return "Even more cells of this kind would not show it: too many are misclassified."
+        return (
+            "Even more cells of this kind would not show it: too many are misclassified, or go to a"
+            " person for other reasons."
+        )
     return f"About {n_needed:,} calibration sources like these would be needed."

@@ -178,7 +178,9 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"sets that hold the true label; target: {100 * (1 - alpha):g} %")
+    axes.set_xlabel(
+        f"true label in the set, before the given one is added; target: {100 * (1 - alpha):g} %"
+    )
     sizes.set_xlabel("labels in a set")
     missed = [name for name, share, _ in rows if not share.holds]
     axes.set_title(

@@ -279,7 +279,8 @@ def describe_coverage(v: Validation) -> str:
     )
     return (
         f"The prediction set holds the true class for {format_range(found)} of the cells. The"
-        f" guarantee is at least {format_percent(v.nominal_coverage)}: {met}. Sets hold"
+        f" guarantee is at least {format_percent(v.nominal_coverage)}, on average over calibration"
+        f" sets: {met}. Sets hold"
         f" {v.mean_set_size:.2f} classes on average."
     )
 

@@ -150,7 +150,7 @@ def _estimate(
     if len(good):
         return int(good[-1]), 0.0
     # A handful of right cells at the top says nothing of what more sources would show.
-    enough_R = np.arange(1, len(share_R) + 1) >= len(share_R) / STEPS
+    enough_R = trace.accepted_R >= n_sources / STEPS
     could = np.flatnonzero(fit_R & enough_R & (share_R < allowed))
     if not len(could):
         return None, 0.0

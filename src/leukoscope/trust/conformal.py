@@ -17,6 +17,7 @@ of another kind than those of calibration; `evaluation.coverage` measures whethe
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.errors import DataError, TooFewSourcesError
+from leukoscope.interval import Number
 from leukoscope.trust.calibration import number_sources
 from leukoscope.trust.notes import Note, Values
 
@@ -58,6 +60,11 @@ class ConformalSets(BaseModel):
             )
         return self
 
+    @property
+    def alpha(self) -> float:
+        """The share of cells of any class whose set may miss it: the largest of `alphas`."""
+        return max(self.alphas)
+
     def predict(self, probabilities_NK: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which labels fit: bool `(N, K)`, from calibrated probabilities. A set may be
         empty. Raises `DataError` for another number of classes."""
@@ -79,6 +86,23 @@ class ConformalSets(BaseModel):
             for k, threshold in enumerate(self.thresholds)
         )
         return self.model_copy(update={"thresholds": moved})
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredSets:
+    """The sets that users get, with the given label always among them, on N images of known class.
+
+    `coverage` is the share that holds the true class, and `coverage_raw` that before the label was
+    added, which the guarantee is for. `several_frac` is the share of two labels or more, and
+    `wrong_several_frac` that among the `n_wrong` misclassified images (NaN without any).
+    """
+
+    coverage: float
+    coverage_raw: float
+    mean_size: float
+    several_frac: float
+    n_wrong: int
+    wrong_several_frac: Number
 
 
 _ROOM = 1e-4
@@ -123,6 +147,27 @@ def count_needed(alpha: float) -> int:
     while compute_rank(n, alpha) > n:
         n += 1
     return n
+
+
+def compute_coverage_range(n: int, alpha: float, level: float = 0.95) -> tuple[float, float]:
+    """Return within which bounds the coverage of one fitted threshold lies with probability `level`
+    over calibration sets: that of Beta(r, n + 1 - r) for the rank r among n sources (Vovk 2012).
+
+    The guarantee 1 - `alpha` is for the average over calibration sets. Where sources have several
+    cells the range is that of cells of a source which all fit or all do not: the widest.
+
+    >>> [round(x, 3) for x in compute_coverage_range(99, 0.1)], compute_coverage_range(5, 0.1)
+    ([0.834, 0.95], (1.0, 1.0))
+    """
+    from scipy.special import betaincinv
+
+    rank = compute_rank(n, alpha)
+    if rank > n:
+        return 1.0, 1.0
+    low, high = (
+        float(betaincinv(rank, n + 1 - rank, tail)) for tail in (0.5 - level / 2, 0.5 + level / 2)
+    )
+    return low, high
 
 
 def compute_threshold(

@@ -12,13 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.config import TrustConfig
-from leukoscope.errors import ConfigError, DataError, MissingStepError
+from leukoscope.errors import ConfigError, DataError, MissingStepError, TooFewSourcesError
 from leukoscope.scores import ScoreTable, compute_probabilities
-from leukoscope.trust.calibration import FOLDS, CalibrationChoice, fit_calibration
+from leukoscope.trust.calibration import (
+    FOLDS,
+    CalibrationChoice,
+    fit_calibration,
+    number_sources,
+)
 from leukoscope.trust.confidence import ConfidenceThreshold, fit_min_confidence
-from leukoscope.trust.conformal import ConformalSets, fit_sets, step_off
+from leukoscope.trust.conformal import ConformalSets, compute_coverage_range, fit_sets, step_off
 from leukoscope.trust.decision import Policy, decide_table
-from leukoscope.trust.notes import Note
+from leukoscope.trust.notes import Note, Values
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold, fit_novelty
 from leukoscope.trust.quality import QUALITY_NAMES, fit_quality
 
@@ -53,7 +58,8 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
     train, calib = (_take_labelled(table, role) for role in ("train", "calib"))
     calibration, choice = fit_calibration(calib.logits_NK, calib.labels_N, calib.sources)
     p_NK = compute_probabilities(calibration.apply(calib.logits_NK))
-    sets = fit_config_sets(p_NK, calib, config)
+    alpha = choose_alpha(p_NK, calib, config) if config.alpha == "auto" else config.alpha
+    sets = fit_config_sets(p_NK, calib, config, alpha)
     # Half of what may be rejected goes to each of the two ways to be strange; n sources cannot tell
     # apart less than one in n + 1.
     n_sources = len(set(calib.sources))
@@ -94,25 +100,73 @@ def fit_policy(table: ScoreTable, config: TrustConfig) -> FittedTrust:
         len(train),
         len(calib),
         n_sources,
-        _list_notes(sets, threshold, config, choice, reject_frac, table.classes),
+        (
+            *_note_sets(sets, p_NK, calib, config),
+            *_list_notes(sets, threshold, config, choice, reject_frac, table.classes),
+        ),
     )
 
 
+ALPHAS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""The levels of prediction sets that are chosen from."""
+
+SEVERAL_FRAC = 0.5
+"""So many of the misclassified cells are to get two labels or more."""
+
+
+def choose_alpha(p_NK: NDArray[np.float64], table: ScoreTable, config: TrustConfig) -> float:
+    """Return the largest of `ALPHAS` at which half of the misclassified cells (`SEVERAL_FRAC`) have
+    a set of two labels or more; the smallest that the sources support where none does, or where no
+    cell is misclassified. Sources weigh the same, shared by their misclassified cells.
+
+    A level that the network's error does not exceed gives sets that are the label or nothing, so
+    that "could be A or B" never occurs. The level is chosen on the cells that the thresholds are
+    fitted on; in simulations coverage stays at the chosen level or above (docs/experiments/034).
+
+    Raises `TooFewSourcesError` where the sources support none of the levels.
+    """
+    labels_N = p_NK.argmax(axis=1)
+    wrong_N = labels_N != table.labels_N
+    source_N, _ = number_sources([table.sources[i] for i in np.flatnonzero(wrong_N)], wrong_N.sum())
+    weight_N = (1 / np.bincount(source_N))[source_N]
+    supported = ALPHAS[0]
+    for alpha in ALPHAS:
+        try:
+            sets = fit_config_sets(p_NK, table, config, alpha)
+        except TooFewSourcesError:
+            if alpha == ALPHAS[0]:
+                raise
+            break  # smaller levels need even more
+        supported = alpha
+        several_N = count_labels(sets, p_NK, labels_N)[wrong_N] > 1
+        if wrong_N.any() and np.average(several_N, weights=weight_N) >= SEVERAL_FRAC:
+            break
+    return supported
+
+
+def count_labels(
+    sets: ConformalSets, p_NK: NDArray[np.float64], labels_N: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many labels each set holds, the given one among them: `(N,)`."""
+    sets_NK = sets.predict(p_NK)
+    sets_NK[np.arange(len(labels_N)), labels_N] = True
+    return np.asarray(sets_NK.sum(axis=1))
+
+
 def fit_config_sets(
-    p_NK: NDArray[np.float64], table: ScoreTable, config: TrustConfig
+    p_NK: NDArray[np.float64], table: ScoreTable, config: TrustConfig, alpha: float
 ) -> ConformalSets:
-    """Fit the sets that a recipe asks for on labelled rows and their calibrated probabilities
-    `(N, K)`; errors as in `conformal.fit_sets`."""
+    """Fit the sets that a recipe asks for, at the level `alpha`, on labelled rows and their
+    calibrated probabilities `(N, K)`; errors as in `conformal.fit_sets`."""
     return fit_sets(
         p_NK,
         table.labels_N,
         table.classes,
-        alpha=config.alpha,
+        alpha=alpha,
         class_conditional=config.class_conditional,
         # A baseline may ask for more than is guaranteed for all classes, never for less.
         alpha_by_class={
-            name: min(config.alpha, 1 - baseline)
-            for name, baseline in config.min_sensitivity.items()
+            name: min(alpha, 1 - baseline) for name, baseline in config.min_sensitivity.items()
         },
         sources=table.sources,
     ).step_off(p_NK)
@@ -178,6 +232,42 @@ def _lay_out_costs(
         return table, None
     highest = max(max(row) for row in table)
     return table, tuple(cost.get(true, {}).get("review", highest) for true in classes)
+
+
+def _note_sets(
+    sets: ConformalSets, p_NK: NDArray[np.float64], calib: ScoreTable, config: TrustConfig
+) -> tuple[Note, ...]:
+    """What the level of the sets is, what it gives, and how far one calibration set may miss it."""
+    labels_N = p_NK.argmax(axis=1)
+    size_N = count_labels(sets, p_NK, labels_N)
+    wrong_N = labels_N != calib.labels_N
+    n_wrong, n_several = int(wrong_N.sum()), int((size_N[wrong_N] > 1).sum())
+    notes = []
+    if config.alpha == "auto":
+        values: Values = {"alpha": sets.alpha, "n_wrong": n_wrong, "n_several": n_several}
+        notes.append(Note("alpha_chosen", values))
+    if not (size_N > 1).any():
+        notes.append(Note("sets_of_one_label", {"n_images": len(calib), "n_wrong": n_wrong}))
+    notes.append(_note_range(sets, calib.classes))
+    return tuple(notes)
+
+
+def _note_range(sets: ConformalSets, classes: tuple[str, ...]) -> Note:
+    """The range of the threshold that rests on the fewest sources; those that are borrowed have a
+    note of their own."""
+    own = [k for k in range(len(classes)) if not sets.borrowed[k]]
+    if not own:
+        return Note("sets_without_range", {"nominal": 1 - sets.alpha})
+    k = min(own, key=lambda one: sets.counts[one])
+    low, high = compute_coverage_range(sets.counts[k], sets.alphas[k])
+    values: Values = {
+        "label": classes[k] if sets.groups.count(sets.groups[k]) == 1 else "",
+        "n_sources": sets.counts[k],
+        "nominal": 1 - sets.alphas[k],
+        "low": low,
+        "high": high,
+    }
+    return Note("sets_range", values)
 
 
 def _list_notes(

@@ -67,7 +67,9 @@ def fit_local_policy(
     p_NK = compute_probabilities(calibration.apply(table.logits_NK))
     changes: dict[str, object] = {"calibration": calibration}
     try:
-        sets = fit_config_sets(p_NK, table, config)
+        # A level that was chosen stays: it is what the bundle's sets promise.
+        alpha = policy.sets.alpha if config.alpha == "auto" else config.alpha
+        sets = fit_config_sets(p_NK, table, config, alpha)
         changes["sets"] = sets
         notes += sets.fallbacks
     except TooFewSourcesError as error:

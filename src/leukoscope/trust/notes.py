@@ -14,6 +14,10 @@ Values = Mapping[str, Value]
 NoteCode = Literal[
     # of a fit
     "few_sources_for_label",
+    "alpha_chosen",
+    "sets_range",
+    "sets_without_range",
+    "sets_of_one_label",
     "few_sources_for_bias",
     "few_sources_for_rejection",
     "every_label_reviewed",
@@ -59,6 +63,12 @@ class Note:
 
     - `few_sources_for_label`: `label` has `n_sources` where `n_needed` are needed for the coverage
       `nominal` (0 to 1); it shares a threshold.
+    - `alpha_chosen`: the level of the sets; of `n_wrong` misclassified calibration images
+      `n_several` get two labels or more.
+    - `sets_range`: the coverage `nominal` (0 to 1) is that of the average over calibration sets;
+      with this one that of `label` ("" for all), on `n_sources`, lies between `low` and `high` in
+      95 of 100 cases. `sets_without_range`: no class has a threshold of its own.
+    - `sets_of_one_label`: no set of `n_images` holds two labels; `n_wrong` are misclassified.
     - `few_sources_for_bias`: `labels` have fewer than `n_needed` sources; no bias was fitted.
     - `few_sources_for_rejection`: `n_sources` cannot show the share `nominal` of each of the two
       checks; each may reject `reject_frac`.

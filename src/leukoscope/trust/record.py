@@ -27,6 +27,7 @@ from leukoscope.scores import LeakageStatus
 from leukoscope.storage import hash_file, read_file
 from leukoscope.trust.calibration import CalibrationChoice
 from leukoscope.trust.confidence import AcceptedErrors
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.decision import Policy
 from leukoscope.trust.notes import Note
 from leukoscope.trust.novelty import NoveltyModel
@@ -77,8 +78,7 @@ class Reference(BaseModel):
     ece: _NonNegative
     """Debiased expected calibration error after calibration."""
     ece_raw: _NonNegative
-    coverage: _Fraction
-    mean_set_size: _NonNegative
+    sets: DeliveredSets
     accepted: Interval
     """Share of all images."""
     class_accepted: tuple[Interval, ...]

@@ -91,7 +91,7 @@ OTHER_RUNS = {
     "two keys": (
         ["optim.lr=0.1", "trust.alpha=0.2"],
         lambda split: split,
-        "optim.lr was 0.003, is 0.1; trust.alpha was 0.05, is 0.2",
+        "optim.lr was 0.003, is 0.1; trust.alpha was auto, is 0.2",
     ),
     "a word": (["input.resize=pad"], lambda split: split, "input.resize was stretch, is pad"),
     "roles": ([], change_roles, "another split: 2 images have another role"),

@@ -11,8 +11,10 @@ from leukoscope.report.decision_words import (
     REASON_NAMES,
     describe_reason,
     describe_reasons,
+    describe_sets,
     name_feature,
 )
+from leukoscope.trust.conformal import DeliveredSets
 from leukoscope.trust.decision import REASON_CODES, Reason
 from leukoscope.trust.quality import QUALITY_NAMES
 
@@ -43,3 +45,10 @@ def test_a_confidence_below_its_threshold_never_reads_alike(least):
 def test_features_that_stand_alone_have_names_of_their_own():
     names = [name_feature(feature) for feature in QUALITY_NAMES]
     assert len(set(names)) == len(QUALITY_NAMES) and not any("_" in name for name in names)
+
+
+def test_sets_of_one_label_say_no_more_than_the_label():
+    said = describe_sets(DeliveredSets(0.97, 0.97, 1.0, 0.0, 5, 0.0), 0.95)
+    assert said.endswith("the sets say no more than it does.") and "without" not in said
+    said = describe_sets(DeliveredSets(1.0, 1.0, 1.1, 0.1, 0, math.nan), 0.95)
+    assert "misclassified" not in said

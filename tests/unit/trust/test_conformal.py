@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 from tests.builders.scores import build_sets
 from tests.builders.scores import draw_calibrated as draw
 
@@ -9,6 +10,7 @@ from leukoscope.errors import DataError, TooFewSourcesError
 from leukoscope.evaluation.coverage import measure_coverage
 from leukoscope.trust.conformal import (
     ConformalSets,
+    compute_coverage_range,
     compute_rank,
     compute_threshold,
     count_needed,
@@ -135,3 +137,9 @@ def test_nothing_to_fit_on_is_rejected():
         fit_sets(np.full((2, 3), 1 / 3), np.array([0, -1]), CLASSES)
     with pytest.raises(DataError, match="between 0 and 1"):
         fit_sets(*draw(30), CLASSES, alpha=1.0)
+
+
+def test_the_range_of_one_calibration_set_is_that_of_the_beta_distribution():
+    low, high = compute_coverage_range(199, 0.02)
+    assert (low, high) == pytest.approx(beta(196, 4).ppf([0.025, 0.975]))
+    assert compute_coverage_range(10, 0.01) == (1.0, 1.0)

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from leukoscope.config import TrustConfig
-from leukoscope.errors import ConfigError, DataError, MissingStepError
+from leukoscope.errors import ConfigError, DataError, MissingStepError, TooFewSourcesError
+from leukoscope.scores import compute_probabilities
 from leukoscope.trust.decision import decide_table
-from leukoscope.trust.fitting import fit_policy
+from leukoscope.trust.fitting import (
+    ALPHAS,
+    SEVERAL_FRAC,
+    choose_alpha,
+    count_labels,
+    fit_policy,
+)
 
 
 def name_sources(n):
@@ -77,7 +84,7 @@ def list_fitted(found):
 )
 def test_each_role_decides_its_own_part(fitted, trust_table, role, moved):
     """Statistics come from train, levels from calib, nothing from test."""
-    config = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
+    config = TrustConfig(target_accuracy=0.98, reject_frac=0.04, alpha=0.05)
     before, after = list_fitted(fitted), list_fitted(fit_policy(spoil(trust_table, role), config))
     assert {name for name in before if before[name] != after[name]} == moved
 
@@ -88,7 +95,7 @@ def test_thresholds_count_sources_not_copies(make_trust_table):
     calib = np.flatnonzero(np.array(table.roles) == "calib")
     others = np.flatnonzero(np.array(table.roles) != "calib")
     copied = table.take(np.concatenate([others, np.repeat(calib, 10)]))
-    config = TrustConfig(target_accuracy=0.98, reject_frac=0.04)
+    config = TrustConfig(target_accuracy=0.98, reject_frac=0.04, alpha=0.05)
     one, ten = (list_fitted(fit_policy(t, config)) for t in (table, copied))
     assert one["max_distance"] == ten["max_distance"]
     assert one["quality threshold"] == ten["quality threshold"]
@@ -242,3 +249,61 @@ def test_missing_parts_are_named(trust_table):
 def test_classes_that_the_network_does_not_know_are_rejected(trust_table, asked):
     with pytest.raises(ConfigError, match=r"must name classes of the network.*Found: blast"):
         fit_policy(trust_table, TrustConfig(**asked))
+
+
+# -- the level of the prediction sets ---------------------------------------------------------
+
+
+def count_several(policy, table):
+    """How many of the misclassified calibration cells get two labels or more, and how many are."""
+    calib = table.of_role("calib")
+    p_NK = compute_probabilities(policy.calibration.apply(calib.logits_NK))
+    labels_N = p_NK.argmax(axis=1)
+    wrong_N = labels_N != calib.labels_N
+    return int((count_labels(policy.sets, p_NK, labels_N)[wrong_N] > 1).sum()), int(wrong_N.sum())
+
+
+def test_half_of_the_misclassified_get_two_labels(make_trust_table):
+    """Of some 97 % right at 90 % coverage next to none does; the next level of the grid would be
+    too loose."""
+    table = make_trust_table(n=3000)
+    found = fit_policy(table, TrustConfig(target_accuracy=0.9))
+    n_several, n_wrong = count_several(found.policy, table)
+    assert n_several >= SEVERAL_FRAC * n_wrong > 2
+    chosen = find_note(found, "alpha_chosen")
+    assert chosen == {
+        "alpha": found.policy.sets.alpha, "n_wrong": n_wrong, "n_several": n_several
+    }  # fmt: skip
+    looser = ALPHAS[ALPHAS.index(found.policy.sets.alpha) - 1]
+    given = fit_policy(table, TrustConfig(target_accuracy=0.9, alpha=looser))
+    several, wrong = count_several(given.policy, table)
+    assert several < SEVERAL_FRAC * wrong
+    assert "alpha_chosen" not in {note.code for note in given.notes}
+
+
+def test_a_level_above_the_error_gives_sets_of_one_label_and_is_noted(trust_table):
+    found = fit_policy(trust_table, TrustConfig(target_accuracy=0.9, alpha=0.2))
+    assert find_note(found, "sets_of_one_label")["n_wrong"] > 0
+
+
+def test_without_a_mistake_the_level_is_the_strictest_that_the_sources_support(trust_table):
+    """400 calibration sources support 0.005, not 0.002."""
+    calib = trust_table.of_role("calib")
+    p_NK = 0.9 * np.eye(3)[calib.labels_N] + 0.1 / 3
+    assert choose_alpha(p_NK, calib, TrustConfig()) == 0.005
+    few = calib.take(np.arange(8))
+    with pytest.raises(TooFewSourcesError):
+        choose_alpha(p_NK[:8], few, TrustConfig())
+
+
+def test_the_range_is_that_of_the_class_with_fewest_sources(trust_table):
+    found = fit_policy(trust_table, TrustConfig(target_accuracy=0.9, alpha=0.05))
+    note = find_note(found, "sets_range")
+    counts = found.policy.sets.counts
+    assert note["n_sources"] == min(counts)
+    assert note["label"] == trust_table.classes[counts.index(min(counts))]
+    assert note["low"] < 0.95 < note["high"]
+    config = TrustConfig(target_accuracy=0.9, alpha=0.05, class_conditional=False)
+    assert find_note(fit_policy(trust_table, config), "sets_range")["label"] == ""
+    strict = fit_policy(trust_table, TrustConfig(target_accuracy=0.9, alpha=0.005))
+    assert find_note(strict, "sets_without_range") == {"nominal": 0.995}
