@@ -143,7 +143,7 @@ def scan(
 
     beside: Beside = {"rejected.csv": "rejected"}
     replaced = pipelines.find_replaced([out], "catalog", beside, [path], force=force)
-    with render.progress() as progress:
+    with render.progress(says_scans=False) as progress:
         catalog = pipelines.scan_images(
             path, out, class_level=class_level, source_level=source_level, progress=progress
         )
@@ -671,6 +671,7 @@ def explain(
     """
     from leukoscope import pipelines
     from leukoscope.cli import render
+    from leukoscope.report.data_words import describe_passed_over
     from leukoscope.report.explain_page import describe_explanation
 
     with render.progress() as progress:
@@ -688,6 +689,8 @@ def explain(
             progress=progress,
         )
     trailer = [f"Pictures: {done.page or done.out}"]
+    if done.passed_over:
+        trailer.insert(0, describe_passed_over(done.passed_over))
     if done.page is None:
         trailer.insert(0, "No page and no figures: they need the extra `report`.")
     render.print_page(describe_explanation(done.found, trailer=tuple(trailer)))

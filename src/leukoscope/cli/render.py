@@ -32,6 +32,7 @@ from leukoscope.text import format_count
 
 if TYPE_CHECKING:
     from leukoscope.config import Recipe
+    from leukoscope.data.catalog import Catalog
     from leukoscope.errors import LeukoscopeError
     from leukoscope.pipelines import Evaluation, Packed, TrainedRun, WrittenCard
     from leukoscope.report.page import Block, Cell, Level, Page
@@ -81,8 +82,9 @@ class TerminalProgress:
     It serves as the progress callback of the use cases and as the reporter of the loop.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, says_scans: bool = True) -> None:
         self.console = console
+        self.says_scans = says_scans
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -117,6 +119,13 @@ class TerminalProgress:
             f"  {result.seconds:.0f} s{'  best so far' if best else ''}"
         )
 
+    def on_scan(self, path: Path, catalog: "Catalog", rejected: Path | None) -> None:
+        """Say what a scan read, as what, and what it left out."""
+        from leukoscope.report.data_pages import describe_scan
+
+        for line in describe_scan(path, catalog, rejected) if self.says_scans else ():
+            self.console.print(_plain(line))
+
     def _plainly(self, line: str, key: str) -> None:
         if not self.console.is_terminal and key not in self.announced:
             self.announced.add(key)
@@ -132,9 +141,10 @@ class TerminalProgress:
 
 
 @contextmanager
-def progress() -> Iterator[TerminalProgress]:
-    """Yield a progress display on standard error."""
-    shown = TerminalProgress(_console(stderr=True))
+def progress(*, says_scans: bool = True) -> Iterator[TerminalProgress]:
+    """Yield a progress display on standard error; without `says_scans` it is silent on what was
+    read, since the command shows it."""
+    shown = TerminalProgress(_console(stderr=True), says_scans=says_scans)
     with shown.bars:
         yield shown
 

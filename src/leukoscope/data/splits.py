@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -98,7 +98,7 @@ def build_split(catalog: Catalog, protocol: Protocol, *, seed: int = 42) -> Spli
             f"{len(catalog.classes)}: {', '.join(catalog.classes)}",
             "check how the folder was read: one folder per class is expected",
         )
-    catalog = Catalog(tuple(sorted(catalog.records, key=lambda r: r.id)), catalog.rejected)
+    catalog = replace(catalog, records=tuple(sorted(catalog.records, key=lambda r: r.id)))
     if protocol == "random":
         roles = _draw_random(catalog, seed)
     elif protocol == "grouped":
@@ -216,7 +216,7 @@ def build_kfold(catalog: Catalog, folds: int = 5, *, seed: int = 42) -> tuple[Sp
             f"{folds} folds, {len(sources):,} sources, {len(catalog.classes)} classes",
             "use fewer folds, or add sources",
         )
-    catalog = Catalog(tuple(sorted(catalog.records, key=lambda r: r.id)), catalog.rejected)
+    catalog = replace(catalog, records=tuple(sorted(catalog.records, key=lambda r: r.id)))
     rows = range(len(catalog))
     shares = {str(fold): 1 / folds for fold in range(folds)}
     fold_of = _assign_groups(catalog, rows, shares, seed)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from leukoscope.errors import RejectCode
 from leukoscope.explain.methods import Method
 from leukoscope.interval import Interval, Number
 from leukoscope.runfolder import ModelProvenance
@@ -107,7 +108,7 @@ class UnreadableImage:
     """An image that was left out, and why."""
 
     path: str
-    reason: str
+    reason: RejectCode
     found: str
 
 

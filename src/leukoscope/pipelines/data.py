@@ -4,6 +4,7 @@ What this file does not do: it trains nothing, and finds no duplicates itself (`
 """
 
 import os
+import typing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -33,9 +34,10 @@ from leukoscope.data.splits import (
 from leukoscope.data.tables import read_header
 from leukoscope.errors import CatalogError, SplitError
 from leukoscope.pipelines.extras import require_report_extra
+from leukoscope.pipelines.outputs import find_replaced
 from leukoscope.progress import Progress, silent
 from leukoscope.sources.search import SourceFindings, find_sources, save_sources
-from leukoscope.storage import write_text
+from leukoscope.storage import create_folder, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,30 +48,50 @@ if TYPE_CHECKING:
 # -- images -> catalog -> split -----------------------------------------------------------------
 
 
+@typing.runtime_checkable
+class ScanReporter(typing.Protocol):
+    """What wants to know, besides progress, what every scan read and what it left out."""
+
+    def on_scan(self, path: Path, catalog: Catalog, rejected: Path | None) -> None:
+        """Say what was read at `path`; `rejected` lists what was not, None where nothing does."""
+
+
 def scan_images(
     path: str | Path,
     out: str | Path | None = None,
     *,
     class_level: int | None = None,
     source_level: int | None = None,
+    rejected: Path | None = None,
+    at_once: bool = True,
     progress: Progress = silent,
 ) -> Catalog:
     """Build the catalog of a folder, a table or an annotated set, and write it if `out` is given.
 
     `class_level` and `source_level` say which layer of folders below `path`, counted from 1, is the
-    class and the source, where the names do not tell. Beside `out` a `rejected.csv` says which
-    files stayed out and why; it is written even when it is empty, so that its absence means
-    nothing, and when no image is left, which raises `CatalogError`.
+    class and the source, where the names do not tell. Which files stayed out and why is listed
+    beside `out` in `rejected.csv`, or in the file `rejected`; it is written even when it is empty,
+    so that its absence means nothing, and when no image is left, which raises `CatalogError`.
+    Unless `at_once`, only then: the caller writes it with the rest of its files. A `progress` that
+    is a `ScanReporter` is given the catalog.
     """
+    if rejected is not None:
+        find_replaced([rejected], "rejected", {})
+    elif out is not None:
+        rejected = Path(out).with_name("rejected.csv")
     catalog = read_catalog(
         Path(path),
         levels=Levels(class_level, source_level),
         on_progress=lambda d, t: progress("Reading images", d, t),
     )
-    if out is not None:
+    if rejected is not None and (at_once or not catalog.records):
         from leukoscope.report.data_words import describe_rejected
 
-        save_rejected(catalog.rejected, Path(out).with_name("rejected.csv"), describe_rejected)
+        create_folder(rejected.parent)
+        save_rejected(catalog.rejected, rejected, describe_rejected)
+    reporter: object = progress
+    if isinstance(reporter, ScanReporter):
+        reporter.on_scan(Path(path), catalog, rejected)
     check_usable(catalog, Path(path))
     if out is not None:
         save_catalog(catalog, Path(out))

@@ -110,8 +110,11 @@ def evaluate_run(
     if name is not None:
         check_name(name)
     if data is not None:
-        records, warnings = select_other(Path(data), role, progress, class_level)
         own = build_name(Path(data).resolve().stem) if name is None else name
+        folder = RunFolder(Path(run))
+        folder.require(folder.model, "leukoscope train")
+        rejected = folder.evaluation(own) / "rejected.csv"
+        records, warnings = select_other(Path(data), role, progress, class_level, rejected)
         other = OtherData(Path(data).name, own, records, warnings)
     return evaluate_folder(RunFolder(Path(run)), other, role, progress)
 
@@ -304,22 +307,33 @@ def list_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> "tup
 
 
 def select_other(
-    data: Path, role: str, progress: Progress, class_level: int | None = None
+    data: Path,
+    role: str,
+    progress: Progress,
+    class_level: int | None = None,
+    rejected_list: Path | None = None,
 ) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...]]":
-    """Return the rows of other data that count, and warnings about those that do not."""
+    """Return the rows of other data that count, and warnings about those that do not;
+    `rejected_list` is the `rejected` of `scan_images`."""
     from leukoscope.trust.notes import Note
 
-    chosen, warnings, rejected = select_images(data, role, progress, class_level)
+    chosen, warnings, rejected = select_images(data, role, progress, class_level, rejected_list)
     if rejected:
         warnings += (Note("files_rejected", {"n": len(rejected)}),)
     return chosen, warnings
 
 
 def select_images(
-    data: Path, role: str, progress: Progress, class_level: int | None = None
+    data: Path,
+    role: str,
+    progress: Progress,
+    class_level: int | None = None,
+    rejected_list: Path | None = None,
+    *,
+    at_once: bool = True,
 ) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...], tuple[Rejected, ...]]":
     """Return the rows of other data that count, warnings about rows that do not, and rejected
-    files."""
+    files; `rejected_list` and `at_once` as in `scan_images`."""
     from leukoscope.trust.notes import Note
 
     split = load_table(data)
@@ -327,7 +341,13 @@ def select_images(
     if isinstance(split, Split):
         records, parts = split.catalog.records, split.roles
     else:
-        catalog = split or scan_images(data, class_level=class_level, progress=progress)
+        catalog = split or scan_images(
+            data,
+            class_level=class_level,
+            rejected=rejected_list,
+            at_once=at_once,
+            progress=progress,
+        )
         records, parts = catalog.records, tuple(r.split for r in catalog.records)
         rejected = catalog.rejected
     chosen = tuple(r for r, part in zip(records, parts, strict=True) if part == role)

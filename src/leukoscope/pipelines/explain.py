@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from leukoscope.data.readers import Rejected
     from leukoscope.explain.explainer import Explainer, Maps
     from leukoscope.explain.maps import AttentionLayer
     from leukoscope.explain.study import ImageScores, Study
@@ -59,11 +60,13 @@ SHOWN_IMAGES = 24
 
 @dataclass(frozen=True)
 class ExplainedFolder:
-    """What was found, and the folder that holds it. `page` is None without the extra `report`."""
+    """What was found, and the folder that holds it. `page` is None without the extra `report`;
+    `passed_over` are the other files of folders, listed in `rejected.csv` with the unreadable."""
 
     found: Explanation
     out: Path
     page: Path | None
+    passed_over: "tuple[Rejected, ...]" = ()
 
 
 def explain_images(
@@ -102,9 +105,12 @@ def explain_images(
     """
     import numpy as np
 
+    from leukoscope.data.catalog import save_rejected
+    from leukoscope.data.readers import Rejected
     from leukoscope.deploy.files import list_images
     from leukoscope.explain.explainer import Explainer
     from leukoscope.explain.study import Study
+    from leukoscope.report.data_words import describe_rejected
 
     folder = Path(out)
     check_new_folder(folder)
@@ -163,8 +169,13 @@ def explain_images(
             ),
         )
         page = _write_page(found, study, staged)
+        left_out = [Rejected(one.path, one.reason, found=one.found) for one in unreadable]
+        listed = (*left_out, *files.passed_over)
+        save_rejected(listed, staged / "rejected.csv", describe_rejected)
         save_record(found, staged / "faithfulness.json")
-    return ExplainedFolder(found, folder, folder / page.name if page is not None else None)
+    return ExplainedFolder(
+        found, folder, folder / page.name if page is not None else None, files.passed_over
+    )
 
 
 # -- reading --------------------------------------------------------------------------------------

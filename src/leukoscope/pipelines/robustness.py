@@ -116,7 +116,10 @@ def measure_robustness(
     scorer, run = open_scorer(path), RunFolder(path)
     is_run = run.model.is_file()
     split = load_run_split(run) if is_run else None
-    sample = _select_images(split, scorer.classes, data, class_level, images, seed, progress)
+    listed = folder / "rejected.csv"
+    sample = _select_images(
+        split, scorer.classes, data, class_level, listed, images, seed, progress
+    )
     records, config, trust = sample.records, scorer.input, scorer.trust
     resized = []
     for done, record in enumerate(records, start=1):
@@ -193,6 +196,7 @@ def _select_images(
     classes: Sequence[str],
     data: str | Path | None,
     class_level: int | None,
+    rejected: Path,
     images: int,
     seed: int,
     progress: Progress,
@@ -205,7 +209,7 @@ def _select_images(
     warnings: tuple[Note, ...] = ()
     if data is not None:
         name = Path(data).resolve().name
-        chosen, warnings = select_other(Path(data), "test", progress, class_level)
+        chosen, warnings = select_other(Path(data), "test", progress, class_level, rejected)
     else:
         assert split is not None  # a bundle without data was rejected
         name = name_data(split)

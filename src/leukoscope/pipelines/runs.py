@@ -163,7 +163,10 @@ def pack_images(
 
     if isinstance(source, str | Path):
         source = load_table(Path(source)) or scan_images(
-            source, class_level=class_level, progress=progress
+            source,
+            class_level=class_level,
+            rejected=Path(out) / "rejected.csv",
+            progress=progress,
         )
     records = used_rows(source)[0] if isinstance(source, Split) else list(source.records)
     build_pack(
@@ -181,6 +184,9 @@ def _open_run(
     run: RunFolder, split: Split, recipe: Recipe, resume: bool, packs: Path | None
 ) -> None:
     """Reject a folder that holds something else; else write what was asked for, once."""
+    from leukoscope.data.catalog import save_rejected
+    from leukoscope.report.data_words import describe_rejected
+
     begun = run.checkpoint.is_file() or run.model.is_file()
     if begun and not resume:
         raise RunError(
@@ -197,6 +203,8 @@ def _open_run(
     if begun:
         return
     save_split(split, run.split)
+    if split.catalog.reading is not None:  # scanned just now
+        save_rejected(split.catalog.rejected, run.path / "rejected.csv", describe_rejected)
     saved = SavedRecipe.of(recipe)
     save_record(saved, run.recipe)
     provenance = RunProvenance(

@@ -92,7 +92,7 @@ def validate_bundle(
     criteria plan several (`looks`).
 
     Writes `validation.html`, `validation.txt`, `validation.json` (the record),
-    `validation_scores.parquet` (the score table of the cells) and `unreadable.csv`. Raises
+    `validation_scores.parquet` (the score table of the cells) and `rejected.csv`. Raises
     `BundleError` for a bundle that cannot be used, `RunError` where `out` holds a run or a bundle,
     `DataError` where no cell is of a known class, `ConfigError` for criteria or columns that are
     wrong or a look that was not planned, `MissingExtraError` without the extra `report`.
@@ -113,7 +113,9 @@ def validate_bundle(
     look = plan_look(wanted, before, opened.info.provenance.weights_sha256)
     if recalibrate is not None:
         check_new(Path(recalibrate), opened.path)
-    records, warnings, rejected = select_images(Path(data), role, progress, class_level)
+    records, warnings, rejected = select_images(
+        Path(data), role, progress, class_level, Path(out) / "rejected.csv", at_once=False
+    )
     usable = find_usable(opened.info, records)
     names = _find_readers(usable.records, readers)
     predictor = Predictor(opened)
@@ -330,7 +332,7 @@ def _write(
         write_text(staged / "validation.txt", render_text(page))
         with replacing(staged / _SCORES) as temporary:
             save_scores(cells.table, temporary)
-        save_rejected(record.unreadable, staged / "unreadable.csv", describe_rejected)
+        save_rejected(record.unreadable, staged / "rejected.csv", describe_rejected)
         save_record(record, staged / _RECORD)
     progress("Writing the page", 1, 1)
     return ValidatedBundle(out, out / "validation.html", record)

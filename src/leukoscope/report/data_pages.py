@@ -71,6 +71,22 @@ def describe_catalog(catalog: Catalog, out: Path) -> Page:
     return Page("Catalog", tuple(blocks), trailer=tuple(trailer))
 
 
+def describe_scan(path: Path, catalog: Catalog, rejected: Path | None) -> tuple[str, ...]:
+    """Return in a few lines what was read at a path, as what, and what was left out."""
+    classes = format_count(len(catalog.classes), "class")
+    lines = [f"Read {path}: {format_count(len(catalog), 'image')} in {classes}."]
+    if catalog.reading is not None:
+        lines.append(describe_reading(catalog.reading))
+        lines += describe_reading_remarks(catalog.reading)
+    if catalog.rejected:
+        counts = Counter(entry.code for entry in catalog.rejected)
+        reasons = [f"{REJECT_TITLES[code]} ({n:,})" for code, n in counts.most_common()]
+        files = format_count(len(catalog.rejected), "file was", "files were")
+        place = f"; listed in {rejected}" if rejected else ""
+        lines.append(f"{files} left out{place}: {', '.join(reasons)}.")
+    return tuple(lines)
+
+
 def _name_entry(entry: Rejected) -> str:
     row = f"row {entry.row}: " if entry.row else ""
     return row + "/".join(Path(entry.path).parts[-2:])

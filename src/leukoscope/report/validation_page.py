@@ -362,7 +362,7 @@ def _describe_unreadable(v: Validation) -> tuple[Section, ...]:
     table = build_table(
         ("File", Column("Reason", is_text=True)),
         ((one.path, describe_rejected(one)) for one in v.unreadable[:_SHOWN]),
-        f"{n:,} in all{f', the first {_SHOWN} here' if n > _SHOWN else ''}; `unreadable.csv` beside"
+        f"{n:,} in all{f', the first {_SHOWN} here' if n > _SHOWN else ''}; `rejected.csv` beside"
         " this page lists them",
     )
     return (Section("In no figure", (Box((table,)),)),)

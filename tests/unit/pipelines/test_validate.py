@@ -144,7 +144,7 @@ def test_a_table_with_everything_in_it(bare, tmp_path, monkeypatch):
     assert found.acceptance in ("undecided", "fail")
     names = ("validation.html", "validation.txt", "validation.json", "validation_scores.parquet")
     assert all((tmp_path / "out" / name).stat().st_size > 1000 for name in names)
-    assert "not_an_image" in (tmp_path / "out" / "unreadable.csv").read_text()
+    assert "not_an_image" in (tmp_path / "out" / "rejected.csv").read_text()
     record = load_record(Validation, tmp_path / "out" / "validation.json", "leukoscope validate")
     assert record.confusion == ((9, 2, 0), (0, 10, 2), (2, 0, 10))
 
