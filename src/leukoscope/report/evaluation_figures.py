@@ -24,7 +24,7 @@ from leukoscope.report.accuracy_figures import (
     draw_baselines,
     draw_training_curves,
 )
-from leukoscope.report.figures import render_png, render_svg, save_figure
+from leukoscope.report.figures import number_classes, render_png, render_svg, save_figure
 from leukoscope.report.leak_page import name_leak_row
 from leukoscope.report.leakage_words import BASELINE_NAMES
 from leukoscope.report.page import Picture
@@ -55,9 +55,11 @@ def draw_evaluation(
     """Draw all figures of an evaluation, by name. `boxes` cut cells out of fields for the sheets of
     samples, by image id."""
     record, table = found.record, found.table
-    classes, labels_N, p_NK = table.classes, table.labels_N, table.probabilities_NK
-    recalls = {one.label: one.figures["recall"] for one in record.per_class}
-    counts = {one.label: one.n_images for one in record.per_class}
+    labels_N, p_NK = table.labels_N, table.probabilities_NK
+    classes = number_classes(table.classes)
+    shown = dict(zip(table.classes, classes, strict=True))
+    recalls = {shown[one.label]: one.figures["recall"] for one in record.per_class}
+    counts = {shown[one.label]: one.n_images for one in record.per_class}
     drawn = {
         "headline": draw_headline(record),
         "per_class": Drawing(
@@ -186,13 +188,13 @@ def _draw_trust(table: ScoreTable, trust: TrustFigures, decisions: Decisions) ->
 def _draw_sheets(table: ScoreTable, boxes: Mapping[str, PixelBox]) -> dict[str, Drawing]:
     """Sheets of samples: the most confident mistakes, the least and the most confident hits."""
     p_NK = table.probabilities_NK
+    shown = number_classes(table.classes)
     drawn: dict[str, Drawing] = {}
     for kind, rows in class_figures.choose_samples(table.labels_N, p_NK).items():
         title = class_figures.SAMPLE_TITLES[kind]
         images = [_load_sample(table, boxes, int(row)) for row in rows]
         captions = [
-            class_figures.caption_sample(int(table.labels_N[row]), p_NK[row], table.classes)
-            for row in rows
+            class_figures.caption_sample(int(table.labels_N[row]), p_NK[row], shown) for row in rows
         ]
         drawn[kind] = Drawing(
             class_figures.draw_samples(images, captions, title), title, is_photo=True

@@ -5,7 +5,7 @@ What this file does not do: it computes nothing (`evaluation.evaluate`) and draw
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from leukoscope.evaluation.metrics import OVERALL
 from leukoscope.evaluation.record import (
@@ -56,6 +56,7 @@ from leukoscope.text import (
     format_points,
     format_range,
     join_bounds,
+    join_words,
 )
 from leukoscope.trust.calibration import CalibrationMethod
 
@@ -529,8 +530,25 @@ def _build_confusion(record: EvaluationRecord, drawn: Drawings) -> Section:
                 "Each row is what the cells are, each column what the network predicted. A perfect"
                 " network fills the diagonal only."
             ),
+            *(_describe_numbers(record.classes) if figure else ()),
             Box((*figure, Details("The same as a table", (table,), is_open=not figure))),
         ),
+    )
+
+
+def _describe_numbers(classes: Sequence[str]) -> tuple[Text, ...]:
+    """Say which classes the figures give numbers; nothing where fonts have all signs."""
+    from leukoscope.report.figures import number_classes
+
+    numbered = [
+        f"{shown} is {display_label(name)}"
+        for name, shown in zip(classes, number_classes(classes), strict=True)
+        if shown != name
+    ]
+    if not numbered:
+        return ()
+    return (
+        Text(f"No font here has the signs of some names, so in figures {join_words(numbered)}."),
     )
 
 

@@ -6,6 +6,7 @@ on colour alone. What this file does not do: it draws nothing but rows with inte
 """
 
 import contextlib
+import functools
 import io
 import math
 import warnings
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from leukoscope.errors import StorageError
 from leukoscope.interval import Interval
+from leukoscope.labels import display_label
 from leukoscope.text import TOO_FEW
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -54,10 +57,47 @@ _STYLE: dict[Any, Any] = {
 _P = ParamSpec("_P")
 
 
+_OTHER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP"),
+    *("Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback"),
+    *("Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans", "Yu Gothic", "MS Gothic"),
+    *("Malgun Gothic", "Apple SD Gothic Neo", "Nanum Gothic", "Arial Unicode MS"),
+    *("Noto Sans Arabic", "Noto Naskh Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari"),
+    *("Noto Sans Thai", "Segoe UI", "Tahoma"),
+)
+"""Fonts of scripts that the first one lacks; those that are installed draw what it does not."""
+
+
+@functools.cache
+def _choose_fonts() -> tuple[str, ...]:
+    installed = set(font_manager.fontManager.get_font_names())
+    return ("DejaVu Sans", *(name for name in _OTHER_FONTS if name in installed))
+
+
+def can_draw(text: str) -> bool:
+    """Tell whether the fonts that are installed have a glyph for every sign."""
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in _choose_fonts()]
+    return all(any(font.get_char_index(ord(sign)) for font in fonts) for sign in text)
+
+
+def number_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that figures give classes: their own, or `class 1`, counted in this order,
+    where no font has the signs. As boxes, all classes would look alike.
+
+    >>> number_classes(["blast", chr(0x10FFFD)])
+    ('blast', 'class 2')
+    """
+    return tuple(
+        name if can_draw(display_label(name)) else f"class {k}"
+        for k, name in enumerate(classes, start=1)
+    )
+
+
 @contextlib.contextmanager
 def _drawing() -> Iterator[None]:
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # A class name in a script the font lacks is drawn as boxes; the report has it in full.
+    style = _STYLE | {"font.family": list(_choose_fonts())}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # A sign that no font has is drawn as a box; the report has it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

@@ -16,7 +16,7 @@ from leukoscope.evaluation.coverage import Coverage
 from leukoscope.evaluation.intervals import compute_proportion
 from leukoscope.evaluation.trust_measures import compute_risk_coverage
 from leukoscope.labels import shorten_label
-from leukoscope.report.figures import BLUE, GREY, INK, PALE, VERMILLION, styled
+from leukoscope.report.figures import BLUE, GREY, INK, PALE, VERMILLION, number_classes, styled
 
 
 @styled
@@ -141,8 +141,8 @@ def draw_coverage(coverage: Coverage, classes: Sequence[str], alpha: float) -> F
     """
     rows = [("All cells", coverage.marginal, coverage.mean_size)]
     rows += [
-        (shorten_label(name), coverage.per_class[name], coverage.size_by_class[name])
-        for name in classes
+        (shorten_label(shown), coverage.per_class[name], coverage.size_by_class[name])
+        for name, shown in zip(classes, number_classes(classes), strict=True)
     ]
     figure = Figure(figsize=(8, 1.7 + 0.34 * len(rows)), layout="constrained")
     axes, sizes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
