@@ -70,7 +70,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 _FOLD = re.compile(r"(?:fold|kfold|cv|split)[\s_.-]*\d+", re.IGNORECASE)
 _PERSON = re.compile(
-    r"(?:patient|patientin|pat|pt|subject|subj|donor|proband|person|participant|individual|mouse)"
+    r"(?:patient|patientin|pat|pt|subject|subj|sub|donor|proband|person|participant|individual|mouse)"
     r"(?:s?[\s_.#-]+(?!(?:data|dataset|images?|cells|set|level|wise)\b)\w[\w\s.-]*|\d\w*)",
     re.IGNORECASE,
 )
@@ -86,7 +86,11 @@ _GROUP = re.compile(
 )
 _MAGNIFICATION = re.compile(r"\d{1,4}\s?x", re.IGNORECASE)
 _DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?\d\d(?:[-_.]?\d\d)?)?")
-_CODE = re.compile(r"(?:p|s|id|pid|sid|no)[\s_.-]?\d+", re.IGNORECASE)
+_LETTERED = re.compile(
+    r"(?i:patient|subject|donor|person|slide|case|smear|specimen|sample|field)[A-Z]"
+)
+# An accession number, H19-1234, has the year before the hyphen.
+_CODE = re.compile(r"(?:p|s|id|pid|sid|no)[\s_.-]?\d+|[a-z]{1,3}\d\d[-_/]\d{2,6}", re.IGNORECASE)
 """Codes that number patients or slides: a source where another layer is the class."""
 
 _DIAGNOSES = frozenset(
@@ -220,7 +224,7 @@ def _mark_folder(name: str, parts: Mapping[str, str]) -> Use | None:
         return "part"
     if _FOLD.fullmatch(text):
         return "fold"
-    if _PERSON.fullmatch(text) or _SLIDE.fullmatch(text):
+    if any(pattern.fullmatch(text) for pattern in (_PERSON, _SLIDE, _LETTERED)):
         return "source"
     if any(pattern.fullmatch(text) for pattern in (_GROUP, _MAGNIFICATION, _DATE)):
         return "column"

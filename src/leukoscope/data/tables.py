@@ -43,6 +43,9 @@ _COLUMN_NAMES: dict[Meaning, tuple[str, ...]] = {
 _VAGUE = frozenset({"name", "id"})
 """They name an image only where their cells look like image files."""
 
+_VAGUE_SPLITS = frozenset({"usage", "set", "fold"})
+"""They name parts only where one of their cells does: a set may be a laboratory."""
+
 _CORNERS = (
     ("x_min", "y_min", "x_max", "y_max"),
     ("xmin", "ymin", "xmax", "ymax"),
@@ -186,7 +189,7 @@ def map_columns(path: Path, cells: Cells) -> Columns:
             column = [row[place] for _, row in cells.rows if len(row) > place]
             if meaning == "path" and name in _VAGUE and not any(map(_is_image_name, column)):
                 continue
-            if name == "fold" and not any(map(name_part, column)):
+            if name in _VAGUE_SPLITS and not any(map(name_part, column)):
                 continue
             places[meaning] = place
             break

@@ -155,6 +155,9 @@ def test_a_test_folder_among_the_classes_is_a_part_and_the_classes_stay(tmp_path
         ("S1", "S2"),
         ("101", "102"),
         ("ID 5", "ID 6"),
+        ("sub-01", "sub-02"),
+        ("patientA", "patientB"),
+        ("H19-1234", "H20-77"),
     ],
 )
 @pytest.mark.parametrize("above", [True, False])

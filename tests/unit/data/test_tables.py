@@ -118,9 +118,10 @@ def test_parts_of_a_table(tmp_path):
     assert [c.split for c in found.entries] == ["train", "test", "test", "test", "odd", "", ""]
     assert [c.extra.get("part") for c in found.entries][1:4] == ["TestA", "test_b", "holdout"]
     assert any("odd" in remark for remark in describe_reading_remarks(found.reading))
-    numbered = write(tmp_path, "path,label,fold\na.jpg,EOS,3\n")
-    (candidate,) = find_candidates(numbered).entries
-    assert (candidate.split, candidate.extra) == ("", {"fold": "3"})
+    for name, cell in (("fold", "3"), ("set", "Raabin")):
+        table = write(tmp_path, f"path,label,{name}\na.jpg,EOS,{cell}\n")
+        (candidate,) = find_candidates(table).entries
+        assert (candidate.split, candidate.extra) == ("", {name: cell})
 
 
 # -- text -----------------------------------------------------------------------------------------
