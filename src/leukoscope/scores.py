@@ -17,10 +17,11 @@ from leukoscope.errors import DataError, RunError
 
 SCHEMA_VERSION = "1"
 
-LeakageStatus = Literal["disjoint", "unproven", "suspect", "leaking"]
-"""Can the number be trusted? `disjoint`: no source of the test set was seen in training.
-`unproven`: nobody knows. `suspect`: not known, but there are signs of copies. `leaking`: test and
-training share sources."""
+LeakageStatus = Literal["disjoint", "images_disjoint", "unproven", "suspect", "leaking"]
+"""Can the number be trusted? `disjoint`: no source of the test set was seen in training, and the
+data name sources that hold several images. `images_disjoint`: no picture of the test set was, as
+far as pixels tell; whose blood it shows nobody knows. `unproven`: nobody knows. `suspect`: there
+are signs of copies. `leaking`: test and training share sources or pictures."""
 
 
 class Outputs(NamedTuple):

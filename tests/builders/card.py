@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from tests.builders import evaluation
-from tests.builders.evaluation import NO_FIGURE, build_leak
+from tests.builders.evaluation import NO_FIGURE, build_leak, build_paired
 from tests.builders.explanation import build_explanation, build_result
 from tests.builders.robustness import build_robustness
 from tests.builders.scores import build_sets
@@ -76,8 +76,8 @@ def build_data(name="smears", classes=CLASSES, columns=("scanner",)):
     }
     few = dict(zip(classes, (12, 41, 57), strict=True))
     audit = SplitAudit(
-        "grouped", 44, counts, {"train": 110, "val": 0, "calib": 0, "test": 96}, 5, True, (), 0,
-        "disjoint", (Finding("without_role", "note", {"n_images": 5}),),
+        "grouped", 44, counts, {"train": 110, "val": 0, "calib": 0, "test": 96}, 5, True,
+        "declared", (), 0, "disjoint", (Finding("without_role", "note", {"n_images": 5}),),
     )  # fmt: skip
     sources = {"train": few, "val": {}, "calib": {}, "test": dict.fromkeys(classes, 32)}
     return DataSummary(name, classes, audit, sources, 0, (192, 192), (180, 200), columns)
@@ -177,8 +177,8 @@ def build_evaluation(classes=CLASSES, **changes):
         "figures": figures | {"accuracy": bound(0.9432)}, "per_class": per_class,
         "confusion": ((200, 7, 3), (17, 190, 4), (1, 2, 209)),
         "baselines": {
-            "majority": BaselineFigures(bound(0.334), 0.25, classes[0]),
-            "colour_histogram": BaselineFigures(bound(0.612), 0.5),
+            "majority": BaselineFigures(bound(0.334), 0.25, build_paired(0.6), classes[0]),
+            "colour_histogram": BaselineFigures(bound(0.612), 0.5, build_paired(0.32)),
         },
     }  # fmt: skip
     return evaluation.build_evaluation(**(given | changes))

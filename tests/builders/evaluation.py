@@ -6,6 +6,7 @@ from dataclasses import replace
 from tests.builders.trust import NOTES
 
 from leukoscope.data.findings import Count, Finding
+from leukoscope.evaluation.agreement import PairedTest
 from leukoscope.evaluation.coverage import Coverage, Share
 from leukoscope.evaluation.decisions import ClassDecisions, DecisionFigures, ReasonCount
 from leukoscope.evaluation.intervals import wilson
@@ -44,11 +45,21 @@ COUNTS = (
 NAMES = (*OVERALL, "ece")
 
 
+def build_paired(gain, width=0.04, p_value=1e-9):
+    """The network beside a baseline that it is `gain` better than."""
+    difference = Interval(gain, gain - width, gain + width)
+    return PairedTest(1000, 300, 100, 94, difference, p_value, 33)
+
+
 def build_baselines():
     return {
-        "majority": BaselineFigures(wilson(701, 1494), 0.25, LABELS[0]),
-        "colour_histogram": BaselineFigures(Interval(0.81, 0.77, 0.85), 0.7),
-        "nearest_neighbour": BaselineFigures(Interval(0.61, 0.57, 0.65), math.nan),
+        "majority": BaselineFigures(wilson(701, 1494), 0.25, build_paired(0.47), LABELS[0]),
+        "colour_histogram": BaselineFigures(
+            Interval(0.81, 0.77, 0.85), 0.7, build_paired(0.13, 0.03, 0.002)
+        ),
+        "nearest_neighbour": BaselineFigures(
+            Interval(0.61, 0.57, 0.65), math.nan, build_paired(0.33)
+        ),
     }
 
 
@@ -173,11 +184,16 @@ def build_leak(**changes):
             "colour_histogram": Interval(0.6, 0.5, 0.65),
             "nearest_neighbour": Interval(0.5, 0.4, 0.6),
         },
+        "paired": {
+            "majority": build_paired(0.4),
+            "colour_histogram": build_paired(0.2, 0.05, 0.01),
+            "nearest_neighbour": build_paired(0.3),
+        },
     }
     return LeakFigures(**(given | changes))
 
 
-NO_FIGURE = LeakFigures(1494, 0, 0, {}, {}, "all_duplicates")
+NO_FIGURE = LeakFigures(1494, 0, 0, {}, {}, {}, "all_duplicates")
 
 
 def build_leaking(**changes):

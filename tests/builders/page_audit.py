@@ -34,10 +34,17 @@ def build_findings() -> tuple[Finding, ...]:
         Finding("data_share_field", "error", other),
         Finding("label_conflict", "error", {"n_cells": 8}, conflicts, some),
         Finding("files_in_conflict", "error", {"n_cells": 1, "n_files": 2}, conflicts[:1]),
+        Finding(
+            "copies_found",
+            "error",
+            leak | {"n_all_images": 1200, "n_training": 700, "n_all_training": 700, "n_smooth": 2},
+            examples=some[1:2],
+        ),
         Finding("sources_unknown", "warning", {"n_images": 1}),
         Finding("sources_alike", "warning", {"n_groups": 2}, (Count(("P1", "p01"), 2),)),
         Finding("test_part_trained_on", "warning", {"n_images": 3}),
         Finding("parts_unknown", "warning", {"n_images": 1}, (Count(("<odd>",), 1),)),
+        Finding("sources_name_files", "warning", {"n_images": 400, "n_sources": 399}),
         Finding("role_empty", "warning", counts=(Count(("val",), 0), Count(("test",), 0))),
         Finding(
             "class_missing",
@@ -58,6 +65,18 @@ def build_findings() -> tuple[Finding, ...]:
         Finding("sources_from_pixels", "note"),
         Finding("sources_from_table", "note"),
         Finding("sources_from_both", "note"),
+        Finding(
+            "pixels_compared",
+            "note",
+            {
+                "n_related": 0,
+                "n_images": 99,
+                "n_all_images": 99,
+                "n_training": 500,
+                "n_all_training": 12_000,
+                "n_smooth": 0,
+            },
+        ),
     )
 
 

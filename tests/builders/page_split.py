@@ -19,6 +19,7 @@ def build_split_audit() -> SplitAudit:
         n_sources={"train": 2000, "val": 0, "calib": 0, "test": 70},
         n_left_aside=1,
         sources_known=False,
+        source_kind="unknown",
         shared=(SharedSources(("train", "test"), 1, ("px-a; b",), 1),),
         test_with_copy_in_training=1,
         leakage_status="leaking",

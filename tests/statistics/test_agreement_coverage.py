@@ -9,7 +9,7 @@ from leukoscope.evaluation.agreement import (
     compute_kappa,
     compute_mcnemar,
 )
-from leukoscope.evaluation.intervals import wilson
+from leukoscope.evaluation.intervals import compute_proportion, wilson
 
 
 def draw_sources(generator, sources=25, size=4, share=0.7):
@@ -46,6 +46,48 @@ def test_mcnemar_keeps_its_level_over_sources_and_the_plain_one_does_not():
         plain += compute_mcnemar(first, second, [str(i) for i in range(100)]).p_value <= 0.05
     assert ours <= binom.ppf(0.999, 200, 0.05)
     assert plain > binom.ppf(0.999, 200, 0.05)
+
+
+def draw_readers(seed, sizes, first, second, icc=0.3):
+    """Two readers of sources of these sizes, each with good and bad sources of his own."""
+    generator = np.random.default_rng(seed)
+    weight = 1 / icc - 1
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    hits = [
+        generator.random(len(rows))
+        < generator.beta(share * weight, (1 - share) * weight, len(sizes))[rows]
+        for share in (first, second)
+    ]
+    return *hits, rows.astype(str).tolist()
+
+
+GIANT = (400, *[10] * 19)
+
+
+@pytest.mark.parametrize("sizes", [(25,) * 20, (50,) * 8, (1,) * 300, GIANT], ids=str)
+def test_equal_readers_are_called_unequal_as_seldom_as_promised(sizes):
+    n = 300
+    called = 0
+    for seed in range(n):
+        found = compute_mcnemar(*draw_readers(1000 + seed, sizes, 0.9, 0.9))
+        called += found.is_gain or found.is_loss
+    assert called <= binom.ppf(0.999, n, 0.05)
+
+
+def test_pairs_show_what_intervals_side_by_side_do_not():
+    """A reader of 95 % beside one of 80 %, 20 sources of 25 cells: two intervals that overlap say
+    nothing of the same cells."""
+    n = 200
+    shown = apart = held = 0
+    for seed in range(n):
+        first, second, sources = draw_readers(seed, (25,) * 20, 0.95, 0.8)
+        found = compute_mcnemar(first, second, sources)
+        shown += found.is_gain
+        held += found.difference.low <= 0.15 <= found.difference.high
+        one, other = (compute_proportion(hits, sources) for hits in (first, second))
+        apart += one.low > other.high
+    assert shown >= 0.5 * n > 2 * apart
+    assert held >= binom.ppf(0.001, n, 0.94)
 
 
 @pytest.mark.parametrize(

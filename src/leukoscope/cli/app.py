@@ -215,7 +215,8 @@ def split(
         splits = pipelines.split_kfold(records, out, folds=folds, seed=seed)
         render.print_page(describe_folds(splits, out))
     else:
-        found = pipelines.split_catalog(records, protocol, out, seed=seed)
+        with render.progress() as progress:
+            found = pipelines.split_catalog(records, protocol, out, seed=seed, progress=progress)
         render.print_page(describe_split(audit_split(found), (f"Split: {out}",)))
     render.print_replaced(replaced)
 

@@ -206,7 +206,8 @@ def audit_catalog(
     repetition, repeated = _find_repetition(records, groups, role_of)
     findings += [*inside, *left_out, *_find_few_sources(classes, basis), *repeated]
     known = {one.code for one in findings}
-    findings += [one for one in _find_origin(records, basis) if one.code not in known]
+    if not known & {"pixels_compared", "copies_found"}:
+        findings += [one for one in _find_origin(records, basis) if one.code not in known]
     findings.sort(key=lambda one: SEVERITIES.index(one.severity))
     return DataAudit(
         failed=any(one.severity == "error" for one in findings),
@@ -252,7 +253,7 @@ def join_roles(split: Split, catalog: Catalog) -> Split:
             "make the split from this catalog, or name the catalog that the split was made from",
         )
     roles = tuple(role_of[record.id] for record in catalog.records)
-    return Split(catalog, roles, split.protocol, split.seed)
+    return replace(split, catalog=catalog, roles=roles)
 
 
 def _choose_result(

@@ -22,10 +22,12 @@ FindingCode = Literal[
     "data_share_field",
     "label_conflict",
     "files_in_conflict",
+    "copies_found",
     "sources_unknown",
     "sources_alike",
     "test_part_trained_on",
     "parts_unknown",
+    "sources_name_files",
     "role_empty",
     "class_missing",
     "few_test_images",
@@ -40,10 +42,12 @@ FindingCode = Literal[
     "sources_from_pixels",
     "sources_from_table",
     "sources_from_both",
+    "pixels_compared",
 ]
 """What is found, by severity. Errors: test images whose source occurs in training; or that only
 share a field with it; other sources in two roles; another data set with duplicates of this one,
-or only fields; duplicates, or identical files left out by the scan, under different labels."""
+or only fields; duplicates, or identical files left out by the scan, under different labels; test
+images that show a picture of training, whatever their sources are called."""
 
 Relation = Literal["exact", "source", "field"]
 """How two images are related, the closest first: exact duplicates (same file and box); the same

@@ -5,8 +5,9 @@ image. What this file does not do: it looks at no pixel (`leukoscope.sources`) a
 (`splits`).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import Literal
 
 from leukoscope.data.catalog import Catalog
 
@@ -52,9 +53,35 @@ def group_sources(catalog: Catalog) -> tuple[str, ...]:
     return tuple(chosen[find_root(parent, f"bytes {record.sha256}")] for record in catalog.records)
 
 
+SourceKind = Literal["declared", "pixels", "files", "unknown"]
+"""What the names of sources say: `declared`, the data name groups (patients, slides, fields);
+`pixels`, some were found by `find_sources`; `files`, nearly every file has a name of its own, which
+says nothing; `unknown`, some are missing."""
+
+FILES_FRAC = 0.9
+"""Share of the files that are alone in their source from which on the names say nothing."""
+
+
+def find_source_kind(catalog: Catalog) -> SourceKind:
+    """Tell what the sources of a catalog say.
+
+    A column that is unique per file (file names, row numbers) keeps no two images together. One
+    cell from each patient looks the same, and protects from copies as little.
+    """
+    if not all(record.source for record in catalog.records):
+        return "unknown"
+    if found_in_pixels(record.source for record in catalog.records):
+        return "pixels"
+    group_of = dict(zip((r.sha256 for r in catalog.records), group_sources(catalog), strict=True))
+    sizes = Counter(group_of.values())
+    alone = sum(n == 1 for n in sizes.values())
+    return "files" if alone and alone >= FILES_FRAC * len(group_of) else "declared"
+
+
 def sources_known(catalog: Catalog) -> bool:
-    """Tell whether every record has a source; identical bytes alone do not count as knowledge."""
-    return all(record.source for record in catalog.records)
+    """Tell whether the records have sources that say something; identical bytes alone do not count
+    as knowledge, nor does a name for each file."""
+    return find_source_kind(catalog) in ("declared", "pixels")
 
 
 def found_in_pixels(sources: Iterable[str]) -> bool:

@@ -31,10 +31,10 @@ from leukoscope.data.catalog import (
     row_to_record,
     write_rows,
 )
-from leukoscope.data.findings import SEVERITIES, Count, Finding
-from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
-from leukoscope.errors import SplitError
-from leukoscope.records import save_record
+from leukoscope.data.findings import SEVERITIES, Count, Example, ExampleImage, Finding
+from leukoscope.data.groups import SourceKind, find_source_kind, group_sources
+from leukoscope.errors import LeukoscopeError, SplitError
+from leukoscope.records import load_record, save_record
 from leukoscope.scores import LeakageStatus
 
 Role = Literal["train", "val", "calib", "test"]
@@ -53,20 +53,54 @@ HELD_OUT_FRACTION = 0.1
 FEW_IMAGES = 30
 """A class with fewer test images has an interval too wide to say much; the audit warns."""
 
+MAX_COPIES_SHOWN = 4
+"""Copies that a finding names at most."""
+
 _OWN_COLUMNS = ("role", "protocol", "seed")
 """What a table of a split has beside the catalog's columns."""
 
 RoleName = TypeVar("RoleName", bound=str)
 
 
+@dataclass(frozen=True, slots=True)
+class PixelCheck:
+    """What a comparison of test images with training images, by their pixels, found.
+
+    `n_test` of `n_all_test` images of `test` were compared with `n_training` of `n_all_training`
+    of `train` and `val`; of `n_smooth` of them nothing can be said (they show too little, or match
+    too weakly). `copies` are ids of test images, each with the id of an image of training that
+    shows the same picture. `digest` names the split that this holds for (`hash_split`).
+    """
+
+    digest: str
+    n_test: int
+    n_all_test: int
+    n_training: int
+    n_all_training: int
+    n_smooth: int
+    copies: tuple[tuple[str, str], ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all test images were compared with all of training."""
+        return (self.n_test, self.n_training) == (self.n_all_test, self.n_all_training)
+
+    @property
+    def excludes_copies(self) -> bool:
+        """Whether no test image can have a copy in training, as far as pixels tell."""
+        return self.is_whole and not self.n_smooth and not self.copies
+
+
 @dataclass(frozen=True)
 class Split:
-    """A catalog and one role per record; "" for records left aside."""
+    """A catalog and one role per record; "" for records left aside. `check`: what comparing pixels
+    found, None where nobody did."""
 
     catalog: Catalog
     roles: tuple[str, ...]
     protocol: Protocol
     seed: int
+    check: PixelCheck | None = None
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -272,7 +306,37 @@ def join_splits(splits: Sequence[Split]) -> Split:
     roles = tuple(next((r for r in ROLES if r in roles_of[name]), "") for name in names)
     protocols = {split.protocol for split in splits}
     protocol: Protocol = "random" if "random" in protocols else splits[0].protocol
-    return Split(catalog, roles, protocol, splits[0].seed)
+    joint = Split(catalog, roles, protocol, splits[0].seed)
+    return replace(joint, check=_join_checks(joint, [split.check for split in splits]))
+
+
+def _join_checks(joint: Split, checks: Sequence[PixelCheck | None]) -> PixelCheck | None:
+    """What the checks of several splits say of their union: the copies among its own test images;
+    and that none was missed only if all were checks of this very split."""
+    digest = hash_split(joint)
+    known = [check for check in checks if check is not None]
+    if known and len(known) == len(checks) and {check.digest for check in known} == {digest}:
+        return known[0]
+    role_of = dict(zip((r.id for r in joint.catalog.records), joint.roles, strict=True))
+    pairs = {
+        (first, second)
+        for check in known
+        for first, second in check.copies
+        if role_of.get(first) == "test" and role_of.get(second) in ("train", "val")
+    }
+    copies = {first: (first, second) for first, second in sorted(pairs, reverse=True)}
+    if not copies:
+        return None
+    roles = list(role_of.values())
+    return PixelCheck(
+        digest=digest,
+        n_test=len(copies),
+        n_all_test=roles.count("test"),
+        n_training=len({second for _, second in copies.values()}),
+        n_all_training=roles.count("train") + roles.count("val"),
+        n_smooth=0,
+        copies=tuple(copies[name] for name in sorted(copies)),
+    )
 
 
 def _assign_groups(
@@ -341,7 +405,11 @@ def save_split(split: Split, path: Path) -> None:
     further = (name for name in columns[len(COLUMNS) :] if name not in _OWN_COLUMNS)
     columns = (*COLUMNS, *_OWN_COLUMNS, *further)
     write_rows(rows, columns, path)
-    save_record(audit_split(split), path.with_name(f"{path.stem}.audit.json"))
+    save_record(audit_split(split), _find_audit(path))
+
+
+def _find_audit(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.audit.json")
 
 
 def list_folds(path: Path, folds: int) -> tuple[Path, ...]:
@@ -350,7 +418,8 @@ def list_folds(path: Path, folds: int) -> tuple[Path, ...]:
 
 
 def load_split(path: Path) -> Split:
-    """Read what `save_split` wrote.
+    """Read what `save_split` wrote; what a comparison of pixels found is taken from the audit
+    beside it, if that is of these very images and roles.
 
     Raises `CatalogError` for a table that is not one of ours, `SplitError` for unknown roles.
     """
@@ -372,7 +441,17 @@ def load_split(path: Path) -> Split:
     records = tuple(
         row_to_record({k: v for k, v in row.items() if k not in _OWN_COLUMNS}, path) for row in rows
     )
-    return Split(Catalog(records), roles, protocol, seed)
+    split = Split(Catalog(records), roles, protocol, seed)
+    return replace(split, check=_load_check(_find_audit(path), hash_split(split)))
+
+
+def _load_check(audit: Path, digest: str) -> PixelCheck | None:
+    try:
+        check = load_record(SplitAudit, audit, "leukoscope data split", SplitError).check
+    except LeukoscopeError:
+        # The table is the split; what is missing beside it is compared again by whoever needs it.
+        return None
+    return check if check is not None and check.digest == digest else None
 
 
 def hash_split(split: Split) -> str:
@@ -441,8 +520,8 @@ class SplitAudit:
     """What a reader must know before believing a number measured on a split.
 
     `counts` are images by role and class. `test_with_copy_in_training` counts test images whose
-    source or bytes also occur in `train` or `val`. `leakage_status`: `leaking` if any source
-    crosses roles, `unproven` if none does but the sources are not all known, else `disjoint`.
+    source or bytes also occur in `train` or `val`, or that `check` found there. `leakage_status`
+    is that of `choose_status`, where a source that crosses any roles counts.
     """
 
     protocol: Protocol
@@ -451,10 +530,32 @@ class SplitAudit:
     n_sources: dict[str, int]
     n_left_aside: int
     sources_known: bool
+    source_kind: SourceKind
     shared: tuple[SharedSources, ...]
     test_with_copy_in_training: int
     leakage_status: LeakageStatus
     findings: tuple[Finding, ...]
+    check: PixelCheck | None = None
+
+
+def choose_status(shared: bool, kind: SourceKind, check: PixelCheck | None) -> LeakageStatus:
+    """Return how far figures can be trusted: whether sources are shared, what the sources say, and
+    what comparing pixels found (None where it does not concern these images).
+
+    Copies count as a leak where all images were compared, and as a sign of one where a sample was.
+    Images that show pictures of their own may still be of one person: only sources that the data
+    themselves name make a split `disjoint`.
+    """
+    copies = check is not None and bool(check.copies)
+    if shared or (copies and check is not None and check.is_whole):
+        return "leaking"
+    if copies:
+        return "suspect"
+    if kind == "declared":
+        return "disjoint"
+    if kind == "pixels" or (check is not None and check.excludes_copies):
+        return "images_disjoint"
+    return "unproven"
 
 
 def audit_split(split: Split) -> SplitAudit:
@@ -476,13 +577,17 @@ def audit_split(split: Split) -> SplitAudit:
             examples = tuple(sorted(common)[:3])
             shared.append(SharedSources((first, second), len(common), examples, identical))
     seen = sources_of["train"] | sources_of["val"]
-    copies = sum(
-        role == "test" and source in seen for role, source in zip(split.roles, sources, strict=True)
-    )
-    known = sources_known(split.catalog)
+    copies = {
+        record.id
+        for record, role, source in zip(records, split.roles, sources, strict=True)
+        if role == "test" and source in seen
+    }
+    kind = find_source_kind(split.catalog)
+    check = split.check
     found = [
-        *_find_shared(shared, counts, copies),
-        *_find_sources(split),
+        *_find_shared(shared, counts, len(copies)),
+        *_find_sources(split, kind),
+        *_find_copies(split),
         *_find_alike(split),
         *_find_parts(split),
         *_find_gaps(split, counts),
@@ -493,11 +598,15 @@ def audit_split(split: Split) -> SplitAudit:
         counts=counts,
         n_sources={role: len(names) for role, names in sources_of.items()},
         n_left_aside=sum(not role for role in split.roles),
-        sources_known=known,
+        sources_known=kind in ("declared", "pixels"),
+        source_kind=kind,
         shared=tuple(shared),
-        test_with_copy_in_training=copies,
-        leakage_status="leaking" if shared else "disjoint" if known else "unproven",
+        test_with_copy_in_training=len(copies | {first for first, _ in check.copies})
+        if check
+        else len(copies),
+        leakage_status=choose_status(bool(shared), kind, check),
         findings=tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity))),
+        check=check,
     )
 
 
@@ -511,13 +620,44 @@ def _find_shared(
     return [Finding("sources_shared", "error", values, pairs)]
 
 
-def _find_sources(split: Split) -> list[Finding]:
-    unknown = sum(not record.source for record in split.catalog.records)
-    if unknown:
-        return [Finding("sources_unknown", "warning", {"n_images": unknown})]
-    if found_in_pixels(split.sources):
-        return [Finding("sources_from_pixels", "note")]
-    return []
+def _find_sources(split: Split, kind: SourceKind) -> list[Finding]:
+    match kind:
+        case "unknown":
+            unknown = sum(not record.source for record in split.catalog.records)
+            return [Finding("sources_unknown", "warning", {"n_images": unknown})]
+        case "files":
+            n_files = len({record.sha256 for record in split.catalog.records})
+            values = {"n_images": n_files, "n_sources": len(set(split.sources))}
+            return [Finding("sources_name_files", "warning", values)]
+        case "pixels":
+            return [Finding("sources_from_pixels", "note")]
+        case "declared":
+            return [] if split.check else [Finding("sources_from_table", "note")]
+
+
+def _find_copies(split: Split) -> list[Finding]:
+    """What the comparison of pixels found, if there was one."""
+    check = split.check
+    if check is None:
+        return []
+    values = {
+        "n_related": len(check.copies),
+        "n_images": check.n_test,
+        "n_all_images": check.n_all_test,
+        "n_training": check.n_training,
+        "n_all_training": check.n_all_training,
+        "n_smooth": check.n_smooth,
+    }
+    if not check.copies:
+        return [Finding("pixels_compared", "note", values)]
+    rows = zip(split.catalog.records, split.roles, strict=True)
+    shown = {r.id: ExampleImage(r.id, str(r.path), r.label, role) for r, role in rows}
+    examples = tuple(
+        Example("source", shown[first], shown[second])
+        for first, second in check.copies[:MAX_COPIES_SHOWN]
+        if first in shown and second in shown
+    )
+    return [Finding("copies_found", "error", values, examples=examples)]
 
 
 def _find_alike(split: Split) -> list[Finding]:

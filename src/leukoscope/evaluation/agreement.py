@@ -20,11 +20,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
+from scipy.stats import binom, fisher_exact
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluation.intervals import compute_from_confusion, compute_proportion
 from leukoscope.interval import Interval, Number
+from leukoscope.spread import compute_mean
 
 MATURATION = (
     "blast",
@@ -140,6 +141,10 @@ def compute_kappa(
 # -- paired: the same cells, two readers ----------------------------------------------------------
 
 
+SIGNIFICANCE = 0.05
+"""The chance of calling equal readers different."""
+
+
 @dataclass(frozen=True, slots=True)
 class PairedTest:
     """How many of the same cells both, one or neither reader classified correctly. `difference` is
@@ -153,6 +158,16 @@ class PairedTest:
     p_value: Number
     n_sources: int
 
+    @property
+    def is_gain(self) -> bool:
+        """Whether the first reader is shown to be the better one: test and interval agree."""
+        return self.p_value <= SIGNIFICANCE and self.difference.low > 0
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the second reader is shown to be the better one."""
+        return self.p_value <= SIGNIFICANCE and self.difference.high < 0
+
 
 def compute_mcnemar(
     first_hit_N: NDArray[np.bool_], second_hit_N: NDArray[np.bool_], sources: Sequence[str]
@@ -165,9 +180,11 @@ def compute_mcnemar(
     sides: the sum over sources of (first only - second only) is compared with all sign changes of
     its terms, counted exactly. With one image each both are one and the same.
 
-    The interval of the difference joins those of its two shares (method of variance estimates
-    recovery, Zou and Donner 2008, with their multinomial correlation). Raises `DataError` for no
-    images or columns of unequal length.
+    The interval of the difference is that of the mean over sources (`spread.compute_mean`):
+    where both readers err in the same sources, these errors cancel. Where every source has one
+    image, or nothing varies, it joins the intervals of its two shares (method of variance estimates
+    recovery, Zou and Donner 2008, with their multinomial correlation), and never has width 0.
+    Raises `DataError` for no images or columns of unequal length.
     """
     n = len(first_hit_N)
     if not n or len(second_hit_N) != n or len(sources) != n:
@@ -180,15 +197,20 @@ def compute_mcnemar(
     gain = compute_proportion(first_N, sources)
     loss = compute_proportion(second_N, sources)
     index_N = np.unique(np.asarray(sources, dtype=np.str_), return_inverse=True)[1]
-    balance_S = np.bincount(index_N, weights=first_N.astype(np.float64) - second_N)
+    change_N = first_N.astype(np.float64) - second_N
+    balance_S = np.bincount(index_N, weights=change_N)
     correlation = -math.sqrt(
         gain.value * loss.value / max((1 - gain.value) * (1 - loss.value), 1e-12)
     )
     value = gain.value - loss.value
-    low = high = math.nan
-    if not math.isnan(gain.low):
-        low = max(-1.0, value - _join(gain.value - gain.low, loss.high - loss.value, correlation))
-        high = min(1.0, value + _join(gain.high - gain.value, loss.value - loss.low, correlation))
+    down = _join(gain.value - gain.low, loss.high - loss.value, correlation)
+    up = _join(gain.high - gain.value, loss.value - loss.low, correlation)
+    low, high = value - down, value + up
+    over_sources = compute_mean(change_N, sources)
+    if len(balance_S) < n and over_sources.low < over_sources.high:
+        low, high = over_sources.low, over_sources.high
+    if not math.isnan(low):
+        low, high = max(-1.0, low), min(1.0, high)
     return PairedTest(
         both=int((first_hit_N & second_hit_N).sum()),
         first_only=int(first_N.sum()),
@@ -201,6 +223,8 @@ def compute_mcnemar(
 
 
 def _join(a: float, b: float, correlation: float) -> float:
+    if math.isnan(a + b):
+        return math.nan
     return math.sqrt(max(0.0, a * a + b * b - 2 * max(correlation, -1.0) * a * b))
 
 
@@ -209,8 +233,10 @@ def _count_signs(terms_S: NDArray[np.int64], seen: float) -> float:
     terms_S = terms_S[terms_S > 0]
     most = int(terms_S.sum())
     chance = np.zeros(2 * most + 1)
-    chance[most] = 1.0
-    for term in terms_S:
+    # Sources of one image are tens of thousands, and their sum is binomial.
+    ones = int((terms_S == 1).sum())
+    chance[most - ones : most + ones + 1 : 2] = binom.pmf(np.arange(ones + 1), ones, 0.5)
+    for term in terms_S[terms_S > 1]:
         # Sums never leave -most ... most, so that nothing is carried round the end.
         chance = (np.roll(chance, term) + np.roll(chance, -term)) / 2
     far = np.abs(np.arange(-most, most + 1)) >= seen - 0.5

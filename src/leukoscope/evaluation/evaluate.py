@@ -20,7 +20,14 @@ from leukoscope.evaluation.coverage import (
 )
 from leukoscope.evaluation.decisions import measure_decisions
 from leukoscope.evaluation.intervals import compute_intervals, find_large_sources
-from leukoscope.evaluation.leakage import FEW_DISJOINT, Leakage, measure_leak, suspect_duplicates
+from leukoscope.evaluation.leakage import (
+    FEW_DISJOINT,
+    Leakage,
+    compare_baselines,
+    find_headlines,
+    measure_leak,
+    suspect_duplicates,
+)
 from leukoscope.evaluation.metrics import compute_confusion
 from leukoscope.evaluation.record import (
     BaselineFigures,
@@ -86,6 +93,8 @@ def evaluate_table(
     # What users get: calibration may change labels too.
     known = calibrate_table(raw, trust.info.policy.calibration) if trust else raw
     found = compute_intervals(known)
+    hits_of = {name: one.predictions_N == known.labels_N for name, one in baselines.items()}
+    paired = compare_baselines(known, hits_of)
     leakage = suspect_duplicates(leakage, found.overall["accuracy"], baselines)
     confusion_KK = compute_confusion(
         known.labels_N, known.probabilities_NK.argmax(axis=1), len(known.classes)
@@ -98,6 +107,22 @@ def evaluate_table(
         shift = () if fitted_here else find_shift(trust, trust_table, decisions.distance_N)
         trust_figures = measure_trust(trust_table, trust, decisions, (*basis, *shift))
         warnings += count_changed_labels(decisions, trust_figures.decisions.accuracy.value)
+    per_class = _describe_classes(known, found.per_class)
+    leak = (
+        measure_leak(known, leakage.leaked, role, baselines)
+        if leakage.status == "leaking"
+        else None
+    )
+    # What is said first is said of the images that can be trusted most.
+    compared = (
+        (leak.paired, leak.baselines, leak.figures["accuracy"])
+        if leak is not None and leak.figures
+        else (
+            paired,
+            {name: one.accuracy for name, one in baselines.items()},
+            found.overall["accuracy"],
+        )
+    )
     record = EvaluationRecord(
         data=data,
         role=role,
@@ -110,15 +135,16 @@ def evaluate_table(
         remarks=leakage.remarks,
         split_findings=leakage.split_findings,
         figures=found.overall,
-        per_class=_describe_classes(known, found.per_class),
+        per_class=per_class,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion_KK),
         baselines={
-            name: BaselineFigures(one.accuracy, one.balanced_accuracy, one.label)
+            name: BaselineFigures(one.accuracy, one.balanced_accuracy, paired[name], one.label)
             for name, one in baselines.items()
         },
-        leak=measure_leak(known, leakage.leaked, role, baselines)
-        if leakage.status == "leaking"
-        else None,
+        headlines=find_headlines(
+            *compared, {one.label: (one.figures["recall"], one.n_images) for one in per_class}
+        ),
+        leak=leak,
         trust=trust_figures,
         warnings=(*warnings, *find_large_sources(known)),
     )

@@ -6,21 +6,23 @@ source, bytes or a field.
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.findings import Finding
-from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
-from leukoscope.data.splits import Split, audit_split
+from leukoscope.data.groups import find_source_kind, group_sources
+from leukoscope.data.splits import Split, audit_split, choose_status
+from leukoscope.evaluation.agreement import PairedTest, compute_mcnemar
 from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.intervals import compute_intervals, compute_proportion
 from leukoscope.evaluation.record import BaselineName, EvaluationRecord, LeakFigures, TooFew
 from leukoscope.interval import Interval
 from leukoscope.scores import LeakageStatus, ScoreTable
-from leukoscope.trust.notes import Note
+from leukoscope.trust.notes import Note, Value
 
 SUSPICIOUS_GAP = 0.01
 """A baseline this close to the network, in accuracy, is a sign of duplicates."""
@@ -47,12 +49,14 @@ class Leakage:
 def assess_role(split: Split, role: str) -> Leakage:
     """Assess figures on one role of the split that a network was trained on."""
     # What chose the epoch is compared with what the network was fitted on.
-    leaked = list_duplicates(split, role, ("train",) if role == "val" else ("train", "val"))
+    leaked = list_shared_sources(split, role, ("train",) if role == "val" else ("train", "val"))
     audit = audit_split(split)
-    # Sources that cross other roles do not make this figure any better.
-    status: LeakageStatus = (
-        "leaking" if leaked else "disjoint" if audit.sources_known else "unproven"
-    )
+    # Sources that cross other roles do not make this figure any better. Pixels were compared of
+    # test images only.
+    check = audit.check if role == "test" else None
+    status = choose_status(bool(leaked), audit.source_kind, check)
+    if status == "leaking" and check is not None:
+        leaked |= {name for name, _ in check.copies}
     # Where the data's own parts decide, nobody drew single images.
     ignores_sources = split.protocol != "given" and not audit.sources_known
     if role == "train":
@@ -77,15 +81,25 @@ def assess_other(
     leaked = list_shared(split, records, classes)
     if leaked:
         return Leakage("leaking", (Note("images_in_training", {"n": len(leaked)}),), leaked=leaked)
-    everything = (*split.catalog.records, *records)
-    if sources_known(Catalog(everything)) and (
-        joint or not found_in_pixels(r.source for r in everything)
-    ):
+    kinds = {find_source_kind(catalog) for catalog in (split.catalog, Catalog(tuple(records)))}
+    if kinds == {"declared"}:
         return Leakage("disjoint")
+    # One picture is a source of its own, and a search of both sides found no copy of it.
+    if joint and "unknown" not in kinds:
+        return Leakage("images_disjoint", (Note("persons_not_recorded"),))
     return Leakage("unproven", (Note("duplicates_not_excluded", {"data": data}),))
 
 
 def list_duplicates(split: Split, role: str, among: Sequence[str]) -> frozenset[str]:
+    """Return the ids of the images of a role whose source has images in the roles `among` too, or
+    whose picture was found there in the pixels."""
+    leaked = list_shared_sources(split, role, among)
+    if split.check is None or role != "test" or not {"train", "val"} <= set(among):
+        return leaked
+    return leaked | {name for name, _ in split.check.copies}
+
+
+def list_shared_sources(split: Split, role: str, among: Sequence[str]) -> frozenset[str]:
     """Return the ids of the images of a role whose source has images in the roles `among` too."""
     own = list(zip(split.catalog.records, split.roles, split.sources, strict=True))
     seen = {source for _, part, source in own if part in among}
@@ -111,29 +125,65 @@ def list_shared(
 def suspect_duplicates(
     leakage: Leakage, network: Interval, baselines: Mapping[BaselineName, Baseline]
 ) -> Leakage:
-    """Turn `unproven` into `suspect` where the figures themselves speak of duplicates.
+    """Add a remark where a baseline does as well as the network, whatever the status, unless it is
+    `leaking`, which says more; turn `unproven` into `suspect` where that speaks of duplicates.
 
-    That is so when the split drew single images of unknown source, and a baseline that clearly
-    beats the majority class comes within a point of the network: without duplicates in training,
-    neither colours alone nor a thumbnail's nearest neighbour come that far.
+    A baseline does as well when it clearly beats the majority class and comes within a point of the
+    network. Where the split drew single images of unknown source, that is the sign of duplicates:
+    without them neither colours alone nor a thumbnail's nearest neighbour usually come that far.
+    Where duplicates are excluded, or nobody drew single images, it says that the images can be told
+    apart without looking at cells: a stain, a scanner or a background that goes with the class.
     """
-    if leakage.status != "unproven" or not leakage.ignores_sources or "majority" not in baselines:
+    if leakage.status == "leaking" or "majority" not in baselines:
         return leakage
     best = max(baselines.values(), key=lambda baseline: baseline.accuracy.value)
     learned = best.accuracy.low > baselines["majority"].accuracy.high
     if not learned or best.accuracy.value < network.value - SUSPICIOUS_GAP:
         return leakage
-    remark = Note(
-        "baseline_as_good",
-        {"baseline": best.name, "accuracy": best.accuracy.value, "network": network.value},
-    )
-    return Leakage(
-        "suspect",
-        (*leakage.remarks, remark),
-        leakage.split_findings,
-        leakage.leaked,
-        leakage.ignores_sources,
-    )
+    values = {"baseline": best.name, "accuracy": best.accuracy.value, "network": network.value}
+    if leakage.status == "unproven" and leakage.ignores_sources:
+        remark = Note("baseline_as_good", values)
+        return replace(leakage, status="suspect", remarks=(*leakage.remarks, remark))
+    return replace(leakage, remarks=(*leakage.remarks, Note("shortcut_as_good", values)))
+
+
+HEADLINE_BASELINES: tuple[BaselineName, ...] = ("majority", "colour_histogram")
+"""Baselines that a network must be shown to beat to be worth anything: one that never looks, and
+one that cannot see a shape."""
+
+
+def find_headlines(
+    paired: Mapping[BaselineName, PairedTest],
+    accuracy: Mapping[BaselineName, Interval],
+    network: Interval,
+    found_of: Mapping[str, tuple[Interval, int]],
+) -> tuple[Note, ...]:
+    """Return what comes before every figure: baselines that the network is not shown to beat, image
+    by image, and classes of which it found no cell.
+
+    `paired` and `accuracy` are of the baselines; `found_of` gives the sensitivity for each class
+    and how many images it has.
+    """
+    notes = []
+    for name in HEADLINE_BASELINES:
+        if name not in paired or paired[name].is_gain:
+            continue
+        gap = paired[name].difference
+        values: dict[str, Value] = {
+            "baseline": name,
+            "accuracy": accuracy[name].value,
+            "network": network.value,
+            "gap": gap.value,
+            "is_worse": int(paired[name].is_loss),
+        }
+        if not math.isnan(gap.low):
+            values |= {"low": gap.low, "high": gap.high}
+        notes.append(Note("baseline_not_beaten", values))
+    missed = {label: n for label, (recall, n) in found_of.items() if n and recall.value == 0}
+    if missed:
+        n = sum(missed.values())
+        notes.append(Note("classes_never_found", {"labels": tuple(missed), "n": n}))
+    return tuple(notes)
 
 
 def measure_leak(
@@ -153,17 +203,28 @@ def measure_leak(
     counts = (len(table) - n, n, len(set(rest.sources)))
     if n < FEW_DISJOINT:
         reason: TooFew = "few_left" if n else "all_duplicates"
-        return LeakFigures(*counts, {}, {}, "training_images" if role == "train" else reason)
+        return LeakFigures(*counts, {}, {}, {}, "training_images" if role == "train" else reason)
+    hits_of = {
+        name: baseline.predictions_N[unseen_N] == rest.labels_N
+        for name, baseline in baselines.items()
+    }
     return LeakFigures(
         *counts,
         compute_intervals(rest).overall,
-        {
-            name: compute_proportion(
-                baseline.predictions_N[unseen_N] == rest.labels_N, rest.sources
-            )
-            for name, baseline in baselines.items()
-        },
+        {name: compute_proportion(hits_N, rest.sources) for name, hits_N in hits_of.items()},
+        compare_baselines(rest, hits_of),
     )
+
+
+def compare_baselines(
+    table: ScoreTable, hits_of: Mapping[BaselineName, NDArray[np.bool_]]
+) -> dict[BaselineName, PairedTest]:
+    """Compare the network with each baseline image by image: `hits_of` says which images of the
+    table it classifies correctly."""
+    network_N = table.probabilities_NK.argmax(axis=1) == table.labels_N
+    return {
+        name: compute_mcnemar(network_N, hits_N, table.sources) for name, hits_N in hits_of.items()
+    }
 
 
 # -- one recipe under two splits ------------------------------------------------------------------
@@ -279,7 +340,7 @@ def list_leak_rows(
         protocol=protocol,
         subject="external_without_duplicates" if external else "test_without_duplicates",
         data=record.data,
-        leakage_status="disjoint" if known else "unproven",
+        leakage_status=_choose_rest(record),
         n_images=leak.n_images,
         n_sources=leak.n_sources if known else None,
         n_duplicates=0,
@@ -287,6 +348,13 @@ def list_leak_rows(
         baselines=leak.baselines,
     )
     return whole, rest
+
+
+def _choose_rest(record: EvaluationRecord) -> LeakageStatus:
+    """The status of the images that are left of a leaking evaluation."""
+    if not record.source_known:
+        return "unproven"
+    return "images_disjoint" if record.persons_unknown else "disjoint"
 
 
 def compute_difference(first: Interval, second: Interval) -> Interval:

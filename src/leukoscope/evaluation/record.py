@@ -9,6 +9,7 @@ from typing import Literal
 
 from leukoscope.data.findings import Finding
 from leukoscope.errors import DataError
+from leukoscope.evaluation.agreement import PairedTest
 from leukoscope.evaluation.coverage import Coverage
 from leukoscope.evaluation.decisions import DecisionFigures
 from leukoscope.interval import Interval, Number
@@ -32,11 +33,13 @@ class ClassFigures:
 
 @dataclass(frozen=True, slots=True)
 class BaselineFigures:
-    """What one simple method reaches on the same images. `label` is the class that `majority`
-    always predicts, "" for others."""
+    """What one simple method reaches on the same images. `paired` compares the network, the first
+    reader, with it image by image. `label` is the class that `majority` always predicts, "" for
+    others."""
 
     accuracy: Interval
     balanced_accuracy: Number
+    paired: PairedTest
     label: str = ""
 
 
@@ -49,7 +52,8 @@ class LeakFigures:
     """What is left of an evaluation without the images that have a duplicate in training.
 
     `n_images` and `n_sources` count what is left. `figures` are those of the whole, `baselines` the
-    accuracy of each baseline; both are empty where too few images are left (`reason`).
+    accuracy of each baseline, `paired` compares the network with it image by image; all are empty
+    where too few images are left (`reason`).
     """
 
     n_duplicates: int
@@ -57,6 +61,7 @@ class LeakFigures:
     n_sources: int
     figures: Mapping[str, Interval]
     baselines: Mapping[BaselineName, Interval]
+    paired: Mapping[BaselineName, PairedTest]
     reason: TooFew = ""
 
     @property
@@ -150,10 +155,11 @@ class EvaluationRecord:
     where the run was calibrated, of the calibrated scores. `per_class` gives the order of rows
     (true) and columns (predicted) of `confusion`. `leak` is there exactly where the leakage status
     is `leaking`: then all other figures count images with a duplicate in training, and no accuracy
-    may stand alone. `remarks` and `split_findings` stand behind the leakage status. `compare` are
-    other evaluations of the same network. `persons_unknown`: sources were found in the pixels, so
-    that each is one picture, and nobody knows whose blood it shows. `trust` is None for a run that
-    was not calibrated; `history` is empty for an ensemble.
+    may stand alone. `remarks` and `split_findings` stand behind the leakage status. `headlines` say
+    that the network is of little use whatever the status; they come first wherever it is described.
+    `compare` are other evaluations of the same network. `persons_unknown`: sources were found in
+    the pixels, so that each is one picture, and nobody knows whose blood it shows. `trust` is None
+    for a run that was not calibrated; `history` is empty for an ensemble.
 
     Raises `DataError` where leakage status and `leak` disagree.
     """
@@ -172,6 +178,7 @@ class EvaluationRecord:
     per_class: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
     baselines: Mapping[BaselineName, BaselineFigures]
+    headlines: tuple[Note, ...] = ()
     leak: LeakFigures | None = None
     trust: TrustFigures | None = None
     warnings: tuple[Note, ...] = ()
@@ -198,7 +205,8 @@ class EvaluationRecord:
         where these are too few, or where nobody knows which images are duplicates."""
         if self.leak is not None:
             return self.leak.accuracy
-        return self.figures["accuracy"] if self.leakage_status == "disjoint" else None
+        without = self.leakage_status in ("disjoint", "images_disjoint")
+        return self.figures["accuracy"] if without else None
 
     def summarise(self) -> Comparison:
         """Return the evaluation in short, as others of the same network list it."""

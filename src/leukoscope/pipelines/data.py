@@ -19,7 +19,7 @@ from leukoscope.data.catalog import (
     save_catalog,
     save_rejected,
 )
-from leukoscope.data.groups import sources_known
+from leukoscope.data.groups import find_source_kind, sources_known
 from leukoscope.data.layouts import WRAPPER_NAMES
 from leukoscope.data.readers import Levels, Rejected
 from leukoscope.data.splits import (
@@ -32,7 +32,13 @@ from leukoscope.data.splits import (
     save_split,
 )
 from leukoscope.data.tables import read_header
-from leukoscope.errors import CatalogError, SplitError
+from leukoscope.errors import (
+    CatalogError,
+    ImageError,
+    MissingExtraError,
+    SplitError,
+    StorageError,
+)
 from leukoscope.pipelines.extras import require_report_extra
 from leukoscope.pipelines.outputs import find_replaced
 from leukoscope.progress import Progress, silent
@@ -158,10 +164,12 @@ def split_catalog(
     out: str | Path | None = None,
     *,
     seed: int = 42,
+    progress: Progress = silent,
 ) -> Split:
     """Give every image a role, and write split and audit if `out` is given.
 
-    `auto` takes `given` where the data itself names a test part, else `grouped`.
+    `auto` takes `given` where the data itself names a test part, else `grouped`. What is written
+    has been through `compare_pixels`.
     """
     if protocol == "kfold":
         raise SplitError(
@@ -172,8 +180,37 @@ def split_catalog(
         protocol = "given" if "test" in named and "" not in named else "grouped"
     split = build_split(catalog, protocol, seed=seed)
     if out is not None:
+        split = compare_pixels(split, progress=progress)
         save_split(split, Path(out))
     return split
+
+
+def compare_pixels(
+    split: Split, *, cache: str | Path | None = None, progress: Progress = silent
+) -> Split:
+    """Return the split with what comparing a sample of its test images with training found.
+
+    Names of sources are what somebody typed; a copy under another name is seen in the pixels. It is
+    returned as it is where that was done before, where sources were found in the pixels, and where
+    it cannot be done (images out of reach, the extra `sources` missing): the audit says so.
+    """
+    from leukoscope.sources.cache import find_default_cache
+    from leukoscope.sources.comparison import compare_roles
+
+    if split.check is not None or find_source_kind(split.catalog) == "pixels":
+        return split
+
+    def compare(place: Path | None) -> Split:
+        found = compare_roles(split, cache=place, on_progress=progress)
+        return replace(split, check=found)
+
+    try:
+        try:
+            return compare(Path(cache) if cache else find_default_cache())
+        except StorageError:
+            return compare(None)  # a cache only saves time
+    except (ImageError, MissingExtraError):
+        return split
 
 
 def split_kfold(
@@ -238,10 +275,11 @@ def audit_data(
 ) -> "DataAudit":
     """Audit a catalog, a table with sources, a split, a folder or any other table.
 
-    Roles are those of `split`, else the data's own if it is a split. Sources that are not known
-    are found in the pixels first. `against` is other data of any of these kinds: both are then
-    searched together for what they share. With `html` the page is written too. `cache` is that of
-    `trace_sources`, `class_level` that of `scan_images` for either.
+    Roles are those of `split`, else the data's own if it is a split. Sources that are not known, or
+    name every file by itself, are found in the pixels first; where the data name sources, a sample
+    of the test images is compared with training (`compare_pixels`). `against` is other data of any
+    of these kinds: both are then searched together for what they share. With `html` the page is
+    written too. `cache` is that of `trace_sources`, `class_level` that of `scan_images` for either.
 
     Raises `SplitError` where split and data hold different images, and what `trace_sources` does.
     """
@@ -261,6 +299,8 @@ def audit_data(
         theirs = _open_images(Path(against), progress, class_level)[0]
     if not sources_known(catalog):
         catalog = trace_sources(catalog, cache=cache, progress=progress).catalog
+    elif roles is not None:
+        roles = compare_pixels(roles, cache=cache, progress=progress)
     shared = None
     if theirs is not None:
         union = trace_sources(join_catalogs(catalog, theirs), cache=cache, progress=progress)

@@ -46,7 +46,7 @@ def run_demo(
     catalog = scan_images(data, out / "catalog.csv", class_level=class_level, progress=progress)
     if not sources_known(catalog):
         catalog = trace_sources(catalog, out / "sources.csv", progress=progress).catalog
-    split = split_catalog(catalog, out=out / "split.csv")
+    split = split_catalog(catalog, out=out / "split.csv", progress=progress)
     recipe = load_recipe("quick", settings)
     train_run(split, recipe, out / "run", resume=True, progress=progress, reporter=reporter)
     try:

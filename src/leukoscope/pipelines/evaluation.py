@@ -15,7 +15,7 @@ from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
 from leukoscope.data.splits import Split
 from leukoscope.errors import DataError
-from leukoscope.pipelines.data import load_table, name_data, scan_images, used_rows
+from leukoscope.pipelines.data import compare_pixels, load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
@@ -130,7 +130,8 @@ def evaluate_folder(
     from leukoscope.trust.notes import Note
     from leukoscope.trust.record import load_trust
 
-    split = load_run_split(folder)
+    # Done before by `train`; an ensemble, or a run whose audit is gone, has nothing of it left.
+    split = compare_pixels(load_run_split(folder), progress=progress)
     recipe = folder.load_recipe()
     records, roles = used_rows(split)
     pack = build_pack(

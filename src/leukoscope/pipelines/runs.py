@@ -23,7 +23,7 @@ from leukoscope.data.splits import (
     save_split,
 )
 from leukoscope.errors import ConfigError, RunError, SplitError
-from leukoscope.pipelines.data import load_table, scan_images, used_rows
+from leukoscope.pipelines.data import compare_pixels, load_table, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
@@ -88,6 +88,8 @@ def train_run(
             )
     is_main = os.environ.get("RANK", "0") == "0"
     with run.lock() if is_main else contextlib.nullcontext():
+        if is_main:
+            split = compare_pixels(split, progress=progress)
         if recipe.train.precision == "auto":
             # A resumed run keeps what was measured when it began.
             precision = (

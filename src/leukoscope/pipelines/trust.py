@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leukoscope.config import TrustConfig, override_section
-from leukoscope.pipelines.data import name_data
+from leukoscope.pipelines.data import compare_pixels, name_data
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
@@ -53,7 +53,7 @@ def calibrate_run(
     from leukoscope.trust.record import REFERENCE_IMAGES, TrustInfo, pack_arrays
 
     folder = RunFolder(Path(run))
-    split = load_run_split(folder)
+    split = compare_pixels(load_run_split(folder), progress=progress)
     recipe = folder.load_recipe()
     config: TrustConfig = override_section(recipe, "trust", overrides).trust
     with folder.lock():
@@ -93,10 +93,10 @@ def calibrate_run(
 
 def note_leak(leakage_status: "LeakageStatus") -> "tuple[Note, ...]":
     """Return what is to be said of thresholds where the network may know the calibration images
-    from training; nothing where the split is disjoint."""
+    from training; nothing where duplicates are excluded."""
     from leukoscope.trust.notes import Note
 
-    if leakage_status == "disjoint":
+    if leakage_status in ("disjoint", "images_disjoint"):
         return ()
     leaks = leakage_status == "leaking"
     return (Note("calibration_leaks" if leaks else "calibration_unproven"),)

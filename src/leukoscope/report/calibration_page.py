@@ -16,6 +16,8 @@ from leukoscope.trust.record import Reference, TrustInfo
 _CAUTIONS = {
     "leaking": "These figures are inflated: the test images have duplicates in training.",
     "suspect": "These figures may be inflated: there are signs of duplicates in training.",
+    "images_disjoint": "Persons are not recorded: cells of one may lie in training and in test, and"
+    " on other people the figures may be lower.",
     "unproven": "These figures may be inflated: duplicates in training cannot be excluded.",
 }
 

@@ -11,7 +11,12 @@ from leukoscope.evaluation.validation import Validation
 from leukoscope.labels import is_critical
 from leukoscope.report.card_records import Network
 from leukoscope.report.decision_words import describe_errors, describe_sets
-from leukoscope.report.evaluation_page import METRIC_NAMES, describe_leak, list_reasons
+from leukoscope.report.evaluation_page import (
+    METRIC_NAMES,
+    describe_gain,
+    describe_leak,
+    list_reasons,
+)
 from leukoscope.report.leakage_words import (
     BASELINE_NAMES,
     LEAKAGE_TEXTS,
@@ -40,6 +45,8 @@ _LEAKED = "All images, LEAKED: duplicates of them lie in training"
 
 _SEPARATION = {
     "disjoint": "By source: no source of a test image lies in training.",
+    "images_disjoint": "By picture: none of a test image lies in training. Persons are not"
+    " recorded; cells of one may lie on both sides.",
     "unproven": "By image only; hidden duplicates cannot be excluded.",
     "suspect": "By image only, and there are signs of duplicates of test images in training.",
     "leaking": "Not disjoint: test images share sources or files with training.",
@@ -70,7 +77,13 @@ def describe_internal_figure(
 
 
 def format_accuracy(record: EvaluationRecord) -> str:
-    """Accuracy of one evaluation with its leakage status; both accuracies of a leaking split."""
+    """Accuracy of one evaluation with its leakage status; both accuracies of a leaking split. What
+    makes it worth little stands first."""
+    first = " ".join(f"**{escape_sentence(describe_note(one))}**" for one in record.headlines)
+    return f"{first} {_format_basis(record)}".strip()
+
+
+def _format_basis(record: EvaluationRecord) -> str:
     title = f"**{LEAKAGE_TITLES[record.leakage_status]}.**"
     text = LEAKAGE_TEXTS[record.leakage_status]
     if record.leak is not None:
@@ -169,7 +182,7 @@ def describe_baseline_table(evaluation: EvaluationRecord) -> str | None:
         rows.append([BASELINE_NAMES[name], *figures, text])
     return (
         "A baseline is what a method reaches that knows nothing of cells. A network has to be"
-        " clearly better to have shown anything.\n\n"
+        f" clearly better to have shown anything. {describe_gain(evaluation)}\n\n"
         + render_table(header, rows, words=(0, len(header) - 1))
     )
 

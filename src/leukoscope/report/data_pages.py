@@ -103,8 +103,12 @@ def describe_painted(table: Path) -> Page:
 
 _LEAKAGE_BANNERS: dict[LeakageStatus, tuple[Level, str]] = {
     "leaking": ("bad", "Leaking: test and training share sources"),
-    "suspect": ("bad", "Suspect: there are signs that test and training share sources"),
+    "suspect": ("bad", "Suspect: there are signs that test and training share pictures"),
     "unproven": ("caution", "Unproven: nothing shared was found, but the sources are not known"),
+    "images_disjoint": (
+        "caution",
+        "Images disjoint: no picture crosses roles, but cells of one person may",
+    ),
     "disjoint": ("good", "Disjoint: no source crosses roles"),
 }
 
@@ -112,6 +116,8 @@ _LEAKAGE_BANNERS: dict[LeakageStatus, tuple[Level, str]] = {
 def describe_split(audit: SplitAudit, trailer: tuple[str, ...] = ()) -> Page:
     """Describe what a reader must know of a split."""
     level, title = _LEAKAGE_BANNERS[audit.leakage_status]
+    if audit.leakage_status == "leaking" and not audit.shared:
+        title = "Leaking: test images show pictures of training, whatever their sources are called"
     if audit.shared and not audit.test_with_copy_in_training:
         title = "Leaking: sources lie in two roles"
     boxes = []

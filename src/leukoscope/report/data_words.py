@@ -5,7 +5,7 @@ that draws.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from leukoscope.data.audit import AuditResult, DataAudit, SharedData
@@ -216,13 +216,16 @@ _TEXTS: dict[FindingCode, str] = {
     " label or remove the images.",
     "files_in_conflict": "`data scan` left them out of the catalog. Look at them, correct the label"
     " and scan again.",
-    "sources_unknown": "Only identical files were found; turned, cropped or re-encoded duplicates"
-    " may hide in other roles. `leukoscope data sources` finds them in the pixels.",
+    "sources_unknown": "Only identical files are kept together, and not turned, cropped or"
+    " re-encoded duplicates: `leukoscope data sources` finds these in the pixels.",
     "sources_alike": "Spelled alike, they may be one patient or slide; the split takes them for"
     " several.",
     "test_part_trained_on": "Figures of this split cannot be compared with published ones;"
     " `leukoscope data split --protocol given` follows the data's own parts.",
     "parts_unknown": "They were not followed. `--protocol given` takes train, val, calib and test.",
+    "sources_name_files": "Such names (of files, or of patients with one image each) keep no two"
+    " images together and say nothing of copies. `leukoscope data sources` finds these in the"
+    " pixels.",
     "role_empty": "Nothing can be trained, chosen or measured where the role is empty, and no leak"
     " into it can be found.",
     "class_missing": "Nothing is learned or measured there of a class that is missing.",
@@ -311,6 +314,14 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
         case "files_in_conflict":
             files = count("n_files", "identical file stands", "identical files stand")
             return f"{files} under different labels"
+        case "copies_found":
+            verb = "shows a picture" if values["n_related"] == 1 else "show pictures"
+            compared = format_share(values["n_related"], values["n_images"], "compared test image")
+            return f"{compared} {verb} that training shows too"
+        case "sources_name_files":
+            return "The column `source` names every file by itself"
+        case "pixels_compared":
+            return "No test image was found to show a picture of training"
         case "sources_unknown":
             return f"The sources of {count('n_images', 'image')} are not known"
         case "sources_alike":
@@ -363,6 +374,20 @@ def _describe_text(found: Finding) -> str:
             return _LEAK_TEXT.format(
                 join_words(f"{count.n:,} in {' and '.join(count.names)}" for count in counts)
             )
+        case "copies_found":
+            pairs = "; ".join(f"{one.first.id} = {one.second.id}" for one in found.examples)
+            return (
+                f"{_describe_compared(values)} For example {pairs}. Whatever their sources are"
+                " called, the network has seen these cells. `leukoscope data sources` finds all"
+                " copies; make the split anew from its table."
+            )
+        case "sources_name_files":
+            return (
+                f"{format_count(values['n_sources'], 'source')} for"
+                f" {format_count(values['n_images'], 'file')}. {_TEXTS[found.code]}"
+            )
+        case "pixels_compared":
+            return _describe_compared(values)
         case "same_source":
             joined = values["n_joined"]
             fields = (
@@ -390,6 +415,21 @@ def _describe_text(found: Finding) -> str:
             return f"For example {join_words(c.names[0] for c in counts)}. {_TEXTS[found.code]}"
         case code:
             return _TEXTS[code]
+
+
+def _describe_compared(values: Mapping[str, int]) -> str:
+    """Say how many images were compared, and what that leaves open."""
+
+    def part(n: int, total: int, what: str) -> str:
+        return f"all {format_count(n, what)}" if n == total else f"{n:,} of {total:,} {what}s"
+
+    test = part(values["n_images"], values["n_all_images"], "test image")
+    training = part(values["n_training"], values["n_all_training"], "image")
+    text = f"Compared by their pixels: {test} with {training} of training."
+    if values["n_smooth"]:
+        n = format_count(values["n_smooth"], "test image shows", "test images show")
+        text += f" {n} too little to be sure."
+    return text
 
 
 def _join_labels(count: Count) -> str:

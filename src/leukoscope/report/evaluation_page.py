@@ -7,6 +7,7 @@ What this file does not do: it computes nothing (`evaluation.evaluate`) and draw
 import math
 from collections.abc import Iterable, Sequence
 
+from leukoscope.evaluation.agreement import PairedTest
 from leukoscope.evaluation.metrics import OVERALL
 from leukoscope.evaluation.record import (
     Comparison,
@@ -52,13 +53,16 @@ from leukoscope.text import (
     NO_INTERVAL,
     format_count,
     format_figure,
+    format_number,
     format_percent,
     format_points,
     format_range,
+    format_signed,
     join_bounds,
     join_words,
 )
 from leukoscope.trust.calibration import CalibrationMethod
+from leukoscope.trust.notes import NoteCode
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -112,6 +116,7 @@ _CALIBRATION_ROWS = {
 }
 
 _LEAKED = "leaked"
+_FIRST_WARNING: NoteCode = "unknown_classes"
 _TO_SCAN = "`leukoscope data sources` finds duplicates in the pixels."
 
 
@@ -161,14 +166,21 @@ def _build_lead(record: EvaluationRecord) -> tuple[Block, ...]:
             Box(tuple(map(Text, describe_rejection(record.trust))), "Rejection"),
         )
     )
-    warnings = (
-        (Banner("caution", "Mind this", (Bullets(tuple(map(describe_note, record.warnings))),)),)
-        if record.warnings
-        else ()
-    )
+    first = build_headlines(record)
+    others = tuple(describe_note(one) for one in record.warnings if one.code != _FIRST_WARNING)
+    warnings = (Banner("caution", "Mind this", (Bullets(others),)),) if others else ()
     if level == "bad":
-        return (banner, *good, answers, *warnings)
-    return (*good, answers, banner, *warnings)
+        return (*first, banner, *good, answers, *warnings)
+    return (*first, *good, answers, banner, *warnings)
+
+
+def build_headlines(record: EvaluationRecord) -> tuple[Banner, ...]:
+    """Return what must be read before any figure, whatever the leakage status: that the network is
+    of little use, and that whole classes were left out."""
+    found = tuple(map(describe_note, record.headlines))
+    left_out = [describe_note(one) for one in record.warnings if one.code == _FIRST_WARNING]
+    bad = (Banner("bad", found[0], (Bullets(found[1:]),) if found[1:] else ()),) if found else ()
+    return (*bad, *(Banner("caution", sentence) for sentence in left_out))
 
 
 def build_accuracy(accuracy: Interval, *, doubted: bool = False) -> Big:
@@ -372,14 +384,17 @@ def _build_baselines(record: EvaluationRecord, drawn: Drawings) -> tuple[Section
         *((Column("Without duplicates"),) if rest else ()),
         Column("All images" if tag else "Accuracy", tag=tag),
         Column("Balanced", tag=tag),
+        Column("Network less this, points", tag=tag if rest is None else ""),
         Column("What it does", is_text=True),
     )
+    paired = rest.paired if rest else {k: one.paired for k, one in record.baselines.items()}
     rows = [
         (
             "Network",
             *((_show_range(rest.figures["accuracy"]),) if rest else ()),
             _show_range(record.figures["accuracy"]),
             format_percent(record.figures["balanced_accuracy"].value),
+            "",
             "Looks at the image.",
         )
     ]
@@ -390,11 +405,13 @@ def _build_baselines(record: EvaluationRecord, drawn: Drawings) -> tuple[Section
                 *((_show_range(rest.baselines[name]),) if rest else ()),
                 _show_range(one.accuracy),
                 format_percent(one.balanced_accuracy),
+                _show_gap(paired[name]),
                 describe_baseline(name, one),
             )
         )
     caption = (
-        "Accuracy with 95 % interval, beside methods that know nothing of cells, on the same images"
+        "Accuracy with 95 % interval, beside methods that know nothing of cells, on the same"
+        " images; differences are taken image by image"
     )
     table = build_table(columns, rows, caption)
     blocks = (Text(describe_gain(record)), Box((*figure, table)))
@@ -402,29 +419,38 @@ def _build_baselines(record: EvaluationRecord, drawn: Drawings) -> tuple[Section
 
 
 def describe_gain(record: EvaluationRecord) -> str:
-    """Say what the network adds over the best baseline, and whether the intervals keep apart."""
-    network = record.figures["accuracy"]
+    """Say what the network adds over the best baseline, image by image."""
     baselines = {name: one.accuracy for name, one in record.baselines.items()}
+    paired = {name: one.paired for name, one in record.baselines.items()}
     rest, where = _rest(record), "The"
     if rest and rest.baselines:
-        network, baselines = rest.figures["accuracy"], dict(rest.baselines)
+        baselines, paired = dict(rest.baselines), dict(rest.paired)
         where = "On the images without a duplicate in training, the"
     elif record.leak:
         where = "On all images, those with a duplicate in training among them, the"
     name, best = max(baselines.items(), key=lambda item: item[1].value)
-    points = format_points(network.value - best.value)
+    gap = paired[name].difference
+    points = format_points(gap.value)
     shown = f"the best baseline ({BASELINE_NAMES[name]}, {format_percent(best.value)})"
-    if network.low > best.high:
-        return f"{where} network is {points} better than {shown}."
-    if network.high < best.low:
-        return f"{where} network is {points} worse than {shown}."
-    side = "above" if network.value >= best.value else "below"
-    if math.isnan(network.low):
-        return f"{where} network lies {points} {side} {shown}; too few sources to say more."
+    if paired[name].is_gain or paired[name].is_loss:
+        ends = sorted(abs(100 * x) for x in (gap.low, gap.high))
+        bounds = " to ".join(format_number(x, 1) for x in ends)
+        side = "better" if paired[name].is_gain else "worse"
+        return f"{where} network is {points} ({bounds}) {side} than {shown}, image by image."
     return (
-        f"{where} network lies {points} {side} {shown};"
-        " the intervals overlap, so on these images the difference is uncertain."
+        f"{where} network is not shown to be better than {shown}: the difference, image by image,"
+        f" is {_format_gap(gap)} points."
     )
+
+
+def _format_gap(gap: Interval) -> str:
+    return format_number(100 * gap.value, 1, "+") if math.isnan(gap.low) else format_signed(gap)
+
+
+def _show_gap(found: PairedTest) -> Cell:
+    """How much better the network is, image by image, and how likely that is by chance."""
+    p = found.p_value
+    return Cell(_format_gap(found.difference), f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001")
 
 
 def _build_comparisons(record: EvaluationRecord) -> tuple[Section, ...]:

@@ -63,12 +63,21 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "baseline": (
         "Baseline",
         "What a method reaches that knows nothing of cells. A network has to be clearly better"
-        " to have shown anything.",
+        " to have shown anything. Both are compared on the same images, image by image (exact"
+        " McNemar test; over sources where these have several images): that decides far more than"
+        " whether two intervals overlap.",
     ),
     "leak": (
         "Leak",
         "The same cell, or a duplicate of it, in training and in test. The network then repeats"
         " what it was shown.",
+    ),
+    "leakage_status": (
+        "Leakage status",
+        "Disjoint: sources that the data name (patients, slides) lie in one role only. Images"
+        " disjoint: pictures do, as far as pixels tell; persons are not known. Unproven: nobody"
+        " knows. Suspect: there are signs of copies. Leaking: copies of test images, or their"
+        " sources, lie in training.",
     ),
     "role": (
         "Role",
@@ -193,7 +202,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
 OF_EVALUATIONS = (
     "accuracy", "interval", "source", "recall", "precision", "specificity", "f1",
     "balanced_accuracy", "kappa", "roc_auc", "ece", "decision", "prediction_set", "baseline",
-    "leak",
+    "leak", "leakage_status",
 )  # fmt: skip
 """What reports of evaluations and model cards speak of."""
 

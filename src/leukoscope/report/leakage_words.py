@@ -11,6 +11,7 @@ from leukoscope.scores import LeakageStatus
 
 LEAKAGE_TITLES: dict[LeakageStatus, str] = {
     "disjoint": "Measured on sources the network has never seen",
+    "images_disjoint": "Measured on other images, perhaps of the same people",
     "unproven": "Duplicates between training and test cannot be excluded",
     "suspect": "These numbers are probably inflated",
     "leaking": "These numbers are inflated",
@@ -19,10 +20,14 @@ LEAKAGE_TITLES: dict[LeakageStatus, str] = {
 LEAKAGE_TEXTS: dict[LeakageStatus, str] = {
     "disjoint": "No source of the test images occurs in training. The figures say what to expect"
     " on other images from the same kind of source.",
+    "images_disjoint": "No picture of the test images was found in training, by its pixels. But"
+    " whose blood it is nobody recorded: as a rule cells of one person lie on both sides then, and"
+    " on other people the network may do worse. A column `source` that names patients or slides"
+    " keeps these apart.",
     "unproven": "The sources of the images are not known. If duplicates of one cell lie in training"
     " and in test, the network has seen the answers.",
-    "suspect": "The split ignores sources, and a method far too simple to recognise cells does as"
-    " well as the network. That is the sign of duplicates of one cell in training and in test.",
+    "suspect": "There are signs that duplicates of one cell lie in training and in test. If so, the"
+    " figures say how well the network remembers, not what it does on cells it has never seen.",
     "leaking": "Images with a duplicate in training test only the network's memory: the same cell,"
     " perhaps turned or shifted, was among those it learned from, as if the questions of an"
     " examination had been handed out before. Only images without a duplicate show whether it can"
@@ -31,6 +36,7 @@ LEAKAGE_TEXTS: dict[LeakageStatus, str] = {
 
 LEAKAGE_NOTES: dict[LeakageStatus, str] = {
     "disjoint": "no duplicate in training",
+    "images_disjoint": "no duplicate in training; perhaps the same people",
     "unproven": "duplicates in training cannot be excluded",
     "suspect": "signs of duplicates in training",
     "leaking": "duplicates in training",
@@ -39,6 +45,7 @@ LEAKAGE_NOTES: dict[LeakageStatus, str] = {
 
 LEAKAGE_LEVELS: dict[LeakageStatus, Level] = {
     "disjoint": "good",
+    "images_disjoint": "caution",
     "unproven": "caution",
     "suspect": "bad",
     "leaking": "bad",
@@ -49,6 +56,14 @@ BASELINE_NAMES: dict[BaselineName, str] = {
     "colour_histogram": "Colour histogram",
     "nearest_neighbour": "Nearest neighbour",
 }
+
+
+BASELINE_METHODS: dict[BaselineName, str] = {
+    "majority": "always giving the most frequent class",
+    "colour_histogram": "a method that sees colours and no shape",
+    "nearest_neighbour": "copying the label of the most similar training image",
+}
+"""Within a sentence."""
 
 
 def describe_leakage(status: LeakageStatus) -> str:

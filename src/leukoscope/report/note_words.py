@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Any
 
+from leukoscope.interval import Interval
 from leukoscope.labels import display_label
-from leukoscope.report.leakage_words import BASELINE_NAMES
-from leukoscope.text import format_count, format_percent, join_words
+from leukoscope.report.leakage_words import BASELINE_METHODS, BASELINE_NAMES
+from leukoscope.text import format_count, format_percent, format_signed, join_words
 from leukoscope.trust.notes import Note, NoteCode
 
 _SENTENCES: Mapping[NoteCode, str] = {
@@ -68,6 +69,15 @@ _SENTENCES: Mapping[NoteCode, str] = {
     "baseline_as_good": "The baseline “{baseline_name}” reaches {accuracy:share}; the network"
     " reaches {network:share}. `leukoscope data sources` finds duplicates in the pixels; a split"
     " made from its table keeps them together.",
+    "shortcut_as_good": "The baseline “{baseline_name}” reaches {accuracy:share}; the network"
+    " reaches {network:share}. That needs no duplicates: where stain, scanner or background go with"
+    " the class, the images can be told apart without looking at cells, and the figure says little"
+    " about cells.",
+    "baseline_not_beaten": "{claim} {method}: {network:share} of the images are correctly"
+    " classified by the network, {accuracy:share} by “{baseline_name}”{gap_words}.",
+    "classes_never_found": "{missed} recognised.",
+    "persons_not_recorded": "Images of both data sets were compared by their pixels; whether they"
+    " show the same people is not recorded.",
     "unknown_classes": "{n:count image is|images are} of classes that the network does not know,"
     " and left out: {labels:label}.",
     "other_parts_left_out": "{n:count image} of other parts than {role} left out.",
@@ -150,8 +160,21 @@ def describe_note(note: Note) -> str:
         case "sets_not_refitted" | "sets_range":
             label = values["label"]
             values["of_label"] = f" of {display_label(label)}" if label else ""
-        case "baseline_as_good":
+        case "baseline_as_good" | "shortcut_as_good":
             values["baseline_name"] = BASELINE_NAMES[values["baseline"]]
+        case "classes_never_found":
+            n, labels = values["n"], join_words(map(display_label, values["labels"]))
+            several = f"Not one of {n:,} images of {labels} was"
+            values["missed"] = several if n > 1 else f"The only image of {labels} was not"
+        case "baseline_not_beaten":
+            claim = "Worse than" if values["is_worse"] else "Not shown to be better than"
+            values["claim"] = claim
+            values["baseline_name"] = BASELINE_NAMES[values["baseline"]]
+            values["method"] = BASELINE_METHODS[values["baseline"]]
+            values["gap_words"] = ""
+            if "low" in values:
+                gap = Interval(values["gap"], values["low"], values["high"])
+                values["gap_words"] = f" (difference {format_signed(gap)} points)"
         case "trust_shifted":
             values["chance"] = max(values["p_value"], 0.0001)
     return _Words().vformat(_SENTENCES[note.code], (), values)

@@ -174,6 +174,7 @@ def describe_reference(v: Validation) -> str:
     )
     trust = {
         "disjoint": "",
+        "images_disjoint": " Persons are not recorded there: cells of one may lie in training too.",
         "leaking": " It has duplicates in the training images, so that its figures are inflated.",
         "local": " It is of the site that the bundle was last recalibrated on; whether training"
         " has seen these cells is not known.",

@@ -17,6 +17,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,6 +74,27 @@ def find_links(files: Mapping[str, Path], cache: Path | None, on_progress: Progr
     hash says, `StorageError` if the cache cannot be written, `MissingExtraError` without the
     extra `sources`.
     """
+    with open_search(cache) as store:
+        from threadpoolctl import threadpool_limits
+
+        hashes = sorted(files)
+        with threadpool_limits(1):
+            prints = describe_all(hashes, files, store, on_progress)
+        able = [i for i, one in enumerate(prints) if is_comparable(one)]
+        neighbours = find_neighbours(np.array([prints[i].vector_D for i in able]))
+        with threadpool_limits(1):
+            matcher = Matcher([hashes[i] for i in able], [prints[i] for i in able], store)
+            links = _link_all(matcher, neighbours, on_progress)
+    bare = [hashes[i] for i in sorted(set(range(len(hashes))) - set(able))]
+    links = tuple(
+        sorted((*links, *_link_identical(bare, files)), key=lambda link: (link.first, link.second))
+    )
+    return FoundLinks(links, tuple(bare), list_settings())
+
+
+@contextmanager
+def open_search(cache: Path | None) -> "Iterator[FingerprintCache]":
+    """Yield the store of a search; OpenCV uses one thread meanwhile. Raises as `find_links`."""
     missing = [n for n in ("cv2", "faiss", "threadpoolctl") if find_spec(n) is None]
     if missing:
         raise MissingExtraError(
@@ -81,32 +103,19 @@ def find_links(files: Mapping[str, Path], cache: Path | None, on_progress: Progr
             "pip install 'leukoscope[sources]'",
         )
     import cv2
-    from threadpoolctl import threadpool_limits
 
     from leukoscope.sources.cache import FingerprintCache
     from leukoscope.sources.fingerprints import FORMAT
-    from leukoscope.sources.matching import MIN_INLIERS, RULES
+    from leukoscope.sources.matching import RULES
 
     threads = cv2.getNumThreads()
     # One image or pair per thread is the parallelism that gains; threads inside it starve it.
     cv2.setNumThreads(1)
     try:
         with FingerprintCache(cache, f"{FORMAT}", f"{FORMAT}.{RULES}") as store:
-            hashes = sorted(files)
-            with threadpool_limits(1):
-                prints = _describe_all(hashes, files, store, on_progress)
-            able = [i for i, one in enumerate(prints) if len(one.points_K4) >= MIN_INLIERS]
-            neighbours = find_neighbours(np.array([prints[i].vector_D for i in able]))
-            with threadpool_limits(1):
-                matcher = _Matcher([hashes[i] for i in able], [prints[i] for i in able], store)
-                links = _link_all(matcher, neighbours, on_progress)
+            yield store
     finally:
         cv2.setNumThreads(threads)
-    bare = [hashes[i] for i in sorted(set(range(len(hashes))) - set(able))]
-    links = tuple(
-        sorted((*links, *_link_identical(bare, files)), key=lambda link: (link.first, link.second))
-    )
-    return FoundLinks(links, tuple(bare), list_settings())
 
 
 def _link_identical(hashes: Sequence[str], files: Mapping[str, Path]) -> Iterator[Link]:
@@ -119,6 +128,13 @@ def _link_identical(hashes: Sequence[str], files: Mapping[str, Path]) -> Iterato
         first = seen.setdefault(key, name)
         if first != name:
             yield Link(first, name, "near", 0, 1.0, 1.0, 0.0, IDENTITY)
+
+
+def is_comparable(one: "Fingerprint") -> bool:
+    """Tell whether an image shows enough to be compared by anything but its bytes."""
+    from leukoscope.sources.matching import MIN_INLIERS
+
+    return len(one.points_K4) >= MIN_INLIERS
 
 
 def list_settings() -> dict[str, float | int | str]:
@@ -147,7 +163,7 @@ def list_settings() -> dict[str, float | int | str]:
 # -- describing -----------------------------------------------------------------------------------
 
 
-def _describe_all(
+def describe_all(
     hashes: Sequence[str], files: Mapping[str, Path], store: "FingerprintCache", report: Progress
 ) -> "list[Fingerprint]":
     """Fingerprints in the order of `hashes`, from the cache where it has them."""
@@ -210,7 +226,7 @@ def find_neighbours(
 # -- matching -------------------------------------------------------------------------------------
 
 
-class _Matcher:
+class Matcher:
     """Matches pairs of rows once each; remembers, in memory and in the cache."""
 
     def __init__(
@@ -245,7 +261,7 @@ class _Matcher:
                 report("Comparing pairs", start + len(part), len(wanted))
 
 
-def _link_all(matcher: _Matcher, neighbours: list[list[int]], report: Progress) -> tuple[Link, ...]:
+def _link_all(matcher: Matcher, neighbours: list[list[int]], report: Progress) -> tuple[Link, ...]:
     """Match candidates, group, match the candidates outside each group, group again."""
     first = [_sort(i, j) for i, row in enumerate(neighbours) for j in row[:FIRST_CHECKS]]
     matcher.match_all(first, report)
@@ -272,7 +288,7 @@ def _link_all(matcher: _Matcher, neighbours: list[list[int]], report: Progress) 
 # -- grouping -------------------------------------------------------------------------------------
 
 
-def build_groups(matcher: _Matcher) -> list[int]:
+def build_groups(matcher: Matcher) -> list[int]:
     """Return a group number per row: single linkage over confirmed copies, strongest first, where
     every merger needs support.
 
@@ -309,7 +325,7 @@ class _Between:
 class _Groups:
     """Groups of rows while they grow."""
 
-    def __init__(self, matcher: _Matcher) -> None:
+    def __init__(self, matcher: Matcher) -> None:
         self.matcher = matcher
         self.group_of = list(range(len(matcher.hashes)))
         self.members = {i: [i] for i in self.group_of}

@@ -16,7 +16,14 @@ from functools import cached_property
 from pathlib import Path
 
 from leukoscope.data.catalog import Catalog, ImageRecord, save_catalog
-from leukoscope.data.groups import FIELD_COLUMN, FIELD_PREFIX, SOURCE_PREFIX, find_root, join_roots
+from leukoscope.data.groups import (
+    FIELD_COLUMN,
+    FIELD_PREFIX,
+    SOURCE_PREFIX,
+    find_root,
+    find_source_kind,
+    join_roots,
+)
 from leukoscope.errors import CatalogError
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
@@ -119,8 +126,10 @@ def find_sources(
     """Find duplicates in the pixels, and return the catalog with a source for every record.
 
     A source that the catalog already names stays known: rows that share it stay together, and a
-    group that contains it bears its name. Images are read whole, boxes or not: cells cut from one
-    picture have one source. The result does not depend on the order of rows.
+    group that contains it bears its name, unless nearly every file has a name of its own
+    (`groups.find_source_kind`): such names say nothing of the groups. Images are read whole, boxes
+    or not: cells cut from one picture have one source. The result does not depend on the order of
+    rows.
 
     `cache` is a file that keeps what is learned of each image and pair by content hash; a run
     that was interrupted goes on from it, and other runs over the same images use it.
@@ -180,7 +189,8 @@ def _name_groups(catalog: Catalog, links: Sequence[Link]) -> tuple[str, ...]:
         if record.source:
             known[root].add(record.source)
     names = {root: f"{SOURCE_PREFIX}{min(group)[:12]}" for root, group in hashes.items()}
-    names |= {root: min(group) for root, group in known.items()}
+    if find_source_kind(catalog) != "files":
+        names |= {root: min(group) for root, group in known.items()}
     return tuple(names[find_root(parent, record.sha256)] for record in catalog.records)
 
 

@@ -38,6 +38,10 @@ NoteCode = Literal[
     "training_unknown",
     "duplicates_not_excluded",
     "baseline_as_good",
+    "shortcut_as_good",
+    "baseline_not_beaten",
+    "classes_never_found",
+    "persons_not_recorded",
     "unknown_classes",
     "other_parts_left_out",
     "files_rejected",
@@ -91,7 +95,14 @@ class Note:
     - `images_in_training`: `n` also lie in training. `duplicates_in_sample`: `n` of `n_images` have
       a duplicate there. `training_unknown`: a bundle carries no training images.
       `duplicates_not_excluded`: of those of `data` only identical files would have been found.
-    - `baseline_as_good`: `baseline` reaches `accuracy` where the network reaches `network`.
+    - `baseline_as_good`, `shortcut_as_good`: `baseline` reaches `accuracy` where the network
+      reaches `network`; a sign of duplicates, or of images that can be told apart without looking
+      at cells.
+    - `baseline_not_beaten`: the network is not shown to be better than `baseline`, image by image;
+      `gap` is the difference of the accuracies (`network`, `accuracy`), from `low` to `high` where
+      there are bounds; `is_worse` is 1 where it is shown to be worse.
+    - `classes_never_found`: of the `n` images of `labels` none was recognised.
+    - `persons_not_recorded`: pictures were compared, persons are not known.
     - Left out are `n` images: of classes (`labels`) that the network does not know, of other parts
       than `role`, rejected files, the data's own test part.
     - `large_source`: one source has the `share` of all images. `large_source_of_labels`: of the

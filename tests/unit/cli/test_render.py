@@ -21,6 +21,7 @@ from leukoscope.errors import DataError
 from leukoscope.pipelines import Evaluation, Packed
 from leukoscope.report.leak_page import describe_leak_report
 from leukoscope.report.page import Bullets, Page, Text
+from leukoscope.trust.notes import Note
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,13 @@ def test_other_figures_stand_alone(capsys):
     assert read_rows(shown)["Network"][0] == "94.0 %"
     assert "leaked" not in shown and "Without duplicates" not in shown
     assert "never rejects: too few cells" in shown
+
+
+@pytest.mark.parametrize("build", [build_evaluation, build_leaking])
+def test_what_makes_a_network_worthless_is_the_first_line(capsys, build):
+    missed = Note("classes_never_found", {"labels": ("basophil",), "n": 3})
+    render.print_evaluation(Evaluation(build(headlines=(missed,)), Path("run")))
+    assert capsys.readouterr().out.startswith("Not one of 3 images of Basophil")
 
 
 @pytest.mark.parametrize("leaks", [True, False])

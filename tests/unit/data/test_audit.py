@@ -87,7 +87,7 @@ def test_a_clean_set_is_called_clean():
     assert list(by_code(found)) == ["sources_from_pixels"]
     assert found.leak == RelatedCounts(70)
     assert (found.n_images, found.n_sources, found.sources_from) == (280, 280, "pixels")
-    assert found.split.leakage_status == "disjoint"
+    assert found.split.leakage_status == "images_disjoint"
 
 
 def test_a_catalog_without_roles_is_not_judged_by_them():

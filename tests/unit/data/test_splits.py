@@ -11,11 +11,12 @@ from tests.builders.images import records_of
 
 from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.findings import Count
-from leukoscope.data.groups import SOURCE_PREFIX
+from leukoscope.data.groups import SOURCE_PREFIX, find_source_kind
 from leukoscope.data.splits import (
     GROUPED_FRACTIONS,
     PROTOCOLS,
     ROLES,
+    PixelCheck,
     Split,
     SplitAudit,
     SplitDifference,
@@ -597,7 +598,7 @@ def test_absent_and_scarce_classes_are_told():
         for i, r in enumerate(catalog.records)
     ]
     found = by_code(audit_split(assign(catalog, roles)))
-    assert list(found) == ["class_missing", "few_test_images"]
+    assert list(found) == ["sources_name_files", "class_missing", "few_test_images"]
     assert found["class_missing"].counts == (Count(("train", "a"), 0), Count(("test", "c"), 0))
     assert found["few_test_images"].counts == (Count(("b",), 20),)
 
@@ -606,18 +607,107 @@ def test_thirty_test_images_are_not_few():
     for n, told in ((30, False), (29, True)):
         catalog = make_catalog({"a": [1] * (n + 9), "b": [1] * (n + 9)})
         roles = ["train" if int(r.source.split("-")[1]) < 9 else "test" for r in catalog.records]
-        assert bool(audit_split(assign(catalog, roles)).findings) == told
+        assert ("few_test_images" in by_code(audit_split(assign(catalog, roles)))) == told
 
 
-@pytest.mark.parametrize(("prefix", "told"), [(SOURCE_PREFIX, True), ("slide-", False)])
-def test_sources_from_pixels_are_no_persons(prefix, told):
-    records = [
-        replace(r, source=prefix + r.source)
-        for r in make_catalog({"a": [1] * 60, "b": [1] * 60}).records
-    ]
+@pytest.mark.parametrize(
+    ("prefix", "per_source", "status", "code"),
+    [
+        (SOURCE_PREFIX, 1, "images_disjoint", "sources_from_pixels"),
+        (SOURCE_PREFIX, 2, "images_disjoint", "sources_from_pixels"),
+        ("slide-", 2, "disjoint", "sources_from_table"),
+        # Names of files, or patients with one cell each: no two images are kept together.
+        ("file-", 1, "unproven", "sources_name_files"),
+    ],
+)
+def test_what_the_names_of_sources_are_worth(prefix, per_source, status, code):
+    sizes = {"a": [per_source] * 60, "b": [per_source] * 60}
+    records = [replace(r, source=prefix + r.source) for r in make_catalog(sizes).records]
     audit = audit_split(build_split(Catalog(tuple(records)), "grouped"))
-    assert audit.leakage_status == "disjoint"
-    assert ("sources_from_pixels" in by_code(audit)) == told
+    assert (audit.leakage_status, audit.shared) == (status, ())
+    assert code in by_code(audit)
+    assert audit.sources_known == (status != "unproven")
+
+
+@pytest.mark.parametrize(("n_pairs", "kind"), [(0, "files"), (5, "files"), (6, "declared")])
+def test_nearly_a_name_for_each_file_is_as_little(n_pairs, kind):
+    """Of 100 files 90 or more alone in their source."""
+    sizes = [2] * n_pairs + [1] * (100 - 2 * n_pairs)
+    assert find_source_kind(make_catalog({"a": sizes})) == kind
+
+
+def check_of(split, copies, n_test=None, n_smooth=0):
+    """What comparing the pixels of a split might have found."""
+    n_all, n_training = split.roles.count("test"), split.roles.count("train")
+    n_training += split.roles.count("val")
+    n_test = n_all if n_test is None else n_test
+    return PixelCheck(hash_split(split), n_test, n_all, n_training, n_training, n_smooth, copies)
+
+
+@pytest.mark.parametrize(
+    ("per_source", "n_copies", "sampled", "n_smooth", "status"),
+    [
+        (1, 0, False, 0, "images_disjoint"),
+        (1, 0, True, 0, "unproven"),
+        (1, 0, False, 1, "unproven"),
+        (1, 2, False, 0, "leaking"),
+        (1, 2, True, 0, "suspect"),
+        (2, 0, True, 0, "disjoint"),
+        (2, 2, False, 1, "leaking"),
+        (2, 2, True, 0, "suspect"),
+    ],
+)
+def test_pixels_say_more_than_names(per_source, n_copies, sampled, n_smooth, status):
+    split = build_split(make_catalog({"a": [per_source] * 60, "b": [per_source] * 60}), "grouped")
+    rows = list(zip((r.id for r in split.catalog.records), split.roles, strict=True))
+    test, train = ([name for name, role in rows if role == part] for part in ("test", "train"))
+    copies = tuple((name, train[0]) for name in test[:n_copies])
+    check = check_of(split, copies, len(test) - 1 if sampled else None, n_smooth)
+    audit = audit_split(replace(split, check=check))
+    assert audit.leakage_status == status
+    found = by_code(audit)
+    assert ("copies_found" in found) == bool(n_copies) != ("pixels_compared" in found)
+    assert audit.test_with_copy_in_training == n_copies
+    if n_copies:
+        pair = found["copies_found"].examples[0]
+        assert (pair.first.id, pair.second.id) == copies[0]
+        assert (pair.first.role, pair.second.role) == ("test", "train")
+
+
+def test_what_pixels_said_stays_with_these_images_and_roles(tmp_path):
+    split = build_split(make_catalog({"a": [1] * 60, "b": [1] * 60}), "grouped")
+    split = replace(split, check=check_of(split, ()))
+    save_split(split, tmp_path / "split.csv")
+    assert load_split(tmp_path / "split.csv").check == split.check
+    # Another draw under the same name, beside the audit of the first.
+    other = build_split(split.catalog, "grouped", seed=1)
+    audit = (tmp_path / "split.audit.json").read_bytes()
+    save_split(other, tmp_path / "split.csv")
+    (tmp_path / "split.audit.json").write_bytes(audit)
+    assert load_split(tmp_path / "split.csv").check is None
+    (tmp_path / "split.audit.json").write_text("{}")
+    assert load_split(tmp_path / "split.csv").check is None
+    (tmp_path / "split.audit.json").unlink()
+    assert load_split(tmp_path / "split.csv").check is None
+
+
+def test_joined_splits_keep_the_copies_that_cross_their_roles():
+    catalog = make_catalog({"a": [1] * 60, "b": [1] * 60})
+    first = build_split(catalog, "grouped")
+    names = [r.id for r in first.catalog.records]
+    test, train = (
+        [n for n, role in zip(names, first.roles, strict=True) if role == part]
+        for part in ("test", "train")
+    )
+    checked = replace(first, check=check_of(first, ((test[0], train[0]), (test[1], train[1]))))
+    assert join_splits([checked, checked]).check == checked.check
+    # In the other split the first of them was trained on, so it is no test image of both.
+    pairs = zip(names, first.roles, strict=True)
+    roles = tuple("train" if name == test[0] else role for name, role in pairs)
+    joint = join_splits([checked, replace(first, roles=roles)])
+    assert joint.check.copies == ((test[1], train[1]),) and not joint.check.is_whole
+    assert audit_split(joint).leakage_status == "suspect"
+    assert join_splits([first, replace(first, roles=roles)]).check is None
 
 
 def test_parts_of_the_data_that_the_roles_do_not_follow_are_found():
@@ -657,8 +747,10 @@ def test_an_audit_is_json():
         "n_sources",
         "n_left_aside",
         "sources_known",
+        "source_kind",
         "shared",
         "test_with_copy_in_training",
         "leakage_status",
         "findings",
+        "check",
     }

@@ -1,21 +1,30 @@
 """When figures speak of duplicates, and what is left without them."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.builders.evaluation import build_evaluation, build_leak_report, build_leaking
+from tests.builders.evaluation import (
+    build_evaluation,
+    build_leak_report,
+    build_leaking,
+    build_paired,
+)
 
 from leukoscope.evaluation.baselines import Baseline
 from leukoscope.evaluation.intervals import wilson
 from leukoscope.evaluation.leakage import (
     Leakage,
+    compare_baselines,
     compute_difference,
+    find_headlines,
     list_leak_rows,
     measure_leak,
     suspect_duplicates,
 )
 from leukoscope.interval import Interval
+from leukoscope.report.note_words import describe_note
 from leukoscope.scores import ScoreTable
 
 
@@ -52,13 +61,62 @@ def test_suspicion_needs_a_baseline_that_does_as_well(network, baselines, status
     "given",
     [
         Leakage("disjoint", ignores_sources=True),
-        Leakage("leaking", ignores_sources=True),
+        Leakage("images_disjoint"),
+        Leakage("suspect", ignores_sources=True),
         Leakage("unproven"),
     ],
 )
-def test_what_is_known_and_what_the_data_split_is_not_suspected(given):
+def test_a_baseline_as_good_is_told_under_every_status_and_changes_none_that_is_known(given):
     baselines = make_baselines(colour_histogram=0.999)
-    assert suspect_duplicates(given, wilson(99, 100), baselines) == given
+    found = suspect_duplicates(given, wilson(990, 1000), baselines)
+    assert found == replace(given, remarks=found.remarks)
+    assert [one.code for one in found.remarks] == ["shortcut_as_good"]
+    worse = make_baselines(colour_histogram=0.83)
+    assert suspect_duplicates(given, wilson(950, 1000), worse) == given
+
+
+def test_a_leak_says_more_than_a_baseline():
+    given, baselines = Leakage("leaking"), make_baselines(colour_histogram=0.999)
+    assert suspect_duplicates(given, wilson(990, 1000), baselines) == given
+
+
+@pytest.mark.parametrize(
+    ("gaps", "recalls", "codes"),
+    [
+        ({"majority": 0.2, "colour_histogram": 0.1}, (0.9, 0.01), []),
+        ({"majority": 0.0, "colour_histogram": 0.1}, (0.9, 0.5), ["majority"]),
+        ({"majority": 0.2, "colour_histogram": -0.002}, (0.9, 0.5), ["colour_histogram"]),
+        ({"majority": 0.2, "nearest_neighbour": -0.1}, (0.9, 0.5), []),
+        ({"majority": 0.0}, (1.0, 0.0), ["majority", "classes_never_found"]),
+        ({}, (0.0, math.nan), ["classes_never_found"]),
+    ],
+)
+def test_what_is_said_first(gaps, recalls, codes):
+    paired = {name: build_paired(gap) for name, gap in gaps.items()}
+    accuracy = {name: Interval(0.9 - gap, 0.8, 0.95) for name, gap in gaps.items()}
+    found_of = {
+        label: (Interval(recall, 0, 1), 0 if math.isnan(recall) else 3)
+        for label, recall in zip(("a", "b"), recalls, strict=True)
+    }
+    notes = find_headlines(paired, accuracy, Interval(0.9, 0.8, 0.95), found_of)
+    assert [one.values.get("baseline", one.code) for one in notes] == codes
+    assert all(one.code in ("baseline_not_beaten", "classes_never_found") for one in notes)
+
+
+def test_too_few_sources_for_bounds_leave_none_in_the_headline():
+    bare = replace(build_paired(0.1), difference=Interval(0.1, math.nan, math.nan))
+    one = Interval(0.9, 0.8, 0.95)
+    (note,) = find_headlines({"majority": bare}, {"majority": one}, one, {})
+    assert not {"low", "high"} & set(note.values)
+    assert "difference" not in describe_note(note)
+
+
+def test_a_network_is_compared_with_a_baseline_image_by_image():
+    table = make_scores()
+    hits = np.arange(40) % 4 != 2
+    found = compare_baselines(table, {"majority": hits})["majority"]
+    assert (found.both, found.first_only, found.second_only, found.neither) == (20, 10, 10, 0)
+    assert found.difference.value == 0 and found.p_value == 1 and not found.is_gain
 
 
 def make_scores(n=40):
@@ -122,7 +180,10 @@ def test_a_leaking_evaluation_takes_two_rows():
     assert (one.subject, one.leaked, one.n_duplicates, one.n_sources) == ("test", False, 0, 33)
     whole, rest = list_leak_rows("random", build_leaking(), external=True)
     assert (whole.subject, whole.leaked, whole.n_duplicates) == ("external", True, 1400)
-    assert (rest.subject, rest.leakage_status) == ("external_without_duplicates", "disjoint")
+    assert rest.subject == "external_without_duplicates"
+    assert rest.leakage_status == "images_disjoint"
+    _, rest = list_leak_rows("random", replace(build_leaking(), persons_unknown=False))
+    assert rest.leakage_status == "disjoint"
     assert (rest.n_images, rest.accuracy.value) == (94, 0.8)
     unknown = replace(build_leaking(), source_known=False)
     whole, rest = list_leak_rows("random", unknown)

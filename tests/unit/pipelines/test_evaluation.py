@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from tests.builders.images import draw_disc, records_of, save_discs
 from tests.builders.runs import SETTINGS
 
@@ -21,6 +22,7 @@ from leukoscope.errors import (
 )
 from leukoscope.evaluation.leakage import list_duplicates, list_shared
 from leukoscope.evaluation.record import EvaluationRecord
+from leukoscope.painted.cells import save_painted
 from leukoscope.records import dump_record, load_record
 from leukoscope.report.leakage_words import LEAKAGE_TITLES
 from leukoscope.runfolder import RunFolder
@@ -275,3 +277,27 @@ def test_no_name_leads_out_of_the_run(run, disc_folder, name):
     with pytest.raises(ConfigError, match="must be a file name"):
         RunFolder(run).evaluation(name)
     assert {path: path.read_bytes() for path in run.parent.rglob("*") if path.is_file()} == before
+
+
+def test_copies_under_the_names_of_their_files_are_seen_in_the_pixels(tmp_path):
+    """Each file is a source of its own, and every cell is there twice, once turned."""
+    cells = pipelines.scan_images(save_painted(tmp_path / "painted", 30, copies=1, size_px=64))
+    rows = []
+    for i, record in enumerate(cells.records):
+        turned = tmp_path / f"turned_{i}.png"
+        with Image.open(record.path) as image:
+            image.rotate(90).save(turned)
+        rows += [(path, record.label, path.name) for path in (record.path, turned)]
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "source"), *rows])
+    split = pipelines.load_split_or_images(tmp_path / "table.csv")
+    recipe = load_recipe("quick", [*SETTINGS, "train.epochs=1"])
+    audit = pipelines.train_run(split, recipe, tmp_path / "run").audit
+    assert audit.leakage_status == "leaking" and audit.shared == ()
+    found = pipelines.evaluate_run(tmp_path / "run").record
+    assert found.leakage_status == "leaking" and found.leak.n_duplicates > 0
+    assert not found.source_known
+    # Without its audit the run is looked at again.
+    (tmp_path / "run" / "split.audit.json").unlink()
+    again = pipelines.evaluate_run(tmp_path / "run").record
+    assert again.leak.n_duplicates == found.leak.n_duplicates

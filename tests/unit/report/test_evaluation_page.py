@@ -11,9 +11,11 @@ from tests.builders.evaluation import (
     build_evaluation,
     build_leak,
     build_leaking,
+    build_paired,
     build_trust,
 )
 
+from leukoscope.evaluation.agreement import PairedTest
 from leukoscope.evaluation.record import Comparison
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.report import evaluation_page as room
@@ -39,7 +41,8 @@ def titles(page):
 @pytest.mark.parametrize("status", LEAKAGE_TITLES)
 def test_a_bad_status_stands_before_the_number_it_takes_back(status):
     leak = build_leak() if status == "leaking" else None
-    page = room.describe_evaluation(build_evaluation(leakage_status=status, leak=leak))
+    record = build_evaluation(leakage_status=status, leak=leak, warnings=())
+    page = room.describe_evaluation(record)
     kinds = [type(block) for block in page.lead]
     banner = next(find(page.lead, Banner))
     assert (banner.level, banner.title) == (LEAKAGE_LEVELS[status], LEAKAGE_TITLES[status])
@@ -53,8 +56,41 @@ def test_the_first_screen_says_how_good_on_which_cells_how_sure_and_when_it_reje
     assert big.value == "94.0 %" and "91.0 % to 96.0 %" in big.caption and not big.doubted
     (answers,) = find(page.lead, Row)
     assert [box.title for box in answers.boxes] == ["Test population", "Confidence", "Rejection"]
-    warnings = list(find(page.lead, Banner))[-1]
-    assert len(warnings.blocks[0].items) == 2
+    first, *_, warnings = find(page.lead, Banner)
+    assert first.title.startswith("2 images are of classes") and page.lead[0] == first
+    assert len(warnings.blocks[0].items) == 1
+
+
+HEADLINES = (
+    Note(
+        "baseline_not_beaten",
+        {
+            "baseline": "colour_histogram",
+            "accuracy": 0.988,
+            "network": 0.986,
+            "gap": -0.002,
+            "low": -0.009,
+            "high": 0.005,
+            "is_worse": 0,
+        },
+    ),
+    Note("classes_never_found", {"labels": ("basophil",), "n": 3}),
+)
+
+
+@pytest.mark.parametrize("status", LEAKAGE_TITLES)
+def test_a_network_of_no_use_is_said_to_be_so_before_all_else_whatever_the_status(status):
+    leak = build_leak() if status == "leaking" else None
+    record = build_evaluation(leakage_status=status, leak=leak, headlines=HEADLINES)
+    page = room.describe_evaluation(record)
+    first = page.lead[0]
+    assert isinstance(first, Banner) and first.level == "bad"
+    assert "Colour histogram" in first.title and "98.6 %" in first.title
+    assert "Not one of 3 images of Basophil" in first.blocks[0].items[0]
+    text = render_text(page).lower()
+    assert text.index("not shown to be better") < text.index("94.0 %")
+    html = render_html(page)
+    assert html.index("Not shown to be better") < html.index("94.0 %")
 
 
 @pytest.mark.parametrize("leak", [build_leak(), NO_FIGURE])
@@ -120,23 +156,39 @@ def test_evaluations_beside_each_other_are_marked_and_named():
 
 
 @pytest.mark.parametrize(
-    ("network", "phrase"),
+    ("gap", "p_value", "phrase"),
     [
-        (Interval(0.9, 0.86, 0.95), "9.0 points better than"),
-        (Interval(0.5, 0.45, 0.6), "31.0 points worse than"),
-        (Interval(0.83, 0.78, 0.88), "2.0 points above the best baseline"),
-        (Interval(0.80, 0.75, 0.85), "1.0 points below the best baseline"),
+        (0.09, 0.001, "9.0 points (5.0 to 13.0) better than the best baseline"),
+        (-0.31, 0.001, "31.0 points (27.0 to 35.0) worse than the best baseline"),
+        (0.02, 0.4, "not shown to be better than the best baseline"),
+        # The interval alone does not decide, nor does the test.
+        (0.09, 0.06, "not shown to be better than the best baseline"),
+        (0.03, 0.04, "not shown to be better than the best baseline"),
+        (0.09, 1.0, "not shown to be better than the best baseline"),
     ],
 )
-def test_what_the_network_adds(network, phrase):
+def test_what_the_network_adds(gap, p_value, phrase):
     record = build_evaluation()
-    gain = room.describe_gain(replace(record, figures={**record.figures, "accuracy": network}))
-    assert phrase in gain
-    assert ("overlap" in gain) == ("above" in phrase or "below" in phrase)
+    best = record.baselines["colour_histogram"]
+    best = replace(best, paired=build_paired(gap, 0.04, p_value))
+    gain = room.describe_gain(replace(record, baselines={"colour_histogram": best}))
+    assert phrase in gain and "colour histogram" in gain.lower()
+
+
+def test_too_few_sources_give_a_difference_without_bounds():
+    record = build_evaluation()
+    best = record.baselines["colour_histogram"]
+    bare = PairedTest(9, 3, 1, 0, Interval(0.15, math.nan, math.nan), 0.6, 2)
+    page = render_text(
+        room.describe_evaluation(
+            replace(record, baselines={"colour_histogram": replace(best, paired=bare)})
+        )
+    )
+    assert "is +15.0 points" in page and "(nan" not in page and "nan to" not in page
 
 
 def test_the_gain_of_a_leaking_split_is_that_without_duplicates():
-    assert "20.0 points better" in room.describe_gain(build_leaking())
+    assert "20.0 points (15.0 to 25.0) better" in room.describe_gain(build_leaking())
     assert room.describe_gain(build_leaking(leak=NO_FIGURE)).startswith("On all images")
 
 

@@ -1,6 +1,7 @@
 """Every leakage status and every baseline has its words."""
 
 import pytest
+from tests.builders.evaluation import build_paired
 
 from leukoscope.evaluation.record import BaselineFigures
 from leukoscope.interval import Interval
@@ -19,5 +20,7 @@ def test_every_status_has_its_words(status):
 
 @pytest.mark.parametrize("name", room.BASELINE_NAMES)
 def test_every_baseline_is_described(name):
-    said = room.describe_baseline(name, BaselineFigures(Interval(0.5, 0.4, 0.6), 0.5, "a; b"))
+    said = room.describe_baseline(
+        name, BaselineFigures(Interval(0.5, 0.4, 0.6), 0.5, build_paired(0.1), "a; b")
+    )
     assert said.endswith(".") and ("A; b" in said) == (name == "majority")

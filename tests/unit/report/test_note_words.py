@@ -34,6 +34,7 @@ VALUES = {
     "share": 0.6,
     "limit": 0.25,
     "p_value": 1e-9,
+    "is_worse": 0,
 }
 
 
@@ -42,6 +43,11 @@ def test_every_note_is_a_sentence(code):
     said = describe_note(Note(code, VALUES))
     assert said[0].isupper() or said[0].isdigit() or said.startswith(("trust.", "{n}"))
     assert said.endswith(".")
+
+
+def test_one_cell_that_was_missed_is_not_one_of_one():
+    said = describe_note(Note("classes_never_found", {"n": 1, "labels": ("basophil",)}))
+    assert said == "The only image of Basophil was not recognised."
 
 
 def test_every_note_of_a_fit_is_a_sentence():

@@ -79,7 +79,7 @@ def test_no_records_no_sources():
 
 
 def test_sources_are_known_only_if_every_one_is():
-    assert sources_known(make_catalog(("a", "p1"), ("b", "p2")))
+    assert sources_known(make_catalog(("a", "p1"), ("b", "p1"), ("c", "p2")))
     assert not sources_known(make_catalog(("a", "p1"), ("b", "")))
     # Byte-identical copies prove nothing about the others.
     assert not sources_known(make_catalog(("a", ""), ("a", "")))
