@@ -239,6 +239,7 @@ def audit(
     html: Annotated[Path | None, typer.Option(help="Page to write, with pairs to compare.")] = None,
     cache: CacheOption = None,
     class_level: ClassLevelOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Say what limits a number measured on these images: duplicates across roles, cells with
     different labels, classes of few sources, images shared with other data.
@@ -254,6 +255,9 @@ def audit(
     from leukoscope.cli import render
     from leukoscope.report.audit_page import describe_audit
 
+    given = [one for one in (data, split, against) if one is not None]
+    pages = [] if html is None else [html]
+    replaced = pipelines.find_replaced(pages, "page", {}, given, force=force)
     with render.progress() as progress:
         found = pipelines.audit_data(
             data,
@@ -268,6 +272,7 @@ def audit(
         render.print_record(found)
     else:
         render.print_page(describe_audit(found, {}, (f"Page: {html}",) if html else ()))
+        render.print_replaced(replaced)
     if found.failed:
         raise typer.Exit(3)
 

@@ -466,7 +466,8 @@ def hash_split(split: Split) -> str:
     digest = hashlib.sha256(f"{split.protocol} {split.seed}\n".encode())
     for one, role in rows:
         further = sorted((k, v) for k, v in one.extra.items() if v and k not in written)
-        row = (one.id, one.sha256, one.box, one.label, one.split, one.source, further, role)
+        content = (one.sha256, one.bytes, one.width, one.height, one.box)
+        row = (one.id, *content, one.label, one.split, one.source, further, role)
         digest.update(f"{json.dumps(row)}\n".encode())
     return digest.hexdigest()
 

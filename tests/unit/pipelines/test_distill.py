@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.builders.files import full_disk
 from tests.builders.runs import RECIPE, SETTINGS, write_run
 from typer.testing import CliRunner
 
@@ -12,7 +13,7 @@ from leukoscope import pipelines
 from leukoscope.cli.app import app
 from leukoscope.config import load_recipe
 from leukoscope.data.splits import build_kfold, load_split
-from leukoscope.errors import ConfigError, SplitError
+from leukoscope.errors import ConfigError, SplitError, StorageError
 from leukoscope.pipelines.distill import distill_run
 from leukoscope.pipelines.ensemble import build_ensemble
 from leukoscope.runfolder import RunFolder
@@ -80,3 +81,22 @@ def test_what_a_student_cannot_learn_is_rejected(teacher, split, tmp_path):
     run = write_run(tmp_path / "spent", all_train[0], 3, RECIPE)
     with pytest.raises(SplitError, match="did not train its teacher"):
         distill_run(run, load_recipe("quick", SHORT), tmp_path / "y")
+
+
+def test_a_student_without_its_comparison_gets_it_by_resuming(teacher, tmp_path):
+    """Killed, or on a full disk, after the training: what was trained is not trained again."""
+    out = tmp_path / "student"
+    recipe = load_recipe("quick", SHORT)
+    run = distill_run(teacher, recipe, out).run.folder
+    weights, before = hash_file(run.weights), read_all(teacher)
+    run.distillation.unlink()
+    with full_disk(0), pytest.raises(StorageError, match="the disk is full"):
+        distill_run(teacher, recipe, out, resume=True)
+    assert hash_file(run.best) and not run.distillation.exists()
+    distill_run(teacher, recipe, out, resume=True)
+    assert hash_file(run.weights) == weights and run.distillation.is_file()
+    assert read_all(teacher) == before
+
+
+def read_all(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.builders.files import full_disk
 from tests.builders.images import records_of
 from tests.builders.runs import CPU, RECIPE, build_member, write_run
 
@@ -13,9 +15,17 @@ from leukoscope import pipelines
 from leukoscope.config import load_recipe
 from leukoscope.data.splits import build_kfold, hash_split, load_split
 from leukoscope.deploy import export
-from leukoscope.errors import ConfigError, DataError, MissingStepError, RunError, WeightsError
+from leukoscope.errors import (
+    ConfigError,
+    DataError,
+    MissingStepError,
+    RunError,
+    StorageError,
+    WeightsError,
+)
 from leukoscope.evaluation.comparison import EnsembleComparison
 from leukoscope.pipelines.ensemble import build_ensemble
+from leukoscope.pipelines.runs import load_run_scores
 from leukoscope.records import load_record
 from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores
@@ -185,3 +195,42 @@ def test_parity_on_images_that_trained_a_member_needs_no_untouched_images():
     role, fit, rows = export.choose_rows(roles, any_role=True)
     assert role == "any role" and len(fit) == 251 and len(rows) == 252
     assert not set(fit) & set(rows)
+
+
+@pytest.mark.parametrize("renames", [0, 2, 5, 6, 7])
+def test_an_ensemble_stopped_at_any_file_is_built_again(
+    runs, joint, tmp_path, monkeypatch, renames
+):
+    """It counts as a run only when it is whole: the record of the weights goes last."""
+    left, rename = renames, Path.replace
+
+    def stop(self, target):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    members = [read_all(run) for run in runs]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", stop)
+        build_ensemble(runs, tmp_path / "out")
+    assert not (tmp_path / "out" / "model.json").exists()
+    again = build_ensemble(runs, tmp_path / "out").folder
+    assert hash_file(again.weights) == hash_file(joint.folder.weights)
+    assert load_run_scores(again).ids == load_run_scores(joint.folder).ids
+    assert [read_all(run) for run in runs] == members
+
+
+@pytest.mark.parametrize("limit", [0, 3_000, 20_000])
+def test_an_ensemble_on_a_full_disk_is_no_run(runs, joint, tmp_path, limit):
+    members = [read_all(run) for run in runs]
+    with full_disk(limit), pytest.raises(StorageError, match="the disk is full"):
+        build_ensemble(runs, tmp_path / "out")
+    assert not (tmp_path / "out" / "model.json").exists()
+    build_ensemble(runs, tmp_path / "out")
+    assert [read_all(run) for run in runs] == members
+
+
+def read_all(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -134,6 +134,10 @@ def test_what_others_wrote_stays_and_what_we_wrote_is_said(made, tmp_path):
     assert done.exit_code == 0 and f"{tmp_path / 'p.provenance.json'}" in done.output
     done = ask(*command[:-1], tmp_path / "new.csv")
     assert "Replaced" not in done.output
+    page = tmp_path / "mine.html"
+    page.write_text("<html>my page</html>")
+    done = ask("data", "audit", made / "catalog.csv", "--html", page)
+    assert done.exit_code == 2 and page.read_text() == "<html>my page</html>"
     (tmp_path / "rejected.csv").write_text("cells that somebody rejected\n")
     done = ask("data", "scan", made / "cells", "--out", tmp_path / "c.csv")
     assert done.exit_code == 2 and not (tmp_path / "c.csv").exists()
