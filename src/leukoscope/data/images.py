@@ -239,9 +239,9 @@ def _choose_page(image: Image.Image, name: str) -> Image.Image:
             sizes.append(image.size)
     image.seek(0)
     description = str(image.tag_v2.get(270, ""))  # type: ignore[attr-defined]
-    is_grey_triple = len(sizes) == 3 and len(set(sizes)) == 1 and image.mode == "L"
+    is_grey_triple = len(sizes) == 3 and len(set(sizes)) == 1 and image.mode in ("L", "I;16")
     if is_grey_triple and re.search(r'SizeC="3"|channels=3', description):
-        return _join_channels(image)
+        return _join_channels(image, name)
     if any(width >= sizes[0][0] and height >= sizes[0][1] for width, height in sizes[1:]):
         several = "more" if len(sizes) == _LOOKED_AT else str(len(sizes))
         raise ImageError(
@@ -256,12 +256,17 @@ def _choose_page(image: Image.Image, name: str) -> Image.Image:
 _LOOKED_AT = 4
 
 
-def _join_channels(image: Image.Image) -> Image.Image:
+def _join_channels(image: Image.Image, name: str) -> Image.Image:
     channels = []
     for k in range(3):
         image.seek(k)
-        channels.append(image.copy())
-    return Image.merge("RGB", channels)
+        channels.append(np.asarray(image))
+    if channels[0].dtype != np.uint8:
+        _check_range(float(max(map(np.max, channels))), 16, name)
+        # One after the other: as numbers of 64 bits they take eight times the room.
+        channels = [scale_floats(one.astype(np.float64), name, 65535.0) for one in channels]
+    levels_HWC = np.stack(channels, axis=2)
+    return Image.fromarray(levels_HWC)
 
 
 def _decode(image: Image.Image, content: bytes, name: str, *, reduced: bool = False) -> Image.Image:
@@ -271,7 +276,8 @@ def _decode(image: Image.Image, content: bytes, name: str, *, reduced: bool = Fa
         image.draft("RGB", (image.width // 8, image.height // 8))
     image.load()
     if is_wide:
-        _check_range(image, name)
+        highest = max(high for _, high in _list_extrema(image))
+        _check_range(highest, 16 if image.mode.startswith("I") else 8, name)
     return image
 
 
@@ -302,11 +308,10 @@ def _list_extrema(image: Image.Image) -> list[tuple[float, float]]:
     return list(found) if isinstance(found[0], tuple) else [found]
 
 
-def _check_range(image: Image.Image, name: str) -> None:
-    """Raise `ImageError` where 16 bits hold the values of a camera of 10, 12 or 14: how many it has
-    is not in the file, and read as they are such pictures are nearly black."""
-    highest = max(high for _, high in _list_extrema(image))
-    bits = 16 if image.mode.startswith("I") else 8
+def _check_range(highest: float, bits: int, name: str) -> None:
+    """Raise `ImageError` where 16 bits, of which `bits` were kept, hold the values of a camera of
+    10, 12 or 14: how many it has is not in the file, and read as they are such pictures are nearly
+    black."""
     if highest < 2 ** (bits - 2):
         raise ImageError(
             "narrow_range",

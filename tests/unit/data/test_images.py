@@ -441,6 +441,10 @@ def test_a_page_per_channel_is_a_picture_in_colour(text):
     content = stack(*np.moveaxis(paint(), 2, 0), tiffinfo=info)
     assert np.array_equal(decode_image(content), paint())
     assert probe_image(content).width == W
+    wide = [channel.astype(np.uint16) * 257 for channel in np.moveaxis(paint(), 2, 0)]
+    assert np.array_equal(decode_image(stack(*wide, tiffinfo=info)), paint())
+    dark = [channel // 257 for channel in wide]
+    assert reason_of(decode_image, stack(*dark, tiffinfo=info)) == "narrow_range"
 
 
 def test_advice_of_the_decoder_is_no_warning():
