@@ -6,7 +6,8 @@ from tests.builders.trees import save_noise, touch_tree, write_coco, write_voc, 
 from leukoscope.data import annotations
 from leukoscope.data.catalog import build_catalog
 from leukoscope.data.readers import Candidate, Levels, Rejected, find_candidates
-from leukoscope.errors import CatalogError
+from leukoscope.errors import CatalogError, DataError
+from leukoscope.pipelines.explain_boxes import load_boxes
 from leukoscope.report.data_words import describe_reading
 
 
@@ -158,6 +159,7 @@ def test_names_from_a_list(tmp_path, name):
     touch_tree(tmp_path, ["a.jpg"])
     write_yolo(tmp_path / "a.txt", [ROW])
     (tmp_path / name).write_text("RBC\nWBC\n\n")
+    (tmp_path / "a.txt").write_text("\n1 0.5 0.5 0.25 0.5\n\n")
     assert read(tmp_path) == ({"a.jpg#0": ("WBC", "", "a.jpg")}, {}, "yolo")
 
 
@@ -225,6 +227,18 @@ def test_texts_that_are_no_label_files_are_left_alone(tmp_path, monkeypatch):
         "empty.txt": "not_an_image",
         "big.txt": "not_an_image",
     }
+
+
+def test_boxes_of_yolo_frame_cells_of_explained_images(tmp_path):
+    save_noise(tmp_path / "a.png")
+    write_yolo(tmp_path / "a.txt", [ROW, (0, 0.5, 0.5, 0.1, 0.1)])
+    (tmp_path / "b.png").write_bytes(b"no image")
+    write_yolo(tmp_path / "b.txt", [ROW])
+    (tmp_path / "classes.txt").write_text("RBC\nWBC\n")
+    boxes = load_boxes(tmp_path, "white_cell")
+    assert boxes.by_path == {(tmp_path / "a.png").resolve(): [(12, 6, 20, 18)]}
+    with pytest.raises(DataError, match="boxes of platelet"):
+        load_boxes(tmp_path, "platelet")
 
 
 # -- COCO -----------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Which layer of folders is the class: trees of every kind, as reports of users have them."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 from tests.builders.trees import touch_tree
@@ -339,6 +341,16 @@ def test_empty_class_folders_are_named(tmp_path):
         "odd": "empty_folder",
     }
     assert any("BAS, MON, odd" in remark for remark in describe_reading_remarks(reading))
+
+
+def test_a_folder_that_cannot_be_listed_again_names_no_empty_ones(tmp_path, monkeypatch):
+    touch_tree(tmp_path, ["EOS/1.jpg", "BAS/"])
+
+    def reject(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", reject)
+    assert read(tmp_path)[2].empty == ()
 
 
 def test_empty_class_folders_of_a_part_are_named(tmp_path):
