@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leukoscope.data.catalog import Catalog, ImageRecord
+from leukoscope.data.catalog import Catalog, ImageRecord, save_rejected
 from leukoscope.data.groups import group_sources, sources_known
+from leukoscope.data.readers import Rejected
 from leukoscope.data.splits import Split
 from leukoscope.deploy.bundle import BUNDLE_JSON
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
-from leukoscope.pipelines.evaluation import list_unknown, select_other
+from leukoscope.pipelines.evaluation import list_unknown, select_images
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_split
 from leukoscope.pipelines.scorers import open_scorer
@@ -56,12 +57,13 @@ class RobustnessRun:
 @dataclass(frozen=True)
 class _Sample:
     """The images to evaluate on, how far figures on them can be trusted and why, and what was left
-    out."""
+    out; `rejected` is None where nothing was scanned."""
 
     name: str
     records: tuple[ImageRecord, ...]
     leakage: "Leakage"
     warnings: "tuple[Note, ...]"
+    rejected: tuple[Rejected, ...] | None = None
 
 
 def measure_robustness(
@@ -101,6 +103,7 @@ def measure_robustness(
         compute_mean_losses,
         measure_levels,
     )
+    from leukoscope.report.data_words import describe_rejected
     from leukoscope.report.frame import render_html
     from leukoscope.report.robustness_page import describe_robustness
     from leukoscope.scoring import score_records
@@ -168,6 +171,8 @@ def measure_robustness(
     examples = {name: [corrupt(0, name, s) for s in (0, *SEVERITIES)] for name in AMOUNTS}
     with replacing_together(folder, last="robustness.json") as staged:
         drawn = _draw(found, examples, create_folder(staged / "figures"))
+        if sample.rejected is not None:
+            save_rejected(sample.rejected, staged / "rejected.csv", describe_rejected)
         write_text(staged / "robustness.csv", _write_table(found))
         write_text(staged / "robustness.html", render_html(describe_robustness(found, drawn)))
         save_record(found, staged / "robustness.json")
@@ -207,9 +212,14 @@ def _select_images(
 
     chosen: tuple[ImageRecord, ...]
     warnings: tuple[Note, ...] = ()
+    left_out: tuple[Rejected, ...] = ()
     if data is not None:
         name = Path(data).resolve().name
-        chosen, warnings = select_other(Path(data), "test", progress, class_level, rejected)
+        chosen, warnings, left_out = select_images(
+            Path(data), "test", progress, class_level, rejected, at_once=False
+        )
+        if left_out:
+            warnings += (Note("files_rejected", {"n": len(left_out)}),)
     else:
         assert split is not None  # a bundle without data was rejected
         name = name_data(split)
@@ -234,7 +244,7 @@ def _select_images(
         if n:
             remark = Note("duplicates_in_sample", {"n": n, "n_images": len(records)})
             leakage = replace(leakage, remarks=(remark, *leakage.remarks))
-    return _Sample(name, records, leakage, warnings)
+    return _Sample(name, records, leakage, warnings, left_out if data is not None else None)
 
 
 def _draw_sample(records: Sequence[ImageRecord], images: int, seed: int) -> tuple[ImageRecord, ...]:
