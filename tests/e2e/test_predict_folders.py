@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     place.mkdir()
     for path in (place / "a.png", tmp_path / "real/b.png"):
         Image.new("RGB", (20, 20), (200, 30, 30)).save(path)
-    for name in ("b.heic", "c.dcm", "d.jp2", "e.avif", "noending"):
+    for name in ("b.svs", "c.czi", "d.jp2", "e.avif", "noending"):
         (place / name).write_bytes((place / "a.png").read_bytes())
     (place / "linked").symlink_to("../real", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
@@ -49,10 +49,10 @@ def test_what_is_passed_over_is_counted_and_listed(bundle, folder, tmp_path):
     done = predict(bundle, "in")
     assert done.exit_code == 0
     assert "2 images" in done.output
-    assert "5 files were passed over" in done.output and ".heic 1" in done.output
+    assert "5 files were passed over" in done.output and ".avif 1" in done.output
     assert [row["label"] for row in rows("predictions.csv")] == ["red", "red"]
     listed = rows("predictions.rejected.csv")
-    assert {row["found"] for row in listed} == {".heic", ".dcm", ".jp2", ".avif", ""}
+    assert {row["found"] for row in listed} == {".svs", ".czi", ".jp2", ".avif", ""}
     # An older list does not speak for a newer table.
     assert predict(bundle, "in/a.png").exit_code == 0
     assert rows("predictions.rejected.csv") == []
