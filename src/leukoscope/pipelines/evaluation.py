@@ -73,13 +73,15 @@ class Evaluation:
 class OtherData:
     """Images from elsewhere to be evaluated on. `folder_name` names the evaluation's folder.
     `joint`: their sources were found together with those of the training images, so that equal
-    names and different names both mean what they say."""
+    names and different names both mean what they say. `rejected` are the files that a scan left
+    out, None where the caller lists them."""
 
     name: str
     folder_name: str
     records: tuple[ImageRecord, ...]
     warnings: "tuple[Note, ...]"
     joint: bool = False
+    rejected: tuple[Rejected, ...] | None = None
 
 
 def evaluate_run(
@@ -106,6 +108,8 @@ def evaluate_run(
     `ConfigError` for a `name` that is no name of a folder.
     """
     require_extra("train")
+    from leukoscope.trust.notes import Note
+
     other = None
     if name is not None:
         check_name(name)
@@ -114,8 +118,12 @@ def evaluate_run(
         folder = RunFolder(Path(run))
         folder.require(folder.model, "leukoscope train")
         rejected = folder.evaluation(own) / "rejected.csv"
-        records, warnings = select_other(Path(data), role, progress, class_level, rejected)
-        other = OtherData(Path(data).name, own, records, warnings)
+        records, warnings, left_out = select_images(
+            Path(data), role, progress, class_level, rejected, at_once=False
+        )
+        if left_out:
+            warnings += (Note("files_rejected", {"n": len(left_out)}),)
+        other = OtherData(Path(data).name, own, records, warnings, rejected=left_out)
     return evaluate_folder(RunFolder(Path(run)), other, role, progress)
 
 
@@ -167,20 +175,31 @@ def evaluate_folder(
         provenance=_collect_provenance(folder, own=other is None, calibrated=trust is not None),
     )
     boxes = {one.id: one.box for one in subject.records if one.box is not None}
-    write_evaluation(record, draw_evaluation(replace(found, record=record), boxes), subject.folder)
+    drawn = draw_evaluation(replace(found, record=record), boxes)
+    write_evaluation(record, drawn, subject.folder, other.rejected if other is not None else None)
     progress("Writing the report", 1, 1)
     return Evaluation(record, subject.folder)
 
 
-def write_evaluation(record: "EvaluationRecord", drawn: "Mapping[str, Drawing]", out: Path) -> None:
-    """Write `metrics.json`, `model_evaluation_results.txt`, `report.html` and `figures/` into a
-    folder, all of them or none. Raises `StorageError` if it cannot be written."""
+def write_evaluation(
+    record: "EvaluationRecord",
+    drawn: "Mapping[str, Drawing]",
+    out: Path,
+    rejected: Sequence[Rejected] | None = None,
+) -> None:
+    """Write `metrics.json`, `model_evaluation_results.txt`, `report.html`, `figures/` and, where
+    files were scanned, `rejected.csv` into a folder, all of them or none. Raises `StorageError` if
+    it cannot be written."""
+    from leukoscope.data.catalog import save_rejected
+    from leukoscope.report.data_words import describe_rejected
     from leukoscope.report.evaluation_figures import save_drawings
     from leukoscope.report.evaluation_page import describe_evaluation
     from leukoscope.report.frame import render_html
     from leukoscope.report.page import render_text
 
     with replacing_together(out, last="metrics.json") as staged:
+        if rejected is not None:
+            save_rejected(rejected, staged / "rejected.csv", describe_rejected)
         pictures = save_drawings(drawn, create_folder(staged / "figures"))
         page = describe_evaluation(record, pictures)
         write_text(staged / "report.html", render_html(page))
@@ -312,13 +331,11 @@ def select_other(
     role: str,
     progress: Progress,
     class_level: int | None = None,
-    rejected_list: Path | None = None,
 ) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...]]":
-    """Return the rows of other data that count, and warnings about those that do not;
-    `rejected_list` is the `rejected` of `scan_images`."""
+    """Return the rows of other data that count, and warnings about those that do not."""
     from leukoscope.trust.notes import Note
 
-    chosen, warnings, rejected = select_images(data, role, progress, class_level, rejected_list)
+    chosen, warnings, rejected = select_images(data, role, progress, class_level)
     if rejected:
         warnings += (Note("files_rejected", {"n": len(rejected)}),)
     return chosen, warnings
