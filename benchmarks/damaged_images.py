@@ -1,6 +1,6 @@
 """Do the guards of `data.images` reject what is damaged, and nothing else?
 
-    python -m benchmarks.damaged_images ../shared/data
+    python benchmarks/damaged_images.py ../shared/data
 
 Prints how many real images are rejected by reason (none should be), how many of their halves with
 an end marker are found, what probing costs, and the peak of memory for the largest pictures.

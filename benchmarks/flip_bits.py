@@ -1,6 +1,6 @@
 """How many damaged files of a run and of a bundle are opened as if they were whole?
 
-    python -m benchmarks.flip_bits RUN BUNDLE --flips 1000
+    python benchmarks/flip_bits.py RUN BUNDLE --flips 1000
 
 Of a copy of both, every file that their readers bind by hash is damaged in one bit, anywhere, so
 many times, and opened. Prints, for each file, how many were rejected in words, how many were

@@ -1,6 +1,6 @@
 """Do the readers of trees and tables take whatever comes? (docs/experiments/039)
 
-    python -m benchmarks.fuzz_readers [SECONDS] [FIRST_SEED]
+    python benchmarks/fuzz_readers.py [SECONDS] [FIRST_SEED]
 
 Builds trees (class folders, Pascal-VOC, YOLO, COCO) and tables at random, damages most of them, and
 reads each: only errors of the package may come, nothing may be lost, and what is saved must read

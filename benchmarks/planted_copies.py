@@ -1,5 +1,4 @@
-"""Planted copies under names of their own: how many a split's comparison of pixels finds, and what
-it takes (docs/experiments/035).
+"""How many copies under names of their own are found by pixels? (docs/experiments/035)
 
 Run `python benchmarks/planted_copies.py --work FOLDER [--pbc ../shared/data/pbc]`; needs the extra
 `sources`, and for the second part the images of PBC. One line for each way to copy: of 96 painted

@@ -122,12 +122,12 @@ class _Bench:
         n = 48 if self.quick else N_FILES
         if images is None:
             save_painted(self.place / "painted", n // 4, copies=4, size_px=240)
-            for path in list_images([self.place / "painted" / "images"]):
+            for path in list_images([self.place / "painted" / "images"]).paths:
                 target = self.files / path.parent.name / f"{path.stem}.jpeg"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Image.open(path).convert("RGB").save(target, quality=85)
             return
-        found = list_images([images])
+        found = list_images([images]).paths
         for row in np.random.default_rng(0).permutation(len(found))[:n]:
             source = found[row]
             target = self.files / source.parent.name / f"{row}{source.suffix}"

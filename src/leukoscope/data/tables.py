@@ -161,8 +161,7 @@ def _find_start(text: str) -> tuple[str, str, int]:
     if given:
         return rest, given[1], 1
     # Blank rows may stand before the header.
-    match = re.search(r"[^\r\n]*\w[^\r\n]*", text)
-    named = match[0] if match else ""
+    named = next((line for line in re.split(r"[\r\n]", text) if re.search(r"\w", line)), "")
     return text, max(",;\t|", key=re.sub(r'"[^"]*"', "", named).count), 0
 
 

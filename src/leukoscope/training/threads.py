@@ -1,10 +1,10 @@
 """How many threads training takes on a CPU while other processes use the machine too.
 
 The threads of a step meet at a barrier hundreds of times. Where one of them shares its core with
-another process, all wait for it at each: on two cores beside one busy process an epoch took 14 to
-27 times as long with two threads, and 1.8 times with one (docs/experiments/041). So training takes
-no more threads than cores are left over. What this file does not do: it times no steps, and
-decides nothing for GPUs.
+another process, all wait for it at each: on two cores beside one busy process an epoch took 2.9
+times as long with two threads and 1.7 times with one, beside three 6.4 and 3.8 times
+(docs/experiments/040). So training takes no more threads than cores are left over. What this file
+does not do: it times no steps, and decides nothing for GPUs.
 """
 
 import math

@@ -227,7 +227,7 @@ def test_a_printed_recipe_loads_again(invoke, tmp_path):
         assert load_recipe(tmp_path / "mine.toml") == load_recipe(name)
     leaves = {key.rsplit(".", 1)[-1] for key in list_keys()}
     shown = {line.split(" = ")[0] for line in text.splitlines() if " = " in line}
-    assert shown | {"stochastic_depth"} == leaves
+    assert shown | {"stochastic_depth", "target_confidence"} == leaves
 
 
 def test_painted_cells_are_announced(invoke):
