@@ -184,3 +184,44 @@ def test_recomputing_changes_no_number():
         assert momenta == {0.1}
     for name in found[0]:
         assert torch.equal(found[0][name], found[1][name]), name
+
+
+def test_hematology_starts_as_keras_does():
+    """Glorot uniform: the limit is sqrt(6 / (fan in + fan out)), and Keras counts 9 C and 9 for the
+    depthwise kernel of C channels."""
+    torch.manual_seed(0)
+    network = CoAtNet(replace(PRESETS["coatnet-hematology"], n_classes=4, image_size=64))
+    attention = network.stages[2][1].attention
+    drawn = {
+        (network.stem[0].weight, 3 * 49, 64 * 49),
+        (network.stages[0][0].expand.weight, 64, 256),
+        (network.stages[0][0].depthwise.weight, 9 * 256, 9),
+        *((third, 192, 192) for third in attention.qkv.weight.chunk(3)),
+        (attention.project.weight, 192, 192),
+        (network.head.weight, 768, 4),
+    }
+    for weight, fan_in, fan_out in drawn:
+        limit = (6 / (fan_in + fan_out)) ** 0.5
+        assert float(weight.detach().abs().max()) == pytest.approx(limit, rel=0.01)
+        assert float(weight.detach().std()) == pytest.approx(limit / 3**0.5, rel=0.05)
+    assert not any(p.any() for name, p in network.named_parameters() if name.endswith(".bias")
+                   and "norm" not in name)  # fmt: skip
+
+
+def test_paper_family_counts_fans_by_group():
+    torch.manual_seed(0)
+    network = CoAtNet(tiny())
+    block = network.stages[0][0]
+    assert float(block.depthwise.weight.detach().std()) == pytest.approx((2 / 9) ** 0.5, rel=0.1)
+    assert float(block.expand.weight.detach().std()) == pytest.approx((2 / 128) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["coatnet-pico", "coatnet-nano", "coatnet-hematology"])
+def test_the_start_neither_dies_nor_explodes(name):
+    """Every stage's maps keep a spread that float16 could hold, and all weights get a gradient."""
+    torch.manual_seed(0)
+    network = CoAtNet(replace(PRESETS[name], n_classes=4, image_size=64)).train()
+    logits, out = network(torch.rand(4, 3, 64, 64) * 2 - 1)
+    torch.nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+    assert all(1e-2 < float(out[k].detach().std()) < 1e2 for k in out if k.startswith("stage"))
+    assert all(bool(p.grad.abs().sum() > 0) for p in network.parameters())
