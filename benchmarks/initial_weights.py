@@ -56,7 +56,10 @@ def main(data: Path, work: Path) -> None:
                     recipe, [*settings, f"train.seed={seed}", "train.precision=fp32"]
                 )
                 trained = train_run(split, chosen, out)
-                shares = " ".join(f"{100 * x.val_accuracy:.1f}" for x in trained.history)
+                shares = ", ".join(
+                    f"{100 * x.train_accuracy:.0f} / {100 * x.val_accuracy:.0f}"
+                    for x in trained.history
+                )
                 print(f"| {network} | {start} | {seed} | {shares} |", flush=True)
 
 

@@ -385,28 +385,25 @@ def _build_baselines(record: EvaluationRecord, drawn: Drawings) -> tuple[Section
         Column("All images" if tag else "Accuracy", tag=tag),
         Column("Balanced", tag=tag),
         Column("Network less this, points", tag=tag if rest is None else ""),
-        Column("What it does", is_text=True),
     )
     paired = rest.paired if rest else {k: one.paired for k, one in record.baselines.items()}
     rows = [
         (
-            "Network",
+            Cell("Network", "Looks at the image."),
             *((_show_range(rest.figures["accuracy"]),) if rest else ()),
             _show_range(record.figures["accuracy"]),
             format_percent(record.figures["balanced_accuracy"].value),
             "",
-            "Looks at the image.",
         )
     ]
     for name, one in record.baselines.items():
         rows.append(
             (
-                BASELINE_NAMES[name],
+                Cell(BASELINE_NAMES[name], describe_baseline(name, one)),
                 *((_show_range(rest.baselines[name]),) if rest else ()),
                 _show_range(one.accuracy),
                 format_percent(one.balanced_accuracy),
                 _show_gap(paired[name]),
-                describe_baseline(name, one),
             )
         )
     caption = (
