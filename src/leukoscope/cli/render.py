@@ -282,14 +282,16 @@ def print_replaced(files: "Sequence[Path]") -> None:
 
 
 def print_trained(run: "TrainedRun") -> None:
-    """Name the best epoch and the next step."""
-    console = _console()
+    """Show what the network was trained on, the best epoch and the next step."""
+    from leukoscope.report.data_pages import describe_split
+
     best = max(run.history, key=lambda e: (e.val_accuracy, -e.val_loss))
-    console.print(
-        f"Trained: {_plain(str(run.folder.path))}  (epoch {best.epoch},"
+    trained = (
+        f"Trained: {run.folder.path}  (epoch {best.epoch},"
         f" validation accuracy {best.val_accuracy:.1%}; not yet a result)"
     )
-    console.print(f"Next: leukoscope evaluate {_plain(str(run.folder.path))}")
+    following = f"Next: leukoscope evaluate {run.folder.path}"
+    print_page(describe_split(run.audit, trailer=(trained, following)))
 
 
 def print_evaluation(found: "Evaluation") -> None:

@@ -64,6 +64,7 @@ def test_the_whole_road(invoke, disc_folder, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "pack").exists()
     assert trained.exit_code == 0, trained.output
     assert "Next: leukoscope evaluate run" in trained.stdout and "Epoch 1/1" in trained.stderr
+    assert "Images by class and role" in trained.stdout
     found = invoke("evaluate", "run")
     assert found.exit_code == 0, found.output
     assert "Research use only" in found.stdout and "Report: run/report.html" in found.stdout
