@@ -40,7 +40,10 @@ def run_demo(
         from leukoscope.painted.cells import save_painted
 
         data = save_painted(
-            out / "painted", on_progress=lambda d, t: progress("Painting cells", d, t)
+            out / "painted",
+            480,
+            copies=2,
+            on_progress=lambda d, t: progress("Painting cells", d, t),
         )
         settings = [*DEMO_SETTINGS, *settings]
     catalog = scan_images(data, out / "catalog.csv", class_level=class_level, progress=progress)
@@ -58,10 +61,9 @@ def run_demo(
 
 DEMO_SETTINGS = (
     "input.image_size=96",
-    "train.epochs=30",
-    "trust.alpha=0.1",
+    "train.epochs=20",
     "trust.class_conditional=false",
     "trust.target_accuracy=0.9",
 )
-"""Painted cells are few and small: smaller input, more epochs, and promises that thirteen
-sources can keep."""
+"""Painted cells are few and small: smaller input, more epochs, and promises that some forty
+calibration sources can keep."""
