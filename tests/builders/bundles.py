@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from leukoscope.config import InputConfig, SavedRecipe, load_recipe
-from leukoscope.deploy.bundle import BundleInfo, BundleProvenance, Parity, ParitySet, VariantInfo
+from leukoscope.deploy.bundle import (
+    BundleInfo,
+    BundleProvenance,
+    Parity,
+    ParitySet,
+    VariantInfo,
+    save_bundle,
+)
 from leukoscope.runfolder import Provenance, RunProvenance
 
 CLASSES = ("red", "green", "blue")
@@ -83,3 +90,10 @@ def describe(graph, **changes):
         "provenance": ORIGIN,
     }
     return BundleInfo(**(content | changes))
+
+
+def save_mean_bundle(folder):
+    """Save the bundle of `build_mean_graph`, with one variant, into a folder below; return it."""
+    graph = build_mean_graph()
+    save_bundle(describe(graph), {"fp32": graph}, folder / "bundle")
+    return folder / "bundle"

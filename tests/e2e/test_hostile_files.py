@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.bundles import save_mean_bundle
 from tests.builders.images import save_discs
 from typer.testing import CliRunner
 
@@ -14,7 +14,7 @@ from leukoscope import pipelines
 from leukoscope.cli.app import app
 from leukoscope.config import load_recipe
 from leukoscope.data.catalog import load_catalog, load_rejected
-from leukoscope.deploy.bundle import load_bundle, save_bundle
+from leukoscope.deploy.bundle import load_bundle
 from leukoscope.errors import LeukoscopeError
 from leukoscope.pipelines.evaluation import select_other
 from leukoscope.progress import silent
@@ -43,10 +43,7 @@ def hostile(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    graph = build_mean_graph()
-    place = tmp_path_factory.mktemp("b") / "bundle"
-    save_bundle(describe(graph), {"fp32": graph}, place)
-    return place
+    return save_mean_bundle(tmp_path_factory.mktemp("b"))
 
 
 @pytest.fixture(scope="module")

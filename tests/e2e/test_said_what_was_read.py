@@ -1,7 +1,7 @@
 """Whoever opens a folder says what was read, as what, and what was left out, and lists it."""
 
 import pytest
-from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.bundles import save_mean_bundle
 from tests.builders.images import draw_disc, save_discs
 from tests.builders.runs import SETTINGS
 from typer.testing import CliRunner
@@ -10,16 +10,12 @@ from leukoscope import pipelines
 from leukoscope.cli.app import app
 from leukoscope.config import load_recipe
 from leukoscope.data.catalog import load_rejected
-from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import CatalogError, ConfigError
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    graph = build_mean_graph()
-    place = tmp_path_factory.mktemp("b") / "bundle"
-    save_bundle(describe(graph), {"fp32": graph}, place)
-    return place
+    return save_mean_bundle(tmp_path_factory.mktemp("b"))
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.bundles import save_mean_bundle
 from tests.builders.files import full_disk
 from tests.builders.runs import write_run
 
 from leukoscope import pipelines
-from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import ConfigError, DataError, MissingExtraError, RunError, StorageError
 from leukoscope.explain.explainer import Explainer
 from leukoscope.explain.record import Explanation
@@ -63,10 +62,7 @@ def done(trained, framed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    graph = build_mean_graph()
-    place = tmp_path_factory.mktemp("explained") / "bundle"
-    save_bundle(describe(graph), {"fp32": graph}, place)
-    return place
+    return save_mean_bundle(tmp_path_factory.mktemp("explained"))
 
 
 def test_a_run_is_explained_in_full(done):
