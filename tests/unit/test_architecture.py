@@ -38,6 +38,7 @@ ORDER = (
     "explain",
     "deploy",
     "evaluation",
+    "smear",
     "report",
     "pipelines",
     "cli",
@@ -214,7 +215,7 @@ LIGHT += [
     get_module(path)
     for path in FILES
     if get_name(path).startswith(
-        ("data/", "sources/", "painted/", "deploy/", "explain/", "pipelines/", "trust/")
+        ("data/", "sources/", "painted/", "deploy/", "explain/", "pipelines/", "smear/", "trust/")
     )
     and not get_name(path).startswith(TORCH_ROOMS)
 ]

@@ -1,0 +1,1 @@
+"""From smear fields to white cells and a differential count, without PyTorch."""
