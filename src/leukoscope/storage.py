@@ -123,9 +123,14 @@ def create_folder(path: Path) -> Path:
     return path
 
 
+def is_empty_folder(path: Path) -> bool:
+    """Tell whether a folder holds nothing but what killed processes left behind."""
+    return path.is_dir() and all(_is_leftover(one) for one in path.iterdir())
+
+
 def check_new_folder(path: Path) -> None:
     """Raise `RunError` unless nothing is there, or a folder with nothing in it."""
-    if path.is_dir() and not any(path.iterdir()):
+    if is_empty_folder(path):
         return
     if path.exists():
         raise RunError(
@@ -207,6 +212,8 @@ def replacing_together(folder: Path, last: str) -> Iterator[Path]:
     """
     is_new = not folder.exists()
     create_folder(folder)
+    if is_empty_folder(folder):
+        remove_leftovers(folder)
     try:
         with storage_errors(folder):
             staged = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
@@ -232,8 +239,13 @@ def replacing_together(folder: Path, last: str) -> Iterator[Path]:
                 folder.rmdir()  # only where nothing is in it
 
 
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed process left behind. Hold the lock meanwhile."""
+    """Delete the temporary files that a killed process left behind. Hold the lock meanwhile, where
+    the folder has one."""
     for path in folder.glob(".*.tmp"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -12,6 +12,8 @@ from leukoscope.deploy.bundle import (
     Parity,
     ParitySet,
     VariantInfo,
+    load_bundle,
+    name_graph,
     save_bundle,
 )
 from leukoscope.runfolder import Provenance, RunProvenance
@@ -73,9 +75,10 @@ def describe(graph, **changes):
         changed=(),
         max_changed_frac=0.0,
     )
+    sha256 = hashlib.sha256(graph).hexdigest()
     variant = VariantInfo(
-        file="model.fp32.onnx",
-        sha256=hashlib.sha256(graph).hexdigest(),
+        file=name_graph("fp32", sha256),
+        sha256=sha256,
         bytes=len(graph),
         parity=parity,
     )
@@ -97,3 +100,9 @@ def save_mean_bundle(folder):
     graph = build_mean_graph()
     save_bundle(describe(graph), {"fp32": graph}, folder / "bundle")
     return folder / "bundle"
+
+
+def find_graph(bundle):
+    """Return where the default graph of a bundle lies."""
+    info = load_bundle(bundle).info
+    return bundle / info.variants[info.default].file

@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukoscope import storage
-from leukoscope.errors import ConfigError, FileError
-from leukoscope.storage import build_name, check_name, hash_file, open_file, read_file
+from leukoscope.errors import ConfigError, FileError, RunError
+from leukoscope.storage import (
+    build_name,
+    check_name,
+    check_new_folder,
+    hash_file,
+    open_file,
+    read_file,
+    replacing_together,
+)
 
 pytestmark = [
     pytest.mark.timeout(20),
@@ -102,3 +110,19 @@ def test_a_name_is_taken_as_it_is(name):
 def test_any_text_makes_a_name(text):
     check_name(build_name(text))
     check_name(build_name(os.fsdecode(text.encode("utf-16", "surrogatepass"))))
+
+
+def test_what_a_killed_process_left_makes_no_folder_full(tmp_path):
+    (tmp_path / ".abc.tmp").mkdir()
+    (tmp_path / ".table.csv.abc.tmp").touch()
+    check_new_folder(tmp_path)
+    with replacing_together(tmp_path, last="a") as staged:
+        (staged / "a").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    # Where there is anything else, another process may be at work.
+    (tmp_path / ".abc.tmp").mkdir()
+    with replacing_together(tmp_path, last="a") as staged:
+        (staged / "a").write_text("newer")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", ".abc.tmp"}
+    with pytest.raises(RunError):
+        check_new_folder(tmp_path)

@@ -3,8 +3,10 @@
     BUNDLE/
       bundle.json          classes, preprocessing, variants with their hashes, parity, provenance,
                            and how scores become decisions (`trust`)
-      model.fp32.onnx      and the other variants: model.fp16.onnx, model.int8.onnx
-      trust.npz            arrays of the novelty model
+      model.fp32.HASH.onnx and the other variants; HASH: the first digits of their SHA-256
+      trust.HASH.npz       arrays of the novelty model
+
+A file of another content has another name, so a bundle changes in one step, when its JSON does.
 
 A graph takes `images`, uint8 `(B, S, S, 3)` RGB as `images.load_input` returns them, and gives
 `logits` `(B, K)` and `embedding` `(B, D)`, float32, and of an ensemble `disagreement` `(B,)`.
@@ -15,7 +17,9 @@ colours to its reference where it names a stain (`data.stain`). The graph itself
 in a bundle is ever unpickled.
 """
 
+import contextlib
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +32,13 @@ from leukoscope.deploy.graphs import check_graph
 from leukoscope.errors import BundleError, ConfigError, FileError
 from leukoscope.records import parse_sealed, save_record
 from leukoscope.runfolder import Provenance, RunProvenance
-from leukoscope.storage import read_file, replacing_together
-from leukoscope.trust.record import ARRAYS_FILE, Trust, TrustInfo, open_trust
+from leukoscope.storage import (
+    is_empty_folder,
+    read_file,
+    remove_leftovers,
+    replacing_together,
+)
+from leukoscope.trust.record import Trust, TrustInfo, open_trust
 
 FORMAT: Literal[1] = 1
 BUNDLE_JSON = "bundle.json"
@@ -43,6 +52,21 @@ VariantName = Literal["fp32", "fp16", "int8"]
 VARIANTS: tuple[VariantName, ...] = ("fp32", "fp16", "int8")
 
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+_DIGITS = 8
+_OWN_FILE = re.compile(
+    rf"model\.({'|'.join(VARIANTS)})\.[0-9a-f]{{{_DIGITS}}}\.onnx|trust\.[0-9a-f]{{{_DIGITS}}}\.npz"
+)
+
+
+def name_graph(variant: VariantName, sha256: str) -> str:
+    """Return the name of a graph's file in a bundle."""
+    return f"model.{variant}.{sha256[:_DIGITS]}.onnx"
+
+
+def name_arrays(sha256: str) -> str:
+    """Return the name of the file of a trust record's arrays in a bundle."""
+    return f"trust.{sha256[:_DIGITS]}.npz"
 
 
 class _Part(BaseModel):
@@ -194,7 +218,7 @@ class Bundle:
         the run was not calibrated. Raises `BundleError`."""
         if self.info.trust is None:
             return None
-        path = self.path / ARRAYS_FILE
+        path = self.path / name_arrays(self.info.trust.arrays_sha256)
         content = _read_bytes(path)
         return open_trust(self.info.trust, content, str(path))
 
@@ -244,7 +268,7 @@ def parse_variants(text: str) -> tuple[VariantName, ...]:
 
 def check_target(path: Path) -> None:
     """Raise `BundleError` if a bundle must not be written to `path`: it holds something else."""
-    if path.is_dir() and not any(path.iterdir()):
+    if is_empty_folder(path):
         return
     if path.exists() and not (path / BUNDLE_JSON).is_file():
         raise BundleError(
@@ -260,17 +284,23 @@ def save_bundle(
     path: Path,
     trust_arrays: bytes | None = None,
 ) -> None:
-    """Write a bundle; `trust_arrays` is the content of `trust.npz` where `info` has a trust record.
-    An older bundle is replaced as a whole or not at all, other files in the folder stay.
-    Raises `BundleError`, `StorageError`."""
+    """Write a bundle; `trust_arrays` is the content of the file of arrays where `info` has a trust
+    record.
+
+    An older bundle is replaced as a whole or not at all, whenever the process is killed: its files
+    go once the new JSON has taken the place of theirs. Other files in the folder stay.
+    Raises `BundleError`, `StorageError`.
+    """
     check_target(path)
     files = {info.variants[name].file: content for name, content in graphs.items()}
-    if trust_arrays is not None:
-        files[ARRAYS_FILE] = trust_arrays
+    if info.trust is not None and trust_arrays is not None:
+        files[name_arrays(info.trust.arrays_sha256)] = trust_arrays
     with replacing_together(path, last=BUNDLE_JSON) as staged:
         for file, content in files.items():
             (staged / file).write_bytes(content)
         save_record(info, staged / BUNDLE_JSON)
-    for old in (*path.glob("model.*.onnx"), path / ARRAYS_FILE):
-        if old.name not in files:
-            old.unlink(missing_ok=True)
+    remove_leftovers(path)
+    for old in list(path.iterdir()):
+        if _OWN_FILE.fullmatch(old.name) and old.name not in files:
+            with contextlib.suppress(OSError):  # another process reads it: the next export's
+                old.unlink()

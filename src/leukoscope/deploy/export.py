@@ -24,7 +24,13 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from leukoscope.data.images import Pixels
 from leukoscope.data.loader import normalise
-from leukoscope.deploy.bundle import ChangedDecision, Parity, VariantInfo, VariantName
+from leukoscope.deploy.bundle import (
+    ChangedDecision,
+    Parity,
+    VariantInfo,
+    VariantName,
+    name_graph,
+)
 from leukoscope.deploy.graphs import check_graph
 from leukoscope.deploy.predictor import Run, count_cores, start_onnxruntime
 from leukoscope.errors import DataError, ParityError
@@ -330,9 +336,10 @@ def prove_variants(
             lambda d, t, name=name: on_progress(f"Parity of {name}", d, t),  # type: ignore[misc]
         )
         check_parity(parity, name)
+        sha256 = hashlib.sha256(graph).hexdigest()
         infos[name] = VariantInfo(
-            file=f"model.{name}.onnx",
-            sha256=hashlib.sha256(graph).hexdigest(),
+            file=name_graph(name, sha256),
+            sha256=sha256,
             bytes=len(graph),
             parity=parity,
         )

@@ -34,8 +34,6 @@ from leukoscope.trust.novelty import NoveltyModel
 
 FORMAT: Literal[1] = 1
 
-ARRAYS_FILE = "trust.npz"
-
 MAX_ARRAY_BYTES = 200_000_000
 
 REFERENCE_IMAGES = 500

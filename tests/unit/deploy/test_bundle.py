@@ -1,7 +1,10 @@
 import hashlib
+import signal
+import subprocess
+import sys
 
 import pytest
-from tests.builders.bundles import describe
+from tests.builders.bundles import build_mean_graph, describe, find_graph
 from tests.builders.files import list_flips, load_json, save_json
 
 from leukoscope.deploy.bundle import (
@@ -21,7 +24,7 @@ def test_a_bundle_comes_back_as_it_was_saved(mean_bundle, mean_graph):
 
 
 def test_a_changed_graph_is_rejected(mean_bundle):
-    path = mean_bundle.path / "model.fp32.onnx"
+    path = find_graph(mean_bundle.path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -32,7 +35,7 @@ def test_a_changed_graph_is_rejected(mean_bundle):
 def test_a_missing_graph_and_a_missing_variant_are_told(mean_bundle):
     with pytest.raises(BundleError, match="variant must be one of fp32"):
         mean_bundle.read_graph("int8")
-    (mean_bundle.path / "model.fp32.onnx").unlink()
+    find_graph(mean_bundle.path).unlink()
     with pytest.raises(BundleError, match="readable"):
         mean_bundle.read_graph()
 
@@ -112,11 +115,63 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, mean_graph):
         check_target(tmp_path / "thesis.txt")
 
 
+def list_names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_an_older_bundle_is_replaced(mean_bundle, mean_graph):
-    (mean_bundle.path / "model.int8.onnx").write_bytes(b"old")
-    save_bundle(describe(mean_graph, network="newer"), {"fp32": mean_graph}, mean_bundle.path)
-    assert load_bundle(mean_bundle.path).info.network == "newer"
-    assert sorted(p.name for p in mean_bundle.path.iterdir()) == [BUNDLE_JSON, "model.fp32.onnx"]
+    mine = ("model.mine.onnx", "trust.npz")
+    for name in (*mine, "model.int8.0123abcd.onnx", "trust.0123abcd.npz"):
+        (mean_bundle.path / name).write_bytes(b"old")
+    (mean_bundle.path / ".x.tmp").mkdir()
+    newer = describe(mean_graph, network="newer")
+    save_bundle(newer, {"fp32": mean_graph}, mean_bundle.path)
+    assert load_bundle(mean_bundle.path).info == newer
+    assert list_names(mean_bundle.path) == sorted((BUNDLE_JSON, newer.variants["fp32"].file, *mine))
+
+
+def test_what_a_killed_export_left_is_no_reason_to_reject_the_folder(tmp_path, mean_graph):
+    (tmp_path / ".abc.tmp").mkdir()
+    (tmp_path / ".abc.tmp" / "model.fp32.onnx").touch()
+    save_bundle(describe(mean_graph), {"fp32": mean_graph}, tmp_path)
+    assert load_bundle(tmp_path).read_graph() == mean_graph
+    assert ".abc.tmp" not in list_names(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from leukoscope.deploy.bundle import load_bundle, save_bundle
+newer, left = load_bundle(Path(sys.argv[1])), int(sys.argv[3])
+def killing(call):
+    def killed(self, *args, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return call(self, *args, **options)
+    return killed
+Path.replace, Path.unlink = killing(Path.replace), killing(Path.unlink)
+save_bundle(newer.info, {"fp32": newer.read_graph()}, Path(sys.argv[2]))
+"""
+
+
+def test_an_export_killed_at_any_rename_or_removal_leaves_a_bundle_that_opens(tmp_path, mean_graph):
+    other = build_mean_graph(change=lambda model: setattr(model, "producer_name", "newer"))
+    newer = tmp_path / "newer"
+    save_bundle(describe(other, network="newer"), {"fp32": other}, newer)
+    came = set()
+    for steps in range(20):
+        path = tmp_path / str(steps)
+        save_bundle(describe(mean_graph, network="older"), {"fp32": mean_graph}, path)
+        done = subprocess.run([sys.executable, "-c", KILLED, str(newer), str(path), str(steps)])
+        found = load_bundle(path)
+        found.read_graph()
+        came.add((found.info.network, done.returncode))
+        if done.returncode == 0:
+            assert list_names(path) == list_names(newer)
+            break
+    assert came == {("older", -signal.SIGKILL), ("newer", -signal.SIGKILL), ("newer", 0)}
 
 
 def test_names_of_variants():

@@ -111,8 +111,8 @@ def test_a_graph_that_the_engine_rejects(mean_bundle, monkeypatch):
     import hashlib
 
     content = b"\x08\x0a"  # an ONNX file without a graph
-    (mean_bundle.path / "model.fp32.onnx").write_bytes(content)
     info = describe(content)
+    (mean_bundle.path / info.variants["fp32"].file).write_bytes(content)
     assert info.variants["fp32"].sha256 == hashlib.sha256(content).hexdigest()
     with pytest.raises(BundleError, match="ONNX Runtime must accept"):
         Predictor(dataclasses.replace(mean_bundle, info=info))
