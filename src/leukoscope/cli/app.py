@@ -280,24 +280,41 @@ def audit(
 @data_app.command("paint")
 def paint(
     out: Annotated[Path, typer.Argument(help="Folder to paint into.")],
-    sources: Annotated[int, typer.Option(help="Number of different cells.", min=4)] = 160,
-    copies: Annotated[int, typer.Option(help="Images per cell.", min=1)] = 4,
-    size: Annotated[int, typer.Option(help="Side in pixels.", min=32, max=512)] = 96,
+    sources: Annotated[
+        int | None, typer.Option(help="Number of different cells; 160.", min=4)
+    ] = None,
+    copies: Annotated[int | None, typer.Option(help="Images per cell; 4.", min=1)] = None,
+    fields: Annotated[
+        int | None,
+        typer.Option(help="Paint whole fields with boxes instead: so many a sample.", min=1),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Number of samples; 1.", min=1)] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(help="Share of a field that the next one shows again; 0.", min=0, max=0.9),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of a cell's image, 96, or width of a field, 640.", min=32),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Paint smear cells with known truth, for trying things out."""
+    """Paint smear cells or fields with known truth, for trying things out."""
     from leukoscope.cli import render
-    from leukoscope.painted.cells import save_painted
+    from leukoscope.pipelines.painted import paint_set
     from leukoscope.report.data_pages import describe_painted
 
     with render.progress() as progress:
-        table = save_painted(
+        table = paint_set(
             out,
-            sources,
+            n_sources=sources,
             copies=copies,
+            n_fields=fields,
+            n_samples=samples,
+            overlap_frac=overlap,
             size_px=size,
             seed=seed,
-            on_progress=lambda done, total: progress("Painting cells", done, total),
+            progress=progress,
         )
     render.print_page(describe_painted(table))
 

@@ -34,6 +34,7 @@ from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import ExplainedFolder, explain_images
 from leukoscope.pipelines.leak import LeakRun, report_leak
 from leukoscope.pipelines.outputs import find_replaced
+from leukoscope.pipelines.painted import paint_set
 from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
 from leukoscope.pipelines.runs import (
     Packed,
@@ -69,6 +70,7 @@ __all__ = [
     "load_split_or_images",
     "measure_robustness",
     "pack_images",
+    "paint_set",
     "predict_images",
     "report_leak",
     "run_demo",

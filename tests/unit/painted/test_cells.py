@@ -13,12 +13,13 @@ from leukoscope.data.catalog import build_catalog
 from leukoscope.errors import ConfigError, StorageError
 from leukoscope.painted import cells as painted
 from leukoscope.painted.cells import (
-    LABELS,
     SOURCES_PER_SLIDE,
     PaintedImage,
     paint_cells,
     save_painted,
 )
+from leukoscope.painted.slides import CHROMATIN, EOSIN, HAEMOGLOBIN, draw_slide
+from leukoscope.painted.white_cells import LABELS, draw_white_cell, paint_white_cell
 
 SET = {"copies": 2, "size_px": 32, "seed": 3}
 
@@ -39,14 +40,14 @@ def measure_cells(label: str, count: int = 25) -> tuple[float, float, float]:
     ratios, areas, eosin = [], [], []
     for k in range(count):
         rng = np.random.default_rng(k)
-        cell = painted._draw_cell(label, rng)
+        cell = draw_white_cell(label, rng)
         density_DHW = np.zeros((4, 160, 160))
-        painted._paint_white_cell(density_DHW, cell, 80.0, 80.0, 25.0 * cell.diameter, rng)
+        paint_white_cell(density_DHW, cell, 80.0, 80.0, 25.0 * cell.diameter, rng)
         inside_HW = density_DHW.sum(axis=0) > 0.1
-        nucleus_HW = density_DHW[painted._CHROMATIN] > 0.45
+        nucleus_HW = density_DHW[CHROMATIN] > 0.45
         ratios.append(nucleus_HW.sum() / inside_HW.sum())
         areas.append(inside_HW.sum())
-        eosin.append(density_DHW[painted._EOSIN][inside_HW & ~nucleus_HW].mean())
+        eosin.append(density_DHW[EOSIN][inside_HW & ~nucleus_HW].mean())
     return float(np.mean(ratios)), float(np.mean(areas)), float(np.mean(eosin))
 
 
@@ -109,25 +110,25 @@ def test_every_cell_that_can_be_drawn_keeps_its_nucleus_inside() -> None:
     for label in LABELS:
         for k in range(15):
             rng = np.random.default_rng([9, k])
-            cell = painted._draw_cell(label, rng)
+            cell = draw_white_cell(label, rng)
             density_DHW = np.zeros((4, 120, 120))
-            painted._paint_white_cell(density_DHW, cell, 60.0, 60.0, 40.0, rng)
+            paint_white_cell(density_DHW, cell, 60.0, 60.0, 40.0, rng)
             assert np.isfinite(density_DHW).all() and density_DHW.min() >= 0
             assert density_DHW[:, [0, -1]].max() == 0 and density_DHW[:, :, [0, -1]].max() == 0
-            assert density_DHW[painted._CHROMATIN].max() > 0.6
+            assert density_DHW[CHROMATIN].max() > 0.6
 
 
 def test_red_cells_have_a_pale_middle_and_keep_off_the_white_cell() -> None:
-    slide = painted._draw_slide(0, 0)
+    slide = draw_slide(0, 0)
     density_DHW = np.zeros((4, 192, 192))
     rng = np.random.default_rng(2)
     painted._paint_red_cells(density_DHW, slide, 42.0, (96.0, 96.0, 40.0), rng)
-    red_HW = density_DHW[painted._HAEMOGLOBIN]
+    red_HW = density_DHW[HAEMOGLOBIN]
     assert red_HW[86:106, 86:106].max() == 0
     assert red_HW.max() > 0.8
     shares = np.histogram(red_HW[red_HW > 0.05], bins=[0.05, 0.75, 2.5])[0]
     assert shares[0] > 0.15 * shares.sum(), "no pallor"
-    assert density_DHW[: painted._HAEMOGLOBIN].max() == 0
+    assert density_DHW[:HAEMOGLOBIN].max() == 0
 
 
 # -- copies ---------------------------------------------------------------------------------------
