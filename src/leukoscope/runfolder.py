@@ -5,7 +5,7 @@
       checkpoint.safetensors                       to go on after a kill
       best.safetensors                             the best epoch so far
       training_history.csv  train.log              grows by a line per epoch
-      model.safetensors  model.json                the trained network
+      model.safetensors  model.json                the trained network; the hashes of all before
       scores.parquet                               one row per image; all figures come from it
       trust.json  trust.npz                        calibration, prediction sets, limits
       metrics.json  model_evaluation_results.txt  report.html  figures/
@@ -19,6 +19,7 @@ What this file does not do: it knows no format but JSON. What `model.json` holds
 """
 
 import contextlib
+import hashlib
 import os
 import platform
 import sys
@@ -30,9 +31,15 @@ from pathlib import Path
 
 import leukoscope
 from leukoscope.config import SavedRecipe
-from leukoscope.errors import MissingStepError, RunLockedError
-from leukoscope.records import load_record
-from leukoscope.storage import check_name, create_folder, storage_errors
+from leukoscope.errors import (
+    FileError,
+    MissingStepError,
+    RunError,
+    RunLockedError,
+    WeightsError,
+)
+from leukoscope.records import Record, load_record, parse_sealed
+from leukoscope.storage import check_name, create_folder, read_file, storage_errors
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,13 @@ class RunProvenance(Provenance):
     packs: str | None
     teacher_sha256: str | None = None
     members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What `model.json` keeps of the files that were written before it: their hashes by name."""
+
+    bound: dict[str, str]
 
 
 class _File:
@@ -148,14 +162,42 @@ class RunFolder:
         )
 
     def load_recipe(self) -> SavedRecipe:
-        """Read the recipe. Raises `MissingStepError` before training, `RunError` for another."""
-        path = self.require(self.recipe, "leukoscope train")
-        return load_record(SavedRecipe, path, "leukoscope train")
+        """Read the recipe; raises what `read_bound` does."""
+        return self._load_bound(SavedRecipe, self.recipe)
 
     def load_provenance(self) -> RunProvenance:
-        """Read the provenance; errors as in `load_recipe`."""
-        path = self.require(self.provenance, "leukoscope train")
-        return load_record(RunProvenance, path, "leukoscope train")
+        """Read the provenance; raises what `read_bound` does."""
+        return self._load_bound(RunProvenance, self.provenance)
+
+    def _load_bound(self, kind: type[Record], path: Path) -> Record:
+        return parse_sealed(kind, self.read_bound(path), str(path), "leukoscope train")
+
+    def read_bound(self, path: Path) -> bytes:
+        """Return the content of a file that was written before the trained network: the only way
+        to read it.
+
+        Raises `MissingStepError` before training, `RunError` where the file is not the one that
+        the network of this run was trained with.
+        """
+        try:
+            content = read_file(self.require(path, "leukoscope train"))
+        except FileError as error:
+            raise RunError(error.expected, error.found, _RESTORE) from error
+        if self.model.is_file():
+            known = load_record(Bound, self.model, "leukoscope train", WeightsError).bound
+            if known.get(path.name) != _hash_text(content):
+                raise RunError(
+                    f"{path} must be of the trained network beside it",
+                    "it was changed after the training, or is of another run",
+                    _RESTORE,
+                )
+        return content
+
+    def bind_files(self) -> dict[str, str]:
+        """Return the hashes, by name, of the files that are written before the trained network,
+        as far as there are any. Raises `FileError`."""
+        files = (self.recipe, self.provenance, self.history, self.ensemble)
+        return {path.name: _hash_text(read_file(path)) for path in files if path.is_file()}
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -178,6 +220,14 @@ class RunFolder:
                 ) from error
         with held:
             yield
+
+
+_RESTORE = "restore it from a copy of the run, or train again"
+
+
+def _hash_text(content: bytes) -> str:
+    """SHA-256 of a text whose line ends do not count, for Git and mail change them."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
 def collect_provenance() -> Provenance:

@@ -4,14 +4,12 @@ What this file does not do: it words nothing (`leukoscope.report.model_card`) an
 figure.
 """
 
-import csv
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from leukoscope.config import SavedRecipe
 from leukoscope.data.splits import ROLES, Split, audit_split
 from leukoscope.deploy.bundle import BUNDLE_JSON, BundleInfo, load_bundle
 from leukoscope.errors import BundleError, RunError
@@ -21,7 +19,7 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import load_run_split
 from leukoscope.records import load_record, save_record
 from leukoscope.report.checklist import Document
-from leukoscope.runfolder import RunFolder, RunProvenance
+from leukoscope.runfolder import RunFolder
 from leukoscope.storage import replacing_together, write_text
 from leukoscope.trust.record import TrustInfo
 
@@ -136,10 +134,10 @@ def load_run_records(run: Path, bundle: str | Path | None = None) -> "CardRecord
         _check_evaluation(folder, path, one)
     return CardRecords(
         network=network,
-        recipe=_load(SavedRecipe, folder.recipe, "leukoscope train"),
-        provenance=_load(RunProvenance, folder.provenance, "leukoscope train"),
+        recipe=folder.load_recipe() if folder.recipe.is_file() else None,
+        provenance=folder.load_provenance() if folder.provenance.is_file() else None,
         data=summarise_split(load_run_split(folder)) if folder.split.is_file() else None,
-        epochs_s=_read_epochs(folder.history),
+        epochs_s=_load_epochs(folder),
         evaluation=evaluations.get(own),
         evaluations={path.parent.name: evaluations[path] for path in others} or None,
         trust=trust,
@@ -206,6 +204,10 @@ def _load_network(folder: RunFolder) -> "Network":
     spec = model.spec
     single = spec if isinstance(spec, CoAtNetSpec) else None
     student = _load(DistillationComparison, folder.distillation, "leukoscope distill")
+    if student is not None:
+        _check_weights(folder.distillation, student.student.sha256, model.sha256)
+    if folder.ensemble.is_file():
+        folder.read_bound(folder.ensemble)
     ensemble = _load(EnsembleComparison, folder.ensemble, "leukoscope ensemble")
     return Network(
         name=spec.name,
@@ -224,19 +226,13 @@ def _load(kind: type[_Record], path: Path, writer: str) -> _Record | None:
     return load_record(kind, path, writer) if path.is_file() else None
 
 
-def _read_epochs(path: Path) -> tuple[float, ...] | None:
+def _load_epochs(folder: RunFolder) -> tuple[float, ...] | None:
     """Return how many seconds each epoch took."""
-    if not path.is_file():
+    from leukoscope.training.record import load_history
+
+    if not folder.history.is_file():
         return None
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return tuple(float(row["Seconds"]) for row in csv.DictReader(file))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(
-            f"{path} must hold one line of numbers per epoch",
-            str(error),
-            "restore it, or train again",
-        ) from error
+    return tuple(row["Seconds"] for row in load_history(folder))
 
 
 def _load_bundle(path: Path, weights_sha256: str) -> BundleInfo:

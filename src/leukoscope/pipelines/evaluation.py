@@ -386,23 +386,19 @@ def select_images(
 
 def _load_history(folder: RunFolder) -> "tuple[EpochFigures, ...]":
     """Return the epochs of a run; none of an ensemble, whose members have their own."""
-    import csv
-
     from leukoscope.evaluation.record import EpochFigures
+    from leukoscope.training.record import load_history
 
-    if folder.ensemble.is_file():
-        return ()
-    with folder.require(folder.history, "leukoscope train").open(encoding="utf-8") as file:
-        return tuple(
-            EpochFigures(
-                int(float(row["Epoch"])),
-                float(row["Training Loss"]),
-                float(row["Validation Loss"]),
-                float(row["Training Accuracy"]),
-                float(row["Validation Accuracy"]),
-            )
-            for row in csv.DictReader(file)
+    return tuple(
+        EpochFigures(
+            int(row["Epoch"]),
+            row["Training Loss"],
+            row["Validation Loss"],
+            row["Training Accuracy"],
+            row["Validation Accuracy"],
         )
+        for row in load_history(folder)
+    )
 
 
 def _collect_provenance(

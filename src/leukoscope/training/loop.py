@@ -55,21 +55,12 @@ from leukoscope.training.optim import (
     compute_loss,
     compute_lr,
 )
+from leukoscope.training.record import HISTORY_COLUMNS
 from leukoscope.training.statistics import BATCH, IMAGES, reestimate_statistics
 from leukoscope.training.threads import ThreadControl
 
 FINITE_CHECK_STEPS = 10
 """Looking at the loss makes a GPU wait; so it is looked at this often."""
-
-HISTORY_COLUMNS = (
-    "Epoch",
-    "Training Loss",
-    "Validation Loss",
-    "Training Accuracy",
-    "Validation Accuracy",
-    "Learning Rate",
-    "Seconds",
-)
 
 
 @dataclass(frozen=True)

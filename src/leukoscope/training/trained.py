@@ -64,7 +64,7 @@ def save_trained(
     split_sha256: str,
 ) -> None:
     """Make the best epoch's weights the run's trained network, bound to the split that trained
-    them."""
+    them and to all that was written before."""
     tensors, state = load_tensors(run.best, WeightsState)
     save_tensors(run.weights, tensors, state)
     _save_record(run, spec, classes, config, state.epoch, split_sha256)
@@ -95,7 +95,15 @@ def _save_record(
 ) -> None:
     name, sha256 = run.weights.name, hash_file(run.weights)
     record = ModelRecord(
-        classes, config, spec, best_epoch, name, sha256, split_sha256, scores_sha256
+        classes,
+        config,
+        spec,
+        best_epoch,
+        name,
+        sha256,
+        split_sha256,
+        scores_sha256,
+        bound=run.bind_files(),
     )
     save_record(record, run.model)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.builders.files import list_flips
-from tests.builders.runs import SETTINGS
+from tests.builders.runs import SETTINGS, write_run
 
 from leukoscope import pipelines
 from leukoscope.config import load_recipe
@@ -17,10 +17,10 @@ from leukoscope.pipelines.evaluation import load_evaluation
 from leukoscope.pipelines.runs import load_run_scores, load_run_split
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.records import save_record
-from leukoscope.runfolder import Member, RunFolder
+from leukoscope.runfolder import RunFolder
 from leukoscope.scores import load_scores, save_scores
 from leukoscope.storage import hash_file
-from leukoscope.training.record import load_model_record
+from leukoscope.training.record import load_history, load_model_record
 
 
 def test_a_run_folder_holds_the_whole_story(trained, split):
@@ -136,13 +136,9 @@ def test_a_resume_writes_nothing_about_the_run_again(run, split, monkeypatch):
     assert (run / "train.log").read_bytes().startswith(before[run / "train.log"])
 
 
-def test_an_ensemble_is_not_resumed(run, split):
-    folder = RunFolder(run)
-    origin = folder.load_provenance()
-    member = Member("a", "b", "0", 1, "quick", "0", 1, "0", "0.1", "2026")
-    save_record(replace(origin, members=(member,)), folder.provenance)
+def test_an_ensemble_is_not_resumed(others, split):
     with pytest.raises(RunError, match="is an ensemble"):
-        pipelines.train_run(split, load_recipe("quick", SETTINGS), run, resume=True)
+        pipelines.train_run(split, load_recipe("quick", SETTINGS), others / "flips", resume=True)
 
 
 READERS = {
@@ -216,6 +212,71 @@ def test_better_scores_are_not_believed(run, split):
         pipelines.build_ensemble([run], run.parent / "joint", tta="flips")
     pipelines.train_run(split, load_recipe("quick", SETTINGS), run, resume=True)
     np.testing.assert_array_equal(load_run_scores(folder).logits_NK, table.logits_NK)
+
+
+@pytest.fixture(scope="module")
+def others(split, tmp_path_factory):
+    """Another run, and two ensembles of it; whole in themselves."""
+    place = tmp_path_factory.mktemp("others")
+    write_run(place / "run", split, 7)
+    for tta in ("flips", "dihedral"):
+        pipelines.build_ensemble([place / "run"], place / tta, tta=tta)
+    return place
+
+
+def export_one(folder):
+    return pipelines.export_run(folder, folder / "bundle", variants=("fp32",))
+
+
+def build_flips(folder):
+    return pipelines.build_ensemble([folder], folder / "joint", tta="flips")
+
+
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        (
+            "recipe.json",
+            (pipelines.evaluate_run, pipelines.calibrate_run, export_one, build_flips),
+        ),
+        ("provenance.json", (pipelines.evaluate_run, export_one, build_flips)),
+        ("training_history.csv", (pipelines.evaluate_run,)),
+        ("ensemble.json", ()),
+    ],
+)
+def test_what_a_run_says_of_itself_is_bound_to_its_weights(run, others, tmp_path, name, commands):
+    """A file of another run, whole in itself, is rejected by name by all that read it."""
+    folder = shutil.copytree(others / "flips", tmp_path / "f") if name == "ensemble.json" else run
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(
+        content.replace(b"0.", b"1.", 1)
+        if name == "training_history.csv"
+        else (others / ("dihedral" if name == "ensemble.json" else "run") / name).read_bytes()
+    )
+    for command in (*commands, pipelines.write_card):
+        with pytest.raises(RunError, match=rf"{name} must be of the trained network beside it"):
+            command(folder)
+    (folder / name).write_bytes(content.replace(b"\n", b"\r\n"))  # as Git may write it
+    pipelines.write_card(folder)
+
+
+def test_what_a_run_says_of_itself_must_be_a_file(run):
+    folder = RunFolder(run)
+    folder.recipe.unlink()
+    with pytest.raises(MissingStepError, match=r"recipe\.json"):
+        pipelines.evaluate_run(run)
+    with (run / "provenance.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(RunError, match="at most"):
+        folder.load_provenance()
+
+
+def test_a_bound_history_that_is_no_table_is_rejected(run):
+    folder = RunFolder(run)
+    folder.history.write_text("Epoch,Seconds\n1,long\n")
+    save_record(replace(load_model_record(folder), bound=folder.bind_files()), folder.model)
+    with pytest.raises(RunError, match="one line of numbers"):
+        load_history(folder)
 
 
 def test_an_evaluation_names_what_it_was_made_with(run):
