@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from leukoscope.errors import ConfigError, FileError, RunError, StorageError
+from leukoscope.errors import ConfigError, FileError, StorageError
 
 MAX_BYTES = 1 << 30
 """Larger files are rejected unread."""
@@ -125,19 +125,7 @@ def create_folder(path: Path) -> Path:
 
 def is_empty_folder(path: Path) -> bool:
     """Tell whether a folder holds nothing but what killed processes left behind."""
-    return path.is_dir() and all(_is_leftover(one) for one in path.iterdir())
-
-
-def check_new_folder(path: Path) -> None:
-    """Raise `RunError` unless nothing is there, or a folder with nothing in it."""
-    if is_empty_folder(path):
-        return
-    if path.exists():
-        raise RunError(
-            f"{path} must be an empty folder, so that no files of two calls mix",
-            "it holds files" if path.is_dir() else "it is no folder",
-            "choose another --out",
-        )
+    return path.is_dir() and all(is_leftover(one) for one in path.iterdir())
 
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -239,7 +227,8 @@ def replacing_together(folder: Path, last: str) -> Iterator[Path]:
                 folder.rmdir()  # only where nothing is in it
 
 
-def _is_leftover(path: Path) -> bool:
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file or folder is a temporary one of a command that runs or was killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 

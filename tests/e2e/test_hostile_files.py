@@ -16,7 +16,7 @@ from leukoscope.config import load_recipe
 from leukoscope.data.catalog import load_catalog, load_rejected
 from leukoscope.deploy.bundle import load_bundle
 from leukoscope.errors import LeukoscopeError
-from leukoscope.pipelines.evaluation import select_other
+from leukoscope.pipelines.evaluation import select_images
 from leukoscope.progress import silent
 
 pytestmark = [
@@ -85,7 +85,7 @@ def test_every_command_that_opens_a_folder_goes_through(hostile, bundle, tmp_pat
     assert len(split.catalog) == 8
     recipe = load_recipe("quick", ["input.image_size=32"])
     assert pipelines.pack_images(hostile, recipe, tmp_path / "packs").images == 8
-    assert len(select_other(hostile, "test", silent)[0]) == 8
+    assert len(select_images(hostile, "test", silent)[0]) == 8
     done = run("explain", bundle, hostile, "--out", tmp_path / "explained", "--evaluate", 0)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert "Traceback" not in done.output

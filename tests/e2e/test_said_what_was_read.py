@@ -66,9 +66,14 @@ def test_a_command_says_and_lists_it(command, bundle, cells, nothing, tmp_path, 
     assert [one.code for one in listed] == ["truncated"] * 3
     # Also where nothing is left.
     names["CELLS"] = nothing
-    code, text = run(*(names.get(word, word) for word in command), tmp_path / "none")
+    again = [*(names.get(word, word) for word in command), tmp_path / "none"]
+    code, text = run(*again)
     assert code == 3 and "2 files were left out" in text
     assert len(load_rejected(tmp_path / "none/rejected.csv")) == 2
+    # The list is in nobody's way, and goes when there is something to tell.
+    assert run(*again)[0] == 3
+    code, text = run(*(cells if word is nothing else word for word in again))
+    assert code == 0 and len(load_rejected(tmp_path / "none/rejected.csv")) == 3
 
 
 def test_a_scan_says_it_once(cells, tmp_path):
@@ -101,6 +106,32 @@ def test_a_run_keeps_what_its_scan_left_out(tmp_path):
     assert load_rejected(tmp_path / "run/evaluations/empty/rejected.csv")
 
 
+def test_training_on_nothing_lists_it(nothing, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in (("train", nothing), ("demo", "--data", nothing)):
+        out = tmp_path / command[0]
+        code, text = run(*command, "--out", out)
+        assert code == 3 and "2 files were left out" in text and "rejected.csv" in text
+        assert len(load_rejected(out / "rejected.csv")) == 2
+    # In a folder with results the list would speak of them.
+    before = tmp_path / "run/rejected.csv"
+    before.parent.mkdir()
+    before.write_text((tmp_path / "train/rejected.csv").read_text().splitlines()[0] + "\n")
+    (tmp_path / "run/model.json").touch()
+    assert run("train", nothing, "--out", tmp_path / "run")[0] == 3
+    assert load_rejected(before) == ()
+
+
+def test_external_data_of_which_nothing_is_left_are_listed(nothing, tmp_path):
+    folder = save_discs(tmp_path / "cells", 2, ("EOSINOPHIL", "LYMPHOCYTE"))
+    catalog = pipelines.scan_images(folder)
+    with pytest.raises(CatalogError):
+        pipelines.report_leak(
+            catalog, load_recipe("quick", SETTINGS), tmp_path / "leak", external=[nothing]
+        )
+    assert len(load_rejected(tmp_path / "leak/cells.rejected.csv")) == 2
+
+
 def test_explain_lists_what_it_left_out(bundle, cells, tmp_path):
     (tmp_path / "in").mkdir()
     draw_disc((200, 30, 30), 1).save(tmp_path / "in/a.png")
@@ -110,3 +141,10 @@ def test_explain_lists_what_it_left_out(bundle, cells, tmp_path):
     assert code == 0 and "1 file was passed over: .doc 1" in text
     codes = [one.code for one in load_rejected(tmp_path / "out/rejected.csv")]
     assert codes == ["empty", "not_an_image"]
+    # Also where nothing is left; the list is in nobody's way.
+    (tmp_path / "in/a.png").unlink()
+    for _ in range(2):
+        arguments = ("explain", bundle, tmp_path / "in", "--out", tmp_path / "none")
+        assert run(*arguments)[0] == 3
+        codes = [one.code for one in load_rejected(tmp_path / "none/rejected.csv")]
+        assert codes == ["empty", "not_an_image"]

@@ -17,7 +17,6 @@ from leukoscope.errors import MissingStepError, RunError, RunLockedError, Storag
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
 from leukoscope.storage import (
-    check_new_folder,
     create_folder,
     hash_file,
     remove_leftovers,
@@ -352,16 +351,6 @@ def test_text_is_written_as_it_is(tmp_path):
     text = "a\r\nb\nµ " + os.fsdecode(b"caf\xe9")
     write_text(tmp_path / "x.txt", text)
     assert (tmp_path / "x.txt").read_bytes() == b"a\r\nb\n\xc2\xb5 caf\xe9"
-
-
-def test_a_new_folder_is_one_that_holds_nothing(tmp_path):
-    check_new_folder(tmp_path / "not yet")
-    check_new_folder(tmp_path)
-    (tmp_path / "x").touch()
-    for path, found in ((tmp_path, "it holds files"), (tmp_path / "x", "it is no folder")):
-        with pytest.raises(RunError, match=found) as raised:
-            check_new_folder(path)
-        assert "remove" not in str(raised.value)  # it may be a run
 
 
 # -- hashes and provenance --------------------------------------------------------------------

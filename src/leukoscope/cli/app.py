@@ -401,7 +401,12 @@ def train(
 
     loaded = load_recipe(recipe, overrides or ())
     with render.progress() as progress:
-        roles = pipelines.load_split_or_images(source, class_level=class_level, progress=progress)
+        roles = pipelines.load_split_or_images(
+            source,
+            class_level=class_level,
+            rejected=out / "rejected.csv",
+            progress=progress,
+        )
         run = pipelines.train_run(
             roles, loaded, out, resume=resume, packs=packs, progress=progress, reporter=progress
         )

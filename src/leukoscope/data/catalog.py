@@ -259,13 +259,14 @@ def _take_conflicts(records: list[ImageRecord]) -> tuple[list[ImageRecord], list
 # -- files ----------------------------------------------------------------------------------------
 
 
-def save_catalog(catalog: Catalog, path: Path) -> None:
-    """Write the table as CSV, at once or not at all; paths below its folder relative to it.
+def save_catalog(catalog: Catalog, path: Path, staged: Path | None = None) -> None:
+    """Write the table as CSV, at once or not at all; paths below its folder relative to it. In the
+    folder `staged`, if given, it waits to be moved to `path` (`storage.replacing_together`).
 
     Raises `StorageError`.
     """
     rows = [record_to_row(record, path) for record in catalog.records]
-    write_rows(rows, list_columns(catalog.records), path)
+    write_rows(rows, list_columns(catalog.records), (staged or path.parent) / path.name)
 
 
 def save_rejected(

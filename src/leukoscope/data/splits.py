@@ -36,6 +36,7 @@ from leukoscope.data.groups import SourceKind, find_source_kind, group_sources
 from leukoscope.errors import LeukoscopeError, SplitError
 from leukoscope.records import load_record, save_record
 from leukoscope.scores import LeakageStatus
+from leukoscope.storage import replacing_together
 
 Role = Literal["train", "val", "calib", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -393,9 +394,14 @@ def _assign_groups(
 # -- files ----------------------------------------------------------------------------------------
 
 
-def save_split(split: Split, path: Path) -> None:
+def save_split(split: Split, path: Path, staged: Path | None = None) -> None:
     """Write the catalog's columns with `role`, `protocol` and `seed`, and the audit beside it as
-    `<stem>.audit.json`. Raises `StorageError`."""
+    `<stem>.audit.json`; both or none. In the folder `staged`, if given, they wait to be moved to
+    their places (`storage.replacing_together`). Raises `StorageError`."""
+    if staged is None:
+        with replacing_together(path.parent, last=path.name) as staged:
+            save_split(split, path, staged)
+        return
     rows = [
         record_to_row(record, path)
         | {"role": role, "protocol": split.protocol, "seed": str(split.seed)}
@@ -404,8 +410,8 @@ def save_split(split: Split, path: Path) -> None:
     columns = list_columns(split.catalog.records)
     further = (name for name in columns[len(COLUMNS) :] if name not in _OWN_COLUMNS)
     columns = (*COLUMNS, *_OWN_COLUMNS, *further)
-    write_rows(rows, columns, path)
-    save_record(audit_split(split), _find_audit(path))
+    write_rows(rows, columns, staged / path.name)
+    save_record(audit_split(split), _find_audit(staged / path.name))
 
 
 def _find_audit(path: Path) -> Path:

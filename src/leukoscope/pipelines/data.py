@@ -40,10 +40,15 @@ from leukoscope.errors import (
     StorageError,
 )
 from leukoscope.pipelines.extras import require_report_extra
-from leukoscope.pipelines.outputs import find_replaced
+from leukoscope.pipelines.outputs import find_replaced, is_unused
 from leukoscope.progress import Progress, silent
-from leukoscope.sources.search import SourceFindings, find_sources, save_sources
-from leukoscope.storage import create_folder, write_text
+from leukoscope.sources.search import (
+    SourceFindings,
+    check_sources_path,
+    find_sources,
+    save_sources,
+)
+from leukoscope.storage import replacing_together, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,29 +83,33 @@ def scan_images(
     class and the source, where the names do not tell. Which files stayed out and why is listed
     beside `out` in `rejected.csv`, or in the file `rejected`; it is written even when it is empty,
     so that its absence means nothing, and when no image is left, which raises `CatalogError`.
-    Unless `at_once`, only then: the caller writes it with the rest of its files. A `progress` that
-    is a `ScanReporter` is given the catalog.
+    Unless `at_once`, only then, and only into a folder that holds no results, of which it would
+    speak: the caller writes it with the rest of its files. A `progress` that is a `ScanReporter` is
+    given the catalog.
     """
-    if rejected is not None:
-        find_replaced([rejected], "rejected", {})
-    elif out is not None:
+    from leukoscope.report.data_words import describe_rejected
+
+    if out is not None:
         rejected = Path(out).with_name("rejected.csv")
+    elif rejected is not None:
+        find_replaced([rejected], "rejected", {})
     catalog = read_catalog(
         Path(path),
         levels=Levels(class_level, source_level),
         on_progress=lambda d, t: progress("Reading images", d, t),
     )
-    if rejected is not None and (at_once or not catalog.records):
-        from leukoscope.report.data_words import describe_rejected
-
-        create_folder(rejected.parent)
+    if rejected is not None and not catalog.records and not at_once:
+        rejected = rejected if is_unused(rejected.parent) else None
+    if catalog.records and out is not None:
+        with replacing_together(Path(out).parent, last=Path(out).name) as staged:
+            save_rejected(catalog.rejected, staged / "rejected.csv", describe_rejected)
+            save_catalog(catalog, Path(out), staged)
+    elif rejected is not None and (at_once or not catalog.records):
         save_rejected(catalog.rejected, rejected, describe_rejected)
     reporter: object = progress
     if isinstance(reporter, ScanReporter):
         reporter.on_scan(Path(path), catalog, rejected)
     check_usable(catalog, Path(path))
-    if out is not None:
-        save_catalog(catalog, Path(out))
     return catalog
 
 
@@ -145,16 +154,19 @@ def check_nothing_rejected(catalog: Catalog) -> None:
 
 
 def save_findings(found: SourceFindings, path: Path, progress: Progress) -> None:
-    """Write table, links, summary and page of what was found, side by side."""
+    """Write table, links, summary and page of what was found, side by side; all or none."""
     from leukoscope.report.frame import render_html
     from leukoscope.report.pairs import draw_views
     from leukoscope.report.source_page import describe_sources
     from leukoscope.sources.review import review_sources
 
     progress("Writing the page", 0, 1)
-    save_sources(found, path)
+    check_sources_path(path)
     review = review_sources(found)
-    write_text(path.with_suffix(".html"), render_html(describe_sources(review, draw_views(review))))
+    page = describe_sources(review, draw_views(review))
+    with replacing_together(path.parent, last=path.name) as staged:
+        save_sources(found, path, staged)
+        write_text(staged / f"{path.stem}.html", render_html(page))
     progress("Writing the page", 1, 1)
 
 
@@ -216,11 +228,14 @@ def compare_pixels(
 def split_kfold(
     catalog: Catalog, out: str | Path | None = None, *, folds: int = 5, seed: int = 42
 ) -> tuple[Split, ...]:
-    """Make one split per fold, and write them as `<stem>.fold0.csv` ... if `out` is given."""
+    """Make one split per fold, and write them as `<stem>.fold0.csv` ... if `out` is given; all or
+    none."""
     splits = build_kfold(catalog, folds, seed=seed)
     if out is not None:
-        for split, path in zip(splits, list_folds(Path(out), folds), strict=True):
-            save_split(split, path)
+        paths = list_folds(Path(out), folds)
+        with replacing_together(Path(out).parent, last=paths[-1].name) as staged:
+            for split, path in zip(splits, paths, strict=True):
+                save_split(split, path, staged)
     return splits
 
 
@@ -229,11 +244,13 @@ def load_split_or_images(
     *,
     seed: int = 42,
     class_level: int | None = None,
+    rejected: Path | None = None,
     progress: Progress = silent,
 ) -> Split:
     """Return the split in a CSV; or scan and split a folder, a catalog or any other table.
-    `class_level` is that of `scan_images`."""
-    catalog, split = _open_images(Path(path), progress, class_level)
+    `class_level` and `rejected` are those of `scan_images`; the list is written only when no image
+    is left."""
+    catalog, split = _open_images(Path(path), progress, class_level, rejected)
     return split or split_catalog(catalog, seed=seed)
 
 
@@ -319,13 +336,19 @@ def audit_data(
 
 
 def _open_images(
-    path: Path, progress: Progress, class_level: int | None = None
+    path: Path,
+    progress: Progress,
+    class_level: int | None = None,
+    rejected: Path | None = None,
 ) -> tuple[Catalog, Split | None]:
     """The catalog of a table, split or folder, and the split if it is one."""
     table = load_table(path)
     if isinstance(table, Split):
         return table.catalog, table
-    return table or scan_images(path, class_level=class_level, progress=progress), None
+    found = table or scan_images(
+        path, class_level=class_level, rejected=rejected, at_once=False, progress=progress
+    )
+    return found, None
 
 
 def _load_rejected(table: Path, catalog: Catalog) -> tuple[Rejected, ...]:

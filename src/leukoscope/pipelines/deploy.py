@@ -16,7 +16,7 @@ from leukoscope.pipelines.runs import find_packs, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
-from leukoscope.storage import hash_file
+from leukoscope.storage import hash_file, replacing_together
 
 if TYPE_CHECKING:
     from leukoscope.data.images import Pixels
@@ -155,7 +155,8 @@ def predict_images(
 
     One row per image in the order given; an image that cannot be read is a row with an error. What
     was passed over in folders is listed beside `out`, in `<stem>.rejected.csv`; the bundle is named
-    by its hash in `<stem>.provenance.json`. A stream is given CSV and nothing is beside it.
+    by its hash in `<stem>.provenance.json`; all of these are written or none. A stream is given CSV
+    and nothing is beside it.
 
     Raises `BundleError` for a bundle that cannot be used, `DataError` where there is no image,
     `ConfigError` for another ending of `out`, `StorageError` when the disk is full.
@@ -185,24 +186,31 @@ def predict_images(
     rows = predictor.predict_files(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
-    stream = cast("IO[str]", out)
-    counts = save_predictions(rows, predictor.classes, table or stream, describe_reasons)
-    done = PredictedFiles(table, counts.images, counts.errors, 0, passed_over=files.passed_over)
-    # An older list must not speak for this table.
-    if done.rejected and (done.passed_over or done.rejected.is_file()):
-        save_rejected(done.passed_over, done.rejected, describe_rejected)
-    if table is not None and done.provenance is not None:
-        info = predictor.bundle.info
-        provenance = PredictionProvenance(
-            **vars(collect_provenance()),
-            bundle=predictor.name,
-            bundle_sha256=predictor.bundle.sha256,
-            weights_sha256=info.provenance.weights_sha256,
-            variant=variant or info.default,
-            engine=engine,
-            table_sha256=hash_file(table),
-        )
-        save_record(provenance, done.provenance)
+    if table is None:
+        counts = save_predictions(rows, predictor.classes, cast("IO[str]", out), describe_reasons)
+        done = PredictedFiles(None, counts.images, counts.errors, 0, passed_over=files.passed_over)
+    else:
+        with replacing_together(table.parent, last=table.name) as staged:
+            waiting = staged / table.name
+            counts = save_predictions(rows, predictor.classes, waiting, describe_reasons)
+            done = PredictedFiles(
+                table, counts.images, counts.errors, 0, passed_over=files.passed_over
+            )
+            assert done.rejected is not None and done.provenance is not None
+            # An older list must not speak for this table.
+            if done.passed_over or done.rejected.is_file():
+                save_rejected(done.passed_over, staged / done.rejected.name, describe_rejected)
+            info = predictor.bundle.info
+            provenance = PredictionProvenance(
+                **vars(collect_provenance()),
+                bundle=predictor.name,
+                bundle_sha256=predictor.bundle.sha256,
+                weights_sha256=info.provenance.weights_sha256,
+                variant=variant or info.default,
+                engine=engine,
+                table_sha256=hash_file(waiting),
+            )
+            save_record(provenance, staged / done.provenance.name)
     reference = predictor.trust.info.reference if predictor.trust is not None else None
     acceptance = None
     if reference is not None:

@@ -326,21 +326,6 @@ def list_unknown(records: Sequence[ImageRecord], classes: Sequence[str]) -> "tup
     return (Note("unknown_classes", {"n": len(unknown), "labels": labels}),)
 
 
-def select_other(
-    data: Path,
-    role: str,
-    progress: Progress,
-    class_level: int | None = None,
-) -> "tuple[tuple[ImageRecord, ...], tuple[Note, ...]]":
-    """Return the rows of other data that count, and warnings about those that do not."""
-    from leukoscope.trust.notes import Note
-
-    chosen, warnings, rejected = select_images(data, role, progress, class_level)
-    if rejected:
-        warnings += (Note("files_rejected", {"n": len(rejected)}),)
-    return chosen, warnings
-
-
 def select_images(
     data: Path,
     role: str,

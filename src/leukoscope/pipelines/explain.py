@@ -22,12 +22,12 @@ from leukoscope.pipelines.explain_model import (
     find_sources,
     open_model,
 )
+from leukoscope.pipelines.outputs import check_new_folder
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import ModelProvenance, collect_provenance
 from leukoscope.storage import (
     build_name,
-    check_new_folder,
     create_folder,
     replacing,
     replacing_together,
@@ -144,7 +144,10 @@ def explain_images(
             n_same_name += sum(one.same_name for one in batch)
             progress("Explaining", batch[-1].number + 1, len(paths))
         writer.finish()
+        left_out = [Rejected(one.path, one.reason, found=one.found) for one in unreadable]
+        listed = (*left_out, *files.passed_over)
         if not writer.images:
+            save_rejected(listed, folder / "rejected.csv", describe_rejected)
             first = unreadable[0]
             raise DataError(
                 "at least one image must be readable",
@@ -169,8 +172,6 @@ def explain_images(
             ),
         )
         page = _write_page(found, study, staged)
-        left_out = [Rejected(one.path, one.reason, found=one.found) for one in unreadable]
-        listed = (*left_out, *files.passed_over)
         save_rejected(listed, staged / "rejected.csv", describe_rejected)
         save_record(found, staged / "faithfulness.json")
     return ExplainedFolder(

@@ -12,7 +12,7 @@ from leukoscope.config import Recipe
 from leukoscope.data.catalog import Catalog
 from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
-from leukoscope.pipelines.evaluation import OtherData, evaluate_folder, select_other
+from leukoscope.pipelines.evaluation import OtherData, evaluate_folder, select_images
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import train_run
 from leukoscope.progress import Progress, silent
@@ -74,7 +74,7 @@ def report_leak(
     from leukoscope.trust.notes import Note
 
     out = Path(out)
-    others = _select_externals(external, progress)
+    others = _select_externals(external, out, progress)
     warnings = [LeakWarning(other.name, remark) for other in others for remark in other.warnings]
     own = Catalog(tuple(r for r in catalog.records if r.split != "test"), catalog.rejected)
     aside = len(catalog) - len(own)
@@ -162,19 +162,28 @@ def write_leak_report(report: "LeakReport", out: Path) -> LeakRun:
     return run
 
 
-def _select_externals(external: Sequence[str | Path], progress: Progress) -> tuple[OtherData, ...]:
-    """Read external data; each gets a name, and a folder name, of its own."""
+def _select_externals(
+    external: Sequence[str | Path], out: Path, progress: Progress
+) -> tuple[OtherData, ...]:
+    """Read external data; each gets a name, and a folder name, of its own. Where no image is left
+    of one, what was rejected is listed in `out`."""
+    from leukoscope.trust.notes import Note
+
     others: list[OtherData] = []
     for data in external:
         path = Path(data)
-        records, warnings = select_other(path, "test", progress)
         folder_name = build_name(path.resolve().stem)
         shown = path.resolve().name
         if shown in {other.name for other in others}:
             shown = f"{path.resolve().parent.name}/{shown}"
         if folder_name in {other.folder_name for other in others}:
             folder_name = f"{folder_name}_{len(others) + 1}"
-        others.append(OtherData(shown, folder_name, records, warnings))
+        records, warnings, rejected = select_images(
+            path, "test", progress, None, out / f"{folder_name}.rejected.csv", at_once=False
+        )
+        if rejected:
+            warnings += (Note("files_rejected", {"n": len(rejected)}),)
+        others.append(OtherData(shown, folder_name, records, warnings, rejected=rejected))
     return tuple(others)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from leukoscope.data.catalog import COLUMNS, REJECTED_COLUMNS
-from leukoscope.errors import ConfigError, FileError
+from leukoscope.errors import ConfigError, FileError, RunError
 from leukoscope.sources.search import LINK_COLUMNS
-from leukoscope.storage import open_file
+from leukoscope.storage import is_leftover, open_file
 
 OutputKind = Literal["catalog", "split", "rejected", "links", "predictions", "record", "page"]
 
@@ -40,7 +40,14 @@ def find_replaced(
         if not out.name or out.name == "..":
             raise ConfigError("an output must be a file", str(out), "give the name of a file")
         for name, its_kind in beside.items():
-            files[out.with_name(f"{out.stem}{name}" if name[0] == "." else name)] = its_kind
+            place = out.with_name(f"{out.stem}{name}" if name[0] == "." else name)
+            if place in outs:
+                raise ConfigError(
+                    "an output must not bear the name of what is written beside it",
+                    str(place),
+                    "choose another --out",
+                )
+            files[place] = its_kind
     there = tuple(path for path in files if path.exists())
     given = [Path(one) for one in inputs if Path(one).exists()]
     for path in there:
@@ -58,6 +65,27 @@ def find_replaced(
                 "choose another --out, move it away, or replace it by --force",
             )
     return there
+
+
+def is_unused(path: Path) -> bool:
+    """Tell whether nothing is at `path`, or a folder that holds nothing but what killed processes
+    left behind, and lists of rejected files: those of a call that found no usable image."""
+    if not path.is_dir():
+        return not path.exists()
+    return all(
+        is_leftover(one) or (one.name.endswith("rejected.csv") and _is_own(one, "rejected"))
+        for one in path.iterdir()
+    )
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise `RunError` unless a folder is unused."""
+    if not is_unused(path):
+        raise RunError(
+            f"{path} must be an empty folder, so that no files of two calls mix",
+            "it holds files" if path.is_dir() else "it is no folder",
+            "choose another --out",
+        )
 
 
 def _is_own(path: Path, kind: OutputKind) -> bool:

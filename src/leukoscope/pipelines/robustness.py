@@ -22,12 +22,13 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.evaluation import list_unknown, select_images
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.outputs import check_new_folder
 from leukoscope.pipelines.runs import load_run_split
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
-from leukoscope.storage import check_new_folder, create_folder, replacing_together, write_text
+from leukoscope.storage import create_folder, replacing_together, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,8 +172,9 @@ def measure_robustness(
     examples = {name: [corrupt(0, name, s) for s in (0, *SEVERITIES)] for name in AMOUNTS}
     with replacing_together(folder, last="robustness.json") as staged:
         drawn = _draw(found, examples, create_folder(staged / "figures"))
-        if sample.rejected is not None:
-            save_rejected(sample.rejected, staged / "rejected.csv", describe_rejected)
+        if sample.rejected is not None or listed.is_file():
+            # A list of an earlier call must not speak for this one.
+            save_rejected(sample.rejected or (), staged / listed.name, describe_rejected)
         write_text(staged / "robustness.csv", _write_table(found))
         write_text(staged / "robustness.html", render_html(describe_robustness(found, drawn)))
         save_record(found, staged / "robustness.json")

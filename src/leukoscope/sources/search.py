@@ -252,12 +252,8 @@ LINK_COLUMNS = (
 )
 
 
-def save_sources(findings: SourceFindings, path: Path) -> None:
-    """Write the catalog with its sources; beside it the links as `<stem>.links.csv` and a summary
-    as `<stem>.json`.
-
-    Raises `CatalogError` if `path` does not end in `.csv`, `StorageError` if it cannot be written.
-    """
+def check_sources_path(path: Path) -> None:
+    """Raise `CatalogError` if the name of a table of sources does not end in `.csv`."""
     if path.suffix.lower() != ".csv":
         # Summary and page bear the same stem: they would be written over the table.
         raise CatalogError(
@@ -265,7 +261,17 @@ def save_sources(findings: SourceFindings, path: Path) -> None:
             f"{path.name}",
             f"write to {path.with_suffix('.csv').name}",
         )
-    save_catalog(findings.catalog, path)
+
+
+def save_sources(findings: SourceFindings, path: Path, staged: Path) -> None:
+    """Write the catalog with its sources; beside it the links as `<stem>.links.csv` and a summary
+    as `<stem>.json`. In the folder `staged` they wait to be moved to `path`
+    (`storage.replacing_together`).
+
+    Raises `CatalogError` as `check_sources_path` does, `StorageError`.
+    """
+    check_sources_path(path)
+    save_catalog(findings.catalog, path, staged)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(LINK_COLUMNS)
@@ -278,5 +284,5 @@ def save_sources(findings: SourceFindings, path: Path) -> None:
             + [int(parts.mirrored), f"{parts.rotation_deg:.2f}", f"{parts.scale:.4f}"]
             + [f"{parts.shear:.4f}", *(repr(value) for value in link.matrix)]
         )
-    write_text(path.with_name(f"{path.stem}.links.csv"), text.getvalue())
-    save_record(summarise_sources(findings), path.with_name(f"{path.stem}.json"))
+    write_text(staged / f"{path.stem}.links.csv", text.getvalue())
+    save_record(summarise_sources(findings), staged / f"{path.stem}.json")

@@ -5,15 +5,19 @@ full disk, at whichever file is the first to be larger.
 """
 
 import pytest
-from tests.builders.bundles import build_mean_graph, describe
+from tests.builders.bundles import build_mean_graph, describe, save_mean_bundle
 from tests.builders.evaluation import build_evaluation, build_leak_report
 from tests.builders.files import full_disk
+from tests.builders.images import save_discs
 
 from leukoscope import pipelines
+from leukoscope.data.catalog import Catalog
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.errors import StorageError
+from leukoscope.pipelines.data import save_findings
 from leukoscope.pipelines.evaluation import write_evaluation
 from leukoscope.pipelines.leak import write_leak_report
+from leukoscope.progress import silent
 
 LIMITS = (0, 300, 2_000, 6_000, 15_000, 40_000)
 """Bytes; each command writes files below and above some of them."""
@@ -55,10 +59,51 @@ def make_commands(run, out):
     }
 
 
+def make_data_commands(folder, out):
+    """The same of what is made of images: first of all of them, then of those that are left."""
+    bundle = save_mean_bundle(folder)
+    cells = save_discs(folder / "cells", 6, ("EOSINOPHIL", "LYMPHOCYTE"))
+    (cells / "LYMPHOCYTE/broken.png").write_bytes(b"")
+    whole = pipelines.scan_images(cells)
+    part = Catalog(whole.records[1:], whole.rejected)
+    found = [pipelines.trace_sources(one) for one in (whole, part)]
+
+    def scan_again():
+        (cells / "LYMPHOCYTE/000.png").unlink(missing_ok=True)
+        pipelines.scan_images(cells, out / "c.csv")
+
+    return {
+        "scan": [lambda: pipelines.scan_images(cells, out / "c.csv"), scan_again],
+        "sources": [lambda f=f: save_findings(f, out / "s.csv", silent) for f in found],
+        "split": [
+            lambda c=c: pipelines.split_catalog(c, "random", out / "s.csv") for c in (whole, part)
+        ],
+        "kfold": [
+            lambda c=c: pipelines.split_kfold(c, out / "s.csv", folds=3) for c in (whole, part)
+        ],
+        "predict": [
+            lambda c=c: pipelines.predict_images(bundle, [cells, *c], out / "p.csv")
+            for c in ((), (cells / "LYMPHOCYTE/001.png",))
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", ["scan", "sources", "split", "kfold", "predict"])
+def test_what_is_made_of_images_stays_to_the_last_byte(tmp_path, name):
+    out = tmp_path / "out"
+    check_full_disks(out, *make_data_commands(tmp_path, out)[name], is_new=True)
+
+
 @pytest.mark.parametrize("name", ["evaluate", "leak-report", "export", "card", "calibrate"])
 def test_what_was_complete_stays_to_the_last_byte(run, tmp_path, name):
     out = tmp_path / "out"
     place, (first, second) = make_commands(run, out)[name]
+    check_full_disks(place, first, second, is_new=place == out)
+    if name == "export":
+        assert load_bundle(place).info.network == "means 2"
+
+
+def check_full_disks(place, first, second, is_new):
     empty = read_all(place)
     for limit in LIMITS:  # what was not there is not there
         try:
@@ -67,7 +112,7 @@ def test_what_was_complete_stays_to_the_last_byte(run, tmp_path, name):
             break
         except StorageError as error:
             assert error.found == "the disk is full" and read_all(place) == empty
-            assert place.exists() == (place == run)
+            assert place.exists() != is_new
     else:
         first()
     before, failed = read_all(place), 0
@@ -81,5 +126,3 @@ def test_what_was_complete_stays_to_the_last_byte(run, tmp_path, name):
     assert failed >= 2
     second()
     assert not list(place.glob(".*.tmp"))
-    if name == "export":
-        assert load_bundle(place).info.network == "means 2"

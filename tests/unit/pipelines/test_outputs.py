@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from leukoscope.cli import app as cli
 from leukoscope.deploy.bundle import load_bundle, save_bundle
 from leukoscope.deploy.tables import PredictionProvenance
-from leukoscope.errors import ConfigError
+from leukoscope.errors import ConfigError, RunError
 from leukoscope.pipelines import find_replaced
+from leukoscope.pipelines.outputs import check_new_folder
 from leukoscope.records import load_record
 from leukoscope.storage import hash_file
 
@@ -93,6 +94,28 @@ def test_an_output_without_a_name_is_rejected(out, tmp_path):
 
     with pytest.raises(ConfigError, match="must be a file"):
         find_replaced([Path(out)], "catalog", {".json": "record"})
+
+
+def test_an_output_may_not_be_what_lies_beside_it(tmp_path):
+    with pytest.raises(ConfigError, match="written beside it"):
+        find_replaced([tmp_path / "rejected.csv"], "catalog", {"rejected.csv": "rejected"})
+
+
+def test_a_new_folder_holds_nothing_that_somebody_needs(made, tmp_path):
+    check_new_folder(tmp_path / "not yet")
+    check_new_folder(tmp_path)
+    (tmp_path / ".abc.tmp").mkdir()
+    shutil.copy(made / "rejected.csv", tmp_path)
+    shutil.copy(made / "rejected.csv", tmp_path / "other.rejected.csv")
+    check_new_folder(tmp_path)
+    (tmp_path / "rejected.csv").write_text("cells that the haematologist rejected")
+    for path, found in (
+        (tmp_path, "it holds files"),
+        (tmp_path / "rejected.csv", "it is no folder"),
+    ):
+        with pytest.raises(RunError, match=found) as raised:
+            check_new_folder(path)
+        assert "remove" not in str(raised.value)  # it may be a run
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["", "force"])

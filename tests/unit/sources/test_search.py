@@ -12,6 +12,8 @@ from leukoscope.data.catalog import Catalog, ImageRecord, Rejected, load_catalog
 from leukoscope.data.groups import FIELD_COLUMN, group_sources, sources_known
 from leukoscope.errors import CatalogError, ImageError, StorageError
 from leukoscope.painted.cells import paint_cells
+from leukoscope.pipelines.data import save_findings
+from leukoscope.progress import silent
 from leukoscope.records import load_record
 from leukoscope.sources.evidence import Link
 from leukoscope.sources.grouping import FoundLinks
@@ -220,7 +222,7 @@ def read_links(path):
 
 def test_sources_and_links_come_back_from_their_files(found, tmp_path):
     path = tmp_path / "sources.csv"
-    save_sources(found, path)
+    save_sources(found, path, tmp_path)
     assert load_catalog(path).records == tuple(sorted(found.catalog.records, key=lambda r: r.id))
     rows = read_links(path)
     assert [(x["first"], x["second"], x["kind"]) for x in rows] == [
@@ -428,7 +430,7 @@ def test_every_value_of_a_link_is_written(monkeypatch, tmp_path):
         )
         for link in found.links
     )
-    save_sources(replace(found, links=odd), tmp_path / "t.csv")
+    save_sources(replace(found, links=odd), tmp_path / "t.csv", tmp_path)
     rows = read_links(tmp_path / "t.csv")
     assert [tuple(float(row[name]) for name in "abcdef") for row in rows] == [x.matrix for x in odd]
     assert [row["overlap_frac"] for row in rows] == ["0.123456"] * 2
@@ -439,11 +441,11 @@ def test_every_value_of_a_link_is_written(monkeypatch, tmp_path):
 def test_a_place_that_cannot_be_written_is_told(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        save_sources(build_findings(monkeypatch), tmp_path / "file" / "t.csv")
+        save_findings(build_findings(monkeypatch), tmp_path / "file" / "t.csv", silent)
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.html", "t"])
 def test_the_summary_is_not_written_over_the_table(monkeypatch, tmp_path, name):
     with pytest.raises(CatalogError, match=r"t\.csv"):
-        save_sources(build_findings(monkeypatch), tmp_path / name)
+        save_findings(build_findings(monkeypatch), tmp_path / name, silent)
     assert not list(tmp_path.iterdir())
