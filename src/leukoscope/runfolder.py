@@ -182,14 +182,14 @@ class RunFolder:
         try:
             content = read_file(self.require(path, "leukoscope train"))
         except FileError as error:
-            raise RunError(error.expected, error.found, _RESTORE) from error
+            raise RunError(error.expected, error.found, error.remedy) from error
         if self.model.is_file():
             known = load_record(Bound, self.model, "leukoscope train", WeightsError).bound
             if known.get(path.name) != _hash_text(content):
                 raise RunError(
                     f"{path} must be of the trained network beside it",
                     "it was changed after the training, or is of another run",
-                    _RESTORE,
+                    "restore it from a copy of the run, or train again",
                 )
         return content
 
@@ -220,9 +220,6 @@ class RunFolder:
                 ) from error
         with held:
             yield
-
-
-_RESTORE = "restore it from a copy of the run, or train again"
 
 
 def _hash_text(content: bytes) -> str:
