@@ -599,6 +599,55 @@ def predict(
     pipelines.check_predicted(done, strict=strict)
 
 
+@app.command("cells")
+def cells(
+    fields: Annotated[
+        list[str],
+        typer.Argument(
+            help="Smear fields: files, folders, patterns; slides, too.", metavar="FIELDS"
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="New folder for tables, crops and nucleus masks.")
+    ] = Path("cells"),
+    method: Annotated[
+        Literal["network", "nuclei"],
+        typer.Option(help="What finds cells: the network, or nuclei alone (the baseline)."),
+    ] = "nuclei",
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Pixels per micrometre; else by the red cells of each field."),
+    ] = None,
+    edge: Annotated[
+        bool, typer.Option("--edge", help="Count cells that the edge of the field cuts, too.")
+    ] = False,
+    crop_um: Annotated[float, typer.Option(help="Side of the crops in micrometres.")] = 28.0,
+    crop_px: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 224,
+    strict: Annotated[
+        bool, typer.Option(help="Any unreadable field, or file passed over, is an error.")
+    ] = False,
+) -> None:
+    """Find the white cells in smear fields: boxes, crops at one scale, nucleus masks."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.report.cells_page import describe_cells
+
+    with render.progress() as progress:
+        done = pipelines.find_cells(
+            fields,
+            out,
+            method=method,
+            scale_px_per_um=scale,
+            include_edge=edge,
+            crop_um=crop_um,
+            crop_px=crop_px,
+            progress=progress,
+        )
+    page = describe_cells(done.fields, done.passed_over, done.out, done.seconds, include_edge=edge)
+    render.print_page(page)
+    pipelines.check_found(done, strict=strict)
+
+
 @app.command("validate")
 def validate(
     bundle: BundleArgument,

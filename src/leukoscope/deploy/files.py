@@ -27,18 +27,23 @@ class ImageFiles:
     passed_over: tuple[Rejected, ...] = ()
 
 
-def list_images(given: Sequence[str | Path], standard_input: bytes | None = None) -> ImageFiles:
+def list_images(
+    given: Sequence[str | Path],
+    standard_input: bytes | None = None,
+    more_suffixes: frozenset[str] = frozenset(),
+) -> ImageFiles:
     """Return the files that are meant, in the order given.
 
-    A folder stands for the image files in it and below, links followed once; what has another
-    ending, is hidden or cannot be opened is passed over and listed. A pattern (`*`, `?`, `[`, `**`)
-    stands for the files that it matches; `-` for a list on standard input (read from
-    `standard_input`, if given), one path per line or, as `find -print0` writes, between null bytes.
-    A file is taken whatever its name or state: that it cannot be read is said when it is. A name
-    that exists is never taken for a pattern.
+    A folder stands for the image files in it and below (endings of pictures, and `more_suffixes`),
+    links followed once; what has another ending, is hidden or cannot be opened is passed over and
+    listed. A pattern (`*`, `?`, `[`, `**`) stands for the files that it matches; `-` for a list on
+    standard input (read from `standard_input`, if given), one path per line or, as `find -print0`
+    writes, between null bytes. A file is taken whatever its name or state: that it cannot be read
+    is said when it is. A name that exists is never taken for a pattern.
 
     Raises `DataError` if nothing is found, for a web address, and for a list in UTF-16.
     """
+    suffixes = IMAGE_SUFFIXES | more_suffixes
     found: list[Path] = []
     passed: list[Rejected] = []
     for item in given:
@@ -55,7 +60,7 @@ def list_images(given: Sequence[str | Path], standard_input: bytes | None = None
         elif _is_folder(Path(text)):
             for entry in walk_folder(Path(text)):
                 path = Path(entry.path) if isinstance(entry, Rejected) else entry
-                is_image = path.suffix.lower() in IMAGE_SUFFIXES
+                is_image = path.suffix.lower() in suffixes
                 if is_image and not (isinstance(entry, Rejected) and entry.code in _NO_FILE):
                     found.append(path)
                 elif isinstance(entry, Rejected):
@@ -72,7 +77,7 @@ def list_images(given: Sequence[str | Path], standard_input: bytes | None = None
             "there must be at least one image to predict",
             f"none in {', '.join(map(str, given)) or 'nothing'}{more}",
             "name image files, folders of them, or a pattern; endings looked for in folders: "
-            + ", ".join(sorted(IMAGE_SUFFIXES)),
+            + ", ".join(sorted(suffixes)),
         )
     return ImageFiles(tuple(found), tuple(passed))
 

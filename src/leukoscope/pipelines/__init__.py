@@ -13,6 +13,7 @@ themselves.
 """
 
 from leukoscope.pipelines.card import WrittenCard, write_card
+from leukoscope.pipelines.cells import FoundCells, check_found, find_cells
 from leukoscope.pipelines.data import (
     audit_data,
     check_nothing_rejected,
@@ -51,6 +52,7 @@ __all__ = [
     "EnsembleRun",
     "Evaluation",
     "ExplainedFolder",
+    "FoundCells",
     "LeakRun",
     "Packed",
     "RobustnessRun",
@@ -60,12 +62,14 @@ __all__ = [
     "audit_data",
     "build_ensemble",
     "calibrate_run",
+    "check_found",
     "check_nothing_rejected",
     "check_predicted",
     "distill_run",
     "evaluate_run",
     "explain_images",
     "export_run",
+    "find_cells",
     "find_replaced",
     "load_split_or_images",
     "measure_robustness",

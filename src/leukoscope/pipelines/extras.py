@@ -26,13 +26,16 @@ _NEEDS = {
         "finding copies and simulating corruptions need",
         ("cv2", "faiss", "threadpoolctl"),
     ),
+    "smear": ("finding cells in smear fields needs", ("cv2",)),
     "train": ("training and evaluation need", _TRAIN),
     "export": ("exporting needs", (*_TRAIN, "onnx", "onnxscript")),
     "explain": ("explaining a trained network needs", (*_TRAIN, "captum")),
 }
 
 
-def require_extra(extra: Literal["report", "sources", "train", "export", "explain"]) -> None:
+def require_extra(
+    extra: Literal["report", "sources", "smear", "train", "export", "explain"],
+) -> None:
     """Raise `MissingExtraError` in one sentence instead of an ImportError in the middle."""
     who, packages = _NEEDS[extra]
     missing = [name for name in packages if importlib.util.find_spec(name) is None]

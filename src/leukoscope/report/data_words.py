@@ -15,6 +15,7 @@ from leukoscope.data.readers import Reading, ReadingKind, Rejected
 from leukoscope.data.splits import ROLES, SplitAudit
 from leukoscope.errors import RejectCode
 from leukoscope.labels import AMBIGUOUS, display_label
+from leukoscope.smear.record import FieldRecord
 from leukoscope.text import format_count, format_share, join_words
 
 # -- rejected files -------------------------------------------------------------------------------
@@ -53,6 +54,13 @@ def describe_rejected(entry: Rejected) -> str:
     """
     row = f"row {entry.row}: " if entry.row else ""
     return f"{row}{REJECT_TITLES[entry.code]}{f': {entry.found}' if entry.found else ''}"
+
+
+def describe_field(entry: FieldRecord) -> str:
+    """Return why a field could not be read; "" for one that was."""
+    if not entry.reason:
+        return ""
+    return f"{REJECT_TITLES[entry.reason]}{f': {entry.found}' if entry.found else ''}"
 
 
 # -- how folders and tables were read ------------------------------------------------------------

@@ -1,0 +1,110 @@
+"""The light of the empty ground of a smear, and how much of it each pixel takes away.
+
+Axes: H height, W width, C colour channel (RGB). A density is the natural logarithm of the ground's
+light over the pixel's; colours of lamp and camera cancel in it. What this file does not do: it
+knows no cells.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+GROUND = 230
+"""The level that the ground has in each channel of a balanced picture."""
+
+_SMOOTHED = 9
+"""Levels that are smoothed over in the histogram of green."""
+
+_LEAST_PEAK = 0.2
+"""The ground is the brightest peak with so much of the highest one: cells may cover more."""
+
+_NEAR = 8
+"""Levels of green around the peak that count as ground."""
+
+_DARKEST = 30.0
+"""No ground is darker: a balanced picture is at most so much brighter."""
+
+_OVERVIEW_PX = 320
+
+
+def find_ground(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the colour of the ground, `(3,)`, 0 to 255: the medians of the pixels whose green lies
+    at the brightest of the large peaks of its histogram (green, since it separates cells best)."""
+    small_HWC = shrink_to(pixels_HWC, _OVERVIEW_PX)
+    green_HW = small_HWC[:, :, 1]
+    at_HW = np.abs(green_HW.astype(np.int16) - _find_level(green_HW)) <= _NEAR
+    return np.asarray(np.median(small_HWC[at_HW], axis=0), dtype=np.float64)
+
+
+def shrink_to(pixels_HWC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Return the picture with a longer side of at most `side_px`."""
+    height, width = pixels_HWC.shape[:2]
+    factor = side_px / max(height, width)
+    return pixels_HWC if factor >= 1 else resize_by(pixels_HWC, factor)
+
+
+def resize_by(pixels_HWC: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Return the picture so many times as large, at least 8 px; areas are averaged in shrinking."""
+    height, width = pixels_HWC.shape[:2]
+    size = (max(8, round(width * factor)), max(8, round(height * factor)))
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels_HWC, size, interpolation=how), dtype=np.uint8)
+
+
+def _find_level(green_HW: NDArray[np.uint8]) -> int:
+    counts = np.bincount(green_HW.ravel(), minlength=256).astype(np.float64)
+    smooth = np.convolve(counts, np.ones(_SMOOTHED), "same")
+    for level in range(255, 20, -1):
+        around = smooth[max(0, level - _NEAR) : level + _NEAR + 1]
+        if smooth[level] >= _LEAST_PEAK * smooth.max() and smooth[level] >= around.max():
+            return level
+    return int(smooth.argmax())
+
+
+def balance(pixels_HWC: NDArray[np.uint8], ground_C: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the picture with the ground at `GROUND` in each channel: uint8, a copy."""
+    gain_C = GROUND / np.maximum(ground_C, _DARKEST)
+    table_XC = np.rint(np.arange(256)[:, None] * gain_C).clip(0, 255).astype(np.uint8)
+    # One table for three channels, as OpenCV takes it.
+    return np.asarray(cv2.LUT(np.ascontiguousarray(pixels_HWC), table_XC[None]), dtype=np.uint8)
+
+
+_TERMS = ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
+_STIFFNESS = np.diag([0.0, 1.0, 1.0, 3.0, 3.0, 3.0]) * 5e-5
+"""How much a slope of the light costs: where little ground is seen, it stays level."""
+
+_GROUND_DENSITY = 0.09
+_LEAST_GROUND_FRAC = 0.1
+_FITTED_PIXELS = 4000
+
+_LOG = np.log(np.arange(256, dtype=np.float32) + 1)
+
+
+def measure_density(pixels_HWC: NDArray[np.uint8], ground_C: NDArray[np.float64]) -> Floats:
+    """Return the densities of all channels: float32 `(H, W, 3)`, about 0 on the ground.
+
+    The light may fall off to the sides: a surface of second order is fitted to the ground, in two
+    rounds, the second to what the first took for ground.
+    """
+    log_HWC = _LOG[pixels_HWC]
+    height, width = pixels_HWC.shape[:2]
+    light_HWC = np.broadcast_to(np.log(ground_C + 1).astype(np.float32), log_HWC.shape)
+    green_HW = np.abs(pixels_HWC[:, :, 1].astype(np.float32) - ground_C[1])
+    if (green_HW <= _NEAR).mean() < _LEAST_GROUND_FRAC:
+        return np.asarray(light_HWC - log_HWC)
+    y_H, x_W = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    for _ in range(2):
+        is_ground_HW = np.abs(log_HWC - light_HWC).max(axis=2) < _GROUND_DENSITY
+        rows, columns = np.nonzero(is_ground_HW)
+        step = max(1, len(rows) // _FITTED_PIXELS)
+        rows, columns = rows[::step], columns[::step]
+        terms = np.stack([x_W[columns] ** i * y_H[rows] ** j for i, j in _TERMS], axis=1)
+        normal = terms.T @ terms + len(rows) * _STIFFNESS
+        fit_6C = np.linalg.lstsq(normal, terms.T @ log_HWC[rows, columns], rcond=None)[0]
+        light_HWC = np.zeros_like(log_HWC)
+        for (i, j), weight_C in zip(_TERMS, fit_6C.astype(np.float32), strict=True):
+            surface_HW = np.outer(y_H**j, x_W**i).astype(np.float32)
+            light_HWC += surface_HW[:, :, None] * weight_C
+    return np.asarray(light_HWC - log_HWC)

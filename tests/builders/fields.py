@@ -1,0 +1,28 @@
+"""Painted smear fields for the tests, painted once for each set of arguments."""
+
+import functools
+
+from leukoscope.painted.fields import PaintedField, paint_fields
+
+
+@functools.cache
+def paint(n_fields: int = 3, *, px_per_um: float = 9.0, seed: int = 3) -> tuple[PaintedField, ...]:
+    return tuple(paint_fields(n_fields, px_per_um=px_per_um, seed=seed))
+
+
+def save(folder, fields):
+    """Write fields as files below `folder`; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for k, field in enumerate(fields):
+        paths.append(folder / f"field_{k}.jpg")
+        paths[-1].write_bytes(field.jpeg)
+    return paths
+
+
+def measure_overlap(a, b):
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -1,0 +1,118 @@
+"""From a painted field to its cells, whose truth is known."""
+
+import numpy as np
+import pytest
+from tests.builders.fields import measure_overlap, paint
+
+from leukoscope.smear.fields import PictureField
+from leukoscope.smear.finder import Finder, list_tiles
+from leukoscope.smear.ground import GROUND, balance, find_ground, measure_density, resize_by
+from leukoscope.smear.nuclei import find_stained, find_threshold
+from leukoscope.smear.scale import estimate_scale
+
+METHODS = ["nuclei"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whole_cells_are_found_and_cut_ones_marked(method):
+    finder = Finder(method)
+    for field in paint():
+        found = finder.find(PictureField(field.pixels_HWC), field.name).record
+        for cell in field.white_cells:
+            if cell.visible_frac < 0.6:
+                continue
+            best = max(found.cells, key=lambda one: measure_overlap(one.box, cell.box))
+            assert measure_overlap(best.box, cell.box) > 0.5
+            assert best.edge or not cell.is_cut
+        assert len(found.cells) <= len(field.white_cells)
+        assert [one.number for one in found.cells] == list(range(1, len(found.cells) + 1))
+        assert found.scale_px_per_um == pytest.approx(9.0, rel=0.15)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_field_gives_the_same_cells(method):
+    field = PictureField(paint()[0].pixels_HWC)
+    assert Finder(method).find(field, "a").record == Finder(method).find(field, "a").record
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cells_on_borders_of_tiles_are_counted_once(method):
+    """Four copies of a field side by side, seen in tiles, hold four times its cells."""
+    pixels_HWC = paint()[0].pixels_HWC
+    finder = Finder(method, scale_px_per_um=9.0)
+    once = finder.find(PictureField(pixels_HWC), "a").record
+    inner = [cell for cell in once.cells if not cell.edge]
+    tiled = np.tile(pixels_HWC, (4, 4, 1))
+    assert len(list(list_tiles(tiled.shape[1], tiled.shape[0], 9.0))) > 1
+    found = finder.find(PictureField(tiled), "b").record
+    for row in range(4):
+        for column in range(4):
+            for cell in inner:
+                moved = np.array(cell.box) + np.array([column * 640, row * 480] * 2)
+                near = [one for one in found.cells if measure_overlap(one.box, moved) > 0.5]
+                assert len(near) == 1
+
+
+def test_tiles_cover_a_field_without_a_gap():
+    tiles = list(list_tiles(5000, 3100, 9.0))
+    points = np.random.default_rng(0).uniform(0, [5000, 3100], (500, 2))
+    boxes = np.hstack([points, points])
+    owners = np.array([tile.owns(boxes) for tile in tiles]).sum(axis=0)
+    assert (owners == 1).all()
+    assert len(list(list_tiles(640, 480, 9.0))) == 1
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.75, 1.5])
+def test_the_scale_is_that_of_the_field(factor):
+    pixels_HWC = resize_by(paint()[1].pixels_HWC, factor)
+    assert estimate_scale(pixels_HWC, find_ground(pixels_HWC)) == pytest.approx(
+        9.0 * factor, rel=0.2
+    )
+
+
+def test_a_scale_that_is_given_counts():
+    record = Finder("nuclei", scale_px_per_um=8.0).find(PictureField(paint()[0].pixels_HWC), "a")
+    assert (record.record.scale_px_per_um, record.record.scale_source) == (8.0, "given")
+
+
+def test_an_empty_field_holds_nothing():
+    rng = np.random.default_rng(0)
+    pixels_HWC = rng.normal(225, 2, (120, 160, 3)).astype(np.uint8)
+    record = Finder("nuclei").find(PictureField(pixels_HWC), "empty").record
+    assert record.cells == ()
+    assert record.codes == ("scale_uncertain", "no_white_cells")
+    assert record.scale_source == "none"
+
+
+def test_the_ground_is_found_and_balanced():
+    pixels_HWC = paint()[0].pixels_HWC
+    for gain in (np.array([1.0, 1.0, 1.0]), np.array([0.8, 0.6, 0.7])):
+        coloured = (pixels_HWC * gain).astype(np.uint8)
+        balanced = balance(coloured, find_ground(coloured))
+        assert np.abs(find_ground(balanced) - GROUND).max() <= 3
+
+
+def test_light_that_falls_off_is_no_stain():
+    x_W = np.linspace(-1, 1, 300)
+    light_HW = 220 * (1 - 0.12 * x_W[None, :] ** 2) * np.ones((200, 1))
+    pixels_HWC = np.repeat(light_HW[..., None], 3, axis=2).astype(np.uint8)
+    density = measure_density(pixels_HWC, find_ground(pixels_HWC))
+    assert np.abs(density).max() < 0.05
+
+
+def test_nuclei_are_those_that_were_painted():
+    """Also under half the light and a turned picture."""
+    for field in paint():
+        truth = field.nuclei_HW > 0
+        for turns, gain in ((0, 1.0), (1, 0.75)):
+            pixels = (np.rot90(field.pixels_HWC, turns) * gain).astype(np.uint8)
+            found = find_stained(pixels, find_ground(pixels)).nuclei_HW > 0
+            found = np.rot90(found, -turns)
+            shared = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+            assert shared > 0.85
+
+
+def test_a_threshold_lies_between_two_groups():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0.2, 0.03, 900), rng.normal(0.8, 0.05, 100)])
+    assert 0.25 < find_threshold(values.astype(np.float32), 0.0, 1.0) < 0.75
