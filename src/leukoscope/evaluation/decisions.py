@@ -34,7 +34,7 @@ from leukoscope.trust.decision import (
 from leukoscope.trust.folder import FOLDER_LEVEL
 from leukoscope.trust.novelty import NoveltyModel
 from leukoscope.trust.quality import SUBJECTS, Side
-from leukoscope.trust.record import Reference
+from leukoscope.trust.record import CalibrationCounts, Reference
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,39 @@ def compute_reference(
             compute_share(decisions.labels_N != k, test.labels_N != k, test.sources)
             for k in range(len(test.classes))
         ),
+    )
+
+
+def count_calibration(
+    calib: ScoreTable, policy: Policy, novelty: NoveltyModel
+) -> CalibrationCounts:
+    """Count how a policy calls the cells that it was fitted on, rows of unknown class left out."""
+    calib = calib.take(calib.labels_N >= 0)
+    decisions = decide_table(policy, novelty, calib)
+    called_N = np.where(decisions.mask("unknown"), len(calib.classes), decisions.labels_N)
+    return count_called(calib.labels_N, called_N, calib.sources, len(calib.classes))
+
+
+def count_called(
+    labels_N: NDArray[np.int64], called_N: NDArray[np.int64], sources: Sequence[str], k: int
+) -> CalibrationCounts:
+    """Count N cells of K true classes by the class that they are called, K for none of them.
+
+    Cells of one source are called alike: those of a class, m to a source by Kish's mean, count as n
+    / (1 + (m - 1) rho) independent ones, with one correlation rho of being called correctly for all
+    classes, as few of them have enough sources for their own.
+    """
+    called_KJ = np.zeros((k, k + 1), dtype=np.int64)
+    np.add.at(called_KJ, (labels_N, called_N), 1)
+    rho = compute_accepted_correlation(called_N == labels_N, labels_N, sources)
+    effective = []
+    for label in range(k):
+        own = [sources[i] for i in np.flatnonzero(labels_N == label).tolist()]
+        sizes_S = np.array(list(Counter(own).values()), dtype=np.float64)
+        size = float((sizes_S**2).sum() / sizes_S.sum()) if own else 1.0
+        effective.append(len(own) / (1 + (size - 1) * rho))
+    return CalibrationCounts(
+        called=tuple(tuple(int(x) for x in row) for row in called_KJ), effective=tuple(effective)
     )
 
 

@@ -40,7 +40,7 @@ def recalibrate_bundle(
     `records` are the rows of `table`. Raises `BundleError` for a bundle that was never calibrated.
     """
     from leukoscope.deploy.bundle import RecalibrationOrigin, save_bundle
-    from leukoscope.evaluation.decisions import compute_reference
+    from leukoscope.evaluation.decisions import compute_reference, count_calibration
     from leukoscope.evaluation.recalibration import measure_recalibration, split_halves
     from leukoscope.trust.notes import Note
     from leukoscope.trust.record import REFERENCE_IMAGES, pack_arrays
@@ -75,6 +75,9 @@ def recalibrate_bundle(
             "notes": (note, *local.notes),
             "scores_sha256": None,
             "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
+            "calibration_counts": count_calibration(
+                table.take(fit), local.policy, trust.novelty
+            ),
             "reference": compute_reference(
                 # Whether training has seen these cells is not known.
                 held_out, local.policy, trust.novelty, "local", frozenset(), data

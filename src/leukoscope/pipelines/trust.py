@@ -47,7 +47,7 @@ def calibrate_run(
     small, `ConfigError` for an unknown key.
     """
     require_extra("train")
-    from leukoscope.evaluation.decisions import compute_reference
+    from leukoscope.evaluation.decisions import compute_reference, count_calibration
     from leukoscope.evaluation.leakage import assess_role, list_duplicates
     from leukoscope.trust.fitting import fit_policy
     from leukoscope.trust.record import REFERENCE_IMAGES, TrustInfo, pack_arrays
@@ -75,6 +75,7 @@ def calibrate_run(
             weights_sha256=hash_file(folder.weights),
             scores_sha256=hash_file(folder.scores),
             arrays_sha256=hashlib.sha256(arrays).hexdigest(),
+            calibration_counts=count_calibration(calib, fitted.policy, fitted.novelty),
             reference=compute_reference(
                 table,
                 fitted.policy,

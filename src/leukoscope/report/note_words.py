@@ -106,6 +106,28 @@ _SENTENCES: Mapping[NoteCode, str] = {
     " folder. Each further look at the same cells adds to the 2.5 % of networks that meet a"
     " criterion by luck: plan looks (`looks` in the criteria) and give `--previous`, or validate on"
     " fresh cells only.",
+    "critical_cells": "{n:count cell was|cells were} labelled {labels:label}: look at"
+    " {them} first.",
+    "nothing_counted": "No white cell was identified among {n_cells:count cell}: there is no"
+    " differential.",
+    "appearance_differs": "Only {share:share} of the cells are accepted; {expected:share} are"
+    " expected of these classes by the internal test set. Stain, scanner or cells differ from those"
+    " that the network was calibrated on, and then neither the shares nor their correction hold.",
+    "many_unidentified": "{n:,} of {n_cells:count cell} are unlike those of training and stand"
+    " outside of the 100 %: the rest may be a selection.",
+    "nucleated_red_not_known": "The network knows no nucleated red cells: whether the white count"
+    " includes some is not known.",
+    "white_count_corrected": "The white count was corrected from {given:.2f} to {corrected:.2f}"
+    " × 10⁹/L for {per_100:.1f} nucleated red cells per 100 white cells. Do not use this where the"
+    " counter has already left them out.",
+    "no_correction": "{why_not}: shares are raw, and their intervals leave out that the network"
+    " mistakes cells.",
+    "few_calibration_cells": "Of {labels:label} the calibration set holds fewer than {n_needed}"
+    " independent cells: how often these are taken for others is hardly known, which widens the"
+    " intervals.",
+    "precision_out_of_reach": "No number of cells of this sample brings the interval of"
+    " {labels:label} to ±{precision:percent g}: what limits it is how well the network is known."
+    " More calibration cells would.",
 }
 """Besides Python's own format specifications, those of `_Words`."""
 
@@ -175,6 +197,15 @@ def describe_note(note: Note) -> str:
             if "low" in values:
                 gap = Interval(values["gap"], values["low"], values["high"])
                 values["gap_words"] = f" (difference {format_signed(gap)} points)"
+        case "critical_cells":
+            values["them"] = "it" if values["n"] == 1 else "them"
+        case "no_correction":
+            again = "run `leukoscope calibrate` again and export"
+            values["why_not"] = (
+                f"The bundle was calibrated before counts of mistakes were kept ({again})"
+                if values["is_calibrated"]
+                else "The bundle was exported before `leukoscope calibrate`"
+            )
         case "trust_shifted":
             values["chance"] = max(values["p_value"], 0.0001)
     return _Words().vformat(_SENTENCES[note.code], (), values)

@@ -55,6 +55,16 @@ NoteCode = Literal[
     "trust_shifted",
     # of a validation
     "cells_seen_before",
+    # of a differential
+    "critical_cells",
+    "nothing_counted",
+    "appearance_differs",
+    "many_unidentified",
+    "nucleated_red_not_known",
+    "white_count_corrected",
+    "no_correction",
+    "few_calibration_cells",
+    "precision_out_of_reach",
 ]
 NOTE_CODES: tuple[NoteCode, ...] = get_args(NoteCode)
 
@@ -115,6 +125,21 @@ class Note:
 
     Of a validation: `cells_seen_before`, `n` of `n_images` cells were in the one that lay in the
     same folder, and it was not said that this is a further look.
+
+    Of a differential:
+
+    - `critical_cells`: `n` cells were given one of `labels`, which are not to be overlooked.
+    - `nothing_counted`: none of `n_cells` is an identified white cell.
+    - `appearance_differs`: the `share` of cells that are accepted is below what is `expected` of
+      these classes. `many_unidentified`: `n` of `n_cells` are unlike the cells of training.
+    - `nucleated_red_not_known`: the network knows no such class, so the white count stays.
+      `white_count_corrected`: from `given` to `corrected` (10^9/L), as there are `per_100`
+      nucleated red cells per 100 white ones.
+    - `no_correction`: the bundle does not say how its network calls known cells; `is_calibrated` is
+      1 where it was calibrated before that was kept.
+    - `few_calibration_cells`: of `labels` there are fewer than `n_needed` independent ones.
+    - `precision_out_of_reach`: no number of cells brings the intervals of `labels` to half a length
+      of `precision` (a share).
     """
 
     code: NoteCode

@@ -16,7 +16,7 @@ from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leukoscope.config import TrustConfig
 from leukoscope.errors import BundleError, DataError, FileError, RunError
@@ -91,6 +91,27 @@ class Reference(BaseModel):
     unknown_frac: _Fraction
 
 
+class CalibrationCounts(BaseModel):
+    """How the policy calls the calibration cells: what a count of other cells is corrected by.
+    K classes, in the order of the policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    called: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    """Cells by true class (rows) and by predicted class, the last column those that are rejected
+    as unknown: `(K, K + 1)`."""
+    effective: tuple[_NonNegative, ...]
+    """As how many independent cells those of each true class count: cells of one source are called
+    alike (Kish 1965)."""
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> "CalibrationCounts":
+        k = len(self.called)
+        if {len(row) for row in self.called} != {k + 1} or len(self.effective) != k:
+            raise ValueError(f"{k} classes need {k} rows of {k + 1} counts, and {k} numbers")
+        return self
+
+
 class TrustInfo(BaseModel):
     """The content of `trust.json`."""
 
@@ -111,6 +132,8 @@ class TrustInfo(BaseModel):
     scores_sha256: str | None = None
     """Of the score table that it was fitted to; None for the cells of a laboratory."""
     arrays_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    calibration_counts: CalibrationCounts | None = None
+    """None of a record that was fitted before they were kept: no count can be corrected by it."""
     reference: Reference | None = None
     """None where the internal test set holds no image of known class."""
 

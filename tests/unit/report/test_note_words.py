@@ -35,6 +35,13 @@ VALUES = {
     "limit": 0.25,
     "p_value": 1e-9,
     "is_worse": 0,
+    "n_cells": 40,
+    "expected": 0.9,
+    "given": 12.0,
+    "corrected": 10.0,
+    "per_100": 20.0,
+    "is_calibrated": 1,
+    "precision": 0.05,
 }
 
 
