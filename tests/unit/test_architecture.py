@@ -420,8 +420,9 @@ def test_the_reader_of_texts_reads():
 
 ERROR_PARTS = {
     "data/audit.py": 3,
-    "data/catalog.py": 5,
+    "data/catalog.py": 8,
     "data/images.py": 4,
+    "data/readers.py": 7,
     "data/splits.py": 2,
     "data/tables.py": 2,
     "deploy/bundle.py": 2,

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree
 
 from leukoscope.data.images import Box
@@ -136,7 +136,8 @@ def read_voc(files: Sequence[Path], images: ImageIndex) -> Annotations:
             continue
         # Microscopes write XML by the dozen.
         if tree.tag != "annotation" and tree.find("object/bndbox") is None:
-            found.problems.append((file, "bad_annotation", f"<{tree.tag}>"))
+            is_cvat = tree.find("image[@name]") is not None
+            found.problems.append((file, "bad_annotation", "CVAT" if is_cvat else f"<{tree.tag}>"))
             continue
         name = _last_part(tree.findtext("filename") or "")
         image = images.find(file, name, file.stem)
@@ -332,11 +333,15 @@ class _CocoFile:
 
 
 def read_coco(files: Sequence[Path], images: ImageIndex) -> Annotations:
-    """Read JSON files with `images`, `annotations` and `categories`; others are left alone."""
+    """Read JSON files with `images`, `annotations` and `categories`; annotations of other programs
+    are named as problems, other files left alone."""
     found = Annotations("coco")
     for file in files:
         content = _load_json(file)
-        if content is None:
+        if not (isinstance(content, dict) and content.keys() >= _COCO_KEYS):
+            kind = _name_program(content)
+            if kind:
+                found.problems.append((file, "bad_annotation", kind))
             continue
         try:
             coco = parse_record(_CocoFile, content, str(file), "a COCO export", CatalogError)
@@ -366,14 +371,40 @@ def read_coco(files: Sequence[Path], images: ImageIndex) -> Annotations:
     return found
 
 
-def _load_json(file: Path) -> dict[str, Any] | None:
-    """Return what may be COCO: an object with the three lists."""
+def _load_json(file: Path) -> object:
+    """Return what a file holds; None where it cannot be read."""
     try:
-        content = json.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
+        return json.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
     except (FileError, ValueError, RecursionError):
         return None
-    wanted = {"images", "annotations", "categories"}
-    return content if isinstance(content, dict) and wanted <= set(content) else None
+
+
+_COCO_KEYS = {"images", "annotations", "categories"}
+
+_PROGRAMS = (
+    ({"shapes", "imagePath"}, "LabelMe"),
+    ({"_via_img_metadata"}, "VIA"),
+    ({"regions", "filename"}, "VIA"),
+    ({"geometry", "properties"}, "GeoJSON"),
+    ({"image", "annotations"}, "CreateML"),
+    ({"data", "annotations"}, "Label Studio"),
+    ({"data", "completions"}, "Label Studio"),
+)
+"""Keys by which annotations of other programs are known."""
+
+
+def _name_program(content: object) -> str:
+    """Return which program wrote annotations that are not read; "" for anything else."""
+    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
+        content = content.get("features")
+    entries: list[object] = content if isinstance(content, list) else [content]
+    if isinstance(content, dict):
+        entries += list(content.values())[:1]
+    for entry in (*entries[:1], *entries[-1:]):
+        for keys, name in _PROGRAMS:
+            if isinstance(entry, dict) and keys <= entry.keys():
+                return name
+    return ""
 
 
 def _read_coco_object(item: _CocoObject, names: Mapping[int | str, str]) -> Annotated:

@@ -151,11 +151,12 @@ def check_usable(catalog: Catalog, path: Path) -> None:
     if len(codes) > 1:
         found += f" (in all {counts})"
     if catalog.reading is None or catalog.reading.kind != "table":
-        raise CatalogError(
-            expected,
-            found,
-            "put images into one folder per class, or give a table with path and label",
-        )
+        remedy = "put images into one folder per class, or give a table with path and label"
+        if codes["bad_annotation"] and codes["no_label"]:
+            remedy = f"export the annotations as COCO, YOLO or Pascal-VOC; or {remedy}"
+        elif not codes["no_label"]:
+            remedy = "look at rejected.csv, and mend the files"
+        raise CatalogError(expected, found, remedy)
     if 2 * codes["missing_file"] <= len(catalog.rejected):
         raise CatalogError(expected, found, "look at rejected.csv, and correct the table")
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() follows links

@@ -203,15 +203,16 @@ def read_layers(
         if counts[folders]
     }
     _mark_levels(marks, class_level, source_level)
+    fused = _mark_fused(marks) if has_classes and class_level is None else {}
     _mark_siblings(marks)
     question = None
-    if has_classes and class_level is None:
+    if fused or class_level is not None:
+        _keep_columns(marks)
+    elif has_classes:
         _open_wrappers(marks)
         question = _choose_class(marks, counts)
-    elif class_level is not None:
-        _keep_columns(marks)
     _mark_finer_sources(marks)
-    return _describe(marks, known_parts, question)
+    return _describe(marks, known_parts, question, fused)
 
 
 Marks = dict[Folders, "list[Use | None]"]
@@ -240,12 +241,60 @@ def _mark_levels(marks: Marks, class_level: int | None, source_level: int | None
                 uses[level - 1] = "class" if use == "class" else "source"
 
 
-def _mark_siblings(marks: Marks) -> None:
-    """What lies beside a part is a part of unknown meaning, unless the parts lie among classes."""
+Fused = Mapping[str, tuple[str, str]]
+"""Names that hold a part and a class, `train_EOS`: both, as they are spelled."""
+
+
+def _mark_fused(marks: Marks) -> dict[str, tuple[str, str]]:
+    """Mark as class, and return, names that hold a part and a class: where no sibling is anything
+    else, and one class at least has several parts."""
+    fused: dict[str, tuple[str, str]] = {}
+    children = _list_children(marks)
+    for parent, names in children.items():
+        pairs = {name: pair for name in names if (pair := _split_fused(name))}
+        others = names - pairs.keys()
+        classes = {rest for _, rest in pairs.values()}
+        is_shared = len(pairs) > len(classes) and len({part for part, _ in pairs.values()}) > 1
+        are_cells = all(map(_is_class_name, classes))
+        are_last = len(classes) > 1 and not any((*parent, name) in children for name in pairs)
+        if not (is_shared and (are_cells or are_last)) or not all(map(_is_class_name, others)):
+            continue
+        fused |= pairs
+        for folders, uses in marks.items():
+            if folders[: len(parent)] == parent and len(folders) > len(parent):
+                uses[len(parent)] = "class"
+    return fused
+
+
+def _split_fused(name: str) -> tuple[str, str] | None:
+    """Return the part and the rest of a name that begins or ends with a part.
+
+    >>> _split_fused("train_EOS"), _split_fused("Band-Test"), _split_fused("test_data")
+    (('train', 'EOS'), ('Test', 'Band'), None)
+    """
+    words = re.split(r"[\s_.-]+", name.strip())
+    if words[0].casefold() in SPLIT_NAMES:
+        part, rest = words[0], name.strip()[len(words[0]) + 1 :]
+    elif words[-1].casefold() in SPLIT_NAMES:
+        part, rest = words[-1], name.strip()[: -len(words[-1]) - 1]
+    else:
+        return None
+    rest = rest.strip(" _.-")
+    is_filler = all(map(_PART_FILLER.fullmatch, re.split(r"[\s_.-]+", rest.casefold())))
+    return None if is_filler or not rest else (part, rest)
+
+
+def _list_children(marks: Marks) -> dict[Folders, set[str]]:
     children: dict[Folders, set[str]] = defaultdict(set)
     for folders in marks:
         for depth in range(len(folders)):
             children[folders[:depth]].add(folders[depth])
+    return children
+
+
+def _mark_siblings(marks: Marks) -> None:
+    """What lies beside a part is a part of unknown meaning, unless the parts lie among classes."""
+    children = _list_children(marks)
     uses = {
         (folders[:depth], folders[depth]): use
         for folders, found in marks.items()
@@ -418,22 +467,30 @@ def _is_repeated(marks: Marks, counts: Mapping[Folders, int], upper: int, lower:
     return 2 * repeated >= sum(images.values())
 
 
-def _describe(marks: Marks, known: Mapping[str, str], question: Question | None) -> Layout:
+def _describe(
+    marks: Marks, known: Mapping[str, str], question: Question | None, fused: Fused
+) -> Layout:
     names = {
         folders[k] for folders, uses in marks.items() for k, use in enumerate(uses) if use == "part"
-    }
+    } | {part for part, _ in fused.values()}
     roles = resolve_parts(names, known)
     several = Counter(roles.values())
     places = {}
     found: dict[tuple[Use, str], tuple[set[int], set[str]]] = defaultdict(lambda: (set(), set()))
     for folders, uses in marks.items():
-        place = _name_place(folders, uses, roles, several)
+        place = _name_place(folders, uses, roles, several, fused)
         places[folders] = place
         for k, (name, use) in enumerate(zip(folders, uses, strict=True)):
-            if use is not None:
-                levels, members = found[use, _name_column(name, use, k)]
+            if use is None:
+                continue
+            pair = fused.get(name) if use == "class" else None
+            meant: list[tuple[Use, str]] = (
+                [("part", pair[0]), ("class", pair[1])] if pair else [(use, name)]
+            )
+            for one, text in meant:
+                levels, members = found[one, _name_column(text, one, k)]
                 levels.add(k + 1)
-                members.add(name)
+                members.add(text)
     layers = [
         Layer(use, min(levels) if len(levels) == 1 else 0, tuple(sorted(members)), column)
         for (use, column), (levels, members) in found.items()
@@ -448,13 +505,15 @@ def _name_place(
     uses: "Sequence[Use | None]",
     roles: Mapping[str, str],
     several: Mapping[str, int],
+    fused: Fused,
 ) -> Place:
     label = split = source = ""
     level = 0
     extra: dict[str, str] = {}
     for k, (name, use) in enumerate(zip(folders, uses, strict=True)):
         if use == "class":
-            label, level = name, k + 1
+            part, label = fused.get(name, ("", name))
+            split, level = roles[part] if part else split, k + 1
         elif use == "part" and not split:
             split = roles[name] or name
             if several[roles[name]] > 1 and roles[name]:

@@ -31,6 +31,7 @@ from leukoscope.data.annotations import (
 )
 from leukoscope.data.images import IMAGE_SUFFIXES, Box, read_has_colour
 from leukoscope.data.layouts import (
+    SPLIT_NAMES,
     Folders,
     Layer,
     Layout,
@@ -42,15 +43,18 @@ from leukoscope.data.tables import (
     Columns,
     Meaning,
     clean_label,
-    clean_number,
     clean_source,
+    is_marked,
     is_missing,
     map_columns,
     names_several,
     read_cells,
+    read_header,
+    read_number,
 )
-from leukoscope.errors import CatalogError, RejectCode
-from leukoscope.labels import is_known
+from leukoscope.errors import CatalogError, FileError, RejectCode
+from leukoscope.labels import is_known, resolve_label
+from leukoscope.storage import MAX_TEXT_BYTES, read_file
 
 # Written by a catalog; of no use as subgroups when it is read as a plain table.
 _FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
@@ -107,7 +111,8 @@ class Reading:
     files that made it a detection set, `has_names` says whether they name the classes. `empty` are
     class folders without images. `merged` are labels under which several spellings were joined,
     `ambiguous` those that mean one cell in some data sets and another elsewhere. `alike` are
-    names of sources that may be one, spelled in several ways.
+    names of sources that may be one, spelled in several ways. `tables` lie among the images, name
+    most of them, and were not read.
     """
 
     kind: ReadingKind
@@ -120,6 +125,7 @@ class Reading:
     merged: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ambiguous: tuple[str, ...] = ()
     alike: tuple[tuple[str, ...], ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,14 +157,30 @@ def find_candidates(path: Path, levels: Levels | None = None) -> Candidates:
     elif stat.S_ISREG(mode) and path.suffix.lower() in (".csv", ".tsv", ".txt"):
         found = _read_table(path)
     else:
+        kind, remedy = _OTHER_FILES.get(path.suffix.lower(), ("neither", "check the path"))
         raise CatalogError(
             "images come from a folder or a CSV table",
-            f"{path}, which is {'neither' if mode else 'not there'}",
-            "check the path",
+            f"{path}, which is {kind if mode else 'not there'}",
+            remedy if mode else "check the path",
         )
     if not found.entries:
         raise CatalogError(f"{path} must offer at least one image", "it is empty", "check the path")
     return found
+
+
+_FOLDER_INSTEAD = "name the folder that holds it and the images"
+_CSV_INSTEAD = "save it as CSV in UTF-8"
+_OTHER_FILES = {
+    **dict.fromkeys(
+        (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
+        ("an archive", "unpack it, and name the folder"),
+    ),
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".xlsm"), ("a workbook", _CSV_INSTEAD)),
+    **dict.fromkeys((".parquet", ".feather", ".jsonl"), ("another table", _CSV_INSTEAD)),
+    **dict.fromkeys((".json", ".xml", ".yaml", ".yml"), ("an annotation file", _FOLDER_INSTEAD)),
+    **dict.fromkeys(IMAGE_SUFFIXES, ("one image", _FOLDER_INSTEAD)),
+}
+"""What people give instead of a folder or a table, and what to do with it."""
 
 
 def place_box(candidate: Candidate, width: int, height: int) -> Box | None:
@@ -204,18 +226,23 @@ def _read_folder(root: Path, levels: Levels) -> Candidates:
     is_detection = n_annotated and (
         2 * n_annotated >= len(images) or not (labelled or has_question)
     )
+    lists = _read_part_lists(files.select(".txt"), images)
     if found and is_detection:
-        entries, reading = _list_boxes(root, found, images, levels)
+        entries, reading = _list_boxes(root, found, images, levels, lists)
     else:
+        tables = _find_tables(root, files.select(".csv", ".tsv"), images, layout)
+        if levels.class_level is None:
+            _check_tables(tables, has_question=has_question, is_labelled=labelled > 0)
         if layout.question is not None:
             raise _ask(layout.question)
-        entries, reading = _list_classes(root, images, layout)
+        entries, reading = _list_classes(root, images, layout, lists)
+        reading = replace(reading, tables=tuple(str(one.path) for one in tables if one.n_images))
         empty = _find_empty(root, layout, files)
         entries += [Rejected(str(folder), "empty_folder") for folder in empty]
         reading = replace(reading, empty=tuple(folder.name for folder in empty))
         if found:
             files.rejected += [Rejected(str(file), "unused_annotation") for file in found.files]
-    used = set(found.files) if found else set()
+    used = {*(found.files if found else ()), *lists.files}
     problems = {file for file, _, _ in found.problems} if found else set()
     entries += [
         Rejected(str(file), "not_an_image", found=file.suffix.lower())
@@ -280,19 +307,121 @@ def _ask(question: Question) -> CatalogError:
 
 
 def _list_classes(
-    root: Path, images: Iterable[Path], layout: Layout
+    root: Path, images: Iterable[Path], layout: Layout, lists: "_PartLists"
 ) -> tuple[list[Candidate | Rejected], Reading]:
     entries: list[Candidate | Rejected] = []
     for path in images:
         place = layout.places[_list_folders(root, path)]
         name = path.relative_to(root).as_posix()
+        split = place.split or lists.role_of(path)
         if place.label:
             entries.append(
-                Candidate(name, path, place.label, place.split, place.source, extra=place.extra)
+                Candidate(name, path, place.label, split, place.source, extra=place.extra)
             )
         else:
             entries.append(Rejected(str(path), "no_label", id=name))
-    return entries, Reading("folders", layout.layers, layout.parts)
+    parts = tuple(sorted({*layout.parts, *lists.roles.items()}))
+    return entries, Reading("folders", layout.layers, parts)
+
+
+# -- texts and tables beside images ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _PartLists:
+    """Texts that list the images of a part, and which part each image is in."""
+
+    files: tuple[Path, ...] = ()
+    part_of: Mapping[Path, str] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    def role_of(self, path: Path) -> str:
+        return self.roles.get(self.part_of.get(path, ""), "")
+
+
+def _read_part_lists(texts: Iterable[Path], images: Sequence[Path]) -> _PartLists:
+    """Read `train.txt`, `val.txt`, `test.txt`: an image a line, by name, stem or path, as
+    Pascal-VOC, darknet and others write them. An image in two parts is in none."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        by_stem[path.stem].append(path)
+    named: dict[Path, set[str]] = defaultdict(set)
+    files = []
+    for text in texts:
+        if text.stem.casefold() not in SPLIT_NAMES:
+            continue
+        try:
+            lines = read_file(text, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
+        except (FileError, UnicodeDecodeError):
+            continue
+        names = [line.strip() for line in lines if line.strip()]
+        meant = [_find_listed(name, by_stem) for name in names]
+        if 2 * sum(path is not None for path in meant) < len(names) or not names:
+            continue
+        files.append(text)
+        for path in filter(None, meant):
+            named[path].add(text.stem)
+    part_of = {path: parts.pop() for path, parts in named.items() if len(parts) == 1}
+    return _PartLists(tuple(files), part_of, resolve_parts({file.stem for file in files}))
+
+
+def _find_listed(name: str, by_stem: Mapping[str, Sequence[Path]]) -> Path | None:
+    """Return the image that a line means, which may leave out folders and the ending."""
+    wanted = PurePosixPath(name.replace("\\", "/"))
+    found = [*by_stem.get(wanted.name, ()), *by_stem.get(wanted.stem, ())]
+    found = [path for path in found if wanted.name in (path.name, path.stem)]
+    near = [path for path in found if path.parent.name == wanted.parent.name]
+    found = list(dict.fromkeys(near or found))
+    return found[0] if len(found) == 1 else None
+
+
+@dataclass(frozen=True)
+class _FoundTable:
+    """A table among the images. `n_images`: so many of them have one row each, no fewer than half
+    of those in its folder, else 0; `n_otherwise` of these are named otherwise than by folders."""
+
+    path: Path
+    n_images: int
+    n_otherwise: int
+
+
+def _find_tables(
+    root: Path, files: Iterable[Path], images: Sequence[Path], layout: Layout
+) -> list[_FoundTable]:
+    """Return the tables among the images whose columns are understood; our own repeat what the
+    folders say."""
+    known = set(images)
+    found = []
+    for file in files:
+        if {"sha256", "code"} & set(read_header(file)):
+            continue
+        try:
+            candidates = _read_table(file).entries
+        except CatalogError:
+            continue
+        rows = [one for one in candidates if isinstance(one, Candidate) and one.path in known]
+        beside = sum(path.is_relative_to(file.parent) for path in images)
+        if any(one.box or one.frac_box for one in rows) or 2 * len(rows) < beside:
+            rows = []
+        folders = [layout.places[_list_folders(root, one.path)].label for one in rows]
+        pairs = zip(folders, rows, strict=True)
+        otherwise = sum(resolve_label(name) != resolve_label(one.label) for name, one in pairs)
+        found.append(_FoundTable(file, len(rows), otherwise))
+    return found
+
+
+def _check_tables(tables: Sequence[_FoundTable], *, has_question: bool, is_labelled: bool) -> None:
+    """Raise `CatalogError` where tables name the cells and folders do not, or name others."""
+    found, more = "folders that name no classes", ""
+    if has_question or is_labelled:
+        tables = [one for one in tables if 2 * one.n_otherwise > one.n_images]
+        found, more = "folders of other names", ", or say which layer counts by --class-level"
+    if tables:
+        raise CatalogError(
+            "it must be clear what labels the images",
+            f"{found}, and {', '.join(str(one.path) for one in tables[:3])}",
+            f"give the table instead of the folder{more}",
+        )
 
 
 def _find_empty(root: Path, layout: Layout, files: _Files) -> list[Path]:
@@ -389,7 +518,7 @@ def _read_annotations(root: Path, files: _Files, images: Sequence[Path]) -> Anno
     kinds = (
         read_voc(files.select(".xml"), index),
         read_yolo(files.select(".txt", ".names", ".labels"), files.select(".yaml", ".yml"), index),
-        read_coco(files.select(".json"), index),
+        read_coco(files.select(".json", ".geojson"), index),
     )
     best = max(kinds, key=lambda kind: len(kind.objects))
     # What is no annotation is said whatever the set is read as.
@@ -403,7 +532,7 @@ def _read_annotations(root: Path, files: _Files, images: Sequence[Path]) -> Anno
 
 
 def _list_boxes(
-    root: Path, found: Annotations, images: Sequence[Path], levels: Levels
+    root: Path, found: Annotations, images: Sequence[Path], levels: Levels, lists: "_PartLists"
 ) -> tuple[list[Candidate | Rejected], Reading]:
     layout = _read_layout(
         root, images, Levels(source_level=levels.source_level), found.parts, has_classes=False
@@ -416,7 +545,8 @@ def _list_boxes(
         objects = found.objects.get(path, [])
         if not objects:
             entries.append(Rejected(str(path), "no_label", id=name))
-        split = place.split or roles.get(found.part_of.get(path, ""), "")
+        named = found.part_of.get(path, "")
+        split = place.split or roles.get(named, "") or lists.role_of(path)
         for number, item in enumerate(objects):
             box_id = f"{name}#{number}"
             if item.found or (item.box is None and item.frac_box is None):
@@ -436,7 +566,7 @@ def _list_boxes(
                 )
             )
     files = tuple(str(file.relative_to(root)) for file in found.files)
-    parts = tuple(sorted({*layout.parts, *roles.items()}))
+    parts = tuple(sorted({*layout.parts, *roles.items(), *lists.roles.items()}))
     layers = tuple(layer for layer in layout.layers if layer.use != "class")
     return entries, Reading(found.kind, layers, parts, files=files, has_names=found.has_names)
 
@@ -519,6 +649,8 @@ def _read_table(table: Path) -> Candidates:
     meant: list[tuple[str, str]] = [
         (meaning, cells.header[place]) for meaning, place in columns.places.items()
     ]
+    if columns.one_of:
+        meant.append(("label", " or ".join(columns.one_of)))
     if columns.box:
         meant.append(("box", ", ".join(cells.header[place] for place in columns.box)))
     reading = Reading("table", parts=tuple(sorted(roles.items())), columns=tuple(meant))
@@ -538,19 +670,28 @@ def _read_row(
         return row[place] if place is not None else ""
 
     text, label = get("path"), clean_label(get("label"))
+    marked = [name for name, place in columns.one_of.items() if is_marked(row[place])]
+    label = marked[0] if len(marked) == 1 else label
     if not text:
         return Rejected("", "missing_file", label=label, row=number)
     corners = ["" if is_missing(row[place]) else row[place] for place in columns.box]
     box: Box | None = None
+    frac_box: FracBox | None = None
     if any(corners):
-        try:
-            a, b, c, d = (int(clean_number(corner)) for corner in corners)
-        except ValueError:
+        numbers = [value for value in map(read_number, corners) if value is not None]
+        if len(numbers) < 4 or max(map(abs, numbers)) > _FAR:
             return Rejected(text, "bad_box", label=label, row=number, found=", ".join(corners))
-        box = (a, b, a + c, b + d) if columns.has_size else (a, b, c, d)
-    path = finder.find(text)
-    if path is None:
-        return Rejected(text, "missing_file", label=label, row=number)
+        a, b, c, d = numbers
+        edges = (a, b, a + c, b + d) if columns.has_size else (a, b, c, d)
+        if columns.has_shares:
+            frac_box = edges
+        else:
+            box = (round(edges[0]), round(edges[1]), round(edges[2]), round(edges[3]))
+    found = finder.find(text)
+    if len(found) != 1:
+        more = f"{len(found)} of this name" if found else ""
+        return Rejected(text, "missing_file", label=label, row=number, found=more)
+    path = found[0]
     name = get("id") or PurePosixPath(text if "/" in text else text.replace("\\", "/")).as_posix()
     unique = name
     while unique in seen:
@@ -559,7 +700,8 @@ def _read_row(
     seen[unique] = 1
     if not label and get("label"):
         return Rejected(str(path), "no_label", unique, row=number, found=get("label"))
-    if names_several(label):
+    if len(marked) > 1 or names_several(label):
+        label = label or ", ".join(marked)
         return Rejected(str(path), "several_labels", unique, row=number, found=label)
     extra = {k: row[place] for k, place in columns.further.items() if k not in _FACT_COLUMNS}
     split = get("split")
@@ -573,40 +715,45 @@ def _read_row(
         split=role,
         source=unicodedata.normalize("NFC", clean_source(get("source"))),
         box=box,
+        frac_box=frac_box,
         row=number,
         extra=extra,
     )
 
 
+_FAR = 1e9
+"""Pixels; what lies further out is no corner of anything."""
+
+
 class _FileFinder:
     """Finds the files that a table names: as they are written, with the separators of Windows, in
-    another Unicode form, or by a name without its suffix that is there once."""
+    another Unicode form, or by a name without folders, with its suffix or without, in any folder
+    below the table."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stems: dict[str, list[Path]] | None = None
+        self._names: dict[str, list[Path]] | None = None
 
-    def find(self, text: str) -> Path | None:
-        """Return the file, None if it is not there."""
+    def find(self, text: str) -> list[Path]:
+        """Return the file; none if it is not there, several if it may be any of them."""
         # resolve() would follow links.
         for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
             path = Path(os.path.abspath(self._folder / spelling))  # noqa: PTH100
             if stat.S_ISREG(_read_mode(path)):
-                return path
+                return [path]
             if not spelling.isascii():
                 found = self._find_form(path)
                 if found is not None:
-                    return found
-        name = PurePosixPath(text.replace("\\", "/"))
-        if name.suffix.lower() in IMAGE_SUFFIXES or len(name.parts) > 1:
-            return None
-        if self._stems is None:
-            self._stems = defaultdict(list)
+                    return [found]
+        if "/" in text or "\\" in text:
+            return []
+        if self._names is None:
+            self._names = defaultdict(list)
             for entry in walk_folder(self._folder):
                 if isinstance(entry, Path) and entry.suffix.lower() in IMAGE_SUFFIXES:
-                    self._stems[entry.stem].append(entry)
-        found_all = self._stems.get(text, [])
-        return found_all[0] if len(found_all) == 1 else None
+                    for name in {entry.name, entry.stem}:
+                        self._names[unicodedata.normalize("NFC", name)].append(entry)
+        return self._names.get(unicodedata.normalize("NFC", text), [])
 
     def _find_form(self, path: Path) -> Path | None:
         """Return the file whose name is the same text in another Unicode form."""

@@ -29,6 +29,7 @@ _COLUMN_NAMES: dict[Meaning, tuple[str, ...]] = {
     "label": (
         *("label", "labels", "class", "class_name", "class_label", "category", "category_name"),
         *("cell_type", "celltype", "cell_class", "label_name", "target", "diagnosis", "type"),
+        *("cell", "cell_name", "choice", "dx"),
     ),
     "split": ("split", "subset", "partition", "usage", "set", "fold"),
     "source": (
@@ -84,12 +85,16 @@ class Cells:
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which column means what, by place. `box` holds four places; `has_size` says that they are
-    x, y, width, height instead of corners. `further` are those that nobody knows, by name."""
+    x, y, width, height instead of corners, `has_shares` that their numbers are shares of the image
+    and no pixels. `further` are those that nobody knows, by name. `one_of` are columns of 0 and 1,
+    one for each label, where no column holds the labels."""
 
     places: Mapping[Meaning, int]
     box: tuple[int, ...]
     has_size: bool
+    has_shares: bool
     further: Mapping[str, int]
+    one_of: Mapping[str, int]
 
 
 # -- text -----------------------------------------------------------------------------------------
@@ -110,6 +115,8 @@ def read_cells(path: Path, *, trim: bool = True) -> Cells:
         content = read_file(path)
     except FileError as error:
         raise CatalogError(expected, error.found, "check the path") from error
+    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise CatalogError(expected, "it is a workbook of a spreadsheet, or a ZIP archive", remedy)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:4]:
         raise CatalogError(expected, "it is in UTF-16", remedy)
     try:
@@ -171,38 +178,40 @@ def _find_start(text: str) -> tuple[str, str, int]:
 def map_columns(path: Path, cells: Cells) -> Columns:
     """Say which column means what.
 
-    Raises `CatalogError` where none names images or labels, and where columns look like boxes but
-    cannot be used: whole fields would be taken for cells.
+    Raises `CatalogError` where none names images or labels, where two columns of one name differ,
+    and where columns look like boxes but cannot be used: whole fields would be taken for cells.
     """
-    tidy: dict[str, int] = {}
-    for place, name in enumerate(cells.header):
-        key = re.sub(r"[\s.-]+", "_", name.strip().casefold()).removesuffix("_px")
-        if key and not re.fullmatch(r"unnamed:?_\d+|index", key):
-            tidy.setdefault(key, place)
+    tidy = _tidy_names(path, cells)
     places: dict[Meaning, int] = {}
     for meaning, names in _COLUMN_NAMES.items():
         for name in names:
             place = tidy.get(name, -1)
             if place < 0 or place in places.values():
                 continue
-            column = [row[place] for _, row in cells.rows if len(row) > place]
+            column = _take_column(cells, place)
             if meaning == "path" and name in _VAGUE and not any(map(_is_image_name, column)):
                 continue
             if name in _VAGUE_SPLITS and not any(map(name_part, column)):
                 continue
             places[meaning] = place
             break
-    missing = {"path", "label"} - set(places)
+    if "label" in places:
+        places["label"] = _prefer_names(tidy, cells, places)
+    box, has_size = _find_box(tidy)
+    taken = {*places.values(), *box}
+    one_of: Mapping[str, int] = {}
+    if "label" not in places:
+        one_of = _find_one_of({name: k for name, k in tidy.items() if k not in taken}, cells)
+    missing = {"path", "label"} - set(places) - ({"label"} if one_of else set())
     if missing:
         raise CatalogError(
             "a table needs a column `path` and a column `label`",
             f"{path} without {' and '.join(sorted(missing))}; columns {', '.join(tidy) or 'none'}",
             "name the columns in the first row",
         )
-    box, has_size = _find_box(tidy)
     unused = [name for name, place in tidy.items() if _BOX_LIKE.fullmatch(name)]
-    unused = [name for name in unused if tidy[name] not in (*box, *places.values())]
-    paths = [row[places["path"]] for _, row in cells.rows if len(row) > places["path"]]
+    unused = [name for name in unused if tidy[name] not in taken]
+    paths = _take_column(cells, places["path"])
     if not box and {"x", "y"} <= set(tidy) and len(set(paths)) < len(paths):
         unused += ["x", "y"]
     if unused and (not box or len(unused) > 1):
@@ -211,9 +220,90 @@ def map_columns(path: Path, cells: Cells) -> Columns:
             f"{', '.join(unused)} in {path}",
             "name them x_min, y_min, x_max and y_max, or x, y, width and height; or remove them",
         )
-    taken = {*places.values(), *box}
+    taken |= set(one_of.values())
     further = {cells.header[place]: place for place in tidy.values() if place not in taken}
-    return Columns(places, box, has_size, further)
+    named = {cells.header[place]: place for place in one_of.values()}
+    return Columns(places, box, has_size, _has_shares(cells, box), further, named)
+
+
+def _tidy_names(path: Path, cells: Cells) -> dict[str, int]:
+    """Column names as `_COLUMN_NAMES` spells them, with their places: `PatientID`, `File Name`."""
+    tidy: dict[str, int] = {}
+    for place, name in enumerate(cells.header):
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+        key = re.sub(r"[\s.-]+", "_", words.casefold()).removesuffix("_px")
+        if not key or re.fullmatch(r"unnamed:?_\d+|index", key):
+            continue
+        first = tidy.setdefault(key, place)
+        if _take_column(cells, first) != _take_column(cells, place):
+            raise CatalogError(
+                "each column of a table must have a name of its own",
+                f"two columns `{name.strip()}` in {path}, which differ",
+                "rename one of them",
+            )
+    return tidy
+
+
+def _take_column(cells: Cells, place: int) -> list[str]:
+    return [row[place] for _, row in cells.rows if len(row) > place]
+
+
+def _prefer_names(tidy: Mapping[str, int], cells: Cells, places: Mapping[Meaning, int]) -> int:
+    """Return the place of the label: where it is a number and another column has a name for each
+    number, the names are the labels."""
+    chosen = places["label"]
+    numbers = [clean_label(cell) for cell in _take_column(cells, chosen)]
+    if not all(re.fullmatch(r"-?\d*", number) for number in numbers):
+        return chosen
+    for name in _COLUMN_NAMES["label"]:
+        place = tidy.get(name, chosen)
+        if place in places.values():
+            continue
+        names = [clean_label(cell) for cell in _take_column(cells, place)]
+        pairs = {pair for pair in zip(numbers, names, strict=False) if any(pair)}
+        is_bijection = len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
+        if is_bijection and any(not re.fullmatch(r"-?\d*", text) for text in names):
+            return place
+    return chosen
+
+
+_NO, _YES = frozenset({"0", "false", "no", ""}), frozenset({"1", "true", "yes"})
+
+_MOSTLY = 0.9
+
+
+def _find_one_of(tidy: Mapping[str, int], cells: Cells) -> dict[str, int]:
+    """Return columns of 0 and 1 of which nearly every row marks one: a label each (ISIC)."""
+    binary = {
+        name: place
+        for name, place in tidy.items()
+        if (column := {clean_number(c).casefold() for c in _take_column(cells, place)})
+        and column <= _NO | _YES
+        and not column.isdisjoint(_YES)
+    }
+    marked = [
+        sum(is_marked(row[place]) for place in binary.values())
+        for _, row in cells.rows
+        if len(row) == len(cells.header)
+    ]
+    is_one = len(binary) > 1 and marked.count(1) >= _MOSTLY * len(marked) > 0
+    return binary if is_one else {}
+
+
+def is_marked(cell: str) -> bool:
+    """Tell whether a cell of a column of 0 and 1 says 1."""
+    return clean_number(cell).casefold() in _YES
+
+
+def _has_shares(cells: Cells, box: tuple[int, ...]) -> bool:
+    """Tell whether boxes are shares of the image: no number above 1, and some are no whole ones."""
+    numbers = [
+        value
+        for place in box
+        for cell in _take_column(cells, place)
+        if (value := read_number(cell)) is not None
+    ]
+    return any(value % 1 for value in numbers) and all(0 <= value <= 1 for value in numbers)
 
 
 def _find_box(tidy: Mapping[str, int]) -> tuple[tuple[int, ...], bool]:
@@ -249,6 +339,21 @@ def clean_number(cell: str) -> str:
     """
     match = re.fullmatch(r"\s*([+-]?\d+)\.0+\s*", cell)
     return match[1] if match else cell.strip()
+
+
+def read_number(cell: str) -> float | None:
+    """Return the number in a cell, with a point or a comma for its decimals; None for none.
+
+    >>> read_number("20,5"), read_number(" 3.0"), read_number("nan"), read_number("x")
+    (20.5, 3.0, None, None)
+    """
+    text = cell.strip()
+    if re.fullmatch(r"[+-]?\d+,\d+", text):
+        text = text.replace(",", ".")
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d*)?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 def clean_source(cell: str) -> str:

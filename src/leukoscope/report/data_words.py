@@ -103,6 +103,9 @@ def describe_reading(reading: Reading) -> str:
         place = f"layer {layer.level}" if layer.level else "several layers"
         use = f"{_USE_NAMES[layer.use]}{f' {layer.column}' if layer.use == 'column' else ''}"
         facts.append(f"{use} = {place} ({_list_names(names)})")
+    if parts and reading.kind != "table" and all(layer.use != "part" for layer in reading.layers):
+        listed = _list_names([_describe_part(name, role) for name, role in reading.parts])
+        facts.append(f"part = lists of images ({listed})")
     facts += [f"{meaning} = {name}" for meaning, name in reading.columns]
     text = f"Read as {': '.join([kind, *filter(None, ['; '.join(facts)])])}."
     if not reading.has_names:
@@ -124,6 +127,11 @@ def describe_reading_remarks(reading: Reading) -> tuple[str, ...]:
         f"Layer {layer.level} ({_list_names(layer.names, 3)}) is kept as a column: where it names"
         f" patients or slides, `data scan --source-level {layer.level}` makes it the source."
         for layer in columns
+    ]
+    remarks += [
+        f"{name} names these images, too, and was not read: give it instead of the folder where it"
+        " knows more of them, such as patients or slides."
+        for name in reading.tables
     ]
     if reading.empty:
         remarks.append(f"Class folders without images: {_list_names(reading.empty)}.")

@@ -1,5 +1,7 @@
 """Detection sets: Pascal-VOC, YOLO and COCO as exports have them, and files that only look so."""
 
+import json
+
 import pytest
 from tests.builders.trees import save_noise, touch_tree, write_coco, write_voc, write_yolo
 
@@ -318,3 +320,38 @@ def test_coco_tells_what_does_not_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(annotations, "MAX_BYTES", 50)
     with pytest.raises(CatalogError, match="at least one usable image"):
         build_catalog(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "program"),
+    [
+        ({"version": "5", "shapes": [], "imagePath": "a.png"}, "LabelMe"),
+        ({"_via_settings": {}, "_via_img_metadata": {}}, "VIA"),
+        ({"a.png12": {"filename": "a.png", "regions": []}}, "VIA"),
+        ({"type": "FeatureCollection", "features": [{"geometry": 1, "properties": 2}]}, "GeoJSON"),
+        ([{"image": "a.png", "annotations": []}], "CreateML"),
+        ([{"id": 1, "data": {}, "annotations": []}], "Label Studio"),
+        ({"settings": 1}, ""),
+        ([], ""),
+        (7, ""),
+    ],
+)
+def test_annotations_of_other_programs_are_named(tmp_path, content, program):
+    save_noise(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    entries = find_candidates(tmp_path).entries
+    found = {r.code: r.found for r in entries if r.path.endswith("a.json")}
+    if program:
+        assert found["bad_annotation"].startswith(program)
+        with pytest.raises(CatalogError, match="as COCO, YOLO or Pascal-VOC"):
+            build_catalog(tmp_path)
+    else:
+        assert found == {"not_an_image": ".json"}
+
+
+def test_annotations_of_cvat_are_named(tmp_path):
+    save_noise(tmp_path / "a.png")
+    (tmp_path / "a.xml").write_text('<annotations><image name="a.png"/></annotations>')
+    assert [r.found for r in find_candidates(tmp_path).entries if r.code == "bad_annotation"] == [
+        "CVAT"
+    ]

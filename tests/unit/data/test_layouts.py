@@ -100,6 +100,103 @@ def test_parts_above_classes_and_the_name_of_the_part_where_several_mean_one(tmp
     assert describe_reading_remarks(reading) == ()
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_EOS", "train_LYM", "test_EOS", "test_LYM"),
+        ("EOS_train", "LYM train", "EOS-Test", "LYM_test"),
+        ("train_EOS", "test_EOS", "LYM"),
+        ("data/train_odd", "data/test_odd", "data/train_strange", "data/test_strange"),
+    ],
+)
+def test_part_and_class_in_one_name(tmp_path, names):
+    touch_tree(tmp_path, [f"{name}/patient_1/{k}.png" for k, name in enumerate(names)])
+    if "odd" in names[0]:
+        for folder in tmp_path.rglob("patient_1"):
+            next(folder.iterdir()).rename(folder.parent / f"{folder.parent.name}.png")
+            folder.rmdir()
+    places, passed, reading = read(tmp_path)
+    assert not passed
+    found = {(label, split) for label, split, _, _ in places.values()}
+    assert found >= {("odd" if "odd" in names[0] else "EOS", part) for part in ("train", "test")}
+    assert len({label for label, _ in found}) == 2
+    assert dict(reading.parts).keys() <= {"train", "test", "Test"}
+    assert "part = layer" in describe_reading(reading)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_data/EOS", "test_data/EOS"),
+        ("lab1_train/EOS", "lab1_test/EOS", "lab1_train/LYM"),
+        ("train_1/EOS", "train_2/LYM", "test_1/EOS"),
+    ],
+)
+def test_parts_with_more_in_their_names_are_parts(tmp_path, names):
+    touch_tree(tmp_path, [f"{name}/{k}.png" for k, name in enumerate(names)])
+    assert set(label_of(tmp_path).values()) <= {"EOS", "LYM"}
+
+
+@pytest.mark.parametrize("names", [("train_EOS", "train_LYM"), ("EOS_train", "LYM_test", "odd")])
+def test_names_that_hold_no_part_stay_whole(tmp_path, names):
+    touch_tree(tmp_path, [f"{name}/{k}.png" for k, name in enumerate(names)])
+    assert set(label_of(tmp_path).values()) == set(names)
+
+
+def test_parts_in_lists_of_images(tmp_path):
+    touch_tree(tmp_path, [f"{name}/{k}.jpg" for name in ("EOS", "LYM") for k in range(4)])
+    texts = {
+        "train.txt": "EOS/0\nLYM/0.jpg\nEOS\\1.jpg\n\n",
+        "Val.txt": "EOS/2\nLYM/2\nLYM/3\n",
+        "test.txt": "EOS/3\nLYM/3\n",
+        "notes.txt": "EOS/3\n",
+        "valid.txt": "nothing here\n",
+        "dev.txt": b"\xff",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    places, passed, reading = read(tmp_path)
+    splits = {name: place[1] for name, place in places.items() if place[1]}
+    assert splits == {
+        "EOS/0.jpg": "train", "EOS/1.jpg": "train", "LYM/0.jpg": "train",
+        "EOS/2.jpg": "val", "LYM/2.jpg": "val", "EOS/3.jpg": "test",
+    }  # fmt: skip
+    assert set(passed) == {"notes.txt", "valid.txt", "dev.txt"}
+    assert "part = lists of images (Val, test, train)" in describe_reading(reading)
+
+
+def test_a_table_among_images_that_have_no_class(tmp_path):
+    touch_tree(tmp_path, ["images/a.png", "images/b.png"])
+    table = tmp_path / "labels.csv"
+    table.write_text("filename,label\na.png,EOS\nb.png,LYM\n")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(CatalogError, match=r"name no classes, and \S+labels.csv"):
+        read(tmp_path)
+    assert len(find_candidates(table).entries) == 2
+
+
+def test_a_table_that_names_other_cells_than_the_folders(tmp_path):
+    touch_tree(tmp_path, [f"{name}/{name}{k}.png" for name in ("Mueller", "Meier") for k in "ab"])
+    rows = "".join(f"{name}{k}.png,EOS\n" for name in ("Mueller", "Meier") for k in "ab")
+    (tmp_path / "labels.csv").write_text(f"file_name,label\n{rows}")
+    with pytest.raises(CatalogError, match="folders of other names"):
+        read(tmp_path)
+    assert set(label_of(tmp_path, Levels(class_level=1)).values()) == {"Mueller", "Meier"}
+
+
+def test_a_table_that_knows_more_is_named(tmp_path):
+    touch_tree(tmp_path, [f"{name}/{name}{k}.png" for name in ("EOS", "LYM") for k in "ab"])
+    rows = "".join(f"{c}/{c}{k}.png,{c},P1\n" for c in ("EOS", "LYM") for k in "ab")
+    (tmp_path / "cells.csv").write_text(f"path,label,patient\n{rows}")
+    (tmp_path / "boxes.csv").write_text("path,label,x1,y1,x2,y2\nEOS/EOSa.png,RBC,1,2,3,4\n")
+    (tmp_path / "few.csv").write_text("path,label\nEOS/EOSa.png,LYM\n")
+    places, passed, reading = read(tmp_path)
+    assert len(places) == 4
+    assert set(passed) == {"cells.csv", "boxes.csv", "few.csv"}
+    assert reading.tables == (str(tmp_path / "cells.csv"),)
+    assert any("was not read" in remark for remark in describe_reading_remarks(reading))
+
+
 def test_parts_below_classes(tmp_path):
     touch_tree(tmp_path, ["EOS/train/1.jpg", "EOS/test/2.jpg", "LYM/train/3.jpg"])
     assert read(tmp_path)[0] == {

@@ -240,10 +240,18 @@ def test_a_path_that_is_not_there(tmp_path, name):
 
 
 def test_paths_that_are_no_folder_and_no_table(tmp_path):
-    touch(tmp_path, "a.jpg", "b.xlsx")
-    for name in ("a.jpg", "b.xlsx"):
-        with pytest.raises(CatalogError, match="neither"):
+    for name, found in (
+        ("a.jpg", "one image"),
+        ("b.xlsx", "a workbook"),
+        ("c.zip", "an archive"),
+        ("d.parquet", "another table"),
+        ("e.json", "an annotation file"),
+        ("f.odd", "neither"),
+    ):
+        touch(tmp_path, name)
+        with pytest.raises(CatalogError, match=found) as raised:
             offer(tmp_path / name)
+        assert raised.value.remedy
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(CatalogError, match="it is empty"):
@@ -443,7 +451,7 @@ def test_rows_that_do_not_fit_are_told(tmp_path):
         f"{'n' * 5000}.jpg,EOS,,,,\n"
         "nul\0.jpg,EOS,,,,\n"
         "a.jpg,EOS,1,2,3,\n"
-        "a.jpg,EOS,1,2,3,4.5\n"
+        "a.jpg,EOS,1,2,3,x\n"
         f"a.jpg,EOS,1,2,3,{'9' * 5000}\n",
     )
     entries = offer(table)
@@ -461,7 +469,7 @@ def test_rows_that_do_not_fit_are_told(tmp_path):
         "bad_box",
     ]
     assert [(e.path, e.row) for e in entries[1:4]] == [("t.csv", 3), ("t.csv", 4), ("", 5)]
-    assert entries[-1].label == "EOS" and entries[-2].found == "1, 2, 3, 4.5"
+    assert entries[-1].label == "EOS" and entries[-2].found == "1, 2, 3, x"
 
 
 @NEEDS_PIPES

@@ -47,6 +47,9 @@ def read(table):
         "File-Name,Cell.Type",
         ",path,label",
         "Unnamed: 0,path,label",
+        "ImageID,LabelName",
+        "image,dx",
+        "image,choice",
     ],
 )
 def test_column_names_of_the_ecosystem(tmp_path, header):
@@ -73,6 +76,17 @@ def test_names_without_their_suffix_are_found_where_they_are_there_once(tmp_path
         {"a1": ("EOS", "", "", None)},
         {3: "missing_file", 4: "missing_file", 5: "missing_file"},
     )
+
+
+def test_file_names_are_found_in_folders_below_where_they_are_there_once(tmp_path):
+    touch_tree(tmp_path, ["images/a.png", "images/b.png", "old/b.png", "images/a\u0308.png"])
+    rows = "a.png,EOS\nb.png,EOS\nc.png,EOS\nold/a.png,EOS\n\u00e4.png,LYM\n"
+    table = write(tmp_path, f"filename,label\n{rows}", "labels.csv")
+    found, passed = read(table)
+    assert found.keys() == {"a.png", "\u00e4.png"}
+    assert passed == {3: "missing_file", 4: "missing_file", 5: "missing_file"}
+    entries = [one for one in find_candidates(table).entries if isinstance(one, Rejected)]
+    assert [one.found for one in entries] == ["2 of this name", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +122,70 @@ def test_points_are_no_boxes_but_a_stage_has_a_place(tmp_path):
         find_candidates(write(tmp_path, "path,label,x_px,y_px\na.jpg,RBC,5,6\na.jpg,RBC,7,8\n"))
     table = write(tmp_path, "path,label,x,y\na.jpg,RBC,5,6\nb.jpg,RBC,7,8\n")
     assert find_candidates(table).entries[0].extra == {"x": "5", "y": "6"}
+
+
+def test_boxes_with_decimals_and_in_shares(tmp_path):
+    save_noise(tmp_path / "a.png", size=(40, 20))
+    for separator, row, box in (
+        (";", "1,0;2,4;11,6;12,0", (1, 2, 12, 12)),
+        (",", "1.0,2.4,11.6,12.0", (1, 2, 12, 12)),
+        (",", "0.1,0.1,0.5,1", (4, 2, 20, 20)),
+        (",", "0,0,1,1", (0, 0, 1, 1)),
+    ):
+        head = separator.join(["path", "label", "xmin", "ymin", "xmax", "ymax"])
+        table = write(tmp_path, f"{head}\na.png{separator}WBC{separator}{row}\n")
+        assert build_catalog(table).records[0].box == box
+    for row in ("1,2,3,1e99", "1,2,3,x", f"1,2,3,{'9' * 400}"):
+        table = write(tmp_path, f"path,label,xmin,ymin,xmax,ymax\na.png,WBC,{row}\n")
+        assert read(table)[1] == {2: "bad_box"}
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("True", "False"), ("1", "")])
+def test_columns_of_0_and_1_are_labels(tmp_path, yes, no):
+    names = [f"{k}.png" for k in range(12)]
+    touch_tree(tmp_path, names)
+    cells = [[yes, no, no], [no, yes, no], [no, no, yes]] * 4
+    cells[10] = [yes, yes, no]
+    rows = "".join(f"{name},{','.join(row)},7\n" for name, row in zip(names, cells, strict=True))
+    table = write(tmp_path, f"image,EOS,LYM,Odd cell,patient\n{rows}")
+    found, passed = read(table)
+    assert [found[f"{k}.png"][0] for k in range(3)] == ["EOS", "LYM", "Odd cell"]
+    assert passed == {12: "several_labels"}
+    assert "label = EOS or LYM or Odd cell" in describe_reading(find_candidates(table).reading)
+
+
+@pytest.mark.parametrize("cells", ["1,1", "0,0", "1,2", "1,x"])
+def test_columns_that_do_not_say_one_label_are_none(tmp_path, cells):
+    touch_tree(tmp_path, ["a.png"])
+    with pytest.raises(CatalogError, match="without label"):
+        find_candidates(write(tmp_path, f"image,EOS,LYM\na.png,{cells}\n"))
+
+
+def test_of_numbers_and_names_of_classes_the_names_are_the_labels(tmp_path):
+    touch_tree(tmp_path, ["a.png", "b.png", "c.png"])
+
+    def label(header, rows):
+        table = write(tmp_path, "".join(f"{row}\n" for row in [header, *rows]))
+        return [place[0] for place in read(table)[0].values()]
+
+    rows = ["a.png,0,EOS", "b.png,1,LYM", "c.png,0,EOS"]
+    assert label("path,class,class_name", rows) == ["EOS", "LYM", "EOS"]
+    # Not the names of these numbers: a stain, say.
+    rows = ["a.png,0,Giemsa", "b.png,1,Giemsa", "c.png,2,Wright"]
+    assert label("path,label,type", rows) == ["0", "1", "2"]
+    assert label("path,label,target", ["a.png,0,5", "b.png,1,6"]) == ["0", "1"]
+
+
+def test_two_columns_of_one_name(tmp_path):
+    touch_tree(tmp_path, ["a.png"])
+    with pytest.raises(CatalogError, match="a name of its own"):
+        find_candidates(write(tmp_path, "path,label,label\na.png,EOS,LYM\n"))
+    assert read(write(tmp_path, "path,label,Label\na.png,EOS,EOS\n"))[0]["a.png"][0] == "EOS"
+
+
+def test_a_workbook_is_said_in_words(tmp_path):
+    with pytest.raises(CatalogError, match="workbook"):
+        read_cells(write(tmp_path, b"PK\x03\x04\x14"))
 
 
 def test_parts_of_a_table(tmp_path):
