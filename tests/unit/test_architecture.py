@@ -429,6 +429,7 @@ ERROR_PARTS = {
     "deploy/graphs.py": 1,
     "painted/cells.py": 1,
     "records.py": 1,
+    "smear/reference.py": 2,
     "trust/record.py": 1,
 }
 """How many parts of error messages a file puts together before it raises (one is the disclaimer
