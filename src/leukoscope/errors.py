@@ -93,7 +93,13 @@ class FileError(DataError):
 
 
 class ImageError(FileError):
-    """One image cannot be used."""
+    """One image cannot be used. `peak_16` is the highest level of a `narrow_range`."""
+
+    def __init__(
+        self, reason: RejectCode, expected: str, found: str, remedy: str, *, peak_16: int = 0
+    ) -> None:
+        super().__init__(reason, expected, found, remedy)
+        self.peak_16 = peak_16
 
 
 class CatalogError(DataError):

@@ -420,7 +420,7 @@ def test_the_reader_of_texts_reads():
 
 ERROR_PARTS = {
     "data/audit.py": 3,
-    "data/catalog.py": 8,
+    "data/catalog.py": 11,
     "data/images.py": 4,
     "data/readers.py": 7,
     "data/splits.py": 2,

@@ -161,7 +161,7 @@ def audit_catalog(
 
     The roles are carried over by `join_roles`. `rejected` are files that a scan left out; those
     of `catalog` itself count too. `against` is what `audit_against` returned. Where sources are
-    missing, only identical bytes count and a warning says so.
+    missing, only identical pictures count and a warning says so.
 
     The result does not depend on the order of rows. Raises `SplitError` as `join_roles` does.
     """
@@ -304,7 +304,7 @@ def _find_conflicts(
         if record.box is None and record.source.startswith(SOURCE_PREFIX):
             cells[record.source].append(record)
         else:
-            cells[record.sha256, record.box].append(record)
+            cells[record.content, record.box].append(record)
             if record.box is None and record.source:
                 labels_of[record.source].add(record.label)
     conflicts = [cell for cell in cells.values() if len({r.label for r in cell}) > 1]
@@ -313,7 +313,7 @@ def _find_conflicts(
         examples = []
         for cell in sorted(conflicts, key=lambda cell: cell[0].id)[:MAX_EXAMPLES]:
             other = next(r for r in cell if r.label != cell[0].label)
-            relation: Relation = "exact" if cell[0].sha256 == other.sha256 else "source"
+            relation: Relation = "exact" if cell[0].content == other.content else "source"
             examples.append(_pair(relation, cell[0], other, role_of))
         findings.append(
             Finding(
@@ -339,7 +339,7 @@ def _count_labels(groups: Iterable[Sequence[ImageRecord | Rejected]]) -> tuple[C
 
 
 def _find_rejected(rejected: Iterable[Rejected]) -> tuple[list[Finding], int]:
-    """Identical files under different labels, which the scan left out of the catalog."""
+    """Identical pictures under different labels, which the scan left out of the catalog."""
     groups: dict[str, list[Rejected]] = defaultdict(list)
     for entry in sorted(rejected, key=lambda entry: (entry.path, entry.id)):
         if entry.code == "label_conflict":
@@ -399,8 +399,8 @@ def _find_repetition(
     sources: dict[object, list[ImageRecord]] = defaultdict(list)
     fields: dict[object, list[ImageRecord]] = defaultdict(list)
     for record in records:
-        files[record.sha256, record.box].append(record)
-        sources[record.source or record.sha256].append(record)
+        files[record.content, record.box].append(record)
+        sources[record.source or record.content].append(record)
         name = record.extra.get(FIELD_COLUMN, "")
         if name.startswith(FIELD_PREFIX):
             fields[name].append(record)
@@ -421,7 +421,7 @@ def _find_repetition(
 
     note("exact_duplicates", "exact", exact)
     # Named by bytes alone, a group of one source says no more than the finding above.
-    copies = [g for g in source if len({(r.sha256, r.box) for r in g}) > 1]
+    copies = [g for g in source if len({(r.content, r.box) for r in g}) > 1]
     largest = max(map(len, copies), default=0)
     joined = len(set(groups))
     note("same_source", "source", copies, largest=largest, n_sources=len(sources), n_joined=joined)
@@ -437,7 +437,7 @@ def _pick_pairs(
     for group in sorted(groups, key=lambda group: group[0].id):
         first = group[0]
         for other in group[1:]:
-            same_file = (first.sha256, first.box) == (other.sha256, other.box)
+            same_file = (first.content, first.box) == (other.content, other.box)
             same_source = first.source == other.source
             closer = (same_file and relation != "exact") or (same_source and relation == "field")
             if not closer:
@@ -492,7 +492,7 @@ def audit_against(
     union: Catalog, *, name: str = "the data", other: str = "the other data"
 ) -> SharedData:
     """Return what the two sides of a union share; `join_catalogs` made it, and its sources were
-    found since. Without sources only identical bytes count."""
+    found since. Without sources only identical pictures count."""
     sides = []
     for side in _SIDES:
         rows = [
@@ -576,6 +576,9 @@ def _list_keys(record: ImageRecord, group: str) -> list[tuple[Relation, tuple[st
         ("exact", ("bytes", (record.sha256, record.box))),
         ("source", ("file", record.sha256)),
     ]
+    if record.pixels:
+        keys.insert(1, ("exact", ("pixels", (record.pixels, record.box))))
+        keys.append(("source", ("picture", record.pixels)))
     if record.source:
         keys.append(("source", ("source", record.source)))
     if record.extra.get(FIELD_COLUMN, "").startswith(FIELD_PREFIX):

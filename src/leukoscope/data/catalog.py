@@ -7,6 +7,7 @@ What this file does not do: it assigns no roles (`splits`) and finds no duplicat
 import csv
 import io
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from leukoscope.data.images import Box, ImageFacts, check_box, load_content, probe_image
 from leukoscope.data.readers import (
+    CAMERA_BITS,
     Candidate,
+    Depth,
     Levels,
     Reading,
     Rejected,
@@ -36,8 +39,10 @@ from leukoscope.labels import AMBIGUOUS, resolve_label
 from leukoscope.storage import write_text
 
 COLUMNS = ("id", "path", "label", "split", "source", "width", "height", "bytes", "sha256")
+PIXEL_COLUMN = "pixels"
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _NUMBERS = ("width", "height", "bytes", *BOX_COLUMNS)
+_OWN_COLUMNS = frozenset({*COLUMNS, PIXEL_COLUMN, *BOX_COLUMNS})
 REJECTED_COLUMNS = tuple(one.name for one in fields(Rejected))
 
 
@@ -46,8 +51,9 @@ class ImageRecord:
     """One row. `id` is unique in its catalog: the path relative to the scanned folder with
     forward slashes, plus `#k` for the k-th box of a field. `path` is absolute. `label` is
     canonical. `split` is what the folder or table said ("" for nothing); `source` is "" where
-    unknown. `width` and `height` are the whole image's, in pixels after EXIF rotation. `extra`
-    holds further columns of a CSV, for subgroups."""
+    unknown. `width` and `height` are the whole image's, in pixels after EXIF rotation. `pixels` is
+    the hash of the decoded picture (`hash_pixels`), "" where a table has none. `extra` holds
+    further columns of a CSV, for subgroups."""
 
     id: str
     path: Path
@@ -59,7 +65,13 @@ class ImageRecord:
     split: str = ""
     source: str = ""
     box: Box | None = None
+    pixels: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """What names the picture: that of its pixels or, where it is unknown, the file's hash."""
+        return self.pixels or self.sha256
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ def read_catalog(
     """Read every image of a folder, table or annotated set once, and return the table.
 
     An image that cannot be decoded to its last pixel is rejected with a reason. So are all rows
-    of the same bytes (and box) under different labels: a label that contradicts itself can serve
+    of the same picture (and box) under different labels: a label that contradicts itself can serve
     neither training nor evaluation. Exact duplicates under one label stay; splits keep them
     together. It may be that no row is left: see `check_usable`.
 
@@ -118,7 +130,7 @@ def read_catalog(
     records: list[ImageRecord] = []
     spellings: dict[str, set[str]] = defaultdict(set)
     for candidate in candidates:
-        record = _check_candidate(candidate, facts[candidate.path])
+        record = _check_candidate(candidate, facts[candidate.path][0])
         if isinstance(record, Rejected):
             rejected.append(record)
         else:
@@ -135,7 +147,8 @@ def read_catalog(
     ambiguous = tuple(label for label in sorted(spellings) if label in AMBIGUOUS)
     records.sort(key=lambda r: r.id)
     alike = list_alike_sources(records)
-    reading = replace(found.reading, merged=merged, ambiguous=ambiguous, alike=alike)
+    depth = _find_depth(peak for _, peak in facts.values())
+    reading = replace(found.reading, merged=merged, ambiguous=ambiguous, alike=alike, depth=depth)
     return Catalog(tuple(records), tuple(rejected), reading)
 
 
@@ -150,6 +163,11 @@ def check_usable(catalog: Catalog, path: Path) -> None:
     found = f"{len(catalog.rejected):,} files, all rejected, first: {first}"
     if len(codes) > 1:
         found += f" (in all {counts})"
+    depth = catalog.reading.depth if catalog.reading else None
+    if depth is not None:
+        found += f"; of 16 bits up to {depth.peak:,}, as {depth.bits} bits hold"
+        remedy = f"multiply the values of all of them by {depth.factor}, or save them in 8 bits"
+        raise CatalogError(expected, found, remedy)
     if catalog.reading is None or catalog.reading.kind != "table":
         remedy = "put images into one folder per class, or give a table with path and label"
         if codes["bad_annotation"] and codes["no_label"]:
@@ -171,11 +189,19 @@ def list_alike_sources(records: Iterable[ImageRecord]) -> tuple[tuple[str, ...],
     return list_alike({r.source for r in records if r.source and "/" not in r.source})
 
 
+def _find_depth(peaks: Iterable[int]) -> Depth | None:
+    """Say which camera all images of 16 bits together look like, from the highest level of each (0
+    for other images). One image that needs the 16 bits shows that they are meant."""
+    wide = [peak for peak in peaks if peak]
+    bits = next((n for n in CAMERA_BITS if wide and max(wide) < 1 << n), None)
+    return None if bits is None else Depth(bits, max(wide), len(wide))
+
+
 def _probe_all(
     paths: Sequence[Path], on_progress: Callable[[int, int], None] | None
-) -> dict[Path, ImageFacts | Rejected]:
+) -> dict[Path, tuple[ImageFacts | Rejected, int]]:
     """Probe each file once. Threads suffice: decoding and hashing let go of the interpreter."""
-    facts: dict[Path, ImageFacts | Rejected] = {}
+    facts: dict[Path, tuple[ImageFacts | Rejected, int]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, (path, found) in enumerate(
             zip(paths, pool.map(_probe_file, paths), strict=True), start=1
@@ -186,11 +212,13 @@ def _probe_all(
     return facts
 
 
-def _probe_file(path: Path) -> ImageFacts | Rejected:
+def _probe_file(path: Path) -> tuple[ImageFacts | Rejected, int]:
+    """The facts, and the highest level of a file of 16 bits, 0 for others."""
     try:
-        return probe_image(load_content(path), path.name)
+        facts = probe_image(load_content(path), path.name)
     except ImageError as error:
-        return Rejected(str(path), error.reason, found=error.found)
+        return Rejected(str(path), error.reason, found=error.found), error.peak_16
+    return facts, facts.peak_16
 
 
 def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> ImageRecord | Rejected:
@@ -220,6 +248,7 @@ def _check_candidate(candidate: Candidate, facts: ImageFacts | Rejected) -> Imag
         split=candidate.split,
         source=_tidy_source(candidate.source),
         box=box,
+        pixels=facts.pixels,
         extra=candidate.extra,
     )
 
@@ -244,13 +273,13 @@ def _fill_columns(records: list[ImageRecord]) -> list[ImageRecord]:
 def _take_conflicts(records: list[ImageRecord]) -> tuple[list[ImageRecord], list[Rejected]]:
     groups: dict[tuple[str, Box | None], list[ImageRecord]] = defaultdict(list)
     for record in records:
-        groups[record.sha256, record.box].append(record)
+        groups[record.content, record.box].append(record)
     kept, conflicts = [], []
     for group in groups.values():
         if len({record.label for record in group}) == 1:
             kept += group
             continue
-        content = " ".join([group[0].sha256, *map(str, group[0].box or ())])
+        content = " ".join([group[0].content, *map(str, group[0].box or ())])
         conflicts += [
             Rejected(str(r.path), "label_conflict", r.id, r.label, content=content) for r in group
         ]
@@ -316,15 +345,17 @@ def load_catalog(path: Path) -> Catalog:
 def list_columns(records: Sequence[ImageRecord]) -> tuple[str, ...]:
     """Return the columns that a table of these records needs, in order."""
     boxes = BOX_COLUMNS if any(record.box is not None for record in records) else ()
+    pixels = (PIXEL_COLUMN,) if any(record.pixels for record in records) else ()
     extras = sorted({name for record in records for name in record.extra})
-    return (*COLUMNS, *boxes, *extras)
+    return (*COLUMNS, *pixels, *boxes, *extras)
 
 
 def record_to_row(record: ImageRecord, table: Path) -> dict[str, str]:
     """Return the cells of a record for a table that will lie at `table`."""
     folder = Path(os.path.abspath(table)).parent  # noqa: PTH100 - resolve() would follow links
     below = record.path.is_relative_to(folder)
-    row = dict(record.extra) | {name: str(getattr(record, name)) for name in COLUMNS}
+    written = (*COLUMNS, PIXEL_COLUMN)
+    row = dict(record.extra) | {name: str(getattr(record, name)) for name in written}
     if below:
         row["path"] = record.path.relative_to(folder).as_posix()
     if record.box is not None:
@@ -350,7 +381,8 @@ def row_to_record(row: Mapping[str, str], table: Path) -> ImageRecord:
         split=row["split"],
         source=_tidy_source(row["source"]),
         box=box,
-        extra={k: v for k, v in row.items() if k and k not in COLUMNS and k not in BOX_COLUMNS},
+        pixels=row.get(PIXEL_COLUMN, ""),
+        extra={k: v for k, v in row.items() if k and k not in _OWN_COLUMNS},
     )
 
 
@@ -427,6 +459,9 @@ def _list_problems(row: Mapping[str, str], seen: set[str]) -> list[str]:
         for name in numbers
         if not is_whole_number(row.get(name) or "")
     ]
-    if len(row["sha256"]) != 64 or set(row["sha256"]) - set("0123456789abcdef"):
-        problems.append(f"sha256 must have 64 hexadecimal digits, not {row['sha256'][:12]!r}...")
+    problems += [
+        f"{name} must have 64 hexadecimal digits, not {row[name][:12]!r}..."
+        for name in ("sha256", PIXEL_COLUMN)
+        if (name == "sha256" or row.get(name)) and not re.fullmatch("[0-9a-f]{64}", row[name])
+    ]
     return problems

@@ -122,7 +122,23 @@ def _open_tiff(content: bytes, name: str, max_pixels: int) -> Image.Image:
         pixels = np.asarray(page.asarray(), dtype=np.float64)
         if page.axes == "SYX":
             pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.max() > 255:
+        check_range(float(pixels.max()), name)
     return Image.fromarray(scale_floats(pixels[..., :3], name))
+
+
+def check_range(highest: float, name: str) -> None:
+    """Raise `ImageError` where 16 bits hold the values of a camera of 10, 12 or 14: how many it has
+    is not in the file, and read as they are such pictures are nearly black."""
+    if highest < 1 << 14:
+        raise ImageError(
+            "narrow_range",
+            f"{name} must use the 16 bits that it has",
+            f"{highest:,.0f} of 65,535 at most",
+            "multiply the values by 4, 16 or 64 (a camera of 14, 12 or 10 bits), of all images"
+            " alike, or save them in 8 bits",
+            peak_16=int(highest),
+        )
 
 
 def scale_floats(

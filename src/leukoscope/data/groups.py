@@ -1,4 +1,4 @@
-"""Which rows of a catalog belong together: by source, by bytes, by microscope field.
+"""Which rows of a catalog belong together: by source, by bytes or pixels, by microscope field.
 
 A source is a group in the sense of scikit-learn's `groups`: a patient, slide, field or original
 image. What this file does not do: it looks at no pixel (`leukoscope.sources`) and reads no roles
@@ -26,15 +26,17 @@ FIELD_PREFIX = "field-"
 def group_sources(catalog: Catalog) -> tuple[str, ...]:
     """Return one source name per record.
 
-    Records share a source when they share the source column, the image's bytes or the field that
-    `find_sources` saw them overlap in, transitively (all cells cut from one file belong
-    together). The name is the smallest source string of the group, or `sha256:` and 16 digits
-    where there is none; it does not depend on the order of rows.
+    Records share a source when they share the source column, the image's bytes, its decoded pixels
+    or the field that `find_sources` saw them overlap in, transitively (all cells cut from one file
+    belong together). The name is the smallest source string of the group, or `sha256:` and 16
+    digits where there is none; it does not depend on the order of rows.
     """
     parent: dict[str, str] = {}
     for record in catalog.records:
         file_key = f"bytes {record.sha256}"
         find_root(parent, file_key)
+        if record.pixels:
+            join_roots(parent, file_key, f"pixels {record.pixels}")
         if record.source:
             join_roots(parent, file_key, f"source {record.source}")
         field = record.extra.get(FIELD_COLUMN, "")
@@ -79,8 +81,8 @@ def find_source_kind(catalog: Catalog) -> SourceKind:
 
 
 def sources_known(catalog: Catalog) -> bool:
-    """Tell whether the records have sources that say something; identical bytes alone do not count
-    as knowledge, nor does a name for each file."""
+    """Tell whether the records have sources that say something; identical pictures alone do not
+    count as knowledge, nor does a name for each file."""
     return find_source_kind(catalog) in ("declared", "pixels")
 
 

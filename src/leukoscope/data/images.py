@@ -28,7 +28,7 @@ from leukoscope.data.completeness import (
     is_png_complete,
     list_bands,
 )
-from leukoscope.data.formats import list_suffixes, open_other, scale_floats
+from leukoscope.data.formats import check_range, list_suffixes, open_other, scale_floats
 from leukoscope.data.stain import standardise_stain
 from leukoscope.errors import FileError, ImageError
 from leukoscope.storage import read_file
@@ -74,12 +74,16 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What `probe_image` finds: size in pixels after EXIF rotation, size in bytes, content hash."""
+    """What `probe_image` finds: size in pixels after EXIF rotation, size in bytes, SHA-256 of the
+    bytes and, in `pixels`, of the picture (`hash_pixels`); the highest level of a file of 16 bits,
+    0 of any other."""
 
     width: int
     height: int
     bytes: int
     sha256: str
+    pixels: str
+    peak_16: int = 0
 
 
 @contextlib.contextmanager
@@ -262,37 +266,44 @@ def _join_channels(image: Image.Image, name: str) -> Image.Image:
         image.seek(k)
         channels.append(np.asarray(image))
     if channels[0].dtype != np.uint8:
-        _check_range(float(max(map(np.max, channels))), 16, name)
+        check_range(float(max(map(np.max, channels))), name)
         # One after the other: as numbers of 64 bits they take eight times the room.
         channels = [scale_floats(one.astype(np.float64), name, 65535.0) for one in channels]
     levels_HWC = np.stack(channels, axis=2)
     return Image.fromarray(levels_HWC)
 
 
-def _decode(image: Image.Image, content: bytes, name: str, *, reduced: bool = False) -> Image.Image:
-    """Decode to the last pixel; with `reduced`, a JPEG at an eighth of its size."""
+def _decode(
+    image: Image.Image, content: bytes, name: str, *, reduced: bool = False
+) -> tuple[Image.Image, int]:
+    """Decode to the last pixel; with `reduced`, a JPEG at an eighth of its size. Return the
+    picture, and the highest level of 16 bits, 0 for others."""
     is_wide = _has_16_bits(image, content)
     if reduced and min(image.size) >= 8 * MIN_SIDE_PX:
         image.draft("RGB", (image.width // 8, image.height // 8))
     image.load()
-    if is_wide:
-        highest = max(high for _, high in _list_extrema(image))
-        _check_range(highest, 16 if image.mode.startswith("I") else 8, name)
-    return image
+    # Floats above 255 are read as levels of 16 bits.
+    highest = max(high for _, high in _list_extrema(image)) if is_wide or image.mode == "F" else 0
+    if is_wide and not image.mode.startswith("I"):
+        highest = highest * 256 + 255  # Pillow keeps 8 of the 16 bits of colours
+    if not is_wide and highest <= 255:
+        return image, 0
+    check_range(highest, name)
+    return image, int(highest)
 
 
-def _load(image: Image.Image, content: bytes, name: str, *, reduced: bool = False) -> Image.Image:
-    """Decode, and check what the decoder does not."""
-    image = _decode(image, content, name, reduced=reduced)
+def _load(image: Image.Image, content: bytes, name: str) -> tuple[Image.Image, int]:
+    """Decode as `_decode` does, and check what the decoder does not."""
+    image, peak_16 = _decode(image, content, name)
     if image.format in _JPEG:
         whole = is_jpeg_complete(
-            content, image, lambda other, r: _decode(_open(other, name), other, name, reduced=r)
+            content, image, lambda other, r: _decode(_open(other, name), other, name, reduced=r)[0]
         )
     else:
         whole = image.format != "PNG" or is_png_complete(content, image)
     if not whole:
         raise _incomplete(name, "the data of its last pixels are missing")
-    return image
+    return image, peak_16
 
 
 def _has_16_bits(image: Image.Image, content: bytes) -> bool:
@@ -308,53 +319,56 @@ def _list_extrema(image: Image.Image) -> list[tuple[float, float]]:
     return list(found) if isinstance(found[0], tuple) else [found]
 
 
-def _check_range(highest: float, bits: int, name: str) -> None:
-    """Raise `ImageError` where 16 bits, of which `bits` were kept, hold the values of a camera of
-    10, 12 or 14: how many it has is not in the file, and read as they are such pictures are nearly
-    black."""
-    if highest < 2 ** (bits - 2):
-        raise ImageError(
-            "narrow_range",
-            f"{name} must use the 16 bits that it has",
-            f"its brightest value is {highest / 2**bits:.1%} of the range",
-            "multiply the values by 4, 16 or 64 (a camera of 14, 12 or 10 bits), of all images"
-            " alike, or save them in 8 bits",
-        )
-
-
 def probe_image(content: bytes, name: str = "image") -> ImageFacts:
     """Check that an image decodes to its last pixel and shows something, and return its facts.
 
-    `name` appears in error messages only. JPEG is decoded at an eighth of its size: the whole
-    entropy-coded stream is still read, so a truncated file is still found, at a fifth of the cost.
+    `name` appears in error messages only.
 
     Raises `ImageError` (reason `empty`, `not_an_image`, `truncated`, `too_large`, `too_small`,
     `unreadable`, `several_pages`, `narrow_range` or `one_colour`).
     """
-    with _translated(content, name):
-        image = _open(content, name)
-        width, height = image.size
-        # Pillow gives a TIFF's size after rotation, any other image's before.
-        if image.format != "TIFF" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-            width, height = height, width
-        with _budget.reserve(_BYTES_PER_PIXEL * width * height):
-            _check_colours(_load(image, content, name, reduced=True), name)
-    return ImageFacts(width, height, len(content), hashlib.sha256(content).hexdigest())
+    pixels_HWC, peak_16 = _read_pixels(content, name)
+    _check_colours(pixels_HWC, name)
+    height, width = pixels_HWC.shape[:2]
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ImageFacts(width, height, len(content), sha256, hash_pixels(pixels_HWC), peak_16)
 
 
-def _check_colours(image: Image.Image, name: str) -> None:
-    if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        spread = max(high - low for low, high in _list_extrema(image))
-    else:
-        pixels_HWC = _to_rgb(image, name)
-        spread = int(np.ptp(pixels_HWC, axis=(0, 1)).max())
+def hash_pixels(pixels_HWC: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of a decoded picture, uint8 `(H, W, 3)`, in hexadecimal digits: the same
+    for files of any format that show the same.
+
+    Decoders of JPEG differ by a level here and there: hashes of two machines may differ for one
+    file, and are compared with those of one machine only.
+    """
+    digest = hashlib.sha256(f"{pixels_HWC.shape} ".encode())
+    digest.update(np.ascontiguousarray(pixels_HWC).data)
+    return digest.hexdigest()
+
+
+def _check_colours(pixels_HWC: NDArray[np.uint8], name: str) -> None:
+    """Raise `ImageError` for a picture of one colour; one of a thousand pixels may be a hot one or
+    dust."""
+    step = max(1, min(pixels_HWC.shape[:2]) // _SAMPLED_SIDE)
+    sample_HWC = np.ascontiguousarray(pixels_HWC[::step, ::step])
+    counts = np.array(Image.fromarray(sample_HWC).histogram(), dtype=np.int64).reshape(3, 256)
+    few = sample_HWC.size // (3 * 2 * _SPECKS)
+    below, above = counts.cumsum(axis=1), counts[:, ::-1].cumsum(axis=1)
+    lowest = (below > few).argmax(axis=1)
+    highest = 255 - (above > few).argmax(axis=1)
+    spread = int((highest - lowest).max())
     if spread <= MAX_ONE_COLOUR:
         raise ImageError(
             "one_colour",
             f"{name} must show something",
-            f"no channel varies by more than {spread:g} of 255",
+            f"no channel varies by more than {spread} of 255",
             "replace the file by an intact copy, or remove it",
         )
+
+
+_SPECKS = 1000
+_SAMPLED_SIDE = 64
+"""A sample of so many rows and columns, or more, tells whether there is more than one colour."""
 
 
 def decode_image(content: bytes, box: Box | None = None, name: str = "image") -> NDArray[np.uint8]:
@@ -368,16 +382,21 @@ def decode_image(content: bytes, box: Box | None = None, name: str = "image") ->
     Raises `ImageError` as `probe_image` does, though not for one colour, and with reason `bad_box`
     for a box that is empty or reaches outside.
     """
-    with _translated(content, name):
-        image = _open(content, name)
-        with _budget.reserve(_BYTES_PER_PIXEL * image.width * image.height):
-            image = ImageOps.exif_transpose(_load(image, content, name))
-            pixels_HWC = _to_rgb(image, name)
+    pixels_HWC, _ = _read_pixels(content, name)
     if box is None:
         return pixels_HWC
     check_box(box, pixels_HWC.shape[1], pixels_HWC.shape[0], name)
     x_min, y_min, x_max, y_max = box
     return pixels_HWC[y_min:y_max, x_min:x_max]
+
+
+def _read_pixels(content: bytes, name: str) -> tuple[NDArray[np.uint8], int]:
+    with _translated(content, name):
+        image = _open(content, name)
+        with _budget.reserve(_BYTES_PER_PIXEL * image.width * image.height):
+            image, peak_16 = _load(image, content, name)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, name), peak_16
 
 
 def read_has_colour(path: Path) -> bool | None:
@@ -428,7 +447,7 @@ def _choose_conversion(image: Image.Image, name: str) -> Callable[[Image.Image],
                list_bands(image)):  # fmt: skip
             return lambda band: np.asarray(band.convert("RGBA"))[..., :3]
         return _lay_on_white
-    return lambda band: np.asarray(band.convert("RGB"))
+    return lambda band: np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
 
 
 def _lay_on_white(image: Image.Image) -> NDArray[np.uint8]:

@@ -57,7 +57,7 @@ from leukoscope.labels import is_known, resolve_label
 from leukoscope.storage import MAX_TEXT_BYTES, read_file
 
 # Written by a catalog; of no use as subgroups when it is read as a plain table.
-_FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256"})
+_FACT_COLUMNS = frozenset({"width", "height", "bytes", "sha256", "pixels"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,24 @@ class Rejected:
     content: str = ""
 
 
+CAMERA_BITS = (10, 12, 14)
+"""Bits of cameras whose values are written in 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """All `n_images` images of 16 bits hold levels up to `peak`, as of a camera of `bits`."""
+
+    bits: int
+    peak: int
+    n_images: int
+
+    @property
+    def factor(self) -> int:
+        """What the levels have to be multiplied by."""
+        return 1 << (16 - self.bits)
+
+
 ReadingKind = Literal["folders", "voc", "yolo", "coco", "table"]
 
 
@@ -112,7 +130,8 @@ class Reading:
     class folders without images. `merged` are labels under which several spellings were joined,
     `ambiguous` those that mean one cell in some data sets and another elsewhere. `alike` are
     names of sources that may be one, spelled in several ways. `tables` lie among the images, name
-    most of them, and were not read.
+    most of them, and were not read. `depth` is there
+    where the files have more bits than the camera had.
     """
 
     kind: ReadingKind
@@ -126,6 +145,7 @@ class Reading:
     ambiguous: tuple[str, ...] = ()
     alike: tuple[tuple[str, ...], ...] = ()
     tables: tuple[str, ...] = ()
+    depth: Depth | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from leukoscope.data.catalog import (
     BOX_COLUMNS,
     COLUMNS,
+    PIXEL_COLUMN,
     Catalog,
     ImageRecord,
     is_whole_number,
@@ -462,16 +463,17 @@ def _load_check(audit: Path, digest: str) -> PixelCheck | None:
 
 def hash_split(split: Split) -> str:
     """Return the SHA-256, in hexadecimal digits, of all that a split says: protocol, seed, and of
-    every image its id, content, box, label, part, source, further columns and role.
+    every image its id, content and pixels, box, label, part, source, further columns and role.
 
     Neither the order of the rows counts nor where the files lie, so that a split keeps its hash
     through `save_split` and `load_split` and wherever run or images are moved.
     """
-    written = (*COLUMNS, *BOX_COLUMNS, *_OWN_COLUMNS)
+    written = (*COLUMNS, PIXEL_COLUMN, *BOX_COLUMNS, *_OWN_COLUMNS)
     rows = sorted(zip(split.catalog.records, split.roles, strict=True), key=lambda x: x[0].id)
     digest = hashlib.sha256(f"{split.protocol} {split.seed}\n".encode())
     for one, role in rows:
         further = sorted((k, v) for k, v in one.extra.items() if v and k not in written)
+        further += [(PIXEL_COLUMN, one.pixels)] if one.pixels else []
         content = (one.sha256, one.bytes, one.width, one.height, one.box)
         row = (one.id, *content, one.label, one.split, one.source, further, role)
         digest.update(f"{json.dumps(row)}\n".encode())
@@ -575,7 +577,7 @@ def audit_split(split: Split) -> SplitAudit:
         if role:
             counts[role][record.label] = counts[role].get(record.label, 0) + 1
             sources_of[role].add(source)
-            files_of[role].add(record.sha256)
+            files_of[role].add(record.content)
     shared = []
     for first, second in itertools.combinations(ROLES, 2):
         common = sources_of[first] & sources_of[second]

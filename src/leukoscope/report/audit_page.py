@@ -53,7 +53,8 @@ _BASES: dict[SourceBasis, str] = {
     "table": "Sources are those that the table names; the pixels were not compared.",
     "both": "Sources are those that the table names, and were found in the pixels where it names"
     " none.",
-    "unknown": "For some images nobody has looked for sources: only identical bytes count there.",
+    "unknown": "For some images nobody has looked for sources: only identical pictures count"
+    " there.",
 }
 
 
@@ -170,7 +171,7 @@ def _describe_shared(audit: SplitAudit | None) -> tuple[Section, ...]:
     if audit is None or not audit.shared:
         return ()
     table = build_table(
-        ("Roles", "Sources in both", "Identical files", Column("For example", is_text=True)),
+        ("Roles", "Sources in both", "Identical pictures", Column("For example", is_text=True)),
         (
             (
                 " and ".join(entry.roles),

@@ -44,7 +44,7 @@ def describe_catalog(catalog: Catalog, out: Path) -> Page:
     rows = [(display_label(label), f"{counts[label]:,}") for label in catalog.classes]
     title = f"{images} in {format_count(len(counts), 'class')}"
     blocks: list[Block] = [Statement(f"{title}."), build_table(("Class", "Images"), rows)]
-    copies = len(catalog) - len({(r.sha256, r.box) for r in catalog.records})
+    copies = len(catalog) - len({(r.content, r.box) for r in catalog.records})
     if copies:
         found = format_count(copies, "image is an exact duplicate", "images are exact duplicates")
         blocks.append(Text(f"{found} of another one; splits keep them together."))

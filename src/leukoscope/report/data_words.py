@@ -27,7 +27,7 @@ REJECT_TITLES: dict[RejectCode, str] = {
     "too_large": "the image is too large",
     "too_small": "the image is too small",
     "one_colour": "the image is of one colour",
-    "narrow_range": "16 bits hold the values of a camera of fewer, so the image is nearly black",
+    "narrow_range": "16 bits hold low values only, and read as they are, the image is nearly black",
     "several_pages": "more than one page, and it is open which is meant",
     "unreadable": "the file cannot be read",
     "not_regular": "not a regular file",
@@ -133,6 +133,13 @@ def describe_reading_remarks(reading: Reading) -> tuple[str, ...]:
         " knows more of them, such as patients or slides."
         for name in reading.tables
     ]
+    if reading.depth is not None:
+        depth = reading.depth
+        remarks.append(
+            f"The {format_count(depth.n_images, 'image')} of 16 bits hold values up to"
+            f" {depth.peak:,}, as of a camera of {depth.bits} bits, and were rejected: multiply the"
+            f" values of all of them by {depth.factor}, or save them in 8 bits."
+        )
     if reading.empty:
         remarks.append(f"Class folders without images: {_list_names(reading.empty)}.")
     remarks += [
@@ -232,7 +239,7 @@ _TEXTS: dict[FindingCode, str] = {
     " label or remove the images.",
     "files_in_conflict": "`data scan` left them out of the catalog. Look at them, correct the label"
     " and scan again.",
-    "sources_unknown": "Only identical files are kept together, and not turned, cropped or"
+    "sources_unknown": "Only identical pictures are kept together, and not turned, cropped or"
     " re-encoded duplicates: `leukoscope data sources` finds these in the pixels.",
     "sources_alike": "Spelled alike, they may be one patient or slide; the split takes them for"
     " several.",
@@ -328,7 +335,7 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
         case "label_conflict":
             return f"{count('n_cells', 'cell has', 'cells have')} different labels"
         case "files_in_conflict":
-            files = count("n_files", "identical file stands", "identical files stand")
+            files = count("n_files", "identical picture stands", "identical pictures stand")
             return f"{files} under different labels"
         case "copies_found":
             verb = "shows a picture" if values["n_related"] == 1 else "show pictures"
@@ -369,9 +376,8 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
             sources = count("n_sources", "source of the table holds", "sources of the table hold")
             return f"{sources} several classes"
         case "exact_duplicates":
-            return (
-                f"{count('n_images', 'image')} in {count('n_groups', 'group')} of identical files"
-            )
+            groups = count("n_groups", "group")
+            return f"{count('n_images', 'image')} in {groups} of identical pictures"
         case "same_source":
             return f"{count('n_images', 'image')} in {count('n_groups', 'group')} of one source"
         case "same_field":

@@ -63,7 +63,7 @@ _SENTENCES: Mapping[NoteCode, str] = {
     "training_unknown": "A bundle does not carry its training images: whether some of these are"
     " among them cannot be seen here. `leukoscope data audit CATALOG --against OTHER` looks for"
     " duplicates.",
-    "duplicates_not_excluded": "No image of {data} is byte-identical to a training image;"
+    "duplicates_not_excluded": "No image of {data} is identical to a training image;"
     " duplicates that were rotated, cropped or re-encoded cannot be excluded."
     " `leukoscope data audit --against` looks for them.",
     "baseline_as_good": "The baseline “{baseline_name}” reaches {accuracy:share}; the network"

@@ -104,7 +104,7 @@ class Note:
     - `training_images`, `epoch_chosen_here`, `thresholds_fitted_here`: what else they served for.
     - `images_in_training`: `n` also lie in training. `duplicates_in_sample`: `n` of `n_images` have
       a duplicate there. `training_unknown`: a bundle carries no training images.
-      `duplicates_not_excluded`: of those of `data` only identical files would have been found.
+      `duplicates_not_excluded`: of those of `data` only identical pictures would have been found.
     - `baseline_as_good`, `shortcut_as_good`: `baseline` reaches `accuracy` where the network
       reaches `network`; a sign of duplicates, or of images that can be told apart without looking
       at cells.

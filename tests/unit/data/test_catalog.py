@@ -24,6 +24,7 @@ from leukoscope.data.catalog import (
     save_catalog,
     save_rejected,
 )
+from leukoscope.data.images import decode_image, hash_pixels
 from leukoscope.data.readers import Candidate, Rejected
 from leukoscope.errors import CatalogError, StorageError
 from leukoscope.report.data_words import describe_reading_remarks
@@ -77,6 +78,7 @@ def test_a_folder_becomes_a_table(tmp_path):
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         split="train",
+        pixels=hash_pixels(decode_image(content)),
     )
     assert catalog.classes == ("eosinophil", "lymphocyte")
     assert len(catalog) == 3
