@@ -648,6 +648,95 @@ def cells(
     pipelines.check_found(done, strict=strict)
 
 
+@app.command("differential")
+def differential(
+    samples: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Samples: a folder of smear fields or of single cells for each.", metavar="SAMPLE"
+        ),
+    ],
+    model: Annotated[Path, typer.Option(help="Bundle folder written by `export`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for pages and tables.")] = Path(
+        "differential"
+    ),
+    images: Annotated[
+        Literal["auto", "crops", "fields"],
+        typer.Option(help="One cell an image, or whole fields; auto: by their size."),
+    ] = "auto",
+    white_count: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Total white count in 10^9/L; of several samples NAME=VALUE, again for each.",
+            metavar="VALUE",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--samples", help="Table with the columns id, white_count, notes."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Reference intervals as TOML, or `none`; without it those of adults, as published."
+        ),
+    ] = None,
+    precision: Annotated[
+        float, typer.Option(help="Wanted half-length of the intervals, in points.")
+    ] = 5.0,
+    red_threshold: Annotated[
+        float,
+        typer.Option(
+            "--nrbc-threshold",
+            help="Correct the white count from so many nucleated red cells per 100 white cells.",
+        ),
+    ] = 5.0,
+    method: Annotated[
+        Literal["network", "nuclei"], typer.Option(help="Of fields: how cells are found.")
+    ] = "nuclei",
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Of fields: pixels per micrometre; else by the red cells of each."),
+    ] = None,
+    crop_um: Annotated[
+        float | None,
+        typer.Option(help="Of fields: side of a cell's crop in micrometres, as in training; 28."),
+    ] = None,
+    variant: Annotated[
+        Literal["fp32", "fp16", "int8"] | None,
+        typer.Option(help="Which graph; the bundle names a default."),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Count differentials: shares of the white cells with intervals, a report for each sample."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.report.differential_page import describe_counted
+    from leukoscope.smear.counting import CountSettings
+    from leukoscope.smear.reference import load_reference
+
+    replaced = pipelines.find_replaced_differentials(out, samples, force=force)
+    known = pipelines.collect_sample_infos(samples, white_count or [], table)
+    settings = CountSettings(precision / 100, red_threshold)
+    with render.progress() as progress:
+        done = pipelines.count_differentials(
+            samples,
+            model,
+            out,
+            images=images,
+            known=known,
+            settings=settings,
+            reference=None if str(reference) == "none" else load_reference(reference),
+            method=method,
+            scale_px_per_um=scale,
+            crop_um=crop_um,
+            variant=variant,
+            progress=progress,
+        )
+    render.print_page(describe_counted(done.records, done.out, done.pages, done.index))
+    render.print_replaced(replaced)
+
+
 @app.command("validate")
 def validate(
     bundle: BundleArgument,

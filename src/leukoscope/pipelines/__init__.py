@@ -29,6 +29,13 @@ from leukoscope.pipelines.deploy import (
     export_run,
     predict_images,
 )
+from leukoscope.pipelines.differential import (
+    CountedSamples,
+    collect_sample_infos,
+    count_differentials,
+    find_replaced_differentials,
+    load_samples,
+)
 from leukoscope.pipelines.distill import DistilledRun, distill_run
 from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
@@ -48,6 +55,7 @@ from leukoscope.pipelines.validate import ValidatedBundle, validate_bundle
 
 __all__ = [
     "CalibratedRun",
+    "CountedSamples",
     "DistilledRun",
     "EnsembleRun",
     "Evaluation",
@@ -65,12 +73,16 @@ __all__ = [
     "check_found",
     "check_nothing_rejected",
     "check_predicted",
+    "collect_sample_infos",
+    "count_differentials",
     "distill_run",
     "evaluate_run",
     "explain_images",
     "export_run",
     "find_cells",
     "find_replaced",
+    "find_replaced_differentials",
+    "load_samples",
     "load_split_or_images",
     "measure_robustness",
     "pack_images",

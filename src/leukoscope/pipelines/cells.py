@@ -222,7 +222,7 @@ class _Work:
     def _do(self, number: int, path: Path, name: str) -> tuple[FieldRecord, _Places]:
         import cv2
 
-        from leukoscope.smear.crops import cut_cell, mark_nucleus
+        from leukoscope.smear.crops import cut_from_field, mark_nucleus
         from leukoscope.smear.fields import open_field
         from leukoscope.storage import storage_errors
 
@@ -237,13 +237,9 @@ class _Work:
             if cell.edge and not self.include_edge:
                 cells.append(cell)
                 continue
-            region = self._list_region(cell.box, cell.scale_px_per_um, field.width, field.height)
-            x, y = region[:2]
-            box = (cell.box[0] - x, cell.box[1] - y, cell.box[2] - x, cell.box[3] - y)
-            crop_SSC = cut_cell(
-                field.read_region(region), box, cell.scale_px_per_um, found.ground_C, self.settings
-            )
+            crop_SSC = cut_from_field(field, cell, found.ground_C, self.settings)
             zoom = self.settings.px_per_um / cell.scale_px_per_um
+            box = cell.box
             size = ((box[2] - box[0]) * zoom, (box[3] - box[1]) * zoom)
             nucleus_SS = mark_nucleus(crop_SSC, size, found.ground_C)
             file = f"{stem}_{cell.number:03d}.png"
@@ -255,16 +251,3 @@ class _Work:
             cells.append(replace(cell, nucleus_frac=round(min(share, 1.0), 4)))
             places[name, cell.number] = (f"crops/{file}", f"nuclei/{file}")
         return replace(found.record, cells=tuple(cells)), places
-
-    def _list_region(
-        self, box: tuple[int, int, int, int], scale: float, width: int, height: int
-    ) -> tuple[int, int, int, int]:
-        """The part of a field that a crop shows, with a little more."""
-        half = self.settings.side_um * scale / 2 + 4
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        return (
-            max(0, int(x - half)),
-            max(0, int(y - half)),
-            min(width, int(x + half) + 1),
-            min(height, int(y + half) + 1),
-        )

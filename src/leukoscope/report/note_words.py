@@ -110,6 +110,8 @@ _SENTENCES: Mapping[NoteCode, str] = {
     " {them} first.",
     "nothing_counted": "No white cell was identified among {n_cells:count cell}: there is no"
     " differential.",
+    "few_white_cells": "{n:count white cell} where a differential takes {n_needed} or more: shares"
+    " are hardly known.",
     "appearance_differs": "Only {share:share} of the cells are accepted; {expected:share} are"
     " expected of these classes by the internal test set. Stain, scanner or cells differ from those"
     " that the network was calibrated on, and then neither the shares nor their correction hold.",

@@ -48,11 +48,12 @@ class Big:
 @dataclass(frozen=True, slots=True)
 class Bullets:
     """A list; `numbered` where the order matters. With `anchors`, one for each item, items are
-    links to those sections."""
+    links to those sections; with `links`, to files beside the page."""
 
     items: tuple[str, ...]
     numbered: bool = False
     anchors: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ classes of the network. What this file does not do: it reads no image and predic
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from leukoscope.smear.differential import (
     LeftShift,
     OtherCells,
     ReferenceLimits,
+    ReferencePopulation,
     Totals,
     compare_to_limits,
     get_group,
@@ -39,12 +40,16 @@ from leukoscope.smear.prevalence import (
     compute_exact_interval,
     estimate_shares,
 )
+from leukoscope.smear.reference import ReferenceSet
 from leukoscope.trust.folder import compare_acceptance
 from leukoscope.trust.notes import Note, Values
 from leukoscope.trust.record import TrustInfo
 
 FEW_CALIBRATION_CELLS = 10
 """Of a class with fewer independent calibration cells it is hardly known how it is called."""
+
+FEW_WHITE_CELLS = 100
+"""A differential at the bench is of 100 cells or more."""
 
 MANY_UNIDENTIFIED = 0.1
 """Where more of the cells are unidentified, shares may be of a selection."""
@@ -81,13 +86,12 @@ def count_sample(
     trust: TrustInfo | None,
     provenance: DifferentialProvenance,
     settings: CountSettings | None = None,
-    limits: Mapping[str, Sequence[ReferenceLimits]] | None = None,
+    reference: ReferenceSet | None = None,
 ) -> DifferentialRecord:
     """Count a sample. `classes` are the labels of the network; `trust` its trust record, None for
-    a bundle that was not calibrated; `limits` those of healthy people by label, of which the
+    a bundle that was not calibrated; `reference` the limits of healthy people, of which the
     absolute ones are used where the white count is given."""
-    settings = settings or CountSettings()
-    counter = _Counter(sample, classes, trust, settings, limits or {})
+    counter = _Counter(sample, classes, trust, settings or CountSettings(), reference)
     return counter.build(provenance)
 
 
@@ -100,10 +104,10 @@ class _Counter:
         classes: tuple[str, ...],
         trust: TrustInfo | None,
         settings: CountSettings,
-        limits: Mapping[str, Sequence[ReferenceLimits]],
+        reference: ReferenceSet | None,
     ) -> None:
         self.sample, self.classes, self.trust = sample, classes, trust
-        self.settings, self.limits = settings, limits
+        self.settings, self.reference = settings, reference
         self.cells = [c for c in sample.cells if c.label and not c.edge and not c.duplicate_of]
         identified = [one for one in self.cells if one.is_counted]
         self.n = Counter(one.label for one in identified)
@@ -151,6 +155,11 @@ class _Counter:
         red, given = self.red_per_100.value, self.sample.white_count
         return given * 100 / (100 + red) if red >= self.settings.red_threshold else given
 
+    def _find_limits(self, label: str) -> ReferenceLimits | None:
+        if self.reference is None:
+            return None
+        return self.reference.find(label, has_absolute=not math.isnan(self.white_count))
+
     def _build_share(self, label: str, labels: Sequence[str]) -> ClassShare:
         """The share of one class, or of several under one name."""
         n = sum(self.n[one] for one in labels)
@@ -160,9 +169,8 @@ class _Counter:
         wanted = estimate if not math.isnan(corrected.value) else Estimate(raw, 1.0)
         best = wanted.interval
         absolute = Interval(*(self.white_count * x for x in (best.value, best.low, best.high)))
-        given = {one.unit: one for one in self.limits.get(label, ())}
-        is_relative = math.isnan(absolute.value) or "10^9/L" not in given
-        limits = given.get("share" if is_relative else "10^9/L")
+        limits = self._find_limits(label)
+        is_absolute = limits is not None and limits.unit == "10^9/L"
         return ClassShare(
             label=label,
             count=n,
@@ -172,7 +180,7 @@ class _Counter:
             absolute=absolute,
             n_more=wanted.count_more(self.n_white, self.settings.precision),
             limits=limits,
-            relation=compare_to_limits(best if is_relative else absolute, limits),
+            relation=compare_to_limits(absolute if is_absolute else best, limits),
         )
 
     def build(self, provenance: DifferentialProvenance) -> DifferentialRecord:
@@ -184,6 +192,8 @@ class _Counter:
             self._build_share(name, labels).best if labels else UNDEFINED
             for name, labels in (("immature", immature), ("bands", bands))
         ]
+        total = self._find_limits("white_cell")
+        total = None if math.isnan(self.white_count) else total
         return DifferentialRecord(
             sample=self.sample.name,
             totals=self._count_totals(),
@@ -207,6 +217,13 @@ class _Counter:
             left_shift=self._find_left_shift(*young),
             notes=tuple(self._list_notes(classes)),
             provenance=provenance,
+            reference=None
+            if self.reference is None
+            else ReferencePopulation(
+                self.reference.name, self.reference.population, self.reference.note
+            ),
+            white_count_limits=total,
+            white_count_relation=compare_to_limits(Interval(*[self.white_count] * 3), total),
             remark=self.sample.remark,
             images=self.sample.images,
         )  # fmt: skip
@@ -246,6 +263,9 @@ class _Counter:
             notes.append(Note("critical_cells", {"labels": critical, "n": n}))
         if not self.n_white:
             notes.append(Note("nothing_counted", {"n_cells": len(self.cells)}))
+        elif self.n_white < FEW_WHITE_CELLS:
+            few_white = {"n": self.n_white, "n_needed": FEW_WHITE_CELLS}
+            notes.append(Note("few_white_cells", few_white))
         notes += self._note_appearance()
         notes += self._note_white_count()
         if self.trust is None or self.trust.calibration_counts is None:
@@ -257,7 +277,7 @@ class _Counter:
                 needed = FEW_CALIBRATION_CELLS
                 notes.append(Note("few_calibration_cells", {"labels": few, "n_needed": needed}))
         beyond = tuple(one.label for one in classes if one.n_more is None)
-        if beyond and self.n_white:
+        if beyond and self.n_white >= FEW_WHITE_CELLS:
             reach: Values = {"labels": beyond, "precision": self.settings.precision}
             notes.append(Note("precision_out_of_reach", reach))
         return notes

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukoscope.data.images import Box
+from leukoscope.smear.fields import Field
 from leukoscope.smear.nuclei import Mask, find_stained
+from leukoscope.smear.record import FoundCell
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,33 @@ def cut_cell(
         borderValue=tuple(float(one) for one in np.rint(ground_C)),
     )
     return np.asarray(crop_SSC, dtype=np.uint8)
+
+
+def choose_region(
+    box: Box, scale_px_per_um: float, size_px: tuple[int, int], settings: CropSettings
+) -> Box:
+    """Return the part of a field, `size_px` wide and high, that the crop of a box shows, with a
+    little more: of a large field only that is read."""
+    half = settings.side_um * scale_px_per_um / 2 + 4
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return (
+        max(0, int(x - half)),
+        max(0, int(y - half)),
+        min(size_px[0], int(x + half) + 1),
+        min(size_px[1], int(y + half) + 1),
+    )
+
+
+def cut_from_field(
+    field: Field, cell: FoundCell, ground_C: NDArray[np.float64], settings: CropSettings
+) -> NDArray[np.uint8]:
+    """Return the square around a cell of a field as `cut_cell` does. Raises `ImageError` where a
+    slide's region cannot be read."""
+    size_px = field.width, field.height
+    region = choose_region(cell.box, cell.scale_px_per_um, size_px, settings)
+    (x, y), (left, top, right, bottom) = region[:2], cell.box
+    box = (left - x, top - y, right - x, bottom - y)
+    return cut_cell(field.read_region(region), box, cell.scale_px_per_um, ground_C, settings)
 
 
 def mark_nucleus(

@@ -187,7 +187,18 @@ class CountedCell:
     @property
     def is_counted(self) -> bool:
         """Whether the network's label counts: read, whole, the only one, and identified."""
-        return bool(self.label) and self.decision != "unknown"
+        is_own = not self.edge and not self.duplicate_of
+        return is_own and bool(self.label) and self.decision != "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencePopulation:
+    """Whose limits figures are compared with: name and people of the reference intervals, and what
+    a reader must know of them."""
+
+    name: str
+    population: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +244,11 @@ class DifferentialRecord:
     left_shift: LeftShift
     notes: tuple[Note, ...]
     provenance: DifferentialProvenance
+    reference: ReferencePopulation | None = None
+    """None where figures are compared with no limits."""
+    white_count_limits: ReferenceLimits | None = None
+    white_count_relation: Relation = ""
+    """Of the corrected white count, which is taken as exact."""
     remark: str = ""
     """What the table of samples says of it, as the user wrote it."""
     images: tuple[str, ...] = field(default=())

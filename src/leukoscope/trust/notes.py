@@ -58,6 +58,7 @@ NoteCode = Literal[
     # of a differential
     "critical_cells",
     "nothing_counted",
+    "few_white_cells",
     "appearance_differs",
     "many_unidentified",
     "nucleated_red_not_known",
@@ -129,7 +130,8 @@ class Note:
     Of a differential:
 
     - `critical_cells`: `n` cells were given one of `labels`, which are not to be overlooked.
-    - `nothing_counted`: none of `n_cells` is an identified white cell.
+    - `nothing_counted`: none of `n_cells` is an identified white cell. `few_white_cells`: there are
+      `n`, fewer than the `n_needed` of a differential at the bench.
     - `appearance_differs`: the `share` of cells that are accepted is below what is `expected` of
       these classes. `many_unidentified`: `n` of `n_cells` are unlike the cells of training.
     - `nucleated_red_not_known`: the network knows no such class, so the white count stays.

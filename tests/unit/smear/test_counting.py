@@ -14,6 +14,7 @@ from leukoscope.smear.differential import (
     ReferenceLimits,
     Totals,
 )
+from leukoscope.smear.reference import ReferenceSet
 from leukoscope.trust.record import CalibrationCounts
 
 CLASSES = (
@@ -49,10 +50,10 @@ def draw(**counts):
     ]
 
 
-def count(cells, trust=None, settings=None, limits=None, classes=CLASSES, **sample):
+def count(cells, trust=None, settings=None, reference=None, classes=CLASSES, **sample):
     images = tuple(dict.fromkeys(cell.image for cell in cells))
     return count_sample(
-        Sample("S", images, tuple(cells), **sample), classes, trust, PROVENANCE, settings, limits
+        Sample("S", images, tuple(cells), **sample), classes, trust, PROVENANCE, settings, reference
     )
 
 
@@ -142,7 +143,7 @@ def test_nucleated_red_cells_leave_the_white_count_above_the_threshold():
     kept = count(cells, settings=CountSettings(red_threshold=50), white_count=10.0)
     assert kept.corrected_white_count == 10.0
     few = count(draw(neutrophil=9), classes=("neutrophil", "lymphocyte"), white_count=10.0)
-    assert list_codes(few)[0] == "nucleated_red_not_known"
+    assert list_codes(few)[:2] == ["few_white_cells", "nucleated_red_not_known"]
 
 
 @pytest.mark.parametrize(
@@ -162,15 +163,21 @@ def test_a_network_without_young_cells_knows_no_left_shift():
 def test_limits_are_absolute_where_the_white_count_is_given():
     share = ReferenceLimits(0.1, 0.3, "share", "a book")
     absolute = ReferenceLimits(1.0, 4.0, "10^9/L", "a book")
-    limits = {"lymphocyte": (share, absolute), "neutrophil": (absolute,)}
+    total = ReferenceLimits(5.0, 9.0, "10^9/L", "a book")
+    reference = ReferenceSet(
+        "mine", "adults", "", {"lymphocyte": share},
+        {"lymphocyte": absolute, "neutrophil": absolute, "white_cell": total},
+    )  # fmt: skip
     cells = draw(segmented_neutrophil=20, lymphocyte=80)
-    without, given = (
-        count(cells, limits=limits, white_count=white).get_share("lymphocyte")
-        for white in (math.nan, 4.5)
-    )
+    records = [count(cells, reference=reference, white_count=white) for white in (math.nan, 4.5)]
+    without, given = (record.get_share("lymphocyte") for record in records)
     assert (without.limits, without.relation) == (share, "above")
     assert (given.limits, given.relation) == (absolute, "within")
-    assert count(cells, limits=limits).get_share("neutrophil").relation == ""
+    assert records[0].get_share("neutrophil").relation == ""
+    assert records[0].white_count_relation == ""
+    assert (records[1].white_count_limits, records[1].white_count_relation) == (total, "below")
+    assert records[0].reference.name == "mine"
+    assert count(cells).reference is None
 
 
 def test_cells_of_another_look_are_noted():
