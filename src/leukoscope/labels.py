@@ -1,4 +1,4 @@
-"""Names of blood cells: canonical names, the aliases data sets use, display names, critical cells.
+"""Names of blood cells: canonical and display names, aliases of data sets, codes, critical cells.
 
 A canonical name is lower case with underscores. A label that is not listed is allowed: it
 becomes its own class under its tidied spelling. An alias stands here only where the public data
@@ -130,6 +130,26 @@ CELL_TYPES: tuple[CellType, ...] = (
 AMBIGUOUS: dict[str, tuple[str, ...]] = {"myb": ("myelocyte", "blast")}
 """Codes that mean one cell in some data sets and another elsewhere. MYB is a myelocyte in both
 Munich sets and is given as a myeloblast by several public programs for these very sets."""
+
+LOINC: dict[str, str] = {
+    "neutrophil": "26511-6",
+    "segmented_neutrophil": "26505-8",
+    "band_neutrophil": "26508-2",
+    "metamyelocyte": "28541-1",
+    "myelocyte": "26498-6",
+    "promyelocyte": "26524-9",
+    "blast": "26446-5",
+    "lymphocyte": "26478-8",
+    "atypical_lymphocyte": "13046-8",
+    "monocyte": "26485-3",
+    "eosinophil": "26450-7",
+    "basophil": "30180-4",
+    "immature_granulocyte": "38518-7",
+    "erythroblast": "26461-4",
+    "smudge_cell": "34992-8",
+}
+"""Codes of a cell's share of the white cells in blood; of nucleated red and smudge cells per 100 of
+them. Never sent are 34165-1, which says that cells are there, and 24318-8, a discouraged panel."""
 
 _BY_NAME = {cell.name: cell for cell in CELL_TYPES}
 _BY_ALIAS = {alias: cell.name for cell in CELL_TYPES for alias in (cell.name, *cell.aliases)}
