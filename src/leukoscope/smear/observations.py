@@ -131,7 +131,17 @@ def list_observations(record: DifferentialRecord) -> tuple[Observation, ...]:
     )
     found = [
         Observation("white_cells_counted", "", "White cells counted", counted, 0, "{cells}"),
-        Observation("white_count", "", "White count", white_count, 2, "10*9/L"),
+        Observation(
+            "white_count",
+            "",
+            "White count",
+            white_count,
+            2,
+            "10*9/L",
+            limits=_scale_limits(record.white_count_limits, "10^9/L", 1),
+            source=record.white_count_limits.source if record.white_count_limits else "",
+            flag=_flag(white_count.value, _scale_limits(record.white_count_limits, "10^9/L", 1)),
+        ),
     ]
     names = {one.label for one in record.sums}
     shares = [*record.sums, *(one for one in record.classes if one.label not in names)]

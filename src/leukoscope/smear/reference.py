@@ -61,14 +61,21 @@ class _Head(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSet:
-    """The limits of one population: by label those of its share of the white cells, of its count in
-    10^9/L, or both; the total white count stands under `white_cell`. `note` is what a reader must
-    know of them, in the words of who made the file."""
+    """The limits of one population, by label: shares of the white cells (0 to 1), and counts in
+    10^9/L; the total white count stands under `white_cell`. `note` is what a reader must know of
+    them, in the words of who made the file."""
 
     name: str
     population: str
     note: str
-    limits: Mapping[str, tuple[ReferenceLimits, ...]]
+    shares: Mapping[str, ReferenceLimits]
+    absolutes: Mapping[str, ReferenceLimits]
+
+    def find(self, label: str, *, has_absolute: bool) -> ReferenceLimits | None:
+        """Return the limits of a class: those of its absolute count where this is known and there
+        are such limits, else those of its share; None without either."""
+        share = self.shares.get(label)
+        return self.absolutes.get(label, share) if has_absolute else share
 
 
 def load_reference(path: Path | None = None) -> ReferenceSet:
@@ -77,9 +84,9 @@ def load_reference(path: Path | None = None) -> ReferenceSet:
     Raises `ConfigError` for a file that cannot be read, is not TOML, or has an unknown key, a class
     that is no cell type, limits out of order or without a source; all problems are named at once.
 
-    >>> share, absolute = load_reference().limits["neutrophil"]
-    >>> (share.lower, share.upper), (absolute.lower, absolute.upper, absolute.unit)
-    ((0.39, 0.75), (1.7, 6.2, '10^9/L'))
+    >>> limits = load_reference().find("neutrophil", has_absolute=True)
+    >>> limits.lower, limits.upper, limits.unit
+    (1.7, 6.2, '10^9/L')
     """
     if path is None:
         text = resources.files("leukoscope.smear").joinpath("adults.toml").read_text("utf-8")
@@ -111,16 +118,14 @@ def _parse(content: Mapping[str, Any], place: str) -> ReferenceSet:
             "; ".join(problems),
             "correct the file; docs/differential.md shows the form",
         )
-    limits: dict[str, tuple[ReferenceLimits, ...]] = {}
+    shares, absolutes = {}, {}
     for label, one in limits_of.items():
-        given = []
         if one.percent is not None:
             low, high = (limit / 100 for limit in one.percent)
-            given.append(ReferenceLimits(low, high, "share", one.percent_source))
+            shares[label] = ReferenceLimits(low, high, "share", one.percent_source)
         if one.absolute is not None:
-            given.append(ReferenceLimits(*one.absolute, "10^9/L", one.absolute_source))
-        limits[label] = tuple(given)
-    return ReferenceSet(head.name, head.population, head.note, limits)
+            absolutes[label] = ReferenceLimits(*one.absolute, "10^9/L", one.absolute_source)
+    return ReferenceSet(head.name, head.population, head.note, shares, absolutes)
 
 
 def _list_problems(error: ValidationError, where: str) -> list[str]:

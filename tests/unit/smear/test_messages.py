@@ -56,7 +56,14 @@ def test_values_units_limits_and_flags():
     assert (red.loinc, red.unit, red.value) == ("26461-4", "/100{WBCs}", 3.0)
     assert found["smudge_cell"].loinc == "34992-8"
     assert found["white_cells_counted"].value == 200
-    assert found["white_count"].value == 10.8
+    assert found["white_count"].value == 10.8 and found["white_count"].flag == ""
+    limits = ReferenceLimits(3.6, 9.2, "10^9/L", "made up")
+    (count,) = [
+        one
+        for one in list_observations(replace(make_record(), white_count_limits=limits))
+        if one.code == "white_count"
+    ]
+    assert (count.limits, count.flag, count.source) == ((3.6, 9.2), "H", "made up")
 
 
 def test_what_cannot_be_had_is_not_sent():

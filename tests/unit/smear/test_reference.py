@@ -3,7 +3,8 @@
 import pytest
 
 from leukoscope.errors import ConfigError
-from leukoscope.smear.differential import ReferenceLimits
+from leukoscope.interval import Interval
+from leukoscope.smear.differential import ReferenceLimits, compare_to_limits
 from leukoscope.smear.reference import load_reference
 
 OWN = """
@@ -29,25 +30,18 @@ def write(tmp_path, text):
     return path
 
 
-def collect(reference, unit):
-    return {
-        label: (one.lower, one.upper)
-        for label, given in reference.limits.items()
-        for one in given
-        if one.unit == unit
-    }
-
-
 def test_every_number_of_the_package_has_a_source():
     adults = load_reference()
     assert adults.name == "adults" and "Duffy" in adults.note and "adults" in adults.population
-    assert all(one.source for given in adults.limits.values() for one in given)
+    for limits in (*adults.shares.values(), *adults.absolutes.values()):
+        assert limits.source and 0 <= limits.lower < limits.upper
     # As published: ARUP 0040005, and the last column of table 6 of PMC7082321.
-    shares = collect(adults, "share")
+    shares = {label: (one.lower, one.upper) for label, one in adults.shares.items()}
     assert shares["segmented_neutrophil"] == pytest.approx((0.45, 0.79))
     assert shares["lymphocyte"] == pytest.approx((0.16, 0.47))
     assert shares["band_neutrophil"] == pytest.approx((0, 0.05))
-    assert collect(adults, "10^9/L") == {
+    absolutes = {label: (one.lower, one.upper) for label, one in adults.absolutes.items()}
+    assert absolutes == {
         "white_cell": (3.6, 9.2),
         "neutrophil": (1.7, 6.2),
         "lymphocyte": (1.0, 3.4),
@@ -55,20 +49,24 @@ def test_every_number_of_the_package_has_a_source():
         "eosinophil": (0.0, 0.4),
         "basophil": (0.0, 0.1),
     }
-    assert "blast" not in adults.limits
+
+
+def test_absolute_limits_go_before_shares_where_the_count_is_known():
+    adults = load_reference()
+    assert adults.find("lymphocyte", has_absolute=True).unit == "10^9/L"
+    assert adults.find("lymphocyte", has_absolute=False).unit == "share"
+    assert adults.find("band_neutrophil", has_absolute=True).unit == "share"
+    assert adults.find("blast", has_absolute=True) is None
+    limits = adults.find("lymphocyte", has_absolute=True)
+    assert compare_to_limits(Interval(4.0, 3.6, 4.4), limits) == "above"
 
 
 def test_a_laboratory_gives_its_own(tmp_path):
     own = load_reference(write(tmp_path, OWN))
     assert (own.name, own.population, own.note) == ("our own", "adults of our region", "2025")
-    source = "own study, 2025"
-    assert own.limits == {
-        "neutrophil": (
-            ReferenceLimits(0.4, 0.7, "share", source),
-            ReferenceLimits(1.5, 7, "10^9/L", source),
-        ),
-        "band_neutrophil": (ReferenceLimits(0, 0.085, "share", source),),
-    }
+    assert own.shares["neutrophil"] == ReferenceLimits(0.4, 0.7, "share", "own study, 2025")
+    assert own.absolutes == {"neutrophil": ReferenceLimits(1.5, 7, "10^9/L", "own study, 2025")}
+    assert set(own.shares) == {"neutrophil", "band_neutrophil"}
 
 
 @pytest.mark.parametrize(
