@@ -44,6 +44,7 @@ def build_findings() -> tuple[Finding, ...]:
         Finding("sources_alike", "warning", {"n_groups": 2}, (Count(("P1", "p01"), 2),)),
         Finding("test_part_trained_on", "warning", {"n_images": 3}),
         Finding("parts_unknown", "warning", {"n_images": 1}, (Count(("<odd>",), 1),)),
+        Finding("parts_not_followed", "note", {"n_images": 5}, (Count(("train",), 9),)),
         Finding("sources_name_files", "warning", {"n_images": 400, "n_sources": 399}),
         Finding("role_empty", "warning", counts=(Count(("val",), 0), Count(("test",), 0))),
         Finding(

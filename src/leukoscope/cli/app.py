@@ -212,7 +212,8 @@ def split(
     replaced = pipelines.find_replaced(files, "split", beside, [catalog], force=force)
     records = load_catalog(catalog)
     if protocol == "kfold":
-        splits = pipelines.split_kfold(records, out, folds=folds, seed=seed)
+        with render.progress() as progress:
+            splits = pipelines.split_kfold(records, out, folds=folds, seed=seed, progress=progress)
         render.print_page(describe_folds(splits, out))
     else:
         with render.progress() as progress:
@@ -331,6 +332,7 @@ def leak_report(
         list[Path] | None,
         typer.Option(help="Other images to judge both networks on; may be given again."),
     ] = None,
+    class_level: ClassLevelOption = None,
     seed: Annotated[int, _build_seed_option("Seed of both draws.")] = 42,
     cache: CacheOption = None,
 ) -> None:
@@ -349,6 +351,7 @@ def leak_report(
             loaded,
             out,
             external=external or (),
+            class_level=class_level,
             seed=seed,
             cache=cache,
             progress=progress,

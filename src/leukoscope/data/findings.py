@@ -27,6 +27,7 @@ FindingCode = Literal[
     "sources_alike",
     "test_part_trained_on",
     "parts_unknown",
+    "parts_not_followed",
     "sources_name_files",
     "role_empty",
     "class_missing",

@@ -684,6 +684,11 @@ def _find_parts(split: Split) -> list[Finding]:
     trained_on = sum(r.split == "test" and role in ("train", "val") for r, role in pairs)
     if trained_on:
         findings.append(Finding("test_part_trained_on", "warning", {"n_images": trained_on}))
+    elsewhere = sum(r.split in ROLES and role not in ("", r.split) for r, role in pairs)
+    if elsewhere and split.protocol != "given" and not trained_on:
+        parts = sorted({r.split for r, _ in pairs if r.split in ROLES})
+        counts = tuple(Count((part,), sum(r.split == part for r, _ in pairs)) for part in parts)
+        findings.append(Finding("parts_not_followed", "note", {"n_images": elsewhere}, counts))
     strange = Counter(r.split for r, _ in pairs if r.split and r.split not in ROLES)
     if strange:
         counts = tuple(Count((name,), n) for name, n in sorted(strange.items()))

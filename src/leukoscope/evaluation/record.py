@@ -125,7 +125,7 @@ class EvaluationProvenance:
     """What made the figures: run, network, recipe, data, software. `best_epoch` is None for an
     ensemble, which was not trained; its `seed` names those of its members. `scores_sha256` is the
     hash of the run's score table, None on other data; `trust_sha256` that of its `trust.json`, None
-    where it was not calibrated."""
+    where it was not calibrated. `place` is where other data lay, None for the run's own."""
 
     run: str
     network: str
@@ -145,6 +145,7 @@ class EvaluationProvenance:
     started: str
     scores_sha256: str | None = None
     trust_sha256: str | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,12 +226,18 @@ def compare_pixels(
 
 
 def split_kfold(
-    catalog: Catalog, out: str | Path | None = None, *, folds: int = 5, seed: int = 42
+    catalog: Catalog,
+    out: str | Path | None = None,
+    *,
+    folds: int = 5,
+    seed: int = 42,
+    progress: Progress = silent,
 ) -> tuple[Split, ...]:
     """Make one split per fold, and write them as `<stem>.fold0.csv` ... if `out` is given; all or
-    none."""
+    none. What is written has been through `compare_pixels`."""
     splits = build_kfold(catalog, folds, seed=seed)
     if out is not None:
+        splits = tuple(compare_pixels(split, progress=progress) for split in splits)
         paths = list_folds(Path(out), folds)
         with replacing_together(Path(out).parent, last=paths[-1].name) as staged:
             for split, path in zip(splits, paths, strict=True):

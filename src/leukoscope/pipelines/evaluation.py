@@ -14,7 +14,7 @@ from leukoscope.data.catalog import Catalog, ImageRecord
 from leukoscope.data.groups import group_sources, sources_known
 from leukoscope.data.readers import Rejected
 from leukoscope.data.splits import Split
-from leukoscope.errors import DataError
+from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import compare_pixels, load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_scores, load_run_split
@@ -74,7 +74,8 @@ class OtherData:
     """Images from elsewhere to be evaluated on. `folder_name` names the evaluation's folder.
     `joint`: their sources were found together with those of the training images, so that equal
     names and different names both mean what they say. `rejected` are the files that a scan left
-    out, None where the caller lists them."""
+    out, None where the caller lists them. `place` is where they lie, None where it does not
+    matter."""
 
     name: str
     folder_name: str
@@ -82,6 +83,7 @@ class OtherData:
     warnings: "tuple[Note, ...]"
     joint: bool = False
     rejected: tuple[Rejected, ...] | None = None
+    place: Path | None = None
 
 
 def evaluate_run(
@@ -105,7 +107,8 @@ def evaluate_run(
     are marked as leaked, and those of the images without a duplicate stand beside them.
 
     Raises `MissingStepError` before training has ended, `DataError` for an empty role,
-    `ConfigError` for a `name` that is no name of a folder.
+    `ConfigError` for a `name` that is no name of a folder, and where without a `name` the folder of
+    the evaluation is that of data from another place.
     """
     require_extra("train")
     from leukoscope.trust.notes import Note
@@ -117,14 +120,29 @@ def evaluate_run(
         own = build_name(Path(data).resolve().stem) if name is None else name
         folder = RunFolder(Path(run))
         folder.require(folder.model, "leukoscope train")
+        if name is None:
+            _check_place(folder.evaluation(own), Path(data).resolve())
         rejected = folder.evaluation(own) / "rejected.csv"
         records, warnings, left_out = select_images(
             Path(data), role, progress, class_level, rejected, at_once=False
         )
         if left_out:
             warnings += (Note("files_rejected", {"n": len(left_out)}),)
-        other = OtherData(Path(data).name, own, records, warnings, rejected=left_out)
+        place = Path(data).resolve()
+        other = OtherData(Path(data).name, own, records, warnings, rejected=left_out, place=place)
     return evaluate_folder(RunFolder(Path(run)), other, role, progress)
+
+
+def _check_place(folder: Path, data: Path) -> None:
+    """Raise `ConfigError` where a folder holds the evaluation of data from another place."""
+    path = folder / "metrics.json"
+    origin = load_evaluation(path).provenance if path.is_file() else None
+    if origin is not None and origin.place not in (None, str(data)):
+        raise ConfigError(
+            "data of one name from two places need two names",
+            f"{folder} holds the evaluation of {origin.place}",
+            "give this one another by --name",
+        )
 
 
 def evaluate_folder(
@@ -172,7 +190,7 @@ def evaluate_folder(
         found.record,
         compare=_list_others(folder, subject.folder),
         history=_load_history(folder),
-        provenance=_collect_provenance(folder, own=other is None, calibrated=trust is not None),
+        provenance=_collect_provenance(folder, other, calibrated=trust is not None),
     )
     boxes = {one.id: one.box for one in subject.records if one.box is not None}
     drawn = draw_evaluation(replace(found, record=record), boxes)
@@ -387,7 +405,7 @@ def _load_history(folder: RunFolder) -> "tuple[EpochFigures, ...]":
 
 
 def _collect_provenance(
-    folder: RunFolder, *, own: bool, calibrated: bool
+    folder: RunFolder, other: OtherData | None, *, calibrated: bool
 ) -> "EvaluationProvenance":
     from leukoscope.evaluation.record import EvaluationProvenance
     from leukoscope.training.record import load_model_record
@@ -411,8 +429,9 @@ def _collect_provenance(
         packages=origin.packages,
         command=origin.command,
         started=origin.started,
-        scores_sha256=model.scores_sha256 if own else None,
+        scores_sha256=model.scores_sha256 if other is None else None,
         trust_sha256=hash_file(folder.trust) if calibrated else None,
+        place=str(other.place) if other is not None and other.place is not None else None,
     )
 
 

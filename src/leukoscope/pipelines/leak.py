@@ -44,6 +44,7 @@ def report_leak(
     out: str | Path,
     *,
     external: Sequence[str | Path] = (),
+    class_level: int | None = None,
     seed: int = 42,
     cache: str | Path | None = None,
     progress: Progress = silent,
@@ -55,8 +56,9 @@ def report_leak(
     same search, and written to `out/sources.csv`; `cache` is that of `trace_sources`. The runs are
     `out/random` and `out/grouped`; each network is evaluated on its own test images and on all
     external data. Images that the data themselves name as test part are left aside by both splits.
-    A second call goes on where the first one stopped; what is trained is not trained again. `seed`
-    draws both splits; the recipe has its own for training.
+    A second call goes on where the first one stopped; what is trained is not trained again.
+    `class_level` is that of `scan_images`, for folders of external data. `seed` draws both splits;
+    the recipe has its own for training.
 
     Raises what `split_catalog`, `train_run`, `evaluate_run` and `trace_sources` raise.
     """
@@ -74,7 +76,7 @@ def report_leak(
     from leukoscope.trust.notes import Note
 
     out = Path(out)
-    others = _select_externals(external, out, progress)
+    others = _select_externals(external, out, progress, class_level)
     warnings = [LeakWarning(other.name, remark) for other in others for remark in other.warnings]
     own = Catalog(tuple(r for r in catalog.records if r.split != "test"), catalog.rejected)
     aside = len(catalog) - len(own)
@@ -163,7 +165,7 @@ def write_leak_report(report: "LeakReport", out: Path) -> LeakRun:
 
 
 def _select_externals(
-    external: Sequence[str | Path], out: Path, progress: Progress
+    external: Sequence[str | Path], out: Path, progress: Progress, class_level: int | None
 ) -> tuple[OtherData, ...]:
     """Read external data; each gets a name, and a folder name, of its own. Where no image is left
     of one, what was rejected is listed in `out`."""
@@ -179,7 +181,7 @@ def _select_externals(
         if folder_name in {other.folder_name for other in others}:
             folder_name = f"{folder_name}_{len(others) + 1}"
         records, warnings, rejected = select_images(
-            path, "test", progress, None, out / f"{folder_name}.rejected.csv", at_once=False
+            path, "test", progress, class_level, out / f"{folder_name}.rejected.csv", at_once=False
         )
         if rejected:
             warnings += (Note("files_rejected", {"n": len(rejected)}),)

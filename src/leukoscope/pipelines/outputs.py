@@ -1,6 +1,8 @@
 """Which files a command may write over: never its input, and others only if leukoscope wrote them.
 
-What this file does not do: it writes nothing; folders are checked by the use cases themselves.
+What this file does not do: it writes nothing; folders are checked by the use cases themselves. The
+command line asks here, the use cases do not: a program names each file in its code and may call
+one twice, while a default of the command line, `catalog.csv`, is easily a file of the user.
 """
 
 import csv

@@ -173,6 +173,20 @@ def _count_more(n: int) -> str:
     return f" and {n:,} more" if n > 0 else ""
 
 
+def describe_numbers(classes: Sequence[str]) -> str:
+    """Say which classes figures give numbers; "" where fonts have all signs."""
+    from leukoscope.report.figures import number_classes
+
+    numbered = [
+        f"{shown} is {display_label(name)}"
+        for name, shown in zip(classes, number_classes(classes), strict=True)
+        if shown != name
+    ]
+    if not numbered:
+        return ""
+    return f"No font here has the signs of some names, so in figures {join_words(numbered)}."
+
+
 def describe_passed_over(entries: Sequence[Rejected]) -> str:
     """Return how many files of folders were passed over, by ending or else by reason.
 
@@ -246,6 +260,8 @@ _TEXTS: dict[FindingCode, str] = {
     "test_part_trained_on": "Figures of this split cannot be compared with published ones;"
     " `leukoscope data split --protocol given` follows the data's own parts.",
     "parts_unknown": "They were not followed. `--protocol given` takes train, val, calib and test.",
+    "parts_not_followed": "`--protocol given`, or `auto`, follows parts where train and test are"
+    " among them.",
     "sources_name_files": "Such names (of files, or of patients with one image each) keep no two"
     " images together and say nothing of copies. `leukoscope data sources` finds these in the"
     " pixels.",
@@ -356,6 +372,9 @@ def _describe_title(found: Finding, shared: SharedData | None) -> str:
         case "parts_unknown":
             verb = count("n_images", "image lies", "images lie")
             return f"{verb} in parts of unknown meaning"
+        case "parts_not_followed":
+            verb = count("n_images", "image has", "images have")
+            return f"{verb} another role than the part that the data name"
         case "role_empty":
             return f"No image has the role {' or '.join(count.names[0] for count in counts)}"
         case "class_missing":
@@ -430,7 +449,7 @@ def _describe_text(found: Finding) -> str:
             return f"{'; '.join(map(_join_labels, counts))}. {_TEXTS[found.code]}"
         case "sources_alike":
             return f"{'; '.join(join_words(c.names) for c in counts)}. {_TEXTS[found.code]}"
-        case "parts_unknown":
+        case "parts_unknown" | "parts_not_followed":
             named = ", ".join(f"{c.names[0]} ({c.n:,})" for c in counts[:6])
             return f"{named}. {_TEXTS[found.code]}"
         case "several_classes":

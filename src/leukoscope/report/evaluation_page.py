@@ -5,7 +5,7 @@ What this file does not do: it computes nothing (`evaluation.evaluate`) and draw
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from leukoscope.evaluation.agreement import PairedTest
 from leukoscope.evaluation.metrics import OVERALL
@@ -18,7 +18,7 @@ from leukoscope.evaluation.record import (
 )
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
-from leukoscope.report.data_words import describe_finding
+from leukoscope.report.data_words import describe_finding, describe_numbers
 from leukoscope.report.decision_words import describe_errors, describe_sets, name_reason
 from leukoscope.report.glossary import OF_EVALUATIONS, build_terms
 from leukoscope.report.leakage_words import (
@@ -59,7 +59,6 @@ from leukoscope.text import (
     format_range,
     format_signed,
     join_bounds,
-    join_words,
 )
 from leukoscope.trust.calibration import CalibrationMethod
 from leukoscope.trust.notes import NoteCode
@@ -553,25 +552,9 @@ def _build_confusion(record: EvaluationRecord, drawn: Drawings) -> Section:
                 "Each row is what the cells are, each column what the network predicted. A perfect"
                 " network fills the diagonal only."
             ),
-            *(_describe_numbers(record.classes) if figure else ()),
+            *map(Text, filter(None, [describe_numbers(record.classes) if figure else ""])),
             Box((*figure, Details("The same as a table", (table,), is_open=not figure))),
         ),
-    )
-
-
-def _describe_numbers(classes: Sequence[str]) -> tuple[Text, ...]:
-    """Say which classes the figures give numbers; nothing where fonts have all signs."""
-    from leukoscope.report.figures import number_classes
-
-    numbered = [
-        f"{shown} is {display_label(name)}"
-        for name, shown in zip(classes, number_classes(classes), strict=True)
-        if shown != name
-    ]
-    if not numbered:
-        return ()
-    return (
-        Text(f"No font here has the signs of some names, so in figures {join_words(numbered)}."),
     )
 
 

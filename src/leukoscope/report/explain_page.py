@@ -263,6 +263,11 @@ def _tabulate_tests(record: Explanation) -> Table:
         f"Tests on {_count_images(record.n_evaluated)} of"
         f" {format_count(record.n_sources, 'source')}; means with 95 % intervals over sources."
     )
+    if record.n_sources == record.n_evaluated:
+        caption += (
+            " Each image counts as a source of its own: where several are of one person, the"
+            " intervals are too narrow."
+        )
     ceiling = record.results[0].ceiling.value
     if ceiling == ceiling:
         caption += f" In the cell: at most {ceiling:.1f} is possible here."

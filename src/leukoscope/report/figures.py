@@ -76,7 +76,12 @@ def _choose_fonts() -> tuple[str, ...]:
 
 def can_draw(text: str) -> bool:
     """Tell whether the fonts that are installed have a glyph for every sign."""
-    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in _choose_fonts()]
+    return has_glyphs(text, _choose_fonts())
+
+
+def has_glyphs(text: str, names: Sequence[str] = ("DejaVu Sans",)) -> bool:
+    """Tell whether these fonts have a glyph for every sign."""
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in names]
     return all(any(font.get_char_index(ord(sign)) for font in fonts) for sign in text)
 
 

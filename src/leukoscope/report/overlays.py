@@ -208,6 +208,21 @@ def draw_sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(padded)
 
 
+def _name_label(label: str) -> str:
+    """The label, or where it is to be found if no font has its signs: the page has it in full."""
+    shown = display_label(label)
+    if shown.isascii():
+        return shown
+    if importlib.util.find_spec("matplotlib") is None:
+        return _ELSEWHERE
+    from leukoscope.report.figures import has_glyphs
+
+    return shown if has_glyphs(shown) else _ELSEWHERE
+
+
+_ELSEWHERE = "label: see page"
+
+
 def draw_explained(
     image: ExplainedImage,
     image_SSC: NDArray[np.uint8],
@@ -217,11 +232,11 @@ def draw_explained(
 ) -> NDArray[np.uint8]:
     """Return the row of one image, uint8 RGB: the original, then a tile for each map `(S, S)`, with
     what was predicted and measured below."""
-    lines = [f"{display_label(image.label)}, {format_percent(image.confidence)}"]
+    lines = [f"{_name_label(image.label)}, {format_percent(image.confidence)}"]
     if image.decision:
         lines.append(image.decision)
     if image.target != image.label:
-        lines.append(f"explained: {display_label(image.target)}")
+        lines.append(f"explained: {_name_label(image.target)}")
     if image.ceiling is not None:
         lines.append(f"box: {100 / image.ceiling:.0f} % of the area")
     name = Path(image.path).name

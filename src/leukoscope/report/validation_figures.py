@@ -30,11 +30,12 @@ def draw_validation(
     labels_N = cells.table.labels_N[known]
     p_NK = cells.predictions.probabilities_NK[known]
     sources = [cells.table.sources[i] for i in known]
-    shares = {one.label: one.sensitivity for one in record.per_class}
+    shown = dict(zip(record.classes, figures.number_classes(record.classes), strict=True))
+    shares = {shown[one.label]: one.sensitivity for one in record.per_class}
     if record.reference is None:
         classes = class_figures.draw_per_class(
             {label: share.external for label, share in shares.items()},
-            {one.label: one.n_images for one in record.per_class},
+            {shown[one.label]: one.n_images for one in record.per_class},
         )
     else:
         classes = draw_comparison({k: (x.external, x.internal) for k, x in shares.items()})
@@ -51,7 +52,9 @@ def draw_validation(
     if len(rows):
         captions = [
             class_figures.caption_sample(
-                int(cells.table.labels_N[i]), cells.predictions.probabilities_NK[i], record.classes
+                int(cells.table.labels_N[i]),
+                cells.predictions.probabilities_NK[i],
+                tuple(shown.values()),
             )
             for i in rows
         ]

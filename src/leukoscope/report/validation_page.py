@@ -11,7 +11,7 @@ from leukoscope.evaluation.validation import ReaderComparison, Validation
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, is_critical
 from leukoscope.report import validation_words as words
-from leukoscope.report.data_words import describe_rejected
+from leukoscope.report.data_words import describe_numbers, describe_rejected
 from leukoscope.report.decision_words import name_feature, name_reason
 from leukoscope.report.glossary import build_terms
 from leukoscope.report.page import (
@@ -162,7 +162,9 @@ def _describe_classes(v: Validation, drawn: Drawings) -> Section:
     caption += " there is no such cell, or the class was never predicted."
     table = build_table([*names, "PPV"], rows, caption, dense=True)
     title = "Classes, external and internal" if compared else "Classes"
-    return Section(title, (Box((*build_figures(drawn, "classes"), table)),))
+    figures = build_figures(drawn, "classes")
+    numbers = describe_numbers(v.classes) if figures else ""
+    return Section(title, (*map(Text, filter(None, [numbers])), Box((*figures, table))))
 
 
 def _describe_confusion(v: Validation, drawn: Drawings) -> Section:

@@ -727,6 +727,19 @@ def test_parts_of_the_data_that_the_roles_do_not_follow_are_found():
     assert found["parts_unknown"].counts == (Count(("odd",), odd),)
 
 
+def test_parts_without_a_test_part_are_not_followed_and_it_is_said():
+    catalog = with_parts(
+        make_catalog({"a": [2] * 20, "b": [2] * 20}), lambda k, _: ("train", "val")[k % 2]
+    )
+    split = build_split(catalog, "grouped")
+    elsewhere = sum(
+        r.split != role for r, role in zip(split.catalog.records, split.roles, strict=True)
+    )
+    found = by_code(audit_split(split))
+    assert found["parts_not_followed"].values == {"n_images": elsewhere}
+    assert [count.names for count in found["parts_not_followed"].counts] == [("train",), ("val",)]
+
+
 def test_a_split_that_follows_the_parts_has_no_such_finding():
     catalog = with_parts(
         make_catalog({"a": [2] * 20, "b": [2] * 20}), lambda k, _: ("test", "train")[k % 2]
@@ -734,6 +747,7 @@ def test_a_split_that_follows_the_parts_has_no_such_finding():
     for protocol in ("given", "random"):
         found = by_code(audit_split(build_split(catalog, protocol)))
         assert not {"test_part_trained_on", "parts_unknown"} & set(found)
+        assert ("parts_not_followed" in found) == (protocol == "random")
 
 
 def test_an_audit_is_json():

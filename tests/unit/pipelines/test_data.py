@@ -81,6 +81,9 @@ def test_kfold_writes_one_file_per_fold(tmp_path, split):
     files = [tmp_path / f"k.fold{i}.csv" for i in range(3)]
     loaded = [pipelines.load_split_or_images(path) for path in files]
     assert [s.roles for s in loaded] == [s.roles for s in folds]
+    # Test images of each were compared with training, as those of any other split.
+    assert [s.check for s in loaded] == [s.check for s in folds]
+    assert all(s.check is not None and s.check.n_test == s.roles.count("test") for s in folds)
 
 
 def test_any_kind_of_data_becomes_a_split(tmp_path, disc_folder, split):

@@ -88,6 +88,13 @@ def test_other_data_are_scored_and_checked_for_copies(run, disc_folder, tmp_path
     assert own.source_disjoint == own.leak.accuracy
     # Discs of unknown class do not count, whether their bytes are known or not.
     assert record.n_images == record.leak.n_duplicates + record.leak.n_images
+    # Data of the same name from another place would write over this.
+    assert record.provenance.place == str(fresh)
+    before = found.report.read_bytes()
+    elsewhere = save_discs(tmp_path / "elsewhere" / "other lab", 3)
+    with pytest.raises(ConfigError, match="two names"):
+        pipelines.evaluate_run(run, data=elsewhere)
+    assert found.report.read_bytes() == before
 
 
 def save_fresh(folder, per_class=2):

@@ -1,10 +1,13 @@
 import matplotlib
 import numpy as np
 import pytest
+from tests.builders.explanation import build_image
 
+from leukoscope.report import overlays
 from leukoscope.report.overlays import (
     Tile,
     colour_map,
+    draw_explained,
     draw_original,
     draw_overlay,
     draw_row,
@@ -76,6 +79,22 @@ def test_names_in_other_letters_are_drawn_as_letters():
         return draw_row([Tile(np.zeros((120, 120, 3), np.uint8), name, (name,))])
 
     assert (draw("клетка") != draw("ячейка")).any()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_label_that_cannot_be_drawn_is_referred_to_the_page(installed, monkeypatch):
+    """As boxes all such labels would look alike."""
+    if not installed:
+        monkeypatch.setattr(overlays.importlib.util, "find_spec", lambda _: None)
+
+    def draw(label, target):
+        image = build_image(label=label, target=target)
+        return draw_explained(image, np.zeros((120, 120, 3), np.uint8), {}, "stage_1")
+
+    unknown = chr(0x10FFFD)
+    assert (draw(unknown, "blast") == draw(unknown * 3, "blast")).all()
+    assert (draw("blast", unknown) == draw("blast", unknown * 3)).all()
+    assert (draw("bl\u00e4st", "a") != draw("bl\u00f6st", "a")).any() == installed
 
 
 @pytest.mark.parametrize(("n", "across", "lines"), [(4, 4, 1), (5, 3, 2), (6, 3, 2), (9, 3, 3)])

@@ -1,11 +1,15 @@
 """Figures of a validation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.builders.validation import build_cells, build_reference, validate
 
 from leukoscope.errors import DataError
+from leukoscope.report.page import render_text
 from leukoscope.report.validation_figures import draw_comparison, draw_validation
+from leukoscope.report.validation_page import describe_validation
 
 
 def test_classes_are_drawn_against_the_reference_and_mistakes_with_their_images():
@@ -22,6 +26,27 @@ def test_classes_are_drawn_against_the_reference_and_mistakes_with_their_images(
     assert set(loaded) <= set(wrong.tolist()) and loaded
     right = build_cells(n=30, right=1.0)
     assert "mistakes" not in draw_validation(validate(right), right, load_image)
+
+
+@pytest.mark.parametrize("reference", [None, build_reference()])
+def test_classes_that_no_font_draws_have_numbers_that_the_page_explains(reference):
+    cells = build_cells(n=30)
+    record = validate(cells, reference=reference)
+    name = f"{chr(0x10FFFD)}a"
+    first, *others = record.per_class
+    renamed = replace(
+        record,
+        classes=(name, *record.classes[1:]),
+        per_class=(replace(first, label=name), *others),
+    )
+
+    def draw(one):
+        return draw_validation(one, cells, lambda _: np.zeros((8, 8, 3), np.uint8))
+
+    text = render_text(describe_validation(renamed, draw(renamed)))
+    assert text.count(f"class 1 is {name}") == 1
+    assert "class 1 is" not in render_text(describe_validation(renamed, {}))
+    assert "class 1 is" not in render_text(describe_validation(record, draw(record)))
 
 
 def test_a_comparison_shows_both_sides_and_classes_without_a_cell():
