@@ -21,6 +21,9 @@ from leukoscope.smear.prevalence import (
     weigh_rows,
 )
 
+HEAD = """| method | covered | present | absent | worst person | length | RMSE | bias removed |
+|---|---|---|---|---|---|---|---|"""
+
 PERSONS, REPEATS, BOOTSTRAPS, ROWS = 20, 25, 200, 300
 
 

@@ -68,23 +68,13 @@ def describe_differential(
         _describe_precision(record),
         *_describe_errors(cells),
         Section("Methods", (Box((Bullets(tuple(words.list_methods(record))),)),)),
-        *build_provenance(
-            {
-                "leukoscope": record.provenance.leukoscope,
-                "Bundle": record.provenance.bundle,
-                "SHA-256 of its bundle.json": record.provenance.bundle_sha256,
-                "SHA-256 of the weights": record.provenance.weights_sha256,
-                "Variant": record.provenance.variant,
-            }
-        ),
+        *_describe_provenance(record),
     )
     lead = _describe_lead(record, drawn)
     return Page(f"Differential of {record.sample}", lead, sections, trailer)
 
 
-def describe_samples(
-    records: Sequence[DifferentialRecord], pages: Sequence[str], trailer: tuple[str, ...] = ()
-) -> Page:
+def describe_samples(records: Sequence[DifferentialRecord], pages: Sequence[str]) -> Page:
     """Describe several samples on one page, with a link to the page of each (none for the terminal:
     give no `pages`)."""
     labels = list(
@@ -112,7 +102,8 @@ def describe_samples(
     if pages:
         names = tuple(record.sample for record in records)
         blocks.append(Box((Bullets(names, links=tuple(pages)),), "Reports"))
-    return Page("Differentials", tuple(blocks), (), trailer)
+    sections = _describe_provenance(records[0]) if records else ()
+    return Page("Differentials", tuple(blocks), sections)
 
 
 def describe_counted(
@@ -123,7 +114,7 @@ def describe_counted(
     report = index or pages[0]
     trailer = (f"Report: {report}", tables)
     if index is not None:
-        return describe_samples(records, (), trailer)
+        return replace(describe_samples(records, ()), sections=(), trailer=trailer)
     return replace(describe_differential(records[0], ()), sections=(), trailer=trailer)
 
 
@@ -328,3 +319,15 @@ def _describe_errors(cells: Sequence[CountedCell]) -> tuple[Section, ...]:
         items.append(f"{len(broken) - _SHOWN_ERRORS:,} more in cells.csv")
     summary = f"{format_count(len(broken), 'image')} could not be read"
     return (Section("Unreadable images", (Box((Details(summary, (Bullets(tuple(items)),)),)),)),)
+
+
+def _describe_provenance(record: DifferentialRecord) -> tuple[Section, ...]:
+    return build_provenance(
+        {
+            "leukoscope": record.provenance.leukoscope,
+            "Bundle": record.provenance.bundle,
+            "SHA-256 of its bundle.json": record.provenance.bundle_sha256,
+            "SHA-256 of the weights": record.provenance.weights_sha256,
+            "Variant": record.provenance.variant,
+        }
+    )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.builders.bundles import save_mean_bundle
 from tests.builders.images import save_discs
 from typer.testing import CliRunner
 
@@ -269,3 +270,24 @@ def test_python_m_runs_the_same_command_line():
         [sys.executable, "-m", "leukoscope", "--version"], capture_output=True, text=True
     )
     assert done.stdout == f"leukoscope {leukoscope.__version__}\n"
+
+
+def test_a_differential_from_folders_to_reports(invoke, tmp_path):
+    bundle = save_mean_bundle(tmp_path)
+    save_discs(tmp_path / "S-1", 3)
+    save_discs(tmp_path / "S-2", 2)
+    options = ("--model", bundle, "-o", "report")
+    one = invoke("differential", "S-1", *options, "--white-count", "7.2")
+    assert one.exit_code == 0, one.output
+    assert "White count given: 7.20" in one.stdout and "report/S-1.html" in one.stdout
+    (tmp_path / "samples.csv").write_text("id,white_count\nS-2,4\n")
+    two = invoke(
+        *("differential", "S-1", "S-2", *options, "--samples", "samples.csv"),
+        *("--precision", "10", "--nrbc-threshold", "10", "--reference", "none"),
+    )
+    assert two.exit_code == 0, two.output
+    assert "2 samples" in two.stdout and "report/index.html" in two.stdout
+    assert "differential.json" in two.output  # what was replaced is named
+    nameless = invoke("differential", "S-1", "S-2", *options, "--white-count", "7")
+    assert nameless.exit_code == 2 and "NAME=VALUE" not in nameless.stdout
+    assert "S-17=7.2" in flat(nameless.output)
