@@ -3,6 +3,7 @@
     python benchmarks/thresholds.py estimate [REPEATS]    the threshold of confidence as it is
     python benchmarks/thresholds.py guarantee [REPEATS]   with trust.target_confidence=0.95
     python benchmarks/thresholds.py sets [REPEATS]        the level of the prediction sets
+    python benchmarks/thresholds.py policies [REPEATS]    all of `calibrate` together
 
 Sources x cells and how sources differ in their rate of mistakes: normal on the scale of the logit,
 gamma distributed, or one source in a hundred that is wrong in 30 % of its cells however confident.
@@ -12,6 +13,7 @@ minutes each.
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import expit
@@ -19,7 +21,9 @@ from scipy.special import expit
 from leukoscope.config import TrustConfig
 from leukoscope.scores import ScoreTable
 from leukoscope.trust.confidence import fit_min_confidence
-from leukoscope.trust.fitting import choose_alpha, count_labels, fit_config_sets
+from leukoscope.trust.decision import decide_table
+from leukoscope.trust.fitting import choose_alpha, count_labels, fit_config_sets, fit_policy
+from leukoscope.trust.quality import QUALITY_NAMES
 
 TARGET = 0.995
 # Spread of the rates of mistakes that gives the intraclass correlation.
@@ -111,6 +115,17 @@ def draw_scores(rng, n, hard):
     )  # fmt: skip
 
 
+def draw_calibrated(rng, n, mean):
+    """The same pairs, and a network that is calibrated at every confidence: the logit of its label
+    above that of the other of the pair is normal about `mean`, and says how often it errs."""
+    given_N, rows_N = rng.choice(8, n, p=SHARES), np.arange(n)
+    margin_N = np.abs(rng.normal(mean, 2.5, n))
+    logits_NK = np.full((n, 8), -9.0, np.float32)
+    logits_NK[rows_N, given_N], logits_NK[rows_N, given_N ^ 1] = margin_N, 0.0
+    labels_N = np.where(rng.random(n) < expit(-margin_N), given_N ^ 1, given_N)
+    return replace(draw_scores(rng, n, 0.0), labels_N=labels_N, logits_NK=logits_NK)
+
+
 def simulate_sets(repeats):
     """Print what sets do at 0.05 and at the level that is chosen, on 4,000 new cells."""
     print(
@@ -150,10 +165,52 @@ def simulate_sets(repeats):
                 )
 
 
+def simulate_policies(repeats):
+    """Print what whole policies accept of 20,000 new cells, and how much of it is misclassified."""
+    print("| cells | wrong | calibration cells | accepted | wrong of these | missed |")
+    cases = [
+        (draw_scores, 0.025),
+        (draw_scores, 0.04),
+        (draw_calibrated, 7.0),
+        (draw_calibrated, 6.0),
+    ]
+    for draw_table, difficulty in cases:
+        for n in (300, 1120, 4000):
+            rows = []
+            for i in range(repeats):
+                rng = np.random.default_rng(i)
+                sizes = {"train": 2000, "calib": n, "test": 20_000}
+                total = sum(sizes.values())
+                table = replace(
+                    draw_table(rng, total, difficulty),
+                    roles=tuple(np.repeat(list(sizes), list(sizes.values())).tolist()),
+                    embeddings_ND=rng.normal(size=(total, 4)).astype(np.float32),
+                    quality_NQ=rng.random((total, len(QUALITY_NAMES))).astype(np.float32),
+                    quality_names=QUALITY_NAMES,
+                )
+                new = table.of_role("test")
+                fitted = fit_policy(table, TrustConfig(target_accuracy=TARGET))
+                found = decide_table(fitted.policy, fitted.novelty, new)
+                accepted_N = found.mask("accepted")
+                wrong_N = found.labels_N != new.labels_N
+                if accepted_N.any():
+                    rows.append((wrong_N.mean(), accepted_N.mean(), wrong_N[accepted_N].mean()))
+            wrong, accepted, left = np.array(rows).T
+            print(
+                f"| {draw_table.__name__[5:]} | {100 * wrong.mean():.1f} % | {n:,}"
+                f" | {100 * accepted.mean():.1f} %"
+                f" | {100 * left.mean():.2f} ± {100 * left.std() / np.sqrt(len(left)):.2f} %"
+                f" | {100 * np.mean(left > 1 - TARGET):.0f} % |",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
     part = sys.argv[1] if len(sys.argv) > 1 else "estimate"
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 200
     if part == "sets":
         simulate_sets(repeats)
+    elif part == "policies":
+        simulate_policies(repeats)
     else:
         simulate_thresholds(part, repeats)

@@ -24,7 +24,7 @@ from leukoscope.trust.calibration import (
 from leukoscope.trust.confidence import fit_min_confidence
 from leukoscope.trust.conformal import step_off
 from leukoscope.trust.decision import Policy, decide_table
-from leukoscope.trust.fitting import fit_config_sets, note_rejection
+from leukoscope.trust.fitting import accept_held_out, fit_config_sets, note_rejection
 from leukoscope.trust.notes import Note, Values
 from leukoscope.trust.novelty import NoveltyModel, fit_distance_threshold
 
@@ -94,7 +94,9 @@ def fit_local_policy(
     threshold = fit_min_confidence(
         decisions.confidence_N,
         decisions.labels_N == table.labels_N,
-        decisions.mask("accepted"),
+        accept_held_out(fitted, novelty, table, config)
+        if "sets" in changes
+        else decisions.mask("accepted"),
         table.sources,
         config.target_accuracy,
         config.target_confidence,
