@@ -709,6 +709,17 @@ def differential(
         Literal["fp32", "fp16", "int8"] | None,
         typer.Option(help="Which graph; the bundle names a default."),
     ] = None,
+    message: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Messages for the laboratory's system, too: oru, oul (HL7 v2.5.1), fhir (R4).",
+            metavar="KIND",
+        ),
+    ] = None,
+    message_time: Annotated[
+        str | None,
+        typer.Option(help="Time of the messages, as ISO 8601 with time zone; else now."),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Count differentials: shares of the white cells with intervals, a report for each sample."""
@@ -716,9 +727,12 @@ def differential(
     from leukoscope.cli import render
     from leukoscope.report.differential_page import describe_counted
     from leukoscope.smear.counting import CountSettings
+    from leukoscope.smear.observations import MessageHeader
     from leukoscope.smear.reference import load_reference
 
-    replaced = pipelines.find_replaced_differentials(out, samples, force=force)
+    messages = pipelines.parse_message_kinds(message or [])
+    header = MessageHeader(pipelines.parse_message_time(message_time))
+    replaced = pipelines.find_replaced_differentials(out, samples, messages, force=force)
     known = pipelines.collect_sample_infos(samples, white_count or [], table)
     settings = CountSettings(precision / 100, red_threshold)
     with render.progress() as progress:
@@ -734,6 +748,8 @@ def differential(
             scale_px_per_um=scale,
             crop_um=crop_um,
             variant=variant,
+            messages=messages,
+            header=header,
             progress=progress,
         )
     render.print_page(describe_counted(done.records, done.out, done.pages, done.index))

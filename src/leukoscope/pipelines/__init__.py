@@ -41,6 +41,7 @@ from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import ExplainedFolder, explain_images
 from leukoscope.pipelines.leak import LeakRun, report_leak
+from leukoscope.pipelines.messages import parse_message_kinds, parse_message_time
 from leukoscope.pipelines.outputs import find_replaced
 from leukoscope.pipelines.painted import paint_set
 from leukoscope.pipelines.robustness import RobustnessRun, measure_robustness
@@ -87,6 +88,8 @@ __all__ = [
     "measure_robustness",
     "pack_images",
     "paint_set",
+    "parse_message_kinds",
+    "parse_message_time",
     "predict_images",
     "report_leak",
     "run_demo",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import leukoscope
 from leukoscope.errors import ConfigError, DataError, ImageError
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.messages import ENDINGS, parse_message_time, render_messages
 from leukoscope.pipelines.outputs import OutputKind, find_replaced
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
@@ -23,6 +24,7 @@ from leukoscope.smear.differential import (
     DifferentialProvenance,
     DifferentialRecord,
 )
+from leukoscope.smear.observations import MessageHeader, MessageKind
 from leukoscope.smear.reference import ReferenceSet
 from leukoscope.storage import build_name, replacing_together, write_text
 
@@ -89,6 +91,8 @@ def count_differentials(
     scale_px_per_um: float | None = None,
     crop_um: float | None = None,
     variant: "VariantName | None" = None,
+    messages: Sequence[MessageKind] = (),
+    header: MessageHeader | None = None,
     progress: Progress = silent,
 ) -> CountedSamples:
     """Count the differential of each sample, a folder of images or one image, and write reports.
@@ -102,11 +106,18 @@ def count_differentials(
     given, and cut out as squares of `crop_um` micrometres, which should be what the bundle was
     trained on. Figures are compared with `reference` (`smear.reference`), or with nothing.
 
+    `messages` of each sample are written beside its page, for the laboratory's system; with the
+    same `header` they are the same, without one they bear the present time.
+
     Raises `BundleError` for a bundle that cannot be used, `DataError` where there is no image or
     not a single one can be read, `ConfigError` for names that clash or settings that cannot be,
     `StorageError` when the disk is full, `MissingExtraError` without the extra that is needed.
     """
     require_extra("report")
+    if messages:
+        require_extra("messages")
+    header = header or MessageHeader(parse_message_time(None))
+    header.check()
     from leukoscope.deploy.predictor import Predictor
     from leukoscope.report.differential_figures import draw_differential
     from leukoscope.report.differential_page import describe_differential, describe_samples
@@ -136,6 +147,8 @@ def count_differentials(
             drawn = draw_differential(record, sample.cells, one.files)
             text = render_html(describe_differential(record, sample.cells, drawn))
             write_text(staged / page, text)
+            for ending, message in render_messages(record, messages, header).items():
+                write_text(staged / f"{Path(page).stem}{ending}", message)
             progress("Writing reports", k, len(done))
         if len(done) > 1:
             records = [record for _, record, _ in done]
@@ -208,7 +221,11 @@ def collect_sample_infos(
 
 
 def find_replaced_differentials(
-    out: Path, samples: "Sequence[str | Path]", *, force: bool = False
+    out: Path,
+    samples: "Sequence[str | Path]",
+    messages: Sequence[MessageKind] = (),
+    *,
+    force: bool = False,
 ) -> tuple[Path, ...]:
     """Return those of the files that will be written which are there already; errors as in
     `outputs.find_replaced`, and for a folder that is itself a sample."""
@@ -219,8 +236,11 @@ def find_replaced_differentials(
             "choose another --out",
         )
     names = [_name_sample(Path(one)) for one in samples]
-    pages = [*_name_pages(names), *(["index.html"] if len(names) > 1 else [])]
+    own = _name_pages(names)
+    pages = [*own, *(["index.html"] if len(names) > 1 else [])]
     beside: dict[str, OutputKind] = dict.fromkeys(pages, "page")
+    endings = [ENDINGS[kind] for kind in messages]
+    beside |= {f"{Path(page).stem}{end}": "message" for page in own for end in endings}
     return find_replaced([out / RECORD], "record", beside, force=force)
 
 

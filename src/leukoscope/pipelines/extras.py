@@ -26,6 +26,7 @@ _NEEDS = {
         "finding copies and simulating corruptions need",
         ("cv2", "faiss", "threadpoolctl"),
     ),
+    "messages": ("HL7 and FHIR messages need", ("hl7apy", "fhir")),
     "smear": ("finding cells in smear fields needs", ("cv2",)),
     "train": ("training and evaluation need", _TRAIN),
     "export": ("exporting needs", (*_TRAIN, "onnx", "onnxscript")),
@@ -34,7 +35,7 @@ _NEEDS = {
 
 
 def require_extra(
-    extra: Literal["report", "sources", "smear", "train", "export", "explain"],
+    extra: Literal["report", "sources", "smear", "messages", "train", "export", "explain"],
 ) -> None:
     """Raise `MissingExtraError` in one sentence instead of an ImportError in the middle."""
     who, packages = _NEEDS[extra]

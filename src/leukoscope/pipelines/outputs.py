@@ -15,7 +15,9 @@ from leukoscope.errors import ConfigError, FileError, RunError
 from leukoscope.sources.search import LINK_COLUMNS
 from leukoscope.storage import is_leftover, open_file
 
-OutputKind = Literal["catalog", "split", "rejected", "links", "predictions", "record", "page"]
+OutputKind = Literal[
+    "catalog", "split", "rejected", "links", "predictions", "record", "page", "message"
+]
 
 _PREDICTED = ("path", "label", "confidence", "decision", "reason", "reason_codes")
 _SPLIT = {"role", "protocol", "seed"}
@@ -102,6 +104,8 @@ def _is_own(path: Path, kind: OutputKind) -> bool:
         return not head or b'\n  "seal": "' in tail[-100:]
     if kind == "page":
         return not head or (head.startswith(b"<!DOCTYPE html>") and b"leukoscope" in head + tail)
+    if kind == "message":
+        return not head or b"99LEUKO" in head or b"urn:leukoscope:" in head
     if kind == "predictions" and path.suffix.lower() != ".csv":
         table = head.startswith(b"PAR1") and b"reason_codes" in tail
         return not head or table or head.startswith(b'{"path": ')

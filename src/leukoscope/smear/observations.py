@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from leukoscope.errors import ConfigError
 from leukoscope.interval import UNDEFINED, Interval
@@ -23,6 +23,11 @@ from leukoscope.smear.differential import (
     DifferentialRecord,
     ReferenceLimits,
 )
+
+MessageKind = Literal["oru", "oul", "fhir"]
+"""HL7 v2.5.1 ORU^R01 and OUL^R22, FHIR R4."""
+
+MESSAGE_KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 
 Unit = Literal["%", "10*9/L", "/100{WBCs}", "{cells}"]
 """Units in UCUM."""
