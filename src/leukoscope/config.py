@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -287,10 +287,9 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = [_describe(dict(problem)) for problem in error.errors()]
         raise ConfigError(
             "every key and value of a recipe must be known and in range",
-            "; ".join(problems),
+            join_problems(error, _describe),
             "correct the recipe or the --set option; `leukoscope recipe quick` prints all keys",
         ) from error
 
@@ -377,6 +376,17 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _walk(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+MAX_PROBLEMS = 20
+
+
+def join_problems(error: ValidationError, describe: Callable[[dict[str, Any]], str]) -> str:
+    """Return the first problems of a file in words, and how many more there are."""
+    problems = error.errors()
+    found = [describe(dict(problem)) for problem in problems[:MAX_PROBLEMS]]
+    more = len(problems) - len(found)
+    return "; ".join([*found, *([f"{more:,} more"] if more else [])])
 
 
 def _describe(problem: dict[str, Any]) -> str:

@@ -66,10 +66,18 @@ class LeukoscopeError(Exception):
     exit_code = 1
 
     def __init__(self, expected: str, found: str, remedy: str) -> None:
-        self.expected = expected
-        self.found = found
-        self.remedy = remedy
-        super().__init__(f"{expected}. Found: {found}. What to do: {remedy}.")
+        self.expected, self.found, self.remedy = map(_shorten, (expected, found, remedy))
+        super().__init__(f"{self.expected}. Found: {self.found}. What to do: {self.remedy}.")
+
+
+_MAX_PART = 2000
+
+
+def _shorten(text: str) -> str:
+    """Cut what nobody would read: names and values of a hostile file may have any length."""
+    if len(text) <= _MAX_PART:
+        return text
+    return f"{text[:_MAX_PART]} ... ({len(text) - _MAX_PART:,} more characters)"
 
 
 class ConfigError(LeukoscopeError):

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +67,11 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """
     with open_file(path) as file, _file_errors(path):
         size = os.fstat(file.fileno()).st_size
-        content = file.read(max_bytes + 1) if size <= max_bytes else b""
+        # As much memory as there are bytes: a reader takes all that it is asked for at once.
+        content = file.read(size + 1) if size <= max_bytes else b""
+        while size < len(content) <= max_bytes:  # it grew meanwhile, or its size is not known
+            size = len(content)
+            content += file.read(1 << 16)
     if max(size, len(content)) > max_bytes:
         raise FileError(
             "too_large",
@@ -165,6 +170,10 @@ def build_name(text: str) -> str:
     return f"{name.split('.')[0]}_" if _RESERVED.fullmatch(name) else name
 
 
+_PREFIX, _SUFFIX = ".leukoscope-", ".tmp"
+_DAY_S = 86_400
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` at once.
@@ -173,18 +182,12 @@ def replacing(path: Path) -> Iterator[Path]:
     one. Raises `StorageError` when the disk is full or the folder cannot be written.
     """
     create_folder(path.parent)
-    with storage_errors(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with storage_errors(path), _make_temporary(path.parent, is_folder=False) as temporary:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -195,30 +198,25 @@ def replacing_together(folder: Path, last: str) -> Iterator[Path]:
     All that needs space is done before the first file is replaced: where the disk is full, or the
     writer fails or is interrupted, `folder` is left as it was, and not there if it was not. Only a
     process that is killed within the renames, which take no time, leaves new files beside old
-    ones; `last` should hold the hashes by which a reader sees that. Files of other names stay.
-    Raises `StorageError`.
+    ones; `last` should hold the hashes by which a reader sees that. Files of other names stay; what
+    killed processes left behind goes. Raises `StorageError`.
     """
     is_new = not folder.exists()
     create_folder(folder)
-    if is_empty_folder(folder):
-        remove_leftovers(folder)
+    remove_leftovers(folder)
     try:
-        with storage_errors(folder):
-            staged = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
-            try:
-                yield staged
-                files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
-                for path in files:
-                    with path.open("rb+") as file:
-                        os.fsync(file.fileno())
-                    path.chmod(0o666 & ~_umask())
-                places = {path: folder / path.relative_to(staged) for path in files}
-                for place in places.values():
-                    create_folder(place.parent)
-                for path in sorted(files, key=lambda one: one.name == last):
-                    path.replace(places[path])
-            finally:
-                shutil.rmtree(staged, ignore_errors=True)
+        with storage_errors(folder), _make_temporary(folder, is_folder=True) as staged:
+            yield staged
+            files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
+            for path in files:
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+                path.chmod(0o666 & ~_umask())
+            places = {path: folder / path.relative_to(staged) for path in files}
+            for place in places.values():
+                create_folder(place.parent)
+            for path in sorted(files, key=lambda one: one.name == last):
+                path.replace(places[path])
     except StorageError as error:  # names the folder that the user knows
         raise StorageError(f"{folder} must be writable", error.found, error.remedy) from error
     finally:
@@ -227,19 +225,70 @@ def replacing_together(folder: Path, last: str) -> Iterator[Path]:
                 folder.rmdir()  # only where nothing is in it
 
 
+@contextlib.contextmanager
+def _make_temporary(folder: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Yield a new temporary file or folder that is held while it is used, and remove it."""
+    while True:
+        if is_folder:
+            path = Path(tempfile.mkdtemp(_SUFFIX, _PREFIX, folder))
+        else:
+            handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
+            os.close(handle)
+            path = Path(name)
+        # Another process may take it for a leftover in this very moment.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            held = _hold(path)
+            if path.exists():
+                break
+    try:
+        yield path
+    finally:
+        _remove(path)
+        if held is not None:
+            os.close(held)
+
+
+def _hold(path: Path) -> int | None:
+    """Hold a file or folder until the descriptor that is returned is closed, or the process ends,
+    however it does; None where the system knows no such locks. Raises `BlockingIOError` where
+    another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None  # a network's file system
+    return descriptor
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def is_leftover(path: Path) -> bool:
     """Tell whether a file or folder is a temporary one of a command that runs or was killed."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed process left behind. Hold the lock meanwhile, where
-    the folder has one."""
-    for path in folder.glob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Delete the temporary files and folders that killed processes left in a folder. Those of
+    running ones are held; where that cannot be told, those of a day ago count as left."""
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            held = _hold(path)
+            if held is not None or time.time() - path.stat().st_mtime > _DAY_S:
+                _remove(path)
+            if held is not None:
+                os.close(held)
 
 
 def _umask() -> int:

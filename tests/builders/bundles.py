@@ -4,8 +4,10 @@ import hashlib
 
 import numpy as np
 import pytest
+from tests.builders.images import draw_disc
+from tests.builders.trust import CHOICE
 
-from leukoscope.config import InputConfig, SavedRecipe, load_recipe
+from leukoscope.config import InputConfig, SavedRecipe, TrustConfig, load_recipe
 from leukoscope.deploy.bundle import (
     BundleInfo,
     BundleProvenance,
@@ -17,8 +19,16 @@ from leukoscope.deploy.bundle import (
     save_bundle,
 )
 from leukoscope.runfolder import Provenance, RunProvenance
+from leukoscope.trust.calibration import Calibration
+from leukoscope.trust.conformal import fit_sets
+from leukoscope.trust.decision import Policy
+from leukoscope.trust.novelty import fit_novelty
+from leukoscope.trust.quality import fit_quality, measure_quality
+from leukoscope.trust.record import TrustInfo, pack_arrays
 
 CLASSES = ("red", "green", "blue")
+
+COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
 
 
 SIDE = 32
@@ -106,3 +116,31 @@ def find_graph(bundle):
     """Return where the default graph of a bundle lies."""
     info = load_bundle(bundle).info
     return bundle / info.variants[info.default].file
+
+
+def save_calibrated_bundle(folder):
+    """The same with decision thresholds, fitted to discs in the colours of the classes."""
+    images = np.stack([np.asarray(draw_disc(COLOURS[k % 3], k, SIDE)) for k in range(90)])
+    labels = np.arange(90) % 3
+    embeddings = images.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+    quality = measure_quality(images)
+    probabilities = np.exp(embeddings / 25.5)
+    probabilities /= probabilities.sum(1, keepdims=True)
+    novelty = fit_novelty(embeddings, labels)
+    policy = Policy(
+        classes=CLASSES,
+        calibration=Calibration(method="temperature", temperature=0.5),
+        sets=fit_sets(probabilities, labels, CLASSES),
+        quality=fit_quality(quality, quality, 0.02),
+        max_distance=float(novelty.compute_distance(embeddings).max() * 2),
+        min_confidence=0.5,
+    )
+    arrays = pack_arrays(novelty, embeddings, quality)
+    info = TrustInfo(
+        config=TrustConfig(target_accuracy=0.6), policy=policy, n_train=90, n_calib=90,
+        n_calib_sources=90, choice=CHOICE, notes=(), weights_sha256="0" * 64,
+        arrays_sha256=hashlib.sha256(arrays).hexdigest(),
+    )  # fmt: skip
+    graph = build_mean_graph()
+    save_bundle(describe(graph, trust=info), {"fp32": graph}, folder / "bundle", arrays)
+    return folder / "bundle"

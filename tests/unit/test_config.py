@@ -443,3 +443,12 @@ def test_a_right_name_costs_nothing():
     with pytest.raises(ConfigError, match=r"trust\.cost\.blast\.blast must be 0"):
         load_recipe("quick", ["trust.cost.blast.blast=7"])
     assert load_recipe("quick", ["trust.cost.blast.blast=0"]).trust.cost == {"blast": {"blast": 0}}
+
+
+def test_of_many_problems_the_first_are_told_and_the_others_counted(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text("[train]\n" + "".join(f"k{n} = 1\n" for n in range(1000)))
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path)
+    assert "train.k19" in caught.value.found and "train.k20'" not in caught.value.found
+    assert caught.value.found.endswith("980 more")

@@ -70,3 +70,10 @@ def test_an_image_error_keeps_its_reason():
 def test_every_reason_is_given_somewhere(reason):
     texts = [p.read_text() for p in ROOT.rglob("*.py") if p.name != "errors.py"]
     assert any(f'"{reason}"' in text for text in texts)
+
+
+def test_no_part_is_longer_than_anybody_reads():
+    parts = ("a" * 2000, "b" * 100_000, "c")
+    error = LeukoscopeError(*parts)
+    assert error.expected == parts[0] and error.remedy == "c"
+    assert len(str(error)) < 5000 and "98,000 more characters" in error.found

@@ -1,5 +1,10 @@
+import errno
 import os
 import socket
+import subprocess
+import sys
+import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -14,7 +19,9 @@ from leukoscope.storage import (
     is_empty_folder,
     open_file,
     read_file,
+    remove_leftovers,
     replacing_together,
+    write_text,
 )
 
 pytestmark = [
@@ -47,6 +54,28 @@ def test_what_is_not_a_plain_file_is_rejected_at_once(tmp_path, read, monkeypatc
         server.bind("socket")
         for name in ("pipe", "to_pipe", "to_device", "folder", "socket"):
             assert reason_of(read, tmp_path / name) == "not_regular"
+
+
+def test_reading_takes_as_much_memory_as_there_are_bytes(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100_000))
+    tracemalloc.start()
+    try:
+        assert read_file(path, (1 << 31) - 1) == bytes(100_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [0, 10, 200_000])
+def test_a_file_that_is_longer_than_it_says_is_read_to_its_end(tmp_path, monkeypatch, size):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(200_000))
+    found = list(path.stat())
+    found[6] = size
+    monkeypatch.setattr(storage.os, "fstat", lambda _: os.stat_result(found))
+    assert len(read_file(path)) == len(read_file(path, 200_000)) == 200_000
+    assert reason_of(read_file, path, 199_999) == "too_large"
 
 
 def test_what_is_not_there_or_cannot_be_a_name_is_missing(tmp_path):
@@ -112,16 +141,75 @@ def test_any_text_makes_a_name(text):
     check_name(build_name(os.fsdecode(text.encode("utf-16", "surrogatepass"))))
 
 
-def test_what_killed_processes_left_goes_from_an_empty_folder(tmp_path):
-    (tmp_path / ".abc.tmp").mkdir()
-    (tmp_path / ".table.csv.abc.tmp").touch()
-    assert is_empty_folder(tmp_path)
-    with replacing_together(tmp_path, last="a") as staged:
-        (staged / "a").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    # Where there is anything else, another process may be at work.
-    (tmp_path / ".abc.tmp").mkdir()
-    with replacing_together(tmp_path, last="a") as staged:
-        (staged / "a").write_text("newer")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", ".abc.tmp"}
+HOLDING = """
+import sys, time
+from pathlib import Path
+from leukoscope.storage import replacing, replacing_together
+folder = Path(sys.argv[1])
+with replacing_together(folder, last="a") as staged, replacing(folder / "b") as temporary:
+    (staged / "a").write_text("mine")
+    temporary.write_text("mine")
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def list_names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_killed_processes_left_goes_and_what_running_ones_hold_stays(tmp_path):
+    arguments = [sys.executable, "-c", HOLDING, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    killed, running = (subprocess.Popen(arguments, **pipes) for _ in range(2))
+    for process in (killed, running):
+        assert process.stdout.readline() == "ready\n"
+    assert len(list_names(tmp_path)) == 4 and is_empty_folder(tmp_path)
+    killed.kill()
+    killed.communicate()
+    (tmp_path / ".mine.tmp").touch()  # somebody else's
+    with replacing_together(tmp_path, last="c") as staged:
+        (staged / "c").write_text("new")
+        assert len(list_names(tmp_path)) == 4  # the two of the running one, ours, somebody's
+    assert running.communicate("go on\n") == ("", None) and running.returncode == 0
+    assert list_names(tmp_path) == [".mine.tmp", "a", "b", "c"]
     assert not is_empty_folder(tmp_path)
+
+
+def test_a_leftover_that_cannot_be_held_goes_after_a_day(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    for name, days in (("old", 2), ("new", 0)):
+        path = tmp_path / f".leukoscope-{name}.tmp"
+        path.mkdir()
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    write_text(tmp_path / "a", "x")
+    remove_leftovers(tmp_path)
+    assert list_names(tmp_path) == [".leukoscope-new.tmp", "a"]
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    import fcntl
+
+    def reject(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", reject)
+    write_text(tmp_path / "a", "x")
+    (tmp_path / ".leukoscope-x.tmp").touch()
+    remove_leftovers(tmp_path)
+    assert list_names(tmp_path) == [".leukoscope-x.tmp", "a"]
+
+
+def test_a_temporary_that_is_taken_for_a_leftover_at_once_is_made_again(tmp_path, monkeypatch):
+    make, made = storage.tempfile.mkdtemp, []
+
+    def make_and_lose(*arguments):
+        made.append(make(*arguments))
+        if len(made) == 1:
+            storage.shutil.rmtree(made[0])
+        return made[-1]
+
+    monkeypatch.setattr(storage.tempfile, "mkdtemp", make_and_lose)
+    with replacing_together(tmp_path, last="a") as staged:
+        (staged / "a").write_text("x")
+    assert len(made) == 2 and list_names(tmp_path) == ["a"]

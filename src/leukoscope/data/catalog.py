@@ -4,7 +4,6 @@ What this file does not do: it assigns no roles (`splits`) and finds no duplicat
 (`sources`).
 """
 
-import csv
 import io
 import os
 import re
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from leukoscope.data.images import Box, ImageFacts, check_box, load_content, probe_image
+from leukoscope.data.images import Box, ImageFacts, check_box, probe_file
 from leukoscope.data.readers import (
     CAMERA_BITS,
     Candidate,
@@ -25,7 +24,7 @@ from leukoscope.data.readers import (
     find_candidates,
     place_box,
 )
-from leukoscope.data.spreadsheet import mark_unicode, neutralise_text
+from leukoscope.data.spreadsheet import build_writer, mark_unicode, neutralise_text
 from leukoscope.data.tables import (
     clean_label,
     clean_number,
@@ -215,7 +214,7 @@ def _probe_all(
 def _probe_file(path: Path) -> tuple[ImageFacts | Rejected, int]:
     """The facts, and the highest level of a file of 16 bits, 0 for others."""
     try:
-        facts = probe_image(load_content(path), path.name)
+        facts = probe_file(path)
     except ImageError as error:
         return Rejected(str(path), error.reason, found=error.found), error.peak_16
     return facts, facts.peak_16
@@ -390,13 +389,10 @@ def write_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], path: 
     """Write a CSV in UTF-8 that a spreadsheet may open: no cell is executed, and signs beyond ASCII
     are shown. Cells that a row lacks are empty. Raises `StorageError`."""
     text = io.StringIO()
-    # A carriage return in a file name would end the row: the writer quotes only line feeds.
-    returns = any("\r" in cell for row in rows for cell in row.values())
-    writer = csv.writer(
-        text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-    )
-    writer.writerow(map(neutralise_text, columns))
-    writer.writerows([neutralise_text(row.get(name, "")) for name in columns] for row in rows)
+    write = build_writer(text)
+    write([neutralise_text(name) for name in columns])
+    for row in rows:
+        write([neutralise_text(row.get(name, "")) for name in columns])
     # File names need not be valid Unicode; the bytes go through as they are.
     write_text(path, mark_unicode(text.getvalue()))
 

@@ -1,4 +1,4 @@
-"""Is an image there to its last pixel, where its decoder does not say so: JPEG and PNG.
+"""Is an image there to its last pixel, where its decoder does not say so: JPEG, TIFF of it, PNG.
 
 A decoder of JPEG fills what an early end marker cut off with grey, and a decoder of PNG leaves rows
 black; neither raises. Here the coded data are asked. What this file does not do: it decodes nothing
@@ -116,6 +116,31 @@ def list_bands(image: Image.Image) -> Iterator[Image.Image]:
         return
     for top in range(0, height, rows):
         yield image.crop((0, top, width, min(height, top + rows)))
+
+
+_COMPRESSION, _TABLES = 259, 347
+_STRIPS, _TILES = (273, 279), (324, 325)
+"""Tags of a TIFF: offsets and lengths."""
+
+
+def is_tiff_complete(content: bytes, image: Image.Image, decode: Decode) -> bool:
+    """Tell whether each strip or tile of a TIFF that is coded as JPEG holds the data of all its
+    pixels; with other codings the decoder says so.
+
+    Each is a JPEG whose tables stand once, in a tag (TIFF Technical Note 2). `image` is the opened
+    picture, `decode` is given these JPEGs.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if tags.get(_COMPRESSION) != 7:
+        return True
+    tables = bytes(tags.get(_TABLES, b"")).removesuffix(b"\xff\xd9")
+    offsets, lengths = (tags[tag] for tag in (_TILES if _TILES[0] in tags else _STRIPS))
+    for offset, length in zip(offsets, lengths, strict=True):
+        part = content[offset : offset + length]
+        whole = tables + part[2:] if tables else part
+        if not is_jpeg_complete(whole, decode(whole, False), decode):
+            return False
+    return True
 
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -26,6 +26,7 @@ from leukoscope.data.completeness import (
     MAX_PIXELS_PER_BYTE,
     is_jpeg_complete,
     is_png_complete,
+    is_tiff_complete,
     list_bands,
 )
 from leukoscope.data.formats import check_range, list_suffixes, open_other, scale_floats
@@ -58,6 +59,9 @@ MAX_ONE_COLOUR = 2
 
 _DECODING_BYTES = 1 << 30
 """All threads together decode pictures that take so much memory, or one alone."""
+
+_CONTENT_BYTES = 1 << 28
+"""All threads together hold files of so many bytes that are being decoded, or one alone."""
 
 _BYTES_PER_PIXEL = 12
 """What decoding takes at its peak: the picture, a turned copy, and the array."""
@@ -192,6 +196,8 @@ class _Budget:
 
 
 _budget = _Budget(_DECODING_BYTES)
+# Who holds pixels never waits for content, so that nobody waits for ever.
+_content_budget = _Budget(_CONTENT_BYTES)
 
 
 def _open(content: bytes, name: str) -> Image.Image:
@@ -299,11 +305,20 @@ def _load(image: Image.Image, content: bytes, name: str) -> tuple[Image.Image, i
         whole = is_jpeg_complete(
             content, image, lambda other, r: _decode(_open(other, name), other, name, reduced=r)[0]
         )
+    elif image.format == "TIFF":
+        whole = is_tiff_complete(content, image, lambda part, r: _decode_part(part, name, r))
     else:
         whole = image.format != "PNG" or is_png_complete(content, image)
     if not whole:
         raise _incomplete(name, "the data of its last pixels are missing")
     return image, peak_16
+
+
+def _decode_part(content: bytes, name: str, reduced: bool) -> Image.Image:
+    """Decode a strip or tile, of whatever size."""
+    return _decode(
+        Image.open(io.BytesIO(content), formats=_FORMATS), content, name, reduced=reduced
+    )
 
 
 def _has_16_bits(image: Image.Image, content: bytes) -> bool:
@@ -493,7 +508,30 @@ def prepare_image(pixels_HWC: NDArray[np.uint8], config: InputConfig) -> NDArray
 
 def load_input(path: Path, config: InputConfig, box: Box | None = None) -> NDArray[np.uint8]:
     """Read, decode and prepare one image file: uint8 `(S, S, 3)`. Raises `ImageError`."""
-    return prepare_image(decode_image(load_content(path), box, str(path)), config)
+    return prepare_image(decode_file(path, box), config)
+
+
+def probe_file(path: Path) -> ImageFacts:
+    """Do what `probe_image` does, of a file."""
+    with _hold_content(path):
+        return probe_image(load_content(path), str(path))
+
+
+def decode_file(path: Path, box: Box | None = None, sha256: str | None = None) -> Pixels:
+    """Do what `decode_image` does, of a file; errors also as in `load_content`. Threads that decode
+    files at the same time share `_CONTENT_BYTES` for what is read."""
+    with _hold_content(path):
+        return decode_image(load_content(path, sha256), box, str(path))
+
+
+@contextlib.contextmanager
+def _hold_content(path: Path) -> Iterator[None]:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError):
+        size = 0  # whoever reads it says why
+    with _content_budget.reserve(size if size <= MAX_BYTES else 0):
+        yield
 
 
 def load_content(path: Path, sha256: str | None = None) -> bytes:
@@ -531,5 +569,4 @@ def load_pixels(
 
     Raises `ImageError` as `decode_image` does, also when the file cannot be opened.
     """
-    pixels_HWC = decode_image(load_content(path), box, str(path))
-    return resize_image(pixels_HWC, size_px, resize, interpolation)
+    return resize_image(decode_file(path, box), size_px, resize, interpolation)

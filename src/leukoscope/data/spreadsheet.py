@@ -3,7 +3,10 @@
 What this file does not do: it reads and writes no table (`catalog`, `deploy.tables`).
 """
 
+import csv
 import re
+from collections.abc import Callable, Sequence
+from typing import IO
 
 _FORMULA = re.compile("'*[=+@\t\r-]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -35,6 +38,21 @@ def restore(cell: str) -> str:
     ('=1+1.jpg', "'quoted'", "'=x")
     """
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def build_writer(to: IO[str]) -> Callable[[Sequence[str]], None]:
+    """Return what writes rows of CSV to a stream.
+
+    A carriage return in a file name would end the row for every reader: the writer of the standard
+    library quotes only the line ends that it writes itself.
+    """
+    plain = csv.writer(to, lineterminator="\n")
+    quoted = csv.writer(to, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(row: Sequence[str]) -> None:
+        (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+
+    return write
 
 
 def mark_unicode(text: str) -> str:

@@ -35,7 +35,6 @@ from leukoscope.runfolder import Provenance, RunProvenance
 from leukoscope.storage import (
     is_empty_folder,
     read_file,
-    remove_leftovers,
     replacing_together,
 )
 from leukoscope.trust.record import Trust, TrustInfo, open_trust
@@ -299,7 +298,6 @@ def save_bundle(
         for file, content in files.items():
             (staged / file).write_bytes(content)
         save_record(info, staged / BUNDLE_JSON)
-    remove_leftovers(path)
     for old in list(path.iterdir()):
         if _OWN_FILE.fullmatch(old.name) and old.name not in files:
             with contextlib.suppress(OSError):  # another process reads it: the next export's

@@ -7,7 +7,6 @@ it predicts nothing, words no reason, and reads nothing back.
 """
 
 import codecs
-import csv
 import json
 import shutil
 from collections import Counter
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from leukoscope.data.readers import Rejected
-from leukoscope.data.spreadsheet import neutralise
+from leukoscope.data.spreadsheet import build_writer, neutralise
 from leukoscope.deploy.predictor import Prediction
 from leukoscope.errors import ConfigError, MissingExtraError
 from leukoscope.runfolder import Provenance
@@ -169,9 +168,9 @@ def _list_codes(prediction: Prediction) -> list[str]:
 def _write_csv(
     predictions: Iterable[Prediction], classes: Sequence[str], to: IO[str], describe: Describe
 ) -> None:
-    writer = csv.writer(to, lineterminator="\n")
+    write = build_writer(to)
     columns = ("path", "label", "confidence", "decision", "reason", "reason_codes", "set")
-    writer.writerow([*columns, *(f"p:{name}" for name in classes), "error"])
+    write([*columns, *(f"p:{name}" for name in classes), "error"])
     for one in predictions:
         figures = [f"{value:.6f}" for value in one.probabilities] or [""] * len(classes)
         confidence = "" if one.confidence is None else f"{one.confidence:.6f}"
@@ -179,7 +178,7 @@ def _write_csv(
         labels = json.dumps(one.labels, ensure_ascii=False) if one.decision else ""
         texts = (one.decision, describe(one.reasons), codes, labels, *figures, one.error)
         row = (one.path, one.label, confidence, *texts)
-        writer.writerow([neutralise(text) for text in row])
+        write([neutralise(text) for text in row])
 
 
 def _write_json_lines(

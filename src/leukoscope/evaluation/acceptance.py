@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.special import ndtr, ndtri
 
-from leukoscope.config import load_toml
+from leukoscope.config import join_problems, load_toml
 from leukoscope.errors import ConfigError
 from leukoscope.evaluation.agreement import ShareComparison
 from leukoscope.evaluation.intervals import clopper_pearson, wilson
@@ -242,7 +242,7 @@ def parse_criteria(
     except ValidationError as error:
         raise ConfigError(
             f"every criterion of {place} must be known and in range",
-            "; ".join(_describe(dict(problem)) for problem in error.errors()),
+            join_problems(error, _describe),
             f"use {', '.join(AcceptanceCriteria.model_fields)}",
         ) from error
     named = {*criteria.min_sensitivity, *criteria.min_specificity, *criteria.order, *criteria.cost}

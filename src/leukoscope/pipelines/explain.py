@@ -213,11 +213,11 @@ def _read_batches(
 
 
 def _read(number: int, path: Path, model: ExplainedModel, framed: Boxes | None) -> _Loaded:
-    from leukoscope.data.images import decode_image, load_content, prepare_image
+    from leukoscope.data.images import decode_file, prepare_image
     from leukoscope.explain.faithfulness import build_inside
 
     config = model.input
-    whole_HWC = decode_image(load_content(path), name=str(path))
+    whole_HWC = decode_file(path)
     pixels_SSC = prepare_image(whole_HWC, config)
     if framed is None:
         return _Loaded(number, path, pixels_SSC)

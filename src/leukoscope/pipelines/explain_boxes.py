@@ -53,7 +53,7 @@ class Boxes:
 
 def load_boxes(folder: Path, label: str) -> Boxes:
     """Load the boxes of a label from a detection set. Raises `DataError` if there is none."""
-    from leukoscope.data.images import load_content, probe_image
+    from leukoscope.data.images import probe_file
     from leukoscope.data.readers import Candidate, find_candidates, place_box
 
     wanted = resolve_label(label)
@@ -64,7 +64,7 @@ def load_boxes(folder: Path, label: str) -> Boxes:
         box = candidate.box
         if candidate.frac_box is not None:
             try:
-                facts = probe_image(load_content(candidate.path), candidate.path.name)
+                facts = probe_file(candidate.path)
             except ImageError:
                 continue
             box = place_box(candidate, facts.width, facts.height)
@@ -82,7 +82,7 @@ def load_boxes(folder: Path, label: str) -> Boxes:
 
 def check_boxes(boxes: Boxes, paths: Sequence[Path]) -> None:
     """Raise `DataError` unless one of these images, at least, has a box."""
-    from leukoscope.data.images import decode_image, load_content
+    from leukoscope.data.images import decode_file
 
     n_same_named = 0
     for path in paths:
@@ -91,9 +91,7 @@ def check_boxes(boxes: Boxes, paths: Sequence[Path]) -> None:
         if path.name not in boxes.by_name:
             continue
         try:
-            found, is_same_named = boxes.find(
-                path, decode_image(load_content(path), name=str(path))
-            )
+            found, is_same_named = boxes.find(path, decode_file(path))
         except ImageError:
             continue
         if found:
@@ -110,10 +108,10 @@ def check_boxes(boxes: Boxes, paths: Sequence[Path]) -> None:
 def _is_same(pixels_HWC: "Pixels", path: Path) -> bool:
     import numpy as np
 
-    from leukoscope.data.images import decode_image, load_content
+    from leukoscope.data.images import decode_file
 
     try:
-        known_HWC = decode_image(load_content(path), name=str(path))
+        known_HWC = decode_file(path)
     except ImageError:
         return False
     if known_HWC.shape != pixels_HWC.shape:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.images import decode_image, load_content
+from leukoscope.data.images import decode_file
 from leukoscope.errors import MissingExtraError
 from leukoscope.progress import Progress
 from leukoscope.sources.evidence import IDENTITY, Link
@@ -123,7 +123,7 @@ def _link_identical(hashes: Sequence[str], files: Mapping[str, Path]) -> Iterato
     in another format, or with other remarks in the file. They are few, so they are read again."""
     seen: dict[tuple[tuple[int, ...], bytes], str] = {}
     for name in hashes:
-        pixels_HWC = decode_image(load_content(files[name], name), name=str(files[name]))
+        pixels_HWC = decode_file(files[name], sha256=name)
         key = (pixels_HWC.shape, hashlib.sha256(pixels_HWC.tobytes()).digest())
         first = seen.setdefault(key, name)
         if first != name:
@@ -171,7 +171,7 @@ def describe_all(
 
     def describe(sha256: str) -> "Fingerprint":
         path = files[sha256]
-        return build_fingerprint(decode_image(load_content(path, sha256), name=str(path)))
+        return build_fingerprint(decode_file(path, sha256=sha256))
 
     known = {name: one for name in hashes if (one := store.load_fingerprint(name)) is not None}
     missing = [name for name in hashes if name not in known]

@@ -39,6 +39,44 @@ def test_a_jpeg_cut_anywhere_with_an_end_marker_is_found(coding, mode, read):
         assert reason_of(read, content[:cut] + END) == "truncated"
 
 
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("strip_rows", [16, 96])
+def test_a_jpeg_in_a_tiff_cut_anywhere_is_found(mode, strip_rows, read):
+    """In any of its strips; the file is as long as before, and its decoder says nothing."""
+    content = encode(draw(0, mode), "TIFF", compression="jpeg", tiffinfo={278: strip_rows})
+    read(content)
+    tags = Image.open(io.BytesIO(content)).tag_v2
+    strips = list(zip(tags[273], tags[279], strict=True))
+    assert len(strips) == 96 // strip_rows and tags[259] == 7
+    for offset, length in strips:
+        for cut in np.linspace(offset + length // 4, offset + length - 60, 3).astype(int):
+            filled = END + bytes(offset + length - cut - 2)
+            damaged = content[:cut] + filled + content[offset + length :]
+            assert len(damaged) == len(content)
+            assert reason_of(read, damaged) == "truncated"
+
+
+def test_a_whole_tiff_that_ends_in_grey_is_none_of_these():
+    image = draw(1)
+    image.paste((128, 128, 128), (0, 48, 136, 96))
+    for options in ({}, {"tiffinfo": {278: 16}}):
+        content = encode(image, "TIFF", compression="jpeg", **options)
+        assert probe_image(content).height == 96
+    # Tables in each strip instead of once.
+    jpeg = encode(draw(0), "JPEG", subsampling=0)
+    content = encode(draw(0), "TIFF", compression="jpeg")
+    start = Image.open(io.BytesIO(content)).tag_v2[273][0]
+    place = content.index(start.to_bytes(4, "little"), 8)
+    moved = content[:place] + len(content).to_bytes(4, "little") + content[place + 4 :] + jpeg
+    length = Image.open(io.BytesIO(content)).tag_v2[279][0]
+    place = moved.index(length.to_bytes(4, "little"), 8)
+    moved = moved[:place] + len(jpeg).to_bytes(4, "little") + moved[place + 4 :]
+    moved = moved.replace((347).to_bytes(2, "little"), (65000).to_bytes(2, "little"), 1)
+    assert Image.open(io.BytesIO(moved)).tag_v2[279] == (len(jpeg),)
+    assert probe_image(moved).height == 96
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_whole_jpeg_that_ends_in_grey_is_none_of_these(coding):
     """The look of a cut one: the exact test, not the look, decides."""

@@ -570,3 +570,34 @@ def test_threads_share_the_memory_for_decoding(monkeypatch):
         assert all(np.array_equal(one, paint()) for one in found)
         assert most <= expected
     assert images._budget.used == 0
+
+
+def test_threads_share_the_memory_for_what_they_read(tmp_path, monkeypatch):
+    """Files that together are larger wait for one another, whoever reads them."""
+    paths = [tmp_path / f"{k}.png" for k in range(12)]
+    for path in paths:
+        path.write_bytes(ENCODED["PNG"])
+    size, held, most, lock = len(ENCODED["PNG"]), 0, 0, threading.Lock()
+    decode = images._load
+
+    def count(*args, **options):
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        time.sleep(0.02)
+        with lock:
+            held -= 1
+        return decode(*args, **options)
+
+    monkeypatch.setattr(images, "_load", count)
+    for budget, expected in ((1, 1), (2 * size, 2)):
+        monkeypatch.setattr(images._content_budget, "total", budget)
+        for read in (images.decode_file, images.probe_file, lambda path: load_pixels(path, 16)):
+            most = 0
+            with ThreadPoolExecutor(6) as pool:
+                list(pool.map(read, paths))
+            assert most <= expected
+    assert images._content_budget.used == 0
+    assert reason_of(images.decode_file, tmp_path / "none.png") == "missing_file"
+    assert images._content_budget.used == 0

@@ -123,7 +123,7 @@ def test_an_older_bundle_is_replaced(mean_bundle, mean_graph):
     mine = ("model.mine.onnx", "trust.npz")
     for name in (*mine, "model.int8.0123abcd.onnx", "trust.0123abcd.npz"):
         (mean_bundle.path / name).write_bytes(b"old")
-    (mean_bundle.path / ".x.tmp").mkdir()
+    (mean_bundle.path / ".leukoscope-x.tmp").mkdir()
     newer = describe(mean_graph, network="newer")
     save_bundle(newer, {"fp32": mean_graph}, mean_bundle.path)
     assert load_bundle(mean_bundle.path).info == newer
@@ -131,11 +131,11 @@ def test_an_older_bundle_is_replaced(mean_bundle, mean_graph):
 
 
 def test_what_a_killed_export_left_is_no_reason_to_reject_the_folder(tmp_path, mean_graph):
-    (tmp_path / ".abc.tmp").mkdir()
-    (tmp_path / ".abc.tmp" / "model.fp32.onnx").touch()
+    (tmp_path / ".leukoscope-abc.tmp").mkdir()
+    (tmp_path / ".leukoscope-abc.tmp" / "model.fp32.onnx").touch()
     save_bundle(describe(mean_graph), {"fp32": mean_graph}, tmp_path)
     assert load_bundle(tmp_path).read_graph() == mean_graph
-    assert ".abc.tmp" not in list_names(tmp_path)
+    assert ".leukoscope-abc.tmp" not in list_names(tmp_path)
 
 
 KILLED = """

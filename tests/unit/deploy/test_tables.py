@@ -139,3 +139,13 @@ def test_labels_come_back_as_they_were(tmp_path, label):
     for one in (json.loads(line), found):
         assert one["label"] == label and one["set"] == list(classes)
         assert one["reason_codes"] == ["several_labels"]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\x85", "\u2028", "\x0b", "\x1c"])
+def test_a_name_with_a_line_end_is_one_row(tmp_path, end):
+    rows = [Prediction(f"a{end}b.png", error=f"x{end}y"), Prediction("c.png", error="z")]
+    save(rows, ("a", "b"), tmp_path / "p.csv", str)
+    with (tmp_path / "p.csv").open(encoding="utf-8-sig", newline="") as file:
+        found = list(csv.reader(file))
+    assert [row[0] for row in found] == ["path", f"a{end}b.png", "c.png"]
+    assert found[1][-1] == f"x{end}y"

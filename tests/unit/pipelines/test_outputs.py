@@ -104,7 +104,7 @@ def test_an_output_may_not_be_what_lies_beside_it(tmp_path):
 def test_a_new_folder_holds_nothing_that_somebody_needs(made, tmp_path):
     check_new_folder(tmp_path / "not yet")
     check_new_folder(tmp_path)
-    (tmp_path / ".abc.tmp").mkdir()
+    (tmp_path / ".leukoscope-abc.tmp").mkdir()
     shutil.copy(made / "rejected.csv", tmp_path)
     shutil.copy(made / "rejected.csv", tmp_path / "other.rejected.csv")
     check_new_folder(tmp_path)

@@ -111,7 +111,7 @@ OTHER_RUNS = {
 def test_a_rejected_resume_leaves_every_byte(run, split, other, finished):
     """And names what differs, never two hashes."""
     settings, change, found = OTHER_RUNS[other]
-    (run / ".train.log.abc.tmp").touch()  # of a killed process
+    (run / ".leukoscope-abc.tmp").touch()  # of a killed process
     if not finished:
         for name in ("model.json", "model.safetensors", "scores.parquet"):
             (run / name).unlink()
