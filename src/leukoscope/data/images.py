@@ -12,6 +12,7 @@ import re
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,7 @@ def _translated(content: bytes, name: str) -> Iterator[None]:
         ZeroDivisionError,
         AttributeError,
         struct.error,
+        zlib.error,
         MemoryError,
     ) as error:
         text = str(error) or type(error).__name__
@@ -316,9 +318,8 @@ def _load(image: Image.Image, content: bytes, name: str) -> tuple[Image.Image, i
 
 def _decode_part(content: bytes, name: str, reduced: bool) -> Image.Image:
     """Decode a strip or tile, of whatever size."""
-    return _decode(
-        Image.open(io.BytesIO(content), formats=_FORMATS), content, name, reduced=reduced
-    )
+    image = Image.open(io.BytesIO(content), formats=_JPEG[:1])
+    return _decode(image, content, name, reduced=reduced)[0]
 
 
 def _has_16_bits(image: Image.Image, content: bytes) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from leukoscope.data.images import Box, decode_image, load_content, resize_image
+from leukoscope.data.images import Box, decode_file, resize_image
 from leukoscope.errors import ImageError
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label, shorten_label
@@ -71,7 +71,7 @@ def draw_differential(
     pictures: dict[tuple[str, int], Picture] = {}
     for name in dict.fromkeys([*shown, *by_image]):
         try:
-            pixels_HWC = decode_image(load_content(files[name]), name=name)
+            pixels_HWC = decode_file(files[name])
         except ImageError as error:
             for cell in by_image.get(name, ()):
                 problem = f"This image cannot be shown: {error.found}"

@@ -126,6 +126,27 @@ def test_a_png_whose_rows_end_early_is_found(bits, colour, row, read):
     read(write_png(40, 24, bits, colour, rows + bytes(12 * (row + 1))))
 
 
+@pytest.mark.parametrize("read", [probe_image, decode_image])
+def test_a_png_whose_data_are_spoilt_behind_its_rows_is_found(read):
+    """The decoder stops where it has all rows; what it does not look at raises another error."""
+    noise = random.Random(0)
+    rows = b"".join(b"\0" + noise.randbytes(120) for _ in range(23)) + bytes(121)
+    content = write_png(40, 24, 8, 2, rows)
+    start, data = content.index(b"IDAT") - 4, zlib.compress(rows)
+
+    def join(*parts):
+        chunks = [b"IDAT" + part for part in parts]
+        sized = [
+            (len(one) - 4).to_bytes(4, "big") + one + zlib.crc32(one).to_bytes(4, "big")
+            for one in chunks
+        ]
+        return content[:start] + b"".join(sized) + content[-12:]
+
+    read(join(data[:-4], data[-4:]))
+    spoilt = data[-4:-1] + bytes([data[-1] ^ 1])
+    assert reason_of(read, join(data[:-4], spoilt)) == "unreadable"
+
+
 def test_an_interlaced_png_that_ends_black_is_whole():
     # Pillow writes none: seven passes of a picture of 9 x 10 pixels, one byte each.
     sizes = [(2, 2), (1, 2), (3, 1), (2, 3), (5, 2), (4, 5), (9, 5)]
