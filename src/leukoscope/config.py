@@ -68,7 +68,9 @@ class InputConfig(_Section):
     def _fill_target(cls, content: Any) -> Any:
         """Write the reference down, so that a recipe or bundle says all by itself."""
         if isinstance(content, dict) and not content.get("stain_target"):
-            return {**content, "stain_target": STAIN_TARGETS.get(content.get("stain", "none"), ())}
+            stain = content.get("stain", "none")
+            known = STAIN_TARGETS.get(stain, ()) if isinstance(stain, str) else ()
+            return {**content, "stain_target": known}
         return content
 
     @model_validator(mode="after")

@@ -118,6 +118,10 @@ def parse_record(
             f"{where}: {first['msg']}",
             _again(writer),
         ) from problem
+    except (OverflowError, RecursionError) as problem:  # numbers and depths beyond any limit
+        raise error_type(
+            f"{place} must be as `{writer}` writes it", str(problem), _again(writer)
+        ) from problem
 
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 import tomllib
@@ -452,3 +453,10 @@ def test_of_many_problems_the_first_are_told_and_the_others_counted(tmp_path):
         load_recipe(path)
     assert "train.k19" in caught.value.found and "train.k20'" not in caught.value.found
     assert caught.value.found.endswith("980 more")
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "[1, 2]", "1", "9" * 400, "nan", "true", "''"])
+def test_a_value_of_any_kind_for_any_key_is_an_error_or_fits(value):
+    for key in list_keys():
+        with contextlib.suppress(ConfigError):
+            load_recipe("quick", [f"{key}={value}"])

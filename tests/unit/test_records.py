@@ -119,3 +119,10 @@ def test_not_a_number_is_rejected_and_the_old_file_stays(tmp_path):
         with pytest.raises(ValueError, match="Out of range float"):
             save_record({"a": value}, path, dict[str, float])
     assert load_record(dict[str, int], path, "leukoscope audit") == {"a": 1}
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400])
+def test_a_number_beyond_any_limit_is_rejected(number):
+    for kind in (dict[str, float], Interval):
+        with pytest.raises(RunError, match="must be as"):
+            parse_record(kind, {name: int(number) for name in ("value", "low", "high")}, "x", "y")

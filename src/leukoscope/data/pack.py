@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """The file as a pack, None where it is none: a damaged pack is built again, for it holds
     nothing that the images do not."""
     if path.is_file():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(OSError, SyntaxError, ValueError, tokenize.TokenError):
             pixels = np.lib.format.open_memmap(path, mode="r")
             if pixels.shape == shape and pixels.dtype == np.uint8:
                 return np.asarray(pixels)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Any
 
+from leukoscope.errors import RunError
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
 from leukoscope.report.leakage_words import BASELINE_METHODS, BASELINE_NAMES
@@ -159,7 +160,20 @@ def describe_note(note: Note) -> str:
 
     >>> describe_note(Note("labels_absent", {"labels": ("blast", "monocyte")}))
     'There was no cell of Blast and Monocyte to fit to: the effect on these is not known.'
+
+    Raises `RunError` for a note without the values of its code, as a forged record may hold.
     """
+    try:
+        return _fill_sentence(note)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RunError(
+            f"a note {note.code} must hold the values that its sentence needs",
+            f"{', '.join(map(str, note.values)) or 'none'} ({type(error).__name__})",
+            "make the record again; it was not written by leukoscope",
+        ) from error
+
+
+def _fill_sentence(note: Note) -> str:
     values: dict[str, Any] = dict(note.values)
     match note.code:
         case "few_sources_for_label":

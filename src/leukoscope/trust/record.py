@@ -8,6 +8,7 @@ What this file does not do: it fits and decides nothing.
 import hashlib
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -45,7 +46,8 @@ _AGAIN = "run `leukoscope calibrate` again"
 
 _UNREADABLE = (
     DataError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError,
-    RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+    RuntimeError, SyntaxError, TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
 """What reading a damaged or hostile archive of arrays raises."""
 

@@ -139,7 +139,8 @@ def test_other_content_is_another_pack(tmp_path, records):
 
 
 @pytest.mark.parametrize(
-    "damage", ["wrong shape", "wrong type", "truncated", "garbage", "empty", "pickle", "zip"]
+    "damage",
+    ["wrong shape", "wrong type", "truncated", "garbage", "header", "empty", "pickle", "zip"],
 )
 def test_a_damaged_pack_is_built_again(tmp_path, records, damage):
     expected = np.array(build_pack(records, CONFIG, tmp_path / "pack"))
@@ -152,6 +153,8 @@ def test_a_damaged_pack_is_built_again(tmp_path, records, damage):
         path.write_bytes(path.read_bytes()[:-1])
     elif damage == "garbage":
         path.write_bytes(b"\x00" * 1000)
+    elif damage == "header":  # what NumPy reads it with raises errors of its own
+        path.write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + b"{'descr': '<9, (")
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "pickle":

@@ -3,6 +3,7 @@
 import pytest
 from tests.builders.trust import NOTES
 
+from leukoscope.errors import RunError
 from leukoscope.report.note_words import describe_note
 from leukoscope.trust.notes import NOTE_CODES, Note
 
@@ -71,3 +72,14 @@ def test_one_and_several_and_labels_as_they_are():
 
 def test_a_tiny_chance_is_never_none():
     assert "p below 0.0001" in describe_note(Note("trust_shifted", VALUES))
+
+
+@pytest.mark.parametrize("code", NOTE_CODES)
+@pytest.mark.parametrize("value", [None, "x", -1, (), 1e308])
+def test_a_note_of_a_forged_record_is_a_sentence_or_an_error(code, value):
+    names = ("n", "n_needed", "labels", "label", "alpha", "baseline", "p_value", "n_sources")
+    for values in ({}, dict.fromkeys(names, value)):
+        try:
+            assert describe_note(Note(code, values))
+        except RunError as error:
+            assert code in str(error)

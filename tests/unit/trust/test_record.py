@@ -99,7 +99,13 @@ def make_archive(**arrays):
 
 def lie(**claims):
     """An archive with one array whose header claims something else than its bytes hold."""
-    header = str({"descr": "<f4", "fortran_order": False, "shape": (3,)} | claims).encode()
+    return write_array(
+        str({"descr": "<f4", "fortran_order": False, "shape": (3,)} | claims).encode()
+    )
+
+
+def write_array(header):
+    """An archive with one array of this header."""
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(12)
     out = io.BytesIO()
@@ -120,6 +126,9 @@ def lie(**claims):
         lie(descr="<f8"),
         lie(descr="[" * 5000),
         lie(shape="x"),
+        write_array(b"{'descr': '<f9, ("),
+        write_array(b"{("),
+        write_array(b"\0"),
         lie(more=1),
         b"PK\x05\x06" + bytes(18),
         b"PK\x03\x04 no archive",
