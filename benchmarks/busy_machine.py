@@ -1,9 +1,12 @@
 """How much longer training takes beside another process on the same cores (docs/experiments/040).
 
 Run `python benchmarks/busy_machine.py WORK` on a machine that does nothing else. Trains on painted
-cells alone and beside processes that each keep one core busy, of equal and of the lowest priority;
-each with PyTorch's threads as they come and with those that others leave free. Prints seconds of
-the last of two epochs.
+cells alone and beside processes that each keep one core busy, of equal and of the lowest priority,
+in the same session and in one of their own; each with PyTorch's threads as they come and with those
+that others leave free. Prints seconds of the last of two epochs.
+
+Linux groups processes by session (`sched_autogroup_enabled`): a priority counts within a session
+only, and sessions share the cores equally.
 """
 
 import csv
@@ -14,10 +17,12 @@ from pathlib import Path
 
 BUSY = "while True: pass"
 OTHERS = {
-    "alone": (0, 0),
-    "one of lowest priority": (1, 19),
-    "one of equal priority": (1, 0),
-    "three of equal priority": (3, 0),
+    "alone": (0, 0, False),
+    "one of lowest priority": (1, 19, False),
+    "one of lowest priority, in another session": (1, 19, True),
+    "one of equal priority": (1, 0, False),
+    "three of equal priority": (3, 0, False),
+    "three of lowest priority, in other sessions": (3, 19, True),
 }
 EPOCHS = 2
 
@@ -46,9 +51,9 @@ def main(work: Path) -> None:
     call("data", "scan", str(work / "painted" / "images"), "--out", str(catalog))
     call("data", "split", str(catalog), "--protocol", "random", "--out", str(split))
     print("| beside | all threads, s | threads left free, s |\n|---|---|---|", flush=True)
-    for number, (name, (count, nice)) in enumerate(OTHERS.items()):
+    for number, (name, (count, nice, apart)) in enumerate(OTHERS.items()):
         command = ["nice", "-n", str(nice), sys.executable, "-c", BUSY]
-        others = [subprocess.Popen(command) for _ in range(count)]
+        others = [subprocess.Popen(command, start_new_session=apart) for _ in range(count)]
         try:
             kept = train(split, work / f"kept-{number}", OMP_NUM_THREADS=str(cores))
             free = train(split, work / f"free-{number}")

@@ -1,5 +1,4 @@
-"""How often the intervals of a differential hold the truth, and how much bias the correction
-removes, by simulation from confusions (docs/experiments/044).
+"""Do the intervals of a differential hold the truth, by simulation? (docs/experiments/044)
 
 Run `python benchmarks/differential_intervals.py [CASE ...]`; about a minute a case. Each case is
 500 samples: 20 networks (rows of confusion) with the shares of one person each, unlike those of the

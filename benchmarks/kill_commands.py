@@ -1,6 +1,6 @@
 """What is left of a command that is killed at a random moment? (docs/experiments/042)
 
-    python -m benchmarks.kill_commands [--rounds N] [--command NAME ...] [--made FOLDER]
+    python benchmarks/kill_commands.py [--rounds N] [--command NAME ...] [--made FOLDER]
 
 Each round starts a command in a process of its own, on a copy of the smallest painted set and its
 networks, and kills it (SIGKILL): every second time after a random share of the processor time that

@@ -1,6 +1,6 @@
 """How well overlapping fields are recognised, and whether fields that do not overlap are joined.
 
-    python -m benchmarks.overlapping_fields --data ../shared/data [--pairs FOLDER]
+    python benchmarks/overlapping_fields.py --data ../shared/data [--pairs FOLDER]
 
 Recall: painted fields on the path of a stage, and windows cut from real fields, by the share that
 neighbours have in common; the second field is taken by another exposure, white balance, focus and

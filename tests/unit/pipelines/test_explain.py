@@ -197,7 +197,10 @@ def test_wrong_wishes_are_rejected_before_the_work(trained, disc_folder, tmp_pat
     (tmp_path / "bad.png").write_bytes(b"")
     with pytest.raises(DataError, match="at least one image must be readable"):
         pipelines.explain_images(path, [tmp_path / "bad.png"], tmp_path / "o")
-    assert not (tmp_path / "o").exists()  # so that the same call can be made again
+    # What was left out is listed, and the same call can be made again.
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["rejected.csv"]
+    with pytest.raises(DataError, match="at least one image must be readable"):
+        pipelines.explain_images(path, [tmp_path / "bad.png"], tmp_path / "o")
 
 
 def test_boxes_of_other_images_are_an_error(trained, framed, disc_folder, tmp_path, monkeypatch):
