@@ -1,6 +1,6 @@
 """Does every reader take whatever comes, in bounded time and memory? (docs/experiments/042)
 
-    PYTHONPATH=. python benchmarks/fuzz_inputs.py [--inputs N] [--kind KIND ...] [--first SEED] [--out FOLDER]
+    PYTHONPATH=. python benchmarks/fuzz_inputs.py [--inputs N] [--kind KIND ...] [--first SEED]
 
 Recipes, bundles (their JSON, arrays and graphs, hashed and sealed anew as an attacker would),
 tables, annotations, lists on standard input and images of all formats, changed at random: bytes,

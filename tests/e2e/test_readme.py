@@ -14,7 +14,15 @@ from leukoscope.evaluation.acceptance import load_criteria
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = ["data-and-sources", "training", "trust", "prediction", "differential", "validation", "explanation"]
+GUIDES = [
+    "data-and-sources",
+    "training",
+    "trust",
+    "prediction",
+    "differential",
+    "validation",
+    "explanation",
+]
 """In the order of the table in docs/usage.md."""
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
