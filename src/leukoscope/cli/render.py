@@ -208,6 +208,8 @@ def _print_blocks(console: Console, blocks: "Iterable[Block]", style: str = "") 
             case kinds.Bullets(items, numbered):
                 for k, item in enumerate(items, 1):
                     console.print(f"{k}." if numbered else "-", _plain(item))
+            case kinds.Table() if _measure_table(block) > console.width:
+                _print_rows(console, block)
             case kinds.Table():
                 console.print(_build_table(block))
             case kinds.Banner(level, title, inside):
@@ -244,6 +246,33 @@ def _build_table(block: "PageTable") -> Table:
     for row in block.rows:
         table.add_row(*(_plain(_join_cell(cell, notes)) for cell in row))
     return table
+
+
+def _measure_table(block: "PageTable") -> int:
+    """How wide a table is at least, without a word that is broken."""
+    if not block.columns:
+        return 0
+    notes = len(block.columns) <= _MAX_NOTED
+    widest = [
+        max((len(word) for text in texts for word in text.split()), default=0)
+        for texts in zip(
+            [f"{column.name} {column.tag}" for column in block.columns],
+            *([_join_cell(cell, notes) for cell in row] for row in block.rows),
+            strict=True,
+        )
+    ]
+    return sum(widest) + 3 * len(widest) + 1
+
+
+def _print_rows(console: Console, block: "PageTable") -> None:
+    """Show a table that is too wide for the terminal: each row by itself, a line for each cell."""
+    if block.caption:
+        console.print(_plain(block.caption), style="italic")
+    for first, *others in block.rows:
+        console.print(_plain(_join_cell(first, notes=False)), style="bold")
+        for column, cell in zip(block.columns[1:], others, strict=True):
+            note = f" ({cell.note})" if cell.note else ""
+            console.print(_plain(f"  {column.name}: {_join_cell(cell, notes=False)}{note}"))
 
 
 def _join_cell(cell: "Cell", notes: bool) -> str:

@@ -71,6 +71,18 @@ def test_a_leak_report_begins_with_the_answer(capsys, leaks):
     assert "[red]" in shown
 
 
+def test_a_table_too_wide_for_the_terminal_is_shown_row_by_row(capsys, monkeypatch):
+    report = build_leak_report()
+    row = report.row_of("random")
+    name, figure = "Random split, its test images [leaked]", f"  Images: {row.n_images:,}"
+    render.print_page(describe_leak_report(report))
+    assert figure not in capsys.readouterr().out.splitlines()
+    monkeypatch.setenv("COLUMNS", "60")
+    render.print_page(describe_leak_report(report))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index(name) + 1] == figure
+
+
 # -- one and several ------------------------------------------------------------------------------
 
 
