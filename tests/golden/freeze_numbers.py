@@ -375,6 +375,8 @@ def collect_numbers(out: Path) -> Numbers:
     for path in sorted(out.rglob("*")):
         # Packs are named by a hash of what they hold and of their format.
         name = re.sub(r"[0-9a-f]{32,}", "HASH", path.relative_to(out).as_posix())
+        # Files of bundles are named by their content.
+        name = re.sub(r"\.[0-9a-f]{8}\.", ".", name)
         if name.startswith(NOT_READ) or path.suffix not in readers:
             continue
         for key, value in readers[path.suffix](path):
