@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from leukoscope.data.images import Box, decode_image, load_content
 from leukoscope.errors import ImageError
-from leukoscope.smear.ground import resize_by, shrink_to
 from leukoscope.storage import hash_file
 
 SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"})
@@ -37,10 +36,6 @@ class Field(Protocol):
     def read_region(self, box: Box) -> NDArray[np.uint8]:
         """Return the pixels of a box inside of the field: uint8 `(H, W, 3)`."""
 
-    def read_overview(self, side_px: int) -> tuple[NDArray[np.uint8], float]:
-        """Return the field with a longer side of at most `side_px`, and how much it was shrunk
-        (0 to 1)."""
-
 
 @dataclass
 class PictureField:
@@ -57,13 +52,9 @@ class PictureField:
         x_min, y_min, x_max, y_max = box
         return np.asarray(self.pixels_HWC[y_min:y_max, x_min:x_max])
 
-    def read_overview(self, side_px: int) -> tuple[NDArray[np.uint8], float]:
-        """Return the field with a longer side of at most `side_px`, and how much it was shrunk."""
-        return shrink_to(self.pixels_HWC, side_px), min(1.0, side_px / max(self.width, self.height))
-
 
 class SlideField:
-    """A slide, read in regions of its largest level; smaller levels serve for the overview."""
+    """A slide, read in regions of its largest level."""
 
     def __init__(self, path: Path, slide: Any) -> None:
         self._slide = slide
@@ -75,26 +66,11 @@ class SlideField:
         """Return the pixels of a box inside of the slide. Raises `ImageError` where they cannot be
         decoded."""
         x_min, y_min, x_max, y_max = box
-        return self._read((x_min, y_min), 0, (x_max - x_min, y_max - y_min))
+        return self._read((x_min, y_min), (x_max - x_min, y_max - y_min))
 
-    def read_overview(self, side_px: int) -> tuple[NDArray[np.uint8], float]:
-        """Return the whole slide, small, where it has a level that small; else its middle."""
-        level = self._slide.level_count - 1
-        width, height = self._slide.level_dimensions[level]
-        if width * height <= _MAX_REGION_PIXELS:
-            pixels_HWC = self._read((0, 0), level, (width, height))
-            factor = min(1.0, side_px / max(width, height))
-            return (
-                resize_by(pixels_HWC, factor) if factor < 1 else pixels_HWC,
-                factor * width / self.width,
-            )
-        side = min(4096, self.width, self.height)
-        x, y = (self.width - side) // 2, (self.height - side) // 2
-        return self._read((x, y), 0, (side, side)), 1.0
-
-    def _read(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def _read(self, place: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
         try:
-            return np.asarray(self._slide.read_region(place, level, size).convert("RGB"))
+            return np.asarray(self._slide.read_region(place, 0, size).convert("RGB"))
         except Exception as error:  # decoders of slides raise nearly anything
             raise ImageError(
                 "unreadable",

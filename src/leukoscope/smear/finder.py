@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from leukoscope.data.images import Box
 from leukoscope.smear.classical import find_nucleus_cells
 from leukoscope.smear.fields import Field
-from leukoscope.smear.ground import balance, find_ground, resize_by
+from leukoscope.smear.ground import balance, resize_by
 from leukoscope.smear.network import (
     PLATELET,
     PX_PER_UM,
@@ -27,8 +27,9 @@ from leukoscope.smear.network import (
     select_apart,
 )
 from leukoscope.smear.nuclei import find_stained
+from leukoscope.smear.overview import Overview, look_over
 from leukoscope.smear.record import FieldCode, FieldRecord, FoundCell, ScaleSource
-from leukoscope.smear.scale import RED_CELL_UM, estimate_scale
+from leukoscope.smear.scale import RED_CELL_UM
 
 Method = Literal["network", "nuclei"]
 """What finds the cells: the network that comes with the package, or nuclei alone (the baseline)."""
@@ -39,9 +40,11 @@ LEAST_SCORE = 0.35
 _LEAST_RED, _LEAST_PLATELET = 0.35, 0.35
 _OVERLAP = 0.4
 
-_OVERVIEW_PX = 640
 _TILE_UM, _MARGIN_UM = 192.0, 32.0
 """Tiles are so wide, and see so far over their edges: farther than any white cell reaches."""
+
+_TILE_PX = 7800
+"""What a tile sees is never wider, whatever the scale: memory is bounded."""
 
 _SCALES = (1.0, 90.0)
 _UNKNOWN_FIELD_UM = 50.0
@@ -92,9 +95,9 @@ class Finder:
     def find(self, field: Field, name: str) -> FoundField:
         """Return the white cells of a field, from top to bottom, and its counts. The same field
         gives the same cells. Raises `ImageError` where a slide's region cannot be read."""
-        overview_HWC, factor = field.read_overview(_OVERVIEW_PX)
-        ground_C = find_ground(overview_HWC)
-        scale = self._find_scale(overview_HWC, factor, ground_C, field)
+        seen = look_over(field)
+        ground_C = seen.ground_C
+        scale = self._find_scale(seen, field)
         if self._network is None:
             found = self._find_by_nuclei(field, ground_C, scale.px_per_um)
             red = platelets = None
@@ -124,39 +127,25 @@ class Finder:
 
     # -- scale ------------------------------------------------------------------------------------
 
-    def _find_scale(
-        self,
-        overview_HWC: NDArray[np.uint8],
-        factor: float,
-        ground_C: NDArray[np.float64],
-        field: Field,
-    ) -> _Scale:
+    def _find_scale(self, seen: Overview, field: Field) -> _Scale:
         """The scale of a field: what the user says; else by circles, then by the widths of the red
         cells that the network finds at that scale, in two rounds."""
         if self.scale_px_per_um is not None:
             return _Scale(self.scale_px_per_um, "given")
-        first = estimate_scale(overview_HWC, ground_C)
-        if first is not None:
-            scale = _Scale(_bound(first / factor), "red_cells")
+        if seen.px_per_um is not None:
+            scale = _Scale(_bound(seen.px_per_um), "red_cells")
         else:
             scale = _Scale(max(field.width, field.height) / _UNKNOWN_FIELD_UM, "none")
         if self._network is None:
             return scale
-        return self._refine_scale(self._network, overview_HWC, factor, ground_C, scale)
+        return self._refine_scale(self._network, seen, scale)
 
-    def _refine_scale(
-        self,
-        network: FinderNetwork,
-        overview_HWC: NDArray[np.uint8],
-        factor: float,
-        ground_C: NDArray[np.float64],
-        scale: _Scale,
-    ) -> _Scale:
+    def _refine_scale(self, network: FinderNetwork, seen: Overview, scale: _Scale) -> _Scale:
         source: ScaleSource = "none"
         px_per_um = scale.px_per_um
         for _ in range(_ROUNDS):
-            shrunk = PX_PER_UM / (px_per_um * factor)
-            balanced_HWC = balance(resize_by(overview_HWC, min(shrunk, 8.0)), ground_C)
+            shrunk = PX_PER_UM / (px_per_um * seen.factor)
+            balanced_HWC = balance(resize_by(seen.pixels_HWC, min(shrunk, 8.0)), seen.ground_C)
             centres, distances = network.find(balanced_HWC)
             red = find_peaks(centres[RED], distances, _LEAST_RED, _OVERLAP)
             widths_um = _measure_whole(red, balanced_HWC.shape) / PX_PER_UM
@@ -174,9 +163,7 @@ class Finder:
     def _find_by_network(
         self, network: FinderNetwork, field: Field, ground_C: NDArray[np.float64], scale: float
     ) -> tuple[Peaks, int, int]:
-        found: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
-            WHITE: [], RED: [], PLATELET: []
-        }  # fmt: skip
+        found: dict[int, list[_Part]] = {WHITE: [], RED: [], PLATELET: []}
         least = {WHITE: self.least_score, RED: _LEAST_RED, PLATELET: _LEAST_PLATELET}
         for tile in list_tiles(field.width, field.height, scale):
             pixels_HWC = resize_by(field.read_region(tile.seen), PX_PER_UM / scale)
@@ -190,7 +177,7 @@ class Finder:
                 peaks = find_peaks(centres[kind], distances, least_score, _OVERLAP)
                 boxes_K4 = peaks.boxes_K4 * to_field + offset
                 own = tile.owns(boxes_K4)
-                found[kind].append((boxes_K4[own], peaks.scores_K[own]))
+                found[kind].append((tile, boxes_K4[own], peaks.scores_K[own]))
         white, red, platelets = (_join(found[kind]) for kind in (WHITE, RED, PLATELET))
         return white, len(red.scores_K), len(platelets.scores_K)
 
@@ -201,8 +188,9 @@ class Finder:
             cells = find_nucleus_cells(find_stained(pixels_HWC, ground_C), PX_PER_UM)
             boxes_K4 = np.array([cell.box for cell in cells]).reshape(-1, 4)
             boxes_K4 = boxes_K4 * scale / PX_PER_UM + np.array(tile.seen[:2] * 2)
-            own = tile.owns(boxes_K4)
-            parts.append((boxes_K4[own], np.ones(int(own.sum()))))
+            boxes_K4 = boxes_K4[tile.owns(boxes_K4)]
+            boxes_K4 = boxes_K4[select_apart(boxes_K4, _OVERLAP)]
+            parts.append((tile, boxes_K4, np.ones(len(boxes_K4))))
         return _join(parts)
 
 
@@ -220,11 +208,20 @@ class Tile:
         inside_K = (x_K >= x_min) & (x_K < x_max) & (y_K >= y_min) & (y_K < y_max)
         return np.asarray(inside_K, dtype=np.bool_)
 
+    def crosses(self, boxes_K4: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which boxes reach over the edge of the core, `(K,)`."""
+        over_K = (boxes_K4[:, :2] < self.core[:2]) | (boxes_K4[:, 2:] > self.core[2:])
+        return np.asarray(over_K.any(axis=1), dtype=np.bool_)
+
+
+_Part = tuple[Tile, NDArray[np.float64], NDArray[np.float64]]
+"""A tile with the boxes `(K, 4)` and scores `(K,)` of its own cells."""
+
 
 def list_tiles(width: int, height: int, scale_px_per_um: float) -> Iterator[Tile]:
     """Yield tiles whose cores cover a field without a gap; one for a field of at most a tile."""
-    core = max(64, int(_TILE_UM * scale_px_per_um))
     margin = int(_MARGIN_UM * scale_px_per_um)
+    core = max(64, min(int(_TILE_UM * scale_px_per_um), _TILE_PX - 2 * margin))
     columns = 1 if width <= core + margin else -(-width // core)
     rows = 1 if height <= core + margin else -(-height // core)
     for row in range(rows):
@@ -247,12 +244,17 @@ def list_tiles(width: int, height: int, scale_px_per_um: float) -> Iterator[Tile
             yield Tile(seen, core_box)
 
 
-def _join(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Peaks:
-    """Cells of all tiles, each once: the middle of one may lie to either side of a border."""
-    boxes_K4 = np.concatenate([boxes for boxes, _ in parts])
-    scores_K = np.concatenate([scores for _, scores in parts])
+def _join(parts: Sequence[_Part]) -> Peaks:
+    """Cells of all tiles, each once: the middle of one may lie to either side of a border, so those
+    that reach over it are compared."""
+    boxes_K4 = np.concatenate([boxes for _, boxes, _ in parts])
+    scores_K = np.concatenate([scores for _, _, scores in parts])
+    crosses_K = np.concatenate([tile.crosses(boxes) for tile, boxes, _ in parts])
     order = np.argsort(-scores_K, kind="stable")
-    kept = order[select_apart(boxes_K4[order], _OVERLAP)] if len(order) else order
+    crossing = order[crosses_K[order]]
+    kept_K = ~crosses_K
+    kept_K[crossing[select_apart(boxes_K4[crossing], _OVERLAP)]] = True
+    kept = order[kept_K[order]]
     return Peaks(boxes_K4[kept], scores_K[kept])
 
 
