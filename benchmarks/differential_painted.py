@@ -1,17 +1,17 @@
 """How far a differential of painted fields is right, from the pixels on (docs/experiments/044).
 
-Run `python benchmarks/differential_painted.py FOLDER [--whole 20]`; most of an hour on two cores,
-and what lies in FOLDER is not made again. Fields of many slides are painted, their cells found and
-cut out as `leukoscope differential` does, and a small network is trained on these crops for a few
-epochs only, so that it errs; it is calibrated and exported. Other slides are the pool: equal parts
-of four classes, each field found, cut and labelled by the bundle, and of every painted cell it is
-known what became of it: called a class, called unknown, or not counted (cut by the edge, or missed).
+Run `python benchmarks/differential_painted.py FOLDER [--whole 20]`; what lies in FOLDER is not made
+again. Fields of many slides are painted, their cells found and cut out as `leukoscope differential`
+does, and a small network is trained on these crops for a few epochs only, so that it errs; it is
+calibrated and exported. Other slides are the pool: equal parts of four classes, each field found,
+cut and labelled by the bundle, and of every painted cell it is known what became of it: called a
+class, called unknown, or not counted (cut by the edge, or missed).
 
 500 samples are composed of the pool: 20 persons with shares unlike those of training, a third of
-whom lack two classes, 25 samples each. A sample has one slide; painted cells of that slide are drawn
-by the person's shares, and what the finder took for cells in vain at the slide's rate. The truth is
-the person's shares among the cells that lie on the smear. `--whole` samples are painted, found and
-counted as files, by the use case itself.
+whom lack two classes, 25 samples each. A sample has one slide; painted cells of that slide are
+drawn by the person's shares, and what the finder took for cells in vain at the slide's rate. The
+truth is the person's shares among the cells that lie on the smear. `--whole` samples are painted,
+found and counted as files, by the use case itself.
 """
 
 import argparse
@@ -26,9 +26,7 @@ from differential_intervals import (
     HEAD,
     PERSONS,
     REPEATS,
-    count_raw,
     draw_shares,
-    estimate,
     summarise,
 )
 from leukoscope.config import load_recipe
@@ -46,7 +44,10 @@ from leukoscope.pipelines import (
     split_catalog,
     train_run,
 )
+from leukoscope.smear.counting import Sample, count_sample
 from leukoscope.smear.crops import CropSettings, cut_from_field
+from leukoscope.smear.differential import CountedCell, DifferentialProvenance
+from leukoscope.smear.edges import measure_whole_fracs
 from leukoscope.smear.fields import PictureField
 from leukoscope.smear.finder import Finder
 
@@ -55,6 +56,7 @@ EQUAL = dict.fromkeys(LABELS, 0.25)
 PER_FIELD = 8.0
 LEAST_OVERLAP = 0.4
 NOT_COUNTED = -1
+METHODS = ("raw", "corrected, edges not", "corrected")
 
 
 def measure_overlaps(boxes_K4, others_M4):
@@ -79,15 +81,17 @@ def match(found, painted):
 
 
 def look(finder, field):
-    """Counted cells of a field, their crops, and which painted cell each is."""
+    """Counted cells of a field: their crops, which painted cell each is, and the chance of a cell
+    of its size to be whole."""
     opened = PictureField(field.pixels_HWC)
     found = finder.find(opened, field.name)
-    counted = [cell for cell in found.record.cells if not cell.edge]
     of = match(found.record.cells, field.white_cells)
     of = of[[not cell.edge for cell in found.record.cells]]
     settings = CropSettings()
-    crops = [cut_from_field(opened, cell, found.ground_C, settings) for cell in counted]
-    return crops, of
+    crops = [
+        cut_from_field(opened, cell, found.ground_C, settings) for cell in found.record.counted
+    ]
+    return crops, of, [*measure_whole_fracs([found.record], []).values()]
 
 
 def save_crops(folder, finder, slides, fields):
@@ -99,7 +103,7 @@ def save_crops(folder, finder, slides, fields):
     rows = []
     painted = paint_fields(fields, n_samples=slides, white_cells=PER_FIELD, shares=TRAINED, seed=1)
     for field in painted:
-        for k, (crop, j) in enumerate(zip(*look(finder, field), strict=True)):
+        for k, (crop, j, _) in enumerate(zip(*look(finder, field), strict=True)):
             if j >= 0:  # a person labels no red cell as a white one
                 path = f"crops/{field.name}_{k}.png"
                 Image.fromarray(crop).save(folder / path)
@@ -126,8 +130,8 @@ def train(folder, table, epochs):
 
 
 def fill_pool(folder, finder, predictor, slides, fields):
-    """What became of every painted cell of the pool: slide, class and outcome, K for unknown; and
-    slide and outcome of what was found in vain (class -1)."""
+    """What became of every painted cell of the pool: rows of slide, class, outcome (K: unknown) and
+    chance to be whole; of what was found in vain the class is -1."""
     path = folder / "pool.npy"
     if path.exists():
         return np.load(path)
@@ -136,19 +140,19 @@ def fill_pool(folder, finder, predictor, slides, fields):
     painted = paint_fields(fields, n_samples=slides, white_cells=PER_FIELD, shares=EQUAL, seed=2)
     for field in painted:
         slide = int(field.sample.removeprefix("sample_"))
-        crops, of = look(finder, field)
+        crops, of, chances = look(finder, field)
         ready = [prepare_image(crop, predictor.input) for crop in crops]
         said = predictor.predict_pixels(np.stack(ready)) if ready else ()
-        outcome = np.full(len(field.white_cells), NOT_COUNTED)
-        for j, one in zip(of, said, strict=True):
+        outcome = np.full((len(field.white_cells), 2), (NOT_COUNTED, 1.0))
+        for j, one, chance in zip(of, said, chances, strict=True):
             known = one.decision != "unknown"
             called = predictor.classes.index(one.label) if known else len(predictor.classes)
             if j < 0:
-                rows.append((slide, -1, called))
+                rows.append((slide, -1, called, chance))
             else:
-                outcome[j] = called
-        for cell, called in zip(field.white_cells, outcome, strict=True):
-            rows.append((slide, order[LABELS.index(cell.label)], called))
+                outcome[j] = called, chance
+        for cell, found in zip(field.white_cells, outcome, strict=True):
+            rows.append((slide, order[LABELS.index(cell.label)], *found))
     pool = np.array(rows)
     np.save(path, pool)
     return pool
@@ -163,38 +167,63 @@ def describe(pool, classes):
     print(f"|---|{'---|' * (k + 2)}")
     for one in (*range(k), -1):
         own = pool[pool[:, 1] == one, 2]
-        counted = np.bincount(own[own >= 0], minlength=k + 1) / max(1, (own >= 0).sum())
+        counted = np.bincount(own[own >= 0].astype(int), minlength=k + 1) / max(1, (own >= 0).sum())
         shown = [f"{100 * x:.1f}" for x in (*counted, (own >= 0).mean() if len(own) else 0)]
         print(f"| {classes[one] if one >= 0 else 'none'} | {' | '.join(shown)} |")
 
 
-def draw_counts(g, by_class, in_vain, shares, cells):
-    """Identified cells of a sample by the class they are called, about `cells` of them."""
-    k = len(shares)
-    chance = sum(p * (own >= 0).mean() for p, own in zip(shares, by_class, strict=True))
-    n = g.multinomial(g.poisson(cells / chance), shares)
-    outcome = np.concatenate([g.choice(own, m) for own, m in zip(by_class, n, strict=True)])
+def draw_sample(g, by_class, in_vain, shares, cells):
+    """Rows (outcome, chance) of the counted cells of a sample, about `cells` of them."""
+    likely = sum(p * (own[:, 0] >= 0).mean() for p, own in zip(shares, by_class, strict=True))
+    n = g.multinomial(g.poisson(cells / likely), shares)
+    drawn = [g.choice(own, m) for own, m in zip(by_class, n, strict=True)]
     rate = len(in_vain) / sum(len(own) for own in by_class)
-    vain = g.choice(in_vain, g.poisson(rate * n.sum())) if len(in_vain) else outcome[:0]
-    outcome = np.concatenate([outcome, vain])
-    return np.bincount(outcome[outcome >= 0], minlength=k + 1)[:k]
+    if len(in_vain):
+        drawn.append(g.choice(in_vain, g.poisson(rate * n.sum())))
+    drawn = np.concatenate(drawn)
+    return drawn[drawn[:, 0] >= 0]
 
 
-def simulate(pool, calibration, k, cells, raw=count_raw, corrected=estimate):
+def count(drawn, predictor, weigh):
+    """The record of a sample, as the use case counts it."""
+    classes = predictor.classes
+    cells = tuple(
+        CountedCell(
+            "a",
+            k,
+            label=classes[min(int(called), len(classes) - 1)],
+            decision="accepted" if called < len(classes) else "unknown",
+            whole_frac=float(chance) if weigh else 1.0,
+        )
+        for k, (called, chance) in enumerate(drawn, 1)
+    )
+    made = DifferentialProvenance("", "", "", "", "fp32", 0.05, 5.0)
+    return count_sample(Sample("a", ("a",), cells), classes, predictor.trust.info, made)
+
+
+def list_figures(record, classes, name):
+    shares = [getattr(record.get_share(label), name) for label in classes]
+    return np.array([[one.value, one.low, one.high] for one in shares]).T
+
+
+def simulate(pool, predictor, cells):
     """As `differential_intervals.run`: (PERSONS, REPEATS, 3, K) for each method, and the truth."""
     g = np.random.default_rng(5)
+    k = len(predictor.classes)
     slides = np.unique(pool[:, 0])
-    found = {"raw": [], "posterior": []}
+    found = {name: [] for name in METHODS}
     truth = []
     for person in range(PERSONS):
         shares = draw_shares(g, k, person)
         truth.append(shares)
         for _ in range(REPEATS):
             own = pool[pool[:, 0] == g.choice(slides)]
-            by_class = [own[own[:, 1] == one, 2] for one in range(k)]
-            called = draw_counts(g, by_class, own[own[:, 1] < 0, 2], shares, cells)
-            found["raw"].append(raw(called))
-            found["posterior"].append(corrected(called, calibration))
+            by_class = [own[own[:, 1] == one, 2:] for one in range(k)]
+            drawn = draw_sample(g, by_class, own[own[:, 1] < 0, 2:], shares, cells)
+            plain, weighed = (count(drawn, predictor, weigh) for weigh in (False, True))
+            for name, record in zip(METHODS, (plain, plain, weighed), strict=True):
+                figures = "raw" if name == "raw" else "corrected"
+                found[name].append(list_figures(record, predictor.classes, figures))
     shape = (PERSONS, REPEATS, 3, k)
     return {name: np.array(one).reshape(shape) for name, one in found.items()}, np.array(truth)
 
@@ -217,14 +246,10 @@ def count_whole(folder, bundle, classes, n, method, cells=200):
         for field in painted:
             (sample / f"{field.name}.jpg").write_bytes(field.jpeg)
     done = count_differentials(names, bundle, folder / "report", method=method, images="fields")
-    found = {"raw": [], "posterior": []}
-    for record in done.records:
-        shares = [record.get_share(label) for label in classes]
-        for name, figures in (
-            ("raw", [one.raw for one in shares]),
-            ("posterior", [one.corrected for one in shares]),
-        ):
-            found[name].append(np.array([[x.value, x.low, x.high] for x in figures]).T)
+    found = {
+        name: [list_figures(record, classes, name) for record in done.records]
+        for name in ("raw", "corrected")
+    }
     counted = [record.totals.counted for record in done.records]
     print(f"\n{n} samples counted whole, {fields} fields each, {np.mean(counted):.0f} cells\n")
     print_table({name: np.array(one)[:, None] for name, one in found.items()}, np.array(truth))
@@ -240,8 +265,8 @@ def print_table(found, truth):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--slides", type=int, nargs=2, default=(160, 50), help="training, pool")
-    parser.add_argument("--fields", type=int, nargs=2, default=(4, 40), help="of a slide")
+    parser.add_argument("--slides", type=int, nargs=2, default=(120, 40), help="training, pool")
+    parser.add_argument("--fields", type=int, nargs=2, default=(4, 24), help="of a slide")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--method", default="nuclei")
     parser.add_argument("--whole", type=int, default=0)
@@ -252,13 +277,12 @@ def main() -> None:
     bundle = train(args.folder, table, args.epochs)
     predictor = Predictor(bundle)
     calibration = predictor.trust.info.calibration_counts
-    k = len(predictor.classes)
     print(f"calibration: {json.dumps(calibration.model_dump())}", flush=True)
     pool = fill_pool(args.folder, finder, predictor, args.slides[1], args.fields[1])
     describe(pool, predictor.classes)
     for cells in (200, 500):
         print(f"\n{PERSONS * REPEATS} samples of about {cells} cells\n")
-        print_table(*simulate(pool, calibration, k, cells))
+        print_table(*simulate(pool, predictor, cells))
     if args.whole:
         count_whole(args.folder, bundle, predictor.classes, args.whole, args.method)
 

@@ -401,6 +401,7 @@ class _Reader:
 
     def _read_fields(self, sample: _Images) -> list[CountedCell]:
         require_extra("smear")
+        from leukoscope.smear.edges import measure_whole_fracs
         from leukoscope.smear.overlap import CellPlace, find_overlaps, find_same_cells
 
         fields: list[_Field] = []
@@ -409,15 +410,16 @@ class _Reader:
             fields.append(one)
             predictions.append(list(self.predictor.predict_pixels(one.crops_NSSC)))
             self.progress(f"Counting {sample.name}", len(fields), len(sample.files))
+        # Slides, and fields that cannot be read, are compared with nothing.
         known = [k for k, one in enumerate(fields) if one.view is not None]
-        overlaps = find_overlaps([view for one in fields if (view := one.view) is not None])
-        records = [fields[k].record for k in known]
-        same = {
-            CellPlace(known[one.cell.field], one.cell.number): CellPlace(
-                known[one.counted.field], one.counted.number
-            )
-            for one in find_same_cells(records, overlaps)
-        }
+        views = [view for one in fields if (view := one.view) is not None]
+        overlaps = [
+            replace(one, first=known[one.first], second=known[one.second])
+            for one in find_overlaps(views)
+        ]
+        records = [one.record for one in fields]
+        same = {one.cell: one.counted for one in find_same_cells(records, overlaps)}
+        chances = measure_whole_fracs(records, overlaps)
         cells = []
         for k, (one, said) in enumerate(zip(fields, predictions, strict=True)):
             if one.record.reason:
@@ -428,7 +430,8 @@ class _Reader:
                 place = same.get(CellPlace(k, cell.number))
                 counted = f"{fields[place.field].record.field}#{place.number}" if place else ""
                 bare = CountedCell(
-                    cell.field, cell.number, cell.box, cell.score, cell.edge, counted
+                    *(cell.field, cell.number, cell.box, cell.score, cell.edge, counted),
+                    whole_frac=chances.get(CellPlace(k, cell.number), 1.0),
                 )
                 cells.append(bare if cell.edge else _join(bare, next(whole)))
         return cells

@@ -119,7 +119,8 @@ class _Counter:
         counts = trust.calibration_counts if trust is not None else None
         if counts is not None and identified:
             called_K = np.array([self.n[label] for label in classes], dtype=np.int64)
-            self.draws = estimate_shares(called_K, counts)
+            whole_K = _measure_whole(identified, classes)
+            self.draws = estimate_shares(called_K, counts, whole_K=whole_K)
         self.red_per_100 = self._count_per_100(self._list("nucleated_red"))
         self.white_count = self._correct_white_count()
 
@@ -311,3 +312,16 @@ class _Counter:
             return []
         values = {"given": given, "corrected": self.white_count, "per_100": self.red_per_100.value}
         return [Note("white_count_corrected", values)]
+
+
+def _measure_whole(cells: Sequence[CountedCell], classes: Sequence[str]) -> NDArray[np.float64]:
+    """How likely a cell of each class is counted, by the sizes of those that were: a counted cell
+    stands for 1 / chance cells, so that the harmonic mean is that of all. A class without cells has
+    the mean of all."""
+    n_K, stood_K = np.zeros(len(classes)), np.zeros(len(classes))
+    places = {label: k for k, label in enumerate(classes)}
+    for one in cells:
+        n_K[places[one.label]] += 1
+        stood_K[places[one.label]] += 1 / one.whole_frac
+    mean = n_K.sum() / stood_K.sum()
+    return np.asarray(np.where(n_K > 0, n_K / np.maximum(stood_K, 1e-9), mean))

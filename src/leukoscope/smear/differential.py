@@ -168,7 +168,8 @@ class CountedCell:
     `image` is the file, `number` counts the cells of a field from 1 as in its picture (0: the image
     is one cell); `box` is in pixels of the field. `error` says why a file could not be read: a code
     and what was found. `duplicate_of` names another cell (`image#number`) that is the same one, in
-    a field that overlaps; it is counted there.
+    a field that overlaps; it is counted there. `whole_frac` is the chance that a cell of its size
+    lies whole in what was photographed (`smear.edges`), 1 for a single cell.
     """
 
     image: str
@@ -183,6 +184,7 @@ class CountedCell:
     reasons: tuple[Reason, ...] = ()
     labels: tuple[str, ...] = ()
     error: str = ""
+    whole_frac: float = 1.0
 
     @property
     def is_counted(self) -> bool:

@@ -24,7 +24,8 @@ CLASS_COLUMNS = (
 )
 CELL_COLUMNS = (
     *("sample", "image", "number", "x_min", "y_min", "x_max", "y_max", "score", "edge"),
-    *("duplicate_of", "label", "confidence", "decision", "reason_codes", "set", "counted", "error"),
+    *("duplicate_of", "whole_frac", "label", "confidence", "decision", "reason_codes", "set"),
+    *("counted", "error"),
 )
 
 
@@ -72,7 +73,8 @@ def render_cells(samples: Iterable[tuple[str, Sequence[CountedCell]]]) -> str:
                     *(name, one.image, str(one.number) if one.number else ""),
                     *(map(str, one.box) if one.box else [""] * 4),
                     *("" if math.isnan(x) else f"{x:.4f}" for x in (one.score,)),
-                    *(str(int(one.edge)), one.duplicate_of, one.label),
+                    *(str(int(one.edge)), one.duplicate_of),
+                    *(f"{one.whole_frac:.4f}" if one.is_counted and one.number else "", one.label),
                     "" if math.isnan(one.confidence) else f"{one.confidence:.6f}",
                     *(one.decision, codes),
                     json.dumps(one.labels, ensure_ascii=False) if one.labels else "",

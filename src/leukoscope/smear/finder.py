@@ -28,7 +28,13 @@ from leukoscope.smear.network import (
 )
 from leukoscope.smear.nuclei import find_stained
 from leukoscope.smear.overview import Overview, look_over
-from leukoscope.smear.record import FieldCode, FieldRecord, FoundCell, ScaleSource
+from leukoscope.smear.record import (
+    FieldCode,
+    FieldRecord,
+    FoundCell,
+    ScaleSource,
+    find_margin_px,
+)
 from leukoscope.smear.scale import RED_CELL_UM
 
 Method = Literal["network", "nuclei"]
@@ -53,8 +59,6 @@ _UNKNOWN_FIELD_UM = 50.0
 _FEWEST_RED = 3
 _TRUSTED = 1.12
 _ROUNDS = 2
-
-_EDGE_UM = 0.5
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,7 @@ def _join(parts: Sequence[_Part]) -> Peaks:
 
 def _number_cells(found: Peaks, field: Field, name: str, scale: float) -> tuple[FoundCell, ...]:
     """The cells with whole boxes inside of the field, from top to bottom."""
-    margin = max(2.0, _EDGE_UM * scale)
+    margin = find_margin_px(scale)
     cells = []
     for (x_min, y_min, x_max, y_max), score in zip(found.boxes_K4, found.scores_K, strict=True):
         box = (

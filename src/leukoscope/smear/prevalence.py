@@ -14,7 +14,7 @@ given rows the shares are drawn by data augmentation (Tanner and Wong 1987; Jose
 Coupal 1995 for tests without a gold standard), with Jeffreys' prior, which for rows without
 confusion gives Jeffreys' interval of a proportion. The sample says nothing back about the rows.
 From shares among identified cells to those of all, each is divided by how often its class is
-identified.
+identified, and by how often a cell of its size is counted (`smear.edges`).
 
 How often the limits hold the truth is measured by `benchmarks/differential_intervals.py`
 (docs/experiments/044) and, in short, by `tests/statistics/test_differential_coverage.py`. Axes: K
@@ -141,13 +141,18 @@ class ShareDraws:
 
 
 def estimate_shares(
-    called_K: NDArray[np.int64], calibration: CalibrationCounts, n_rows: int = ROWS
+    called_K: NDArray[np.int64],
+    calibration: CalibrationCounts,
+    n_rows: int = ROWS,
+    whole_K: Shares | None = None,
 ) -> ShareDraws:
     """Return the shares of the true classes that counts of predicted ones speak for.
 
     `called_K` counts the identified cells of a sample by predicted class, in the order of the
     calibration counts, one or more; `n_rows` draws of the rows are made, the same for the same
-    counts. Raises `DataError` for counts of other classes, or none.
+    counts. `whole_K` (above 0 to 1; None: 1 for all) is the chance of a cell of each class to be
+    counted at all, known well enough to be taken as exact. Raises `DataError` for counts of other
+    classes, or none.
     """
     k = len(calibration.called)
     if called_K.shape != (k,) or not called_K.sum():
@@ -156,6 +161,7 @@ def estimate_shares(
             f"{called_K.sum()} cells, {len(called_K)} classes",
             "count the labels of the network that was calibrated",
         )
+    whole = 1.0 if whole_K is None else whole_K
     rng = np.random.default_rng(0)
     rows_KJ = weigh_rows(calibration)
     mean_KJ = rows_KJ / rows_KJ.sum(axis=1, keepdims=True)
@@ -172,8 +178,8 @@ def estimate_shares(
         n_CK = rng.multinomial(called_K, chance_CJK).sum(axis=1)
         share_CK = _draw_dirichlet(rng, n_CK + _SHARE_PRIOR)
         if step >= _BURN_IN and (step - _BURN_IN) % _APART == 0:
-            kept.append(_normalise(share_CK / identified_CK))
-    point_K = _normalise(point_K / mean_KJ[:, :k].sum(axis=1))
+            kept.append(_normalise(share_CK / (identified_CK * whole)))
+    point_K = _normalise(point_K / (mean_KJ[:, :k].sum(axis=1) * whole))
     return ShareDraws(point_K, np.stack(kept, axis=1), int(called_K.sum()))
 
 

@@ -19,6 +19,14 @@ FieldCode = Literal["scale_uncertain", "no_white_cells"]
 cell was found in it."""
 
 
+_MARGIN_UM, _LEAST_MARGIN_PX = 0.5, 2.0
+
+
+def find_margin_px(scale_px_per_um: float) -> float:
+    """Return how near to the edge of its field a cell counts as cut by it."""
+    return max(_LEAST_MARGIN_PX, _MARGIN_UM * scale_px_per_um)
+
+
 @dataclass(frozen=True, slots=True)
 class FoundCell:
     """A white cell in a field.

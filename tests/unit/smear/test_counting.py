@@ -1,6 +1,7 @@
 """From labelled cells to a differential: what counts, what stands apart, what is noted."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,3 +210,19 @@ def test_the_same_cells_give_the_same_figures():
     cells = draw(segmented_neutrophil=50, lymphocyte=50)
     assert repr(count(cells, calibrate())) == repr(count(cells, calibrate()))
     assert isinstance(count(cells, calibrate()).classes[0].corrected, Interval)
+
+
+def test_a_class_that_the_edge_cuts_more_often_has_a_larger_share():
+    """One in two of the myelocytes, four in five of the lymphocytes lie whole in their fields."""
+    cells = draw(lymphocyte=80, myelocyte=20)
+    chances = {"lymphocyte": 0.8, "myelocyte": 0.5}
+    cells = [replace(one, whole_frac=chances[one.label]) for one in cells]
+    perfect = calibrate(right=100_000, wrong=0)
+    record = count(cells, perfect)
+    share = record.get_share("myelocyte")
+    assert share.raw.value == 0.2
+    assert share.corrected.value == pytest.approx(40 / 140, abs=0.005)
+    assert share.corrected.low < 40 / 140 < share.corrected.high
+    assert count(draw(lymphocyte=80, myelocyte=20), perfect).get_share(
+        "myelocyte"
+    ).corrected.value == pytest.approx(0.2, abs=0.005)
