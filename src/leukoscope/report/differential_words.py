@@ -252,7 +252,8 @@ def list_methods(record: DifferentialRecord) -> list[str]:
             "Corrected shares: the likeliest ones, given how often the network took cells of each"
             " class of the calibration set for others or rejected them. Their 95 % intervals carry"
             " the chance of the sample and what is not known of the network; with 0 cells the lower"
-            " limit is 0."
+            " limit is 0. Of fields, each counted cell stands for those of its size that the edge"
+            " cuts: large cells are cut more often."
         )
     if not math.isnan(record.white_count):
         found.append(
