@@ -53,10 +53,23 @@ from leukoscope.smear.finder import Finder
 
 TRAINED = {"neutrophil": 0.45, "eosinophil": 0.12, "lymphocyte": 0.28, "monocyte": 0.15}
 EQUAL = dict.fromkeys(LABELS, 0.25)
-PER_FIELD = 8.0
+PX_PER_UM, PER_FIELD = 6.0, 18.0
+"""Fields of 107 x 80 um, crowded with white cells as where leucocytes were enriched."""
+
 LEAST_OVERLAP = 0.4
 NOT_COUNTED = -1
 METHODS = ("raw", "corrected, edges not", "corrected")
+
+
+def paint(fields, shares, seed, slides=1):
+    return paint_fields(
+        fields,
+        n_samples=slides,
+        white_cells=PER_FIELD,
+        shares=shares,
+        px_per_um=PX_PER_UM,
+        seed=seed,
+    )
 
 
 def measure_overlaps(boxes_K4, others_M4):
@@ -137,7 +150,7 @@ def fill_pool(folder, finder, predictor, slides, fields):
         return np.load(path)
     order = [predictor.classes.index(label) for label in LABELS]
     rows = []
-    painted = paint_fields(fields, n_samples=slides, white_cells=PER_FIELD, shares=EQUAL, seed=2)
+    painted = paint(fields, EQUAL, 2, slides)
     for field in painted:
         slide = int(field.sample.removeprefix("sample_"))
         crops, of, chances = look(finder, field)
@@ -231,7 +244,7 @@ def simulate(pool, predictor, cells):
 def count_whole(folder, bundle, classes, n, method, cells=200):
     """Paint `n` samples of their own slides, count their files by the use case, compare."""
     g = np.random.default_rng(6)
-    fields = round(cells / (0.55 * PER_FIELD))
+    fields = round(cells / (0.65 * PER_FIELD))
     names, truth = [], []
     for k in range(n):
         shares = draw_shares(g, len(classes), k)
@@ -242,8 +255,7 @@ def count_whole(folder, bundle, classes, n, method, cells=200):
             continue
         sample.mkdir(parents=True)
         by_label = dict(zip(classes, shares, strict=True))
-        painted = paint_fields(fields, white_cells=PER_FIELD, shares=by_label, seed=1000 + k)
-        for field in painted:
+        for field in paint(fields, by_label, 1000 + k):
             (sample / f"{field.name}.jpg").write_bytes(field.jpeg)
     done = count_differentials(names, bundle, folder / "report", method=method, images="fields")
     found = {
@@ -265,9 +277,10 @@ def print_table(found, truth):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--slides", type=int, nargs=2, default=(120, 40), help="training, pool")
-    parser.add_argument("--fields", type=int, nargs=2, default=(4, 24), help="of a slide")
+    parser.add_argument("--slides", type=int, nargs=2, default=(140, 20), help="training, pool")
+    parser.add_argument("--fields", type=int, nargs=2, default=(1, 8), help="of a slide")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--cells", type=int, nargs="+", default=[200])
     parser.add_argument("--method", default="nuclei")
     parser.add_argument("--whole", type=int, default=0)
     args = parser.parse_args()
@@ -280,7 +293,7 @@ def main() -> None:
     print(f"calibration: {json.dumps(calibration.model_dump())}", flush=True)
     pool = fill_pool(args.folder, finder, predictor, args.slides[1], args.fields[1])
     describe(pool, predictor.classes)
-    for cells in (200, 500):
+    for cells in args.cells:
         print(f"\n{PERSONS * REPEATS} samples of about {cells} cells\n")
         print_table(*simulate(pool, predictor, cells))
     if args.whole:
