@@ -184,7 +184,8 @@ def _write(
 
 # -- bars -----------------------------------------------------------------------------------------
 
-_ROW, _LEFT, _WIDTH, _TEXT = 34, 190, 470, 200
+_ROW, _NAME, _LEFT, _WIDTH, _SIDE = 50, 18, 16, 544, 580
+"""A row with its name and figures above the bar: narrow enough to be read on a telephone."""
 
 
 def draw_bars(record: DifferentialRecord) -> Picture:
@@ -193,13 +194,14 @@ def draw_bars(record: DifferentialRecord) -> Picture:
     rows = sort_shares(record.classes)
     most = max((x for one in rows for x in (one.best.high, one.raw.high) if x == x), default=1.0)
     top = min(1.0, math.ceil(most * 10) / 10) or 0.1
-    step = 0.1 if top > 0.3 else 0.05
+    step = 0.2 if top > 0.6 else 0.1 if top > 0.3 else 0.05
     height = len(rows) * _ROW + 46
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + _TEXT} {height}"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SIDE}" height="{height}"'
+        f' viewBox="0 0 {_SIDE} {height}"'
         ' font-family="Arial, Helvetica, sans-serif" font-size="14" fill="#1f2933">'
     ]
-    for k in range(round(top / step) + 1):
+    for k in range(math.floor(top / step + 1e-9) + 1):
         x = _place(k * step, top)
         parts.append(
             f'<line x1="{x}" y1="4" x2="{x}" y2="{height - 40}" stroke="#d9dee3"/>'
@@ -228,14 +230,14 @@ def _percent(one: Interval) -> str:
 
 
 def _draw_row(one: ClassShare, y: float, top: float, colour: str) -> list[str]:
-    middle = y + _ROW / 2
+    middle = y + (_NAME + _ROW) / 2
     name = escape(shorten_label(one.label, 24))
-    parts = [f'<text x="{_LEFT - 10}" y="{middle + 5}" text-anchor="end">{name}</text>']
+    parts = [f'<text x="{_LEFT}" y="{y + _NAME - 4}">{name}</text>']
     if one.limits is not None and one.limits.unit == "share":
         x = _place(min(one.limits.lower, top), top)
         width = _place(min(one.limits.upper, top), top) - x
         parts.append(
-            f'<rect x="{x}" y="{y + 3}" width="{round(width, 1)}" height="{_ROW - 6}"'
+            f'<rect x="{x}" y="{y + _NAME}" width="{round(width, 1)}" height="{_ROW - _NAME}"'
             ' fill="#009E73" fill-opacity="0.16"/>'
         )
     best = one.best
@@ -244,8 +246,8 @@ def _draw_row(one: ClassShare, y: float, top: float, colour: str) -> list[str]:
     x, low, high = (_place(min(value, top), top) for value in (best.value, best.low, best.high))
     width = round(x - _LEFT, 1)
     parts += [
-        f'<rect x="{_LEFT}" y="{y + 8}" width="{width}" height="{_ROW - 16}" fill="{colour}"'
-        ' fill-opacity="0.55"/>',
+        f'<rect x="{_LEFT}" y="{y + _NAME + 5}" width="{width}" height="{_ROW - _NAME - 10}"'
+        f' fill="{colour}" fill-opacity="0.55"/>',
         f'<path d="M{low} {middle}H{high}M{low} {middle - 6}v12M{high} {middle - 6}v12"'
         ' stroke="#1f2933" stroke-width="2" fill="none"/>',
     ]
@@ -255,5 +257,5 @@ def _draw_row(one: ClassShare, y: float, top: float, colour: str) -> list[str]:
             ' fill="white" stroke="#1f2933" stroke-width="1.5"/>'
         )
     text = f"{_percent(best)} ({100 * best.low:.1f} to {100 * best.high:.1f})"
-    parts.append(f'<text x="{_LEFT + _WIDTH + 14}" y="{middle + 5}">{text}</text>')
+    parts.append(f'<text x="{_LEFT + _WIDTH}" y="{y + _NAME - 4}" text-anchor="end">{text}</text>')
     return parts

@@ -125,9 +125,9 @@ _SENTENCES: Mapping[NoteCode, str] = {
     " counter has already left them out.",
     "no_correction": "{why_not}: shares are raw, and their intervals leave out that the network"
     " mistakes cells.",
-    "few_calibration_cells": "Of {labels:label} the calibration set holds fewer than {n_needed}"
-    " independent cells: how often these are taken for others is hardly known, which widens the"
-    " intervals.",
+    "few_calibration_cells": "{labels:label}: the calibration set holds fewer than {n_needed}"
+    " independent cells of each, so that how often these are taken for others is hardly known,"
+    " which widens the intervals.",
     "precision_out_of_reach": "No number of cells of this sample brings the interval of"
     " {labels:label} to ±{precision:percent g}: what limits it is how well the network is known."
     " More calibration cells would.",
