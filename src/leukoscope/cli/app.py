@@ -616,7 +616,7 @@ def cells(
     method: Annotated[
         Literal["network", "nuclei"],
         typer.Option(help="What finds cells: the network, or nuclei alone (the baseline)."),
-    ] = "nuclei",
+    ] = "network",
     scale: Annotated[
         float | None,
         typer.Option(help="Pixels per micrometre; else by the red cells of each field."),
@@ -696,7 +696,7 @@ def differential(
     ] = 5.0,
     method: Annotated[
         Literal["network", "nuclei"], typer.Option(help="Of fields: how cells are found.")
-    ] = "nuclei",
+    ] = "network",
     scale: Annotated[
         float | None,
         typer.Option(help="Of fields: pixels per micrometre; else by the red cells of each."),

@@ -64,7 +64,7 @@ def find_cells(
     fields: "Sequence[str | Path]",
     out: str | Path,
     *,
-    method: "Method" = "nuclei",
+    method: "Method" = "network",
     scale_px_per_um: float | None = None,
     least_score: float | None = None,
     include_edge: bool = False,

@@ -87,7 +87,7 @@ def count_differentials(
     known: Mapping[str, SampleInfo] | None = None,
     settings: CountSettings | None = None,
     reference: ReferenceSet | None = None,
-    method: "Method" = "nuclei",
+    method: "Method" = "network",
     scale_px_per_um: float | None = None,
     crop_um: float | None = None,
     variant: "VariantName | None" = None,
