@@ -25,7 +25,7 @@ from leukoscope.smear.crops import CropSettings, cut_cell, mark_nucleus
 from leukoscope.smear.fields import PictureField
 from leukoscope.smear.finder import LEAST_SCORE, Finder, FoundField
 from leukoscope.smear.ground import find_ground
-from leukoscope.smear.network import RED, FinderNetwork
+from leukoscope.smear.network import RED, WHITE, FinderNetwork
 
 LEAST_OVERLAP = 0.5
 
@@ -109,14 +109,25 @@ def measure_chula(
     finders: dict[str, Finder], fields: list[BoxedField], rows: list[list[object]]
 ) -> None:
     for method, finder in finders.items():
-        names = []
+        names, held, seen = [], 0, 0
         for one in fields:
             found = finder.find(read(one), one.name).record
-            names += [f"{one.name} {cell.box} {cell.score:.2f}" for cell in found.cells]
+            boxes = np.array([cell.box for cell in found.cells], float).reshape(-1, 4)
+            overlaps = measure_overlaps(boxes, one.boxes_K4)
+            held += len(one.white())
+            seen += int((overlaps[:, one.kinds_K == WHITE] > LEAST_OVERLAP).sum())
+            names += [
+                f"{one.name} {cell.box} {cell.score:.2f}"
+                for cell, at in zip(found.cells, overlaps, strict=True)
+                if not (at > 0.2).any()
+            ]
             for k, cell in enumerate(found.cells):
                 rows.append(["chula", one.name, method, k, *cell.box, cell.score])
         rate = 100 * len(names) / len(fields)
-        print(f"Chula, {method}: {len(names)} found in {len(fields)} fields, {rate:.1f} in 100")
+        print(
+            f"Chula, {method}: {len(names)} false in {len(fields)} fields, {rate:.1f} in 100;"
+            f" {seen} of {held} white cells found"
+        )
         print("   ", "; ".join(names), flush=True)
 
 

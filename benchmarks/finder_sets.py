@@ -21,7 +21,13 @@ from leukoscope.smear.network import PLATELET, RED, WHITE
 
 CORRECTIONS = Path(__file__).parent / "data" / "bccd_corrections.csv"
 
+CHULA_WHITE = Path(__file__).parent / "data" / "chula_white_cells.csv"
+"""White cells that Chula's fields do hold, found by looking at them."""
+
 _KINDS = {"WBC": WHITE, "RBC": RED, "Platelets": PLATELET}
+
+UNCERTAIN = -1
+"""A kind: white cell or something else, a person cannot tell."""
 
 Half = Literal["train", "test"]
 
@@ -114,14 +120,25 @@ def load_raabin(data: Path) -> list[BoxedField]:
 
 
 def load_chula(data: Path, half: Half | None = None) -> list[BoxedField]:
-    """Return the fields of Chula RBC-12 with the centres of their red cells."""
+    """Return the fields of Chula RBC-12 with the centres of their red cells and the few white
+    cells that they hold."""
     points: dict[str, list[tuple[float, float]]] = {}
     with (data / "chula_rbc12" / "points.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             points.setdefault(row["path"], []).append((float(row["x_px"]), float(row["y_px"])))
+    white: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
+    with CHULA_WHITE.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            box = tuple(float(row[side]) for side in _SIDES)
+            kind = WHITE if row["certain"] == "1" else UNCERTAIN
+            white.setdefault(row["field"], []).append((kind, box))
     return [
         BoxedField(
-            path, path.stem, points_K2=np.array(points.get(f"images/{path.name}", [])).reshape(-1, 2)
+            path,
+            path.stem,
+            np.array([box for _, box in white.get(path.stem, [])], float).reshape(-1, 4),
+            np.array([kind for kind, _ in white.get(path.stem, [])], int),
+            points_K2=np.array(points.get(f"images/{path.name}", [])).reshape(-1, 2),
         )
         for path in sorted((data / "chula_rbc12" / "images").iterdir())
         if half is None or choose_half(path.stem) == half

@@ -248,10 +248,10 @@ def pack_chula(data: Path) -> list[Packed]:
         scale = estimate_scale(pixels, ground) or 6.0
         factor = PX_PER_UM / scale
         small = balance(resize_by(pixels, factor), ground)
-        none = np.zeros((0, 4))
+        boxes, none = one.boxes_K4 * factor, np.zeros((0, 4))
         packed.append(
             Packed(
-                small, none, np.zeros(0, int), none, np.zeros(0, int), 0.6, "chula",
+                small, boxes, one.kinds_K, none, np.zeros(0, int), 0.6, "chula",
                 points=one.points_K2 * factor,
             )
         )  # fmt: skip
@@ -321,8 +321,8 @@ def _complete_one(served: nn.Module, field: Packed) -> Packed | None:
             ignored_kinds += [RED] * (len(near) - sum(near))
             boxes[:] = [box for box, one in zip(boxes, near, strict=True) if one]
             kinds[:] = [kind for kind, one in zip(kinds, near, strict=True) if one]
-        for box in _known_white(field):
-            ignore(box, WHITE)
+        for box, kind in zip(field.boxes, field.kinds, strict=True):
+            (keep if kind == WHITE else ignore)(box, WHITE)
     else:
         for box in white.boxes_K4:
             if not _holds(box, middle, 0.2):
@@ -338,10 +338,6 @@ def _complete_one(served: nn.Module, field: Packed) -> Packed | None:
         field.weight,
         field.origin,
     )
-
-
-def _known_white(field: Packed) -> np.ndarray:
-    return np.zeros((0, 4))
 
 
 def _middle(box: np.ndarray) -> np.ndarray:
@@ -536,7 +532,7 @@ def compute_loss(network: nn.Module, batch: list[Example], bf16: bool) -> tuple[
     absolute = (distances - wanted.log()).abs().mean(dim=1)
     total = weights.sum().clamp(min=1)
     distance_loss = ((1 - giou + 0.5 * absolute) * weights).sum() / total
-    return heat_loss + distance_loss, float(heat_loss), float(distance_loss)
+    return heat_loss + distance_loss, heat_loss.item(), distance_loss.item()
 
 
 class _Batches(Dataset):
