@@ -1,7 +1,7 @@
 """How well white cells are found: the rows of issue 17 that concern finding.
 
-    python benchmarks/finder_accuracy.py DATA
-    python benchmarks/finder_accuracy.py DATA --graph WORK/raabin.onnx --sets bccd chula
+    python -m benchmarks.finder_accuracy DATA
+    python -m benchmarks.finder_accuracy DATA --graph WORK/raabin.onnx --sets bccd chula
 
 For each set and method: recall and precision at an overlap (intersection over union) of 0.5, and in
 how many fields the count is exact. Cells at the edge count as any other here. Of BCCD only the half
@@ -18,13 +18,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from finder_sets import BoxedField, load_bccd, load_chula, load_raabin, measure_overlaps
+from benchmarks.finder_sets import BoxedField, load_bccd, load_chula, load_raabin, measure_overlaps
 
 from leukoscope.data.images import decode_image
 from leukoscope.smear.crops import CropSettings, cut_cell, mark_nucleus
 from leukoscope.smear.fields import PictureField
 from leukoscope.smear.finder import LEAST_SCORE, Finder, FoundField
-from leukoscope.smear.ground import find_ground
 from leukoscope.smear.network import RED, WHITE, FinderNetwork
 
 LEAST_OVERLAP = 0.5
@@ -47,7 +46,9 @@ class Tally:
         self.matched += matched
         self.exact += len(true_K4) == len(found_L4)
         if matched != len(true_K4) or matched != len(found_L4):
-            self.wrong.append(f"{name} (true {len(true_K4)}, found {len(found_L4)}, same {matched})")
+            self.wrong.append(
+                f"{name} (true {len(true_K4)}, found {len(found_L4)}, same {matched})"
+            )
 
     def __str__(self) -> str:
         recall, precision = self.matched / max(1, self.true), self.matched / max(1, self.found)
@@ -102,7 +103,10 @@ def measure_boxes(
         print("   ", "; ".join(tally.wrong), flush=True)
     if red_errors:
         low, middle, high = np.percentile(red_errors, [10, 50, 90])
-        print(f"  red cells, network: error of the count {low:+.2f} {middle:+.2f} {high:+.2f} (10, 50, 90 %)")
+        print(
+            "  red cells, network: relative error of the count at 10, 50 and 90 % of the fields"
+            f" {low:+.2f} {middle:+.2f} {high:+.2f}"
+        )
 
 
 def measure_chula(

@@ -68,7 +68,9 @@ def load_bccd(data: Path, half: Half | None = None, *, corrected: bool) -> list[
             kinds.append(_KINDS[one.find("name").text])
         image = data / "bccd" / "JPEGImages" / f"{path.stem}.jpg"
         found.append(
-            BoxedField(image, path.stem, np.array(boxes, float).reshape(-1, 4), np.array(kinds, int))
+            BoxedField(
+                image, path.stem, np.array(boxes, float).reshape(-1, 4), np.array(kinds, int)
+            )
         )
     if corrected:
         _correct(found)

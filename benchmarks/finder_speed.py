@@ -1,11 +1,11 @@
 """How fast cells are found, on two cores (docs/experiments/043).
 
-    python benchmarks/finder_speed.py DATA [--fields 120] [--rounds 3]
+    python -m benchmarks.finder_speed DATA [--fields 120] [--rounds 3]
 
 Fields per second of BCCD's JPEG files, 640 x 480, from file to crops and nucleus masks; the same
-with naming, the crops through a `coatnet-pico` of 128 px in fp32 (random weights: their values cost
-no time); and, in the same run, from file through a graph of the size of YOLOX-Nano at 416 px (0.91 M
-weights, 1.08 G operations, counted as 2 for a multiplication with its addition), which names no
+with naming, the crops through a `coatnet-pico` of 128 px in fp32 (random weights: their values
+cost no time); and, in the same run, from file through a graph of the size of YOLOX-Nano at 416 px
+(0.91 M weights, 1.08 G operations, a multiplication and its addition counted as 2), which names no
 cell and cuts none. Then one field from the start of the process to its tables: seconds, megabytes,
 and whether PyTorch was loaded. Rounds alternate; medians count.
 """
@@ -211,7 +211,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     paths = sorted((args.data / "bccd" / "JPEGImages").glob("*.jpg"))[: args.fields]
     load = os.getloadavg()[0]
-    print(f"load before: {load:.2f}" + (" (others compute: only ratios count)" if load > 0.5 else ""))
+    print(
+        f"load before: {load:.2f}" + (" (others compute: only ratios count)" if load > 0.5 else "")
+    )
     works = build_works()
     rates: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():

@@ -1,12 +1,13 @@
 """Train the network that finds cells and write its graph.
 
-    python benchmarks/train_finder.py DATA WORK --out src/leukoscope/smear/finder.onnx
-    python benchmarks/train_finder.py DATA WORK --boxes raabin --out WORK/raabin.onnx
+    python -m benchmarks.train_finder DATA WORK --out src/leukoscope/smear/finder.onnx
+    python -m benchmarks.train_finder DATA WORK --boxes raabin --out WORK/raabin.onnx
 
 DATA is the folder of the real images, WORK takes what is made on the way. Two rounds: the first
 learns from boxes (half of BCCD, painted fields); it then says where the red cells of Chula and the
-cells of PBC are, which have no boxes, and the second round learns from all of them. `--boxes raabin`
-is the experiment the other way round: all of Raabin instead of BCCD. What ships never sees Raabin.
+cells of PBC are, which have no boxes, and the second round learns from all of them.
+`--boxes raabin` is the experiment the other way round: all of Raabin instead of BCCD. What ships
+never sees Raabin.
 
 Axes: B batch, C channels, H, W pixels, Y, X places of a map (a micrometre apart), K cells.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from finder_sets import BoxedField, load_bccd, load_chula, load_raabin, measure_overlaps
+from benchmarks.finder_sets import BoxedField, load_bccd, load_chula, load_raabin, measure_overlaps
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
@@ -158,7 +159,7 @@ def pack_boxed(one: BoxedField, weight: float, origin: str) -> Packed:
     scale = measure_scale(one, pixels.shape) or estimate_scale(pixels, ground) or 12.0
     factor = PX_PER_UM / scale
     small = balance(resize_by(pixels, factor), ground)
-    found = find_nucleus_cells(find_stained(small, ground_of(small)), PX_PER_UM)
+    found = find_nucleus_cells(find_stained(small, np.full(3, float(GROUND))), PX_PER_UM)
     boxes = one.boxes_K4 * factor
     sides = boxes[:, 2:] - boxes[:, :2]
     is_box = sides.min(axis=1) > 2.0
@@ -167,9 +168,7 @@ def pack_boxed(one: BoxedField, weight: float, origin: str) -> Packed:
     ignored = np.array(unlabelled, float).reshape(-1, 4)
     if len(ignored) and (kinds == WHITE).any():
         ignored = ignored[measure_overlaps(ignored, boxes[kinds == WHITE]).max(axis=1) < 0.1]
-    return Packed(
-        small, boxes, kinds, ignored, np.full(len(ignored), WHITE), weight, origin
-    )
+    return Packed(small, boxes, kinds, ignored, np.full(len(ignored), WHITE), weight, origin)
 
 
 def measure_scale(one: BoxedField, shape: tuple[int, ...]) -> float | None:
@@ -185,10 +184,6 @@ def _is_cut(box: tuple[float, ...], shape: tuple[int, ...]) -> bool:
     return box[0] < 2 or box[1] < 2 or box[2] > shape[1] - 2 or box[3] > shape[0] - 2
 
 
-def ground_of(balanced: np.ndarray) -> np.ndarray:
-    return np.full(3, float(GROUND))
-
-
 def read(path: Path) -> np.ndarray:
     return decode_image(path.read_bytes(), name=path.name)
 
@@ -197,9 +192,7 @@ def pack_painted(work: Path) -> list[Packed]:
     cache = work / "painted.pkl"
     if not cache.exists():
         fields = list(
-            paint_fields(
-                5, n_samples=14, white_cells=4, size_px=(288, 224), px_per_um=6, seed=170
-            )
+            paint_fields(5, n_samples=14, white_cells=4, size_px=(288, 224), px_per_um=6, seed=170)
         )
         cache.write_bytes(pickle.dumps(fields))
     packed = []
@@ -231,7 +224,7 @@ def pack_pbc(data: Path) -> list[Packed]:
             pixels = read(paths[k])
             ground = find_ground(pixels)
             small = balance(resize_by(pixels, PX_PER_UM / PBC_PX_PER_UM), ground)
-            cells = find_nucleus_cells(find_stained(small, ground_of(small)), PX_PER_UM)
+            cells = find_nucleus_cells(find_stained(small, np.full(3, float(GROUND))), PX_PER_UM)
             boxes = np.array([cell.box for cell in cells]).reshape(-1, 4)
             kinds = np.full(len(boxes), WHITE)
             origin = "pbc_platelet" if label == "platelet" else "pbc"
@@ -305,9 +298,7 @@ def _complete_one(served: nn.Module, field: Packed) -> Packed | None:
                 ignore(box, WHITE)
         # No red cell lies where the white one is.
         inside = [measure_overlaps(box[None], cell[None])[0, 0] > 0.4 for box in boxes]
-        both = [
-            k for k, one in enumerate(inside) if not (one and kinds[k] != WHITE)
-        ]
+        both = [k for k, one in enumerate(inside) if not (one and kinds[k] != WHITE)]
         boxes[:], kinds[:] = [boxes[k] for k in both], [kinds[k] for k in both]
     elif field.origin == "chula":
         if len(field.points):
@@ -321,13 +312,21 @@ def _complete_one(served: nn.Module, field: Packed) -> Packed | None:
             ignored_kinds += [RED] * (len(near) - sum(near))
             boxes[:] = [box for box, one in zip(boxes, near, strict=True) if one]
             kinds[:] = [kind for kind, one in zip(kinds, near, strict=True) if one]
+            middles = np.array([_middle(box) for box in boxes]).reshape(-1, 2)
+            for point in field.points:
+                if not (np.abs(middles - point).max(axis=1) < 8).any():
+                    half = 0.47 * RED_CELL_UM * PX_PER_UM
+                    keep(np.concatenate([point - half, point + half]), RED)
         for box, kind in zip(field.boxes, field.kinds, strict=True):
             (keep if kind == WHITE else ignore)(box, WHITE)
     else:
         for box in white.boxes_K4:
             if not _holds(box, middle, 0.2):
                 ignore(box, WHITE)
-        if not any(kind == PLATELET and _holds(b, middle, 0.1) for b, kind in zip(boxes, kinds)):
+        if not any(
+            kind == PLATELET and _holds(b, middle, 0.1)
+            for b, kind in zip(boxes, kinds, strict=True)
+        ):
             ignore(np.concatenate([middle - 20, middle + 20]), PLATELET)
     return Packed(
         field.pixels,
@@ -352,9 +351,7 @@ def _holds(box: np.ndarray, point: np.ndarray, margin: float) -> bool:
 @torch.no_grad()
 def run(served: nn.Module, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     down, right = -pixels.shape[0] % 16, -pixels.shape[1] % 16
-    padded = cv2.copyMakeBorder(
-        pixels, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(GROUND,) * 3
-    )
+    padded = cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(GROUND,) * 3)
     centres, distances = served(torch.from_numpy(padded[None]))
     rows, columns = -(-pixels.shape[0] // STEP_PX), -(-pixels.shape[1] // STEP_PX)
     return centres[0, :, :rows, :columns].numpy(), distances[0, :, :rows, :columns].numpy()
@@ -387,7 +384,9 @@ def draw_example(field: Packed, rng: np.random.Generator) -> Example:
     slack = CANVAS_PX - size
     # Larger than the canvas: any part of it; smaller: any place, often at the corner.
     where = np.where(
-        slack < 0, rng.uniform(np.minimum(slack, 0), 0), rng.integers(2) * rng.uniform(0, 1, 2) * slack
+        slack < 0,
+        rng.uniform(np.minimum(slack, 0), 0),
+        rng.integers(2) * rng.uniform(0, 1, 2) * slack,
     )
     offset = where + size / 2 - linear @ (np.array([width, height]) / 2)
     matrix = np.column_stack([linear, offset + linear.sum(axis=1) * 0.5 - 0.5])
@@ -429,7 +428,9 @@ def draw_targets(
     weights = np.zeros((side, side), np.float32)
     owner = np.zeros((side, side), np.float32)
     grid = np.arange(side) + 0.5
-    cut = np.concatenate([np.maximum(boxes[:, :2], seen[:2]), np.minimum(boxes[:, 2:], seen[2:])], 1)
+    cut = np.concatenate(
+        [np.maximum(boxes[:, :2], seen[:2]), np.minimum(boxes[:, 2:], seen[2:])], 1
+    )
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     visible = np.clip(cut[:, 2:] - cut[:, :2], 0, None).prod(axis=1) / np.maximum(areas, 1e-6)
     for box, kind in zip(ignored, ignored_kinds, strict=True):
@@ -446,7 +447,8 @@ def draw_targets(
         column, row = min(side - 1, int(x)), min(side - 1, int(y))
         sigma_x, sigma_y = (max(0.45, 0.13 * (high - low)) for low, high in ((x0, x1), (y0, y1)))
         near = np.exp(
-            -0.5 * (((grid - x) / sigma_x) ** 2)[None] - 0.5 * (((grid - y) / sigma_y) ** 2)[:, None]
+            -0.5 * (((grid - x) / sigma_x) ** 2)[None]
+            - 0.5 * (((grid - y) / sigma_y) ** 2)[:, None]
         ).astype(np.float32)
         heat[kind] = np.maximum(heat[kind], near)
         heat[kind, row, column] = 1.0
@@ -460,9 +462,7 @@ def draw_targets(
             place[own] = np.broadcast_to(values, own.shape)[own]
     # A place that is sure to be a cell's centre counts whatever else lies there.
     counts = np.maximum(counts, centre)
-    return Example(
-        np.zeros(0), heat, counts, centre, np.clip(distances, 0.2, None), weights
-    )
+    return Example(np.zeros(0), heat, counts, centre, np.clip(distances, 0.2, None), weights)
 
 
 def _fill(plane: np.ndarray, box: np.ndarray, value: float) -> None:
@@ -506,7 +506,9 @@ def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 # -- training -------------------------------------------------------------------------------------
 
 
-def compute_loss(network: nn.Module, batch: list[Example], bf16: bool) -> tuple[Tensor, float, float]:
+def compute_loss(
+    network: nn.Module, batch: list[Example], bf16: bool
+) -> tuple[Tensor, float, float]:
     images = normalise(torch.from_numpy(np.stack([one.pixels for one in batch])))
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -562,9 +564,8 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=0.15, cycle_momentum=False
     )
-    averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
-    )
+    kept = torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 10 / steps)
+    averaged = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=kept, use_buffers=True)
     start, heard = time.perf_counter(), []
     batches = DataLoader(
         _Batches(fields, steps, seed),
@@ -586,7 +587,10 @@ def train(
         if step % 50 == 0 or step == steps:
             centre, distance = np.mean(heard[-50:], axis=0)
             seconds = time.perf_counter() - start
-            print(f"{step:5d} centres {centre:.3f} distances {distance:.3f} {seconds:.0f} s", flush=True)
+            print(
+                f"{step:5d} centres {centre:.3f} distances {distance:.3f} {seconds:.0f} s",
+                flush=True,
+            )
     return averaged.module.eval()
 
 

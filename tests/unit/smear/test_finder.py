@@ -1,16 +1,28 @@
 """From a painted field to its cells, whose truth is known."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from tests.builders.fields import measure_overlap, paint
 
+from leukoscope.errors import WeightsError
+from leukoscope.smear import network
 from leukoscope.smear.fields import PictureField
 from leukoscope.smear.finder import Finder, list_tiles
 from leukoscope.smear.ground import GROUND, balance, find_ground, measure_density, resize_by
+from leukoscope.smear.network import (
+    GRAPH_FILE,
+    GRAPH_SHA256,
+    FinderNetwork,
+    find_peaks,
+    load_graph,
+    select_apart,
+)
 from leukoscope.smear.nuclei import find_stained, find_threshold
 from leukoscope.smear.scale import estimate_scale
 
-METHODS = ["nuclei"]
+METHODS = ["network", "nuclei"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -75,10 +87,11 @@ def test_a_scale_that_is_given_counts():
     assert (record.record.scale_px_per_um, record.record.scale_source) == (8.0, "given")
 
 
-def test_an_empty_field_holds_nothing():
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_field_holds_nothing(method):
     rng = np.random.default_rng(0)
     pixels_HWC = rng.normal(225, 2, (120, 160, 3)).astype(np.uint8)
-    record = Finder("nuclei").find(PictureField(pixels_HWC), "empty").record
+    record = Finder(method).find(PictureField(pixels_HWC), "empty").record
     assert record.cells == ()
     assert record.codes == ("scale_uncertain", "no_white_cells")
     assert record.scale_source == "none"
@@ -116,3 +129,51 @@ def test_a_threshold_lies_between_two_groups():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0.2, 0.03, 900), rng.normal(0.8, 0.05, 100)])
     assert 0.25 < find_threshold(values.astype(np.float32), 0.0, 1.0) < 0.75
+
+
+def test_red_cells_and_platelets_are_counted_by_the_network_alone():
+    field = paint()[0]
+    record = Finder("network").find(PictureField(field.pixels_HWC), "a").record
+    assert record.n_red_cells == pytest.approx(len(field.red_cells), rel=0.3)
+    assert record.n_platelets == pytest.approx(len(field.platelets), abs=4)
+    record = Finder("nuclei").find(PictureField(field.pixels_HWC), "a").record
+    assert (record.n_red_cells, record.n_platelets) == (None, None)
+
+
+def test_the_graph_comes_with_the_package():
+    content = load_graph()
+    assert len(content) < 1_500_000
+    assert hashlib.sha256(content).hexdigest() == GRAPH_SHA256
+
+
+def test_another_graph_is_rejected(monkeypatch, tmp_path):
+    (tmp_path / GRAPH_FILE).write_bytes(load_graph() + b"\0")
+    monkeypatch.setattr(network.resources, "files", lambda _: tmp_path)
+    with pytest.raises(WeightsError, match="another one"):
+        FinderNetwork()
+    (tmp_path / GRAPH_FILE).unlink()
+    with pytest.raises(WeightsError, match="must lie in the package"):
+        FinderNetwork()
+
+
+def test_maps_are_as_large_as_the_picture():
+    """Sides that are not divisible are padded, and what was added is cut off again."""
+    pixels_HWC = np.full((50, 83, 3), GROUND, np.uint8)
+    centres, distances = FinderNetwork().find(pixels_HWC)
+    assert centres.shape == (3, 13, 21) and distances.shape == (4, 13, 21)
+    assert centres.min() >= 0 and centres.max() < 0.3
+    assert distances.min() > 0
+
+
+def test_peaks_are_boxes_in_pixels():
+    centres_YX = np.zeros((8, 8), np.float32)
+    centres_YX[2, 3], centres_YX[2, 4], centres_YX[6, 6] = 0.9, 0.8, 0.2
+    distances_4YX = np.full((4, 8, 8), 2.0, np.float32)
+    peaks = find_peaks(centres_YX, distances_4YX, 0.3)
+    assert peaks.boxes_K4.tolist() == [[6.0, 2.0, 22.0, 18.0]]
+    assert peaks.scores_K == pytest.approx([0.9])
+
+
+def test_of_boxes_on_each_other_the_best_is_kept():
+    boxes_K4 = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [2, 2, 5, 5], [9, 9, 20, 20]], float)
+    assert select_apart(boxes_K4, 0.4).tolist() == [0, 3]
