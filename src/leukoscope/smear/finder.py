@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from leukoscope.data.images import Box
 from leukoscope.smear.classical import find_nucleus_cells
 from leukoscope.smear.fields import Field
-from leukoscope.smear.ground import balance, resize_by
+from leukoscope.smear.ground import GROUND, balance, resize_by
 from leukoscope.smear.network import (
     PLATELET,
     PX_PER_UM,
@@ -40,7 +40,7 @@ from leukoscope.smear.scale import RED_CELL_UM
 Method = Literal["network", "nuclei"]
 """What finds the cells: the network that comes with the package, or nuclei alone (the baseline)."""
 
-LEAST_SCORE = 0.35
+LEAST_SCORE = 0.45
 """From this score a cell is one: chosen on half of BCCD and of Chula, never on another camera."""
 
 _LEAST_RED, _LEAST_PLATELET = 0.35, 0.35
@@ -55,6 +55,16 @@ _TILE_PX = 7800
 _SCALES = (1.0, 90.0)
 _UNKNOWN_FIELD_UM = 50.0
 """Without any red cell a field is assumed so wide."""
+
+_EXPLAINED = 0.45
+"""So much of what is stained lies in cells where the scale is not far off: 0.4 to 1.2 at the scale
+of circles, 0.1 to 0.3 where that was wrong by three times (the half of BCCD for training)."""
+
+_STAINED = 0.88
+"""What has at most so much of the ground's green light is stained."""
+
+_FIELDS_UM = (25.0, 50.0, 100.0, 200.0)
+"""Widths of fields that are tried where circles say nothing sensible."""
 
 _FEWEST_RED = 3
 _TRUSTED = 1.12
@@ -145,14 +155,17 @@ class Finder:
         return self._refine_scale(self._network, seen, scale)
 
     def _refine_scale(self, network: FinderNetwork, seen: Overview, scale: _Scale) -> _Scale:
-        source: ScaleSource = "none"
+        look = _Look(network, seen)
         px_per_um = scale.px_per_um
+        widths_um, explained = look.at(px_per_um)
+        if explained < _EXPLAINED or len(widths_um) < _FEWEST_RED:
+            # Other scales, each twice the one before: cells are found from half to twice their own.
+            side = max(seen.pixels_HWC.shape[:2]) / seen.factor
+            others = [px_per_um, *(_bound(side / width_um) for width_um in _FIELDS_UM)]
+            px_per_um = max(others, key=lambda one: look.at(one)[1])
+        source: ScaleSource = "none"
         for _ in range(_ROUNDS):
-            shrunk = PX_PER_UM / (px_per_um * seen.factor)
-            balanced_HWC = balance(resize_by(seen.pixels_HWC, min(shrunk, 8.0)), seen.ground_C)
-            centres, distances = network.find(balanced_HWC)
-            red = find_peaks(centres[RED], distances, _LEAST_RED, _OVERLAP)
-            widths_um = _measure_whole(red, balanced_HWC.shape) / PX_PER_UM
+            widths_um, _ = look.at(px_per_um)
             if len(widths_um) < _FEWEST_RED:
                 break
             source = "red_cells"
@@ -196,6 +209,39 @@ class Finder:
             boxes_K4 = boxes_K4[select_apart(boxes_K4, _OVERLAP)]
             parts.append((tile, boxes_K4, np.ones(len(boxes_K4))))
         return _join(parts)
+
+
+class _Look:
+    """What the network sees in an overview at any scale; each scale is looked at once."""
+
+    def __init__(self, network: FinderNetwork, seen: Overview) -> None:
+        self._network, self._overview = network, seen
+        self._seen: dict[float, tuple[NDArray[np.float64], float]] = {}
+
+    def at(self, px_per_um: float) -> tuple[NDArray[np.float64], float]:
+        """Return the widths of whole red cells in micrometres, were this the scale of the field,
+        and which share of the stained area lies in white and red cells (above 1 where they
+        overlap)."""
+        if px_per_um not in self._seen:
+            self._seen[px_per_um] = self._look(px_per_um)
+        return self._seen[px_per_um]
+
+    def _look(self, px_per_um: float) -> tuple[NDArray[np.float64], float]:
+        overview = self._overview
+        shrunk = min(PX_PER_UM / (px_per_um * overview.factor), 8.0)
+        balanced_HWC = balance(resize_by(overview.pixels_HWC, shrunk), overview.ground_C)
+        centres, distances = self._network.find(balanced_HWC)
+        height, width = balanced_HWC.shape[:2]
+        held = 0.0
+        for kind, least in ((WHITE, LEAST_SCORE), (RED, _LEAST_RED)):
+            found = find_peaks(centres[kind], distances, least, _OVERLAP)
+            boxes_K4 = np.clip(found.boxes_K4, 0, (width, height) * 2)
+            areas_K = (boxes_K4[:, 2:] - boxes_K4[:, :2]).prod(axis=1)
+            held += float((areas_K * found.scores_K).sum())
+        # The last are the red ones.
+        widths_um = _measure_whole(found, balanced_HWC.shape) / PX_PER_UM
+        stained = int((balanced_HWC[:, :, 1] < _STAINED * GROUND).sum())
+        return widths_um, held / max(1, stained)
 
 
 @dataclass(frozen=True)
