@@ -44,6 +44,9 @@ STAIN_TARGETS: dict[str, tuple[float, ...]] = {
 CellaVision DM96) as `benchmarks/stain_targets.py` measures them: medians, for "reinhard" means. A
 recipe may give its own."""
 
+Cells = Literal["whole", "located"]
+"""What of an image a network is given: all of it, or the square around its white cell."""
+
 RECIPE_NAMES = ("quick", "reference", "robust")
 
 
@@ -62,6 +65,14 @@ class InputConfig(_Section):
     """Move the colours of each image to a reference."""
     stain_target: tuple[float, ...] = ()
     """The reference in numbers, as `STAIN_TARGETS` orders them; empty takes the one given there."""
+    cells: Cells = "whole"
+    """`located` finds the white cell of each image and cuts it out at the image's own scale: for
+    small fields that show one. What follows decides nothing where cells are whole."""
+    crop_um: float = Field(24.0, ge=5, le=200)
+    """Side of the square around a located cell in micrometres."""
+    finder: str = Field("", pattern="^(nuclei|[0-9a-f]{64})?$")
+    """What finds cells: the SHA-256 of the finder's network, or `nuclei` for the method without
+    one; empty takes the network that comes with the package. Training writes it down."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,8 +95,10 @@ class InputConfig(_Section):
         return self
 
     def to_key(self) -> dict[str, Any]:
-        """Return what names this preprocessing in hashes; without a stain, what it always was."""
+        """Return what names this preprocessing in hashes; without a stain or located cells, what
+        it always was."""
         unused = {"stain", "stain_target"} if self.stain == "none" else set()
+        unused |= {"cells", "crop_um", "finder"} if self.cells == "whole" else set()
         return self.model_dump(mode="json", exclude=unused)
 
 

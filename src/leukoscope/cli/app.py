@@ -75,6 +75,13 @@ RunArgument = Annotated[Path, typer.Argument(help="Run folder written by `train`
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle folder written by `export`.")]
 RecipeOption = Annotated[str, typer.Option(help=f"{_RECIPES}.")]
 OverridesOption = Annotated[list[str] | None, _build_set_option("As for train.")]
+CellsOption = Annotated[
+    Literal["whole", "located"] | None,
+    typer.Option(
+        help="located: of each image the square around its white cell, at the image's own scale,"
+        " for small fields that show one. Short for --set input.cells=located."
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ClassLevelOption = Annotated[
     int | None,
@@ -395,6 +402,7 @@ def train(
     overrides: Annotated[
         list[str] | None, _build_set_option("Override, e.g. --set train.epochs=5.")
     ] = None,
+    cells: CellsOption = None,
     class_level: ClassLevelOption = None,
 ) -> None:
     """Train a network; `evaluate` then tells how good it is."""
@@ -402,7 +410,8 @@ def train(
     from leukoscope.cli import render
     from leukoscope.config import load_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
+    chosen = [f"input.cells={cells}"] if cells else []
+    loaded = load_recipe(recipe, [*(overrides or ()), *chosen])
     with render.progress() as progress:
         roles = pipelines.load_split_or_images(
             source,
@@ -703,7 +712,10 @@ def differential(
     ] = None,
     crop_um: Annotated[
         float | None,
-        typer.Option(help="Of fields: side of a cell's crop in micrometres, as in training; 28."),
+        typer.Option(
+            help="Of fields: side of a cell's crop in micrometres, as in training;"
+            " that of the bundle's located cells, else 28."
+        ),
     ] = None,
     variant: Annotated[
         Literal["fp32", "fp16", "int8"] | None,

@@ -313,6 +313,7 @@ def print_replaced(files: "Sequence[Path]") -> None:
 def print_trained(run: "TrainedRun") -> None:
     """Show what the network was trained on, the best epoch and the next step."""
     from leukoscope.report.data_pages import describe_split
+    from leukoscope.report.note_words import describe_located
 
     best = max(run.history, key=lambda e: (e.val_accuracy, -e.val_loss))
     trained = (
@@ -320,7 +321,9 @@ def print_trained(run: "TrainedRun") -> None:
         f" validation accuracy {best.val_accuracy:.1%}; not yet a result)"
     )
     following = f"Next: leukoscope evaluate {run.folder.path}"
-    print_page(describe_split(run.audit, trailer=(trained, following)))
+    located = f"Located: {describe_located(run.located)}" if run.located else ""
+    trailer = (*((located,) if located else ()), trained, following)
+    print_page(describe_split(run.audit, trailer=trailer))
 
 
 def print_evaluation(found: "Evaluation") -> None:

@@ -32,7 +32,7 @@ from leukoscope.data.completeness import (
 )
 from leukoscope.data.formats import check_range, list_suffixes, open_other, scale_floats
 from leukoscope.data.stain import standardise_stain
-from leukoscope.errors import FileError, ImageError
+from leukoscope.errors import DataError, FileError, ImageError
 from leukoscope.storage import read_file
 
 Pixels = NDArray[np.uint8]
@@ -501,15 +501,28 @@ def resize_image(
 
 
 def prepare_image(pixels_HWC: NDArray[np.uint8], config: InputConfig) -> NDArray[np.uint8]:
-    """Return what a network is given of a decoded image: resized, colours standardised where
-    `config.stain` asks for it; uint8 `(S, S, 3)`."""
+    """Return what a network is given of a decoded image, or of the square around a located cell
+    (`check_located`): resized, colours standardised where `config.stain` asks for it; uint8
+    `(S, S, 3)`."""
     resized_SSC = resize_image(pixels_HWC, config.image_size, config.resize, config.interpolation)
     return standardise_stain(resized_SSC, config)
 
 
 def load_input(path: Path, config: InputConfig, box: Box | None = None) -> NDArray[np.uint8]:
-    """Read, decode and prepare one image file: uint8 `(S, S, 3)`. Raises `ImageError`."""
+    """Read, decode and prepare one image file: uint8 `(S, S, 3)`. Raises `ImageError`, and as
+    `check_located`."""
+    check_located(config, box, str(path))
     return prepare_image(decode_file(path, box), config)
+
+
+def check_located(config: InputConfig, box: Box | None, name: str) -> None:
+    """Raise `DataError` where a network of located cells would be given a whole image."""
+    if config.cells == "located" and box is None:
+        raise DataError(
+            "a network that was trained on located cells needs the square around the cell",
+            f"the whole of {name}",
+            "locate the cells first (`leukoscope.pipelines.locate_images`), or use the commands",
+        )
 
 
 def probe_file(path: Path) -> ImageFacts:

@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from leukoscope.config import InputConfig
 from leukoscope.data.catalog import ImageRecord
-from leukoscope.data.images import Pixels, decode_file, prepare_image, resize_image
+from leukoscope.data.images import (
+    Pixels,
+    check_located,
+    decode_file,
+    prepare_image,
+    resize_image,
+)
 from leukoscope.errors import DataError, RunError, StorageError
 from leukoscope.records import load_record, save_record
 from leukoscope.storage import create_folder, hash_file, storage_errors
@@ -192,5 +198,6 @@ def shrink_pack(pack_NHWC: Pixels, rows: NDArray[np.int64], size_px: int) -> Pix
 
 
 def _read_record(record: ImageRecord, config: InputConfig) -> NDArray[np.uint8]:
+    check_located(config, record.box, record.id)
     pixels = decode_file(record.path, record.box, record.sha256)
     return prepare_image(pixels, config)

@@ -49,7 +49,8 @@ class PredictedFiles:
     not be read, and how many have each decision (empty for a bundle of a run that was not
     calibrated). `acceptance` compares them with the internal test set; None where that was not
     measured. `passed_over` are the other files of folders; where there are any, `rejected` is the
-    table that lists them."""
+    table that lists them. `located` counts what the squares of a network of located cells were laid
+    around (`smear.locate`)."""
 
     out: Path | None
     images: int
@@ -58,6 +59,7 @@ class PredictedFiles:
     decisions: Mapping[str, int] = field(default_factory=dict)
     acceptance: FolderAcceptance | None = None
     passed_over: tuple[Rejected, ...] = ()
+    located: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rejected(self) -> Path | None:

@@ -13,6 +13,7 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import used_rows
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.runs import find_packs, load_run_split
+from leukoscope.pipelines.scorers import open_predictor
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, collect_provenance
@@ -165,7 +166,6 @@ def predict_images(
 
     from leukoscope.data.catalog import save_rejected
     from leukoscope.deploy.files import list_images
-    from leukoscope.deploy.predictor import Predictor
     from leukoscope.deploy.tables import (
         PredictedFiles,
         PredictionProvenance,
@@ -182,7 +182,7 @@ def predict_images(
         check_table_path(table)
     files = list_images(images)
     paths = files.paths
-    predictor = Predictor(bundle, variant=variant, engine=engine)
+    predictor, located = open_predictor(bundle, variant=variant, engine=engine)
     rows = predictor.predict_files(
         paths, on_progress=lambda done: progress("Predicting", done, len(paths))
     )
@@ -221,6 +221,7 @@ def predict_images(
         seconds=time.perf_counter() - start,
         decisions=counts.decisions,
         acceptance=acceptance,
+        located=dict(located),
     )
 
 

@@ -16,6 +16,7 @@ from leukoscope.errors import ConfigError, DataError, ImageError
 from leukoscope.pipelines.extras import require_extra
 from leukoscope.pipelines.messages import ENDINGS, parse_message_time, render_messages
 from leukoscope.pipelines.outputs import OutputKind, find_replaced
+from leukoscope.pipelines.scorers import open_predictor
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.smear.counting import CountSettings, Sample, count_sample
@@ -29,13 +30,17 @@ from leukoscope.smear.reference import ReferenceSet
 from leukoscope.storage import build_name, replacing_together, write_text
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from leukoscope.data.images import Pixels
     from leukoscope.data.readers import Rejected
     from leukoscope.deploy.bundle import VariantName
     from leukoscope.deploy.predictor import Prediction, Predictor
+    from leukoscope.smear.fields import Field
     from leukoscope.smear.finder import Finder, Method
     from leukoscope.smear.overlap import FieldView
-    from leukoscope.smear.record import FieldRecord
+    from leukoscope.smear.record import FieldRecord, FoundCell
 
 ImagesKind = Literal["auto", "crops", "fields"]
 """What the images of a sample are: one cell each, or fields with any number of cells; `auto` looks
@@ -103,8 +108,9 @@ def count_differentials(
     image is a row of `cells.csv` with an error. The same images give the same bytes.
 
     Cells of fields are found by `method` at each field's own scale, unless `scale_px_per_um` is
-    given, and cut out as squares of `crop_um` micrometres, which should be what the bundle was
-    trained on. Figures are compared with `reference` (`smear.reference`), or with nothing.
+    given, and cut out as squares of `crop_um` micrometres (None: those that a bundle of located
+    cells was trained on, else 28). Figures are compared with `reference` (`smear.reference`), or
+    with nothing.
 
     `messages` of each sample are written beside its page, for the laboratory's system; with the
     same `header` they are the same, without one they bear the present time.
@@ -118,7 +124,6 @@ def count_differentials(
         require_extra("messages")
     header = header or MessageHeader(parse_message_time(None))
     header.check()
-    from leukoscope.deploy.predictor import Predictor
     from leukoscope.report.differential_figures import draw_differential
     from leukoscope.report.differential_page import describe_differential, describe_samples
     from leukoscope.report.frame import render_html
@@ -128,7 +133,7 @@ def count_differentials(
     _check_settings(settings)
     given = _list_samples(samples, known or {})
     target = Path(out)
-    predictor = Predictor(bundle, variant=variant)
+    predictor, _ = open_predictor(bundle, variant=variant)
     reader = _Reader(predictor, method, scale_px_per_um, crop_um, progress)
     provenance = _collect_provenance(predictor, settings, variant)
     trust = predictor.trust.info if predictor.trust is not None else None
@@ -462,7 +467,6 @@ class _Reader:
         import numpy as np
 
         from leukoscope.data.images import prepare_image
-        from leukoscope.smear.crops import CropSettings, cut_from_field
         from leukoscope.smear.fields import PictureField, open_field
         from leukoscope.smear.overlap import build_view
         from leukoscope.smear.record import FieldRecord
@@ -474,13 +478,26 @@ class _Reader:
             found = finder.find(opened, name)
         except ImageError as error:
             return _Field(FieldRecord(name, reason=error.reason, found=error.found), nothing, None)
-        settings = CropSettings() if self.crop_um is None else CropSettings(self.crop_um)
         crops = [
-            prepare_image(cut_from_field(opened, cell, found.ground_C, settings), predicted)
+            prepare_image(self._cut(opened, cell, found.ground_C), predicted)
             for cell in found.record.counted
         ]
         view = build_view(opened.pixels_HWC) if isinstance(opened, PictureField) else None
         return _Field(found.record, np.stack(crops) if crops else nothing, view)
+
+    def _cut(self, field: "Field", cell: "FoundCell", ground_C: "NDArray[np.float64]") -> "Pixels":
+        """The cell as the network was trained to see it: a network of located cells, the very
+        square of its training."""
+        from leukoscope.smear.crops import CropSettings, cut_from_field
+        from leukoscope.smear.locate import place_square
+
+        trained = self.predictor.input
+        if trained.cells == "whole":
+            settings = CropSettings() if self.crop_um is None else CropSettings(self.crop_um)
+            return cut_from_field(field, cell, ground_C, settings)
+        side_um = trained.crop_um if self.crop_um is None else self.crop_um
+        size_px = field.width, field.height
+        return field.read_region(place_square(cell.box, cell.scale_px_per_um, size_px, side_um))
 
 
 def _join(cell: CountedCell, said: "Prediction") -> CountedCell:

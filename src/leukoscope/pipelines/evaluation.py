@@ -17,6 +17,7 @@ from leukoscope.data.splits import Split
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import compare_pixels, load_table, name_data, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.locate import locate_images, note_located
 from leukoscope.pipelines.runs import find_packs, load_run_scores, load_run_split
 from leukoscope.progress import Progress, silent
 from leukoscope.records import load_record, save_record
@@ -159,6 +160,9 @@ def evaluate_folder(
     # Done before by `train`; an ensemble, or a run whose audit is gone, has nothing of it left.
     split = compare_pixels(load_run_split(folder), progress=progress)
     recipe = folder.load_recipe()
+    if other is not None:
+        located = locate_images(other.records, recipe.input, progress)
+        other = replace(other, records=located)
     records, roles = used_rows(split)
     pack = build_pack(
         records, recipe.input, find_packs(folder), lambda d, t: progress("Decoding images", d, t)
@@ -184,7 +188,7 @@ def evaluate_folder(
         trust=trust,
         calib_duplicates=list_duplicates(split, role, ("calib",)) if other is None else frozenset(),
         fitted_here=fitted_here,
-        warnings=subject.warnings,
+        warnings=subject.warnings + note_located(subject.evaluated),
     )
     record = replace(
         found.record,
@@ -237,6 +241,12 @@ class _Subject:
     rows: "NDArray[np.int64]"
     leakage: "Leakage"
     warnings: "tuple[Note, ...]" = ()
+
+    @property
+    def evaluated(self) -> tuple[ImageRecord, ...]:
+        """The records of the images that count."""
+        ids = set(self.table.ids)
+        return tuple(record for record in self.records if record.id in ids)
 
 
 def _select_role(folder: RunFolder, split: Split, role: str, pack: "Pixels") -> _Subject:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from leukoscope.errors import ConfigError, DataError, ImageError
 from leukoscope.explain.methods import Method
 from leukoscope.explain.record import ExplainedImage, Explanation, UnreadableImage
-from leukoscope.pipelines.explain_boxes import Boxes, check_boxes, load_boxes
+from leukoscope.pipelines.explain_boxes import Boxes, check_boxes, load_boxes, move_boxes
 from leukoscope.pipelines.explain_model import (
     ExplainedModel,
     choose_methods,
@@ -22,6 +22,7 @@ from leukoscope.pipelines.explain_model import (
     find_sources,
     open_model,
 )
+from leukoscope.pipelines.locate import Locator
 from leukoscope.pipelines.outputs import check_new_folder
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
@@ -200,9 +201,10 @@ def _read_batches(
     unreadable: list[UnreadableImage],
 ) -> Iterator[list[_Loaded]]:
     batch: list[_Loaded] = []
+    locator = Locator(model.input) if model.input.cells == "located" else None
     for number, path in enumerate(paths):
         try:
-            batch.append(_read(number, path, model, framed))
+            batch.append(_read(number, path, model, framed, locator))
         except ImageError as error:
             unreadable.append(UnreadableImage(str(path), error.reason, error.found))
         if len(batch) == BATCH_SIZE:
@@ -212,17 +214,26 @@ def _read_batches(
         yield batch
 
 
-def _read(number: int, path: Path, model: ExplainedModel, framed: Boxes | None) -> _Loaded:
+def _read(
+    number: int,
+    path: Path,
+    model: ExplainedModel,
+    framed: Boxes | None,
+    locator: Locator | None,
+) -> _Loaded:
     from leukoscope.data.images import decode_file, prepare_image
     from leukoscope.explain.faithfulness import build_inside
 
     config = model.input
     whole_HWC = decode_file(path)
-    pixels_SSC = prepare_image(whole_HWC, config)
+    height, width = whole_HWC.shape[:2]
+    seen = (0, 0, width, height) if locator is None else locator.locate(whole_HWC).box
+    pixels_SSC = prepare_image(whole_HWC[seen[1] : seen[3], seen[0] : seen[2]], config)
     if framed is None:
         return _Loaded(number, path, pixels_SSC)
-    mine, same_name = framed.find(path, whole_HWC)
-    height, width = whole_HWC.shape[:2]
+    found, same_name = framed.find(path, whole_HWC)
+    mine = move_boxes(found, seen)
+    width, height = seen[2] - seen[0], seen[3] - seen[1]
     inside_SS = build_inside(mine, width, height, config.image_size, config.resize)
     return _Loaded(number, path, pixels_SSC, inside_SS if inside_SS.any() else None, same_name)
 

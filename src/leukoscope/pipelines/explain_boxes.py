@@ -105,6 +105,20 @@ def check_boxes(boxes: Boxes, paths: Sequence[Path]) -> None:
     )
 
 
+def move_boxes(boxes: "Sequence[Box]", seen: "Box") -> "list[Box]":
+    """Return boxes as they lie in the part of an image that is seen; those outside drop out.
+
+    >>> move_boxes([(10, 10, 30, 30), (0, 0, 5, 5)], (20, 5, 60, 45))
+    [(0, 5, 10, 25)]
+    """
+    left, top, right, bottom = seen
+    moved = [
+        (max(x, left) - left, max(y, top) - top, min(x_max, right) - left, min(y_max, bottom) - top)
+        for x, y, x_max, y_max in boxes
+    ]
+    return [box for box in moved if box[0] < box[2] and box[1] < box[3]]
+
+
 def _is_same(pixels_HWC: "Pixels", path: Path) -> bool:
     import numpy as np
 

@@ -14,6 +14,7 @@ from leukoscope.data.groups import found_in_pixels, group_sources, sources_known
 from leukoscope.pipelines.data import name_data, save_findings, split_catalog, trace_sources
 from leukoscope.pipelines.evaluation import OtherData, evaluate_folder, select_images
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.locate import locate_images
 from leukoscope.pipelines.runs import train_run
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
@@ -86,6 +87,12 @@ def report_leak(
     # Names found in one data set say nothing of another: then both are searched together.
     if not sources_known(own) or (others and found_in_pixels(r.source for r in own.records)):
         own, others, search = _find_joint_sources(own, others, out, cache, progress)
+    # Once for both networks. Sources are those of whole pictures.
+    own = Catalog(locate_images(own.records, recipe.input, progress), own.rejected)
+    others = tuple(
+        replace(other, records=locate_images(other.records, recipe.input, progress))
+        for other in others
+    )
     counts: dict[LeakProtocol, dict[str, int]] = {}
     rows: list[LeakRow] = []
     data = ""

@@ -22,6 +22,7 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.pipelines.data import name_data
 from leukoscope.pipelines.evaluation import list_unknown, select_images
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.locate import locate_images, note_located
 from leukoscope.pipelines.outputs import check_new_folder
 from leukoscope.pipelines.runs import load_run_split
 from leukoscope.pipelines.scorers import open_scorer
@@ -124,7 +125,8 @@ def measure_robustness(
     sample = _select_images(
         split, scorer.classes, data, class_level, listed, images, seed, progress
     )
-    records, config, trust = sample.records, scorer.input, scorer.trust
+    config, trust = scorer.input, scorer.trust
+    records = locate_images(sample.records, config, progress)
     resized = []
     for done, record in enumerate(records, start=1):
         resized.append(
@@ -158,7 +160,7 @@ def measure_robustness(
         leakage_status=sample.leakage.status,
         remarks=sample.leakage.remarks,
         split_findings=sample.leakage.split_findings,
-        warnings=sample.warnings,
+        warnings=sample.warnings + note_located(records),
         amounts=AMOUNTS,
         levels=levels,
         mean_loss=compute_mean_losses(levels),

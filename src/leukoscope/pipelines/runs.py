@@ -6,7 +6,7 @@ What this file does not do: it measures nothing (`pipelines.evaluation`).
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from leukoscope.data.splits import (
 from leukoscope.errors import ConfigError, RunError, SplitError
 from leukoscope.pipelines.data import compare_pixels, load_table, scan_images, used_rows
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.locate import count_located, locate_images, locate_split, resolve_finder
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import RunFolder, RunProvenance, collect_provenance
@@ -41,11 +42,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What training leaves: the folder, the history, and the split's audit."""
+    """What training leaves: the folder, the history, the split's audit, and around what the squares
+    of located cells lie (`locate.count_located`; empty where images are whole)."""
 
     folder: RunFolder
     history: tuple["EpochResult", ...]
     audit: SplitAudit
+    located: Mapping[str, int] = field(default_factory=dict)
 
 
 def train_run(
@@ -78,6 +81,7 @@ def train_run(
     from leukoscope.training.device import build_accelerator, choose_precision, pick_device
 
     run = RunFolder(Path(out))
+    recipe = recipe.model_copy(update={"input": resolve_finder(recipe.input)})
     _check_teacher(split, recipe, teacher)
     for role in ("train", "val"):
         if role not in split.roles:
@@ -89,6 +93,7 @@ def train_run(
     is_main = os.environ.get("RANK", "0") == "0"
     with run.lock() if is_main else contextlib.nullcontext():
         if is_main:
+            split = locate_split(split, recipe.input, progress)
             split = compare_pixels(split, progress=progress)
         if recipe.train.precision == "auto":
             # A resumed run keeps what was measured when it began.
@@ -103,6 +108,8 @@ def train_run(
         if is_main:
             _open_run(run, split, recipe, resume, Path(packs) if packs else None)
         accelerator.wait_for_everyone()
+        if not is_main and recipe.input.cells == "located":
+            split = load_split(run.split)  # the main process has found the cells
         store = Path(packs) if packs else find_packs(run)
         return _train_and_score(
             split, recipe, run, accelerator, store, resume, progress, reporter, teacher
@@ -171,6 +178,7 @@ def pack_images(
             progress=progress,
         )
     records = used_rows(source)[0] if isinstance(source, Split) else list(source.records)
+    records = list(locate_images(records, recipe.input, progress))
     build_pack(
         records,
         recipe.input,
@@ -375,7 +383,7 @@ def _train_and_score(
             save_scores(table, temporary)
         bind_scores(run)
     accelerator.wait_for_everyone()
-    return TrainedRun(run, tuple(history), audit_split(split))
+    return TrainedRun(run, tuple(history), audit_split(split), count_located(records))
 
 
 def load_run_scores(folder: RunFolder) -> "ScoreTable":

@@ -13,6 +13,10 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.runfolder import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from leukoscope.deploy.bundle import VariantName
+    from leukoscope.deploy.predictor import Engine, Predictor
     from leukoscope.scoring import Scorer
     from leukoscope.training.trained import TrainedNetwork
 
@@ -29,6 +33,25 @@ def open_scorer(path: str | Path) -> "Scorer":
 
         return Predictor(place)
     return open_run(place)
+
+
+def open_predictor(
+    bundle: str | Path,
+    *,
+    variant: "VariantName | None" = None,
+    engine: "Engine" = "onnxruntime",
+) -> "tuple[Predictor, Mapping[str, int]]":
+    """Open a bundle that reads files as its network takes them, located where it was trained so;
+    and the counts of what squares were laid around, which grow while it reads.
+
+    Raises as `Predictor` and `pipelines.locate.Locator` do.
+    """
+    from leukoscope.deploy.predictor import Predictor
+    from leukoscope.pipelines.locate import build_reader
+
+    predictor = Predictor(bundle, variant=variant, engine=engine)
+    predictor.read_file, counts = build_reader(predictor.input)
+    return predictor, counts
 
 
 def open_run(path: str | Path) -> "TrainedNetwork":

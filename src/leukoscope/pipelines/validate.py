@@ -16,6 +16,7 @@ from leukoscope.errors import ConfigError, RunError
 from leukoscope.labels import resolve_label
 from leukoscope.pipelines.evaluation import select_images
 from leukoscope.pipelines.extras import require_extra
+from leukoscope.pipelines.locate import LOCATED_BY, locate_images, note_located
 from leukoscope.pipelines.recalibrate import check_new, find_usable, recalibrate_bundle
 from leukoscope.pipelines.scorers import open_scorer
 from leukoscope.progress import Progress, silent
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 READER_COLUMNS = ("reader", "reader_2", "second_reader", "analyser", "analyzer")
 """Columns of labels by others that are known by their name."""
 
-_OWN_COLUMNS = frozenset({"field_group", "role", "protocol", "seed"})
+_OWN_COLUMNS = frozenset({"field_group", "role", "protocol", "seed", LOCATED_BY})
 """Written by leukoscope itself; no groups of cells."""
 
 _RECORD = "validation.json"
@@ -121,12 +122,17 @@ def validate_bundle(
     predictor = Predictor(opened)
     trust = predictor.trust
     renamed = [replace(r, label=wanted.labels.get(r.label, r.label)) for r in usable.records]
-    scored = score_files(predictor, renamed, "local", progress)
+    located = locate_images(renamed, predictor.input, progress)
+    scored = score_files(predictor, located, "local", progress)
+    warnings += note_located(scored.records)
     columns, labels_of = _read_columns(scored.records, names, wanted)
     networks = {}
     if against is not None:
         other = open_scorer(against)
-        networks[_name_path(Path(against))] = _predict_again(other, scored.records, progress)
+        # Another network may take images whole, or locate cells in its own way.
+        read = {record.id for record in scored.records}
+        same = locate_images([r for r in renamed if r.id in read], other.input, progress)
+        networks[_name_path(Path(against))] = _predict_again(other, same, progress)
     recalibration = None
     if recalibrate is not None:
         progress("Recalibrating", 0, 1)

@@ -64,8 +64,14 @@ def describe_preprocessing(network: Network) -> str:
         "pad": "fitted, its aspect kept, into a square",
     }[one.resize]
     stain = f", its colours standardised ({one.stain})" if one.stain != "none" else ""
+    cells = (
+        f"the square of {one.crop_um:g} micrometres around its white cell cut out, "
+        if one.cells == "located"
+        else ""
+    )
     return (
-        f"Each image is decoded to 8-bit RGB, {shape} of {one.image_size} x {one.image_size} pixels"
+        f"Each image is decoded to 8-bit RGB, {cells}{shape}"
+        f" of {one.image_size} x {one.image_size} pixels"
         f" (interpolation {one.interpolation}){stain} and scaled to the range -1 to 1."
     )
 

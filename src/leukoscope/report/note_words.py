@@ -83,6 +83,8 @@ _SENTENCES: Mapping[NoteCode, str] = {
     " and left out: {labels:label}.",
     "other_parts_left_out": "{n:count image} of other parts than {role} left out.",
     "files_rejected": "{n:count file} rejected; `leukoscope data scan` says why.",
+    "cells_located": "The network is given the square around the white cell of each field:"
+    " {located_words}.{not_found}",
     "test_part_left_aside": "{n:count image} that the data name as test part left aside; give them"
     " by `--external`.",
     "large_source": "One source has {share:share} of all images: the figures are mostly of that"
@@ -213,6 +215,16 @@ def _fill_sentence(note: Note) -> str:
             if "low" in values:
                 gap = Interval(values["gap"], values["low"], values["high"])
                 values["gap_words"] = f" (difference {format_signed(gap)} points)"
+        case "cells_located":
+            counts = {code: values.get(f"n_{code}", 0) for code in LOCATED_WORDS}
+            values["located_words"] = describe_located(counts)
+            lost = sum(counts[code] for code in ("nucleus", "field"))
+            values["not_found"] = (
+                f" In {format_count(lost, 'field')} of {values['n_images']:,} no white cell was"
+                " found; they count all the same."
+                if lost
+                else ""
+            )
         case "critical_cells":
             values["them"] = "it" if values["n"] == 1 else "them"
         case "no_correction":
@@ -225,6 +237,26 @@ def _fill_sentence(note: Note) -> str:
         case "trust_shifted":
             values["chance"] = max(values["p_value"], 0.0001)
     return _Words().vformat(_SENTENCES[note.code], (), values)
+
+
+LOCATED_WORDS = {
+    "cell": "around the only whole cell",
+    "several": "around the whole cell nearest to the middle, of several",
+    "cut": "around a cell that the edge cuts",
+    "given": "around the cell that an annotation frames",
+    "nucleus": "around the largest nucleus",
+    "field": "the whole field",
+}
+"""What squares lie around, by the codes of `smear.locate.LOCATED_AS`."""
+
+
+def describe_located(counts: Mapping[str, int]) -> str:
+    """Return around what squares lie, how many of each.
+
+    >>> describe_located({"cell": 1200, "nucleus": 2})
+    '1,200 around the only whole cell and 2 around the largest nucleus'
+    """
+    return join_words([f"{counts[k]:,} {LOCATED_WORDS[k]}" for k in LOCATED_WORDS if counts.get(k)])
 
 
 def _describe_choice(n_wrong: int, n_several: int) -> str:

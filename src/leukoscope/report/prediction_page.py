@@ -5,6 +5,7 @@ What this file does not do: it words no single cell (`decision_words`), and pred
 
 from leukoscope.deploy.tables import PredictedFiles
 from leukoscope.report.data_words import describe_passed_over
+from leukoscope.report.note_words import describe_located
 from leukoscope.report.page import Banner, Block, Page, Text
 from leukoscope.text import format_count, format_percent
 from leukoscope.trust.decision import STATUSES
@@ -41,6 +42,9 @@ def describe_predictions(done: PredictedFiles) -> Page:
                 " never rejects."
             )
         )
+    if done.located:
+        squares = describe_located(done.located)
+        lead.append(Text(f"Of each image a square was predicted: {squares}."))
     if done.errors:
         lead.append(Text(f"{done.errors:,} could not be read: see the column `error`."))
     trailer = [f"Table: {done.out}"] if done.out else []

@@ -45,6 +45,7 @@ NoteCode = Literal[
     "unknown_classes",
     "other_parts_left_out",
     "files_rejected",
+    "cells_located",
     "test_part_left_aside",
     "costs_change_labels",
     "large_source",
@@ -116,6 +117,10 @@ class Note:
     - `persons_not_recorded`: pictures were compared, persons are not known.
     - Left out are `n` images: of classes (`labels`) that the network does not know, of other parts
       than `role`, rejected files, the data's own test part.
+    - `cells_located`: of `n_images` small fields the square around the white cell was cut out; it
+      lies around the only whole cell (`n_cell`), one of several (`n_several`), one that the edge
+      cuts (`n_cut`), an annotated one (`n_given`), the largest nucleus where no cell was found
+      (`n_nucleus`), or is the whole field where nothing is stained so (`n_field`).
     - `large_source`: one source has the `share` of all images. `large_source_of_labels`: of the
       images of each of `labels` one source has more than `limit`, up to `share`.
     - `costs_change_labels`: of `n` of `n_images`; of all labels the share `accuracy` is correct.
