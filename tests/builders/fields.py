@@ -10,6 +10,22 @@ def paint(n_fields: int = 3, *, px_per_um: float = 9.0, seed: int = 3) -> tuple[
     return tuple(paint_fields(n_fields, px_per_um=px_per_um, seed=seed))
 
 
+@functools.cache
+def paint_one(px_per_um: float = 6.0) -> PaintedField:
+    """A field of 320 x 240 px with one whole white cell, as the small fields of public sets."""
+    fields = paint_fields(40, white_cells=1.0, size_px=(320, 240), px_per_um=px_per_um, seed=5)
+    return next(
+        one
+        for one in fields
+        if len(one.white_cells) == 1 and _is_inside(one.white_cells[0].box, 320, 240, 40)
+    )
+
+
+def _is_inside(box, width, height, margin):
+    x_min, y_min, x_max, y_max = box
+    return min(x_min, y_min, width - x_max, height - y_max) >= margin
+
+
 def save(folder, fields):
     """Write fields as files below `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)

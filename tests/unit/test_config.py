@@ -101,6 +101,7 @@ def test_there_are_choices_to_check():
         "input.resize",
         "input.interpolation",
         "input.stain",
+        "input.cells",
         "optim.schedule",
         "optim.class_weights",
         "train.precision",
@@ -158,6 +159,8 @@ BAD_VALUES = [
     ("train.early_stop_epochs", ["-1"]),
     ("train.checkpoint_minutes", ["-1"]),
     ("input.stain_target", ["[1.0]", "[nan]"]),
+    ("input.crop_um", ["4", "201", "nan"]),
+    ("input.finder", ["network", "0123"]),
     ("distill.temperature", ["0", "101", "nan"]),
     ("distill.label_weight", ["-0.1", "1.1"]),
     ("distill.teacher", ["abc", "runs/a"]),
@@ -383,7 +386,14 @@ def test_the_hash_names_what_decides_the_run_and_nothing_else():
     # A target without a stain is rejected.
     changed = compute_hash("input.stain=reinhard", "input.stain_target=[1,2,3,4,5,6]")
     assert changed not in hashes
-    rest = {"name", "purpose", "input.stain_target"}
+    # How cells are located counts only where they are.
+    assert compute_hash("input.crop_um=20", "input.finder=nuclei") == base
+    located = {
+        compute_hash("input.cells=located", *more)
+        for more in ([], ["input.crop_um=20"], ["input.finder=nuclei"])
+    }
+    assert len(located | {base}) == 4
+    rest = {"name", "purpose", "input.stain_target", "input.crop_um", "input.finder"}
     rest |= {k for k in list_keys() if k.startswith(("trust.", "distill."))}
     assert GOOD_VALUES.keys() == set(list_keys()) - rest
 
@@ -393,6 +403,7 @@ GOOD_VALUES = {
     "input.resize": "pad",
     "input.interpolation": "lanczos",
     "input.stain": "reinhard",
+    "input.cells": "located",
     "model.preset": "coatnet-0",
     "model.stochastic_depth": "0.3",
     "augment.flip": "false",
