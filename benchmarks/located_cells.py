@@ -2,7 +2,7 @@
 
 Run `python benchmarks/located_cells.py SOURCES TEST_FOLDER WORK [KEY=VALUE...]`: SOURCES is the
 table of `leukoscope data sources` over `dataset2-master/images/TRAIN`, TEST_FOLDER is
-`TEST_SIMPLE`, the rest overrides the recipe of both arms alike (`input.finder=nuclei`). A second
+`TEST_SIMPLE`, the rest overrides the recipe of both arms alike (`input.finder=network`). A second
 call goes on where the first one stopped.
 """
 

@@ -70,9 +70,9 @@ class InputConfig(_Section):
     small fields that show one. What follows decides nothing where cells are whole."""
     crop_um: float = Field(24.0, ge=5, le=200)
     """Side of the square around a located cell in micrometres."""
-    finder: str = Field("", pattern="^(nuclei|[0-9a-f]{64})?$")
-    """What finds cells: the SHA-256 of the finder's network, or `nuclei` for the method without
-    one; empty takes the network that comes with the package. Training writes it down."""
+    finder: str = Field("nuclei", pattern="^(nuclei|network|[0-9a-f]{64})$")
+    """What finds cells: their nuclei alone (experiment 046 was measured so), or `network`, the one
+    that comes with the package, which training writes down by its SHA-256."""
 
     @model_validator(mode="before")
     @classmethod

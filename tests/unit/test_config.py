@@ -160,7 +160,7 @@ BAD_VALUES = [
     ("train.checkpoint_minutes", ["-1"]),
     ("input.stain_target", ["[1.0]", "[nan]"]),
     ("input.crop_um", ["4", "201", "nan"]),
-    ("input.finder", ["network", "0123"]),
+    ("input.finder", ["", "circles", "0123"]),
     ("distill.temperature", ["0", "101", "nan"]),
     ("distill.label_weight", ["-0.1", "1.1"]),
     ("distill.teacher", ["abc", "runs/a"]),
@@ -387,10 +387,10 @@ def test_the_hash_names_what_decides_the_run_and_nothing_else():
     changed = compute_hash("input.stain=reinhard", "input.stain_target=[1,2,3,4,5,6]")
     assert changed not in hashes
     # How cells are located counts only where they are.
-    assert compute_hash("input.crop_um=20", "input.finder=nuclei") == base
+    assert compute_hash("input.crop_um=20", "input.finder=network") == base
     located = {
         compute_hash("input.cells=located", *more)
-        for more in ([], ["input.crop_um=20"], ["input.finder=nuclei"])
+        for more in ([], ["input.crop_um=20"], ["input.finder=network"])
     }
     assert len(located | {base}) == 4
     rest = {"name", "purpose", "input.stain_target", "input.crop_um", "input.finder"}

@@ -35,8 +35,8 @@ NOT_FOUND = ("nucleus", "field")
 
 
 def resolve_finder(config: InputConfig) -> InputConfig:
-    """Return the input with the finder written down that it takes, where it locates cells."""
-    if config.cells == "whole" or config.finder:
+    """Return the input with the finder's network named by its hash, where that locates cells."""
+    if config.cells == "whole" or config.finder != "network":
         return config
     from leukoscope.smear.network import GRAPH_SHA256
 
@@ -172,7 +172,7 @@ def _open_finder(config: InputConfig) -> "Finder":
     cv2.setNumThreads(1)  # images are worked on side by side
     if config.finder == "nuclei":
         return Finder("nuclei")
-    if config.finder not in ("", GRAPH_SHA256):
+    if config.finder not in ("network", GRAPH_SHA256):
         raise ConfigError(
             "the cells of a network are located by the finder that it was trained with",
             f"{config.finder[:16]}..., this version has {GRAPH_SHA256[:16]}...",

@@ -115,9 +115,9 @@ def test_a_finder_of_another_version_is_rejected(catalog):
 
 
 def test_the_finder_is_written_down():
-    assert resolve_finder(InputConfig()).finder == ""
+    assert resolve_finder(InputConfig(finder="network")).finder == "network"
     assert resolve_finder(LOCATED).finder == "nuclei"
-    assert resolve_finder(LOCATED.model_copy(update={"finder": ""})).finder == GRAPH_SHA256
+    assert resolve_finder(LOCATED.model_copy(update={"finder": "network"})).finder == GRAPH_SHA256
 
 
 def test_what_was_compared_by_pixels_stays_compared(catalog):
