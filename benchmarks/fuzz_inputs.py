@@ -1,9 +1,11 @@
 """Does every reader take whatever comes, in bounded time and memory? (docs/experiments/042)
 
-    PYTHONPATH=. python benchmarks/fuzz_inputs.py [--inputs N] [--kind KIND ...] [--first SEED]
+    PYTHONPATH=. python benchmarks/fuzz_inputs.py [--inputs SHARE] [--kind KIND ...]
+        [--first SEED] [--samples FOLDER]
 
-Recipes, bundles (their JSON, arrays and graphs, hashed and sealed anew as an attacker would),
-tables, annotations, lists on standard input and images of all formats, changed at random: bytes,
+Recipes, bundles (their JSON, arrays and graphs, hashed and
+sealed anew as an attacker would), tables, annotations, lists on standard input, images of all
+formats, smear fields, tables of samples and reference intervals, changed at random: bytes,
 structure, size. For each input must hold: nothing but an error of the package comes; at most 10 s
 of processor time; at most 1.5 GB; nothing is lost (rows + rejected = inputs); the user's files are
 unchanged.
@@ -34,7 +36,8 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
@@ -53,7 +56,10 @@ from leukoscope.deploy.predictor import Predictor
 from leukoscope.deploy.tables import save_predictions
 from leukoscope.errors import ImageError, LeukoscopeError
 from leukoscope.pipelines.data import load_table
+from leukoscope.pipelines.messages import render_messages
 from leukoscope.report.decision_words import describe_reasons
+from leukoscope.smear.differential import DifferentialRecord
+from leukoscope.smear.observations import MESSAGE_KINDS, MessageHeader
 
 MAX_CPU_S = 10
 MAX_BYTES = 1_500_000_000
@@ -257,10 +263,37 @@ class Samples:
     recipes: list[bytes] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
+    counted: "DifferentialRecord | None" = None
 
     @property
     def bundle(self) -> Path:
         return self.folder / "bundle"
+
+    def list_fields(self) -> list[bytes]:
+        """Painted smear fields, small: 240 to 480 pixels wide."""
+        place = self.folder / "fields"
+        if not place.is_dir():
+            from leukoscope.painted.fields import paint_fields
+
+            place.mkdir()
+            for k, px_per_um in enumerate((3.0, 6.0)):
+                for one in paint_fields(1, px_per_um=px_per_um, seed=k):
+                    (place / f"{k}.jpg").write_bytes(one.jpeg)
+                    with Image.open(io.BytesIO(one.jpeg)) as image:
+                        image.resize((240, 180)).save(place / f"{k}.png")
+        return [path.read_bytes() for path in sorted(place.iterdir())]
+
+    def count_once(self) -> "DifferentialRecord":
+        """The differential of the pictures."""
+        if self.counted is None:
+            from leukoscope import pipelines
+
+            with tempfile.TemporaryDirectory(prefix="fuzz") as out:
+                for path in self.pictures:
+                    shutil.copy(path, out)
+                done = pipelines.count_differentials([out], self.bundle, f"{out}/c", images="crops")
+            self.counted = done.records[0]
+        return self.counted
 
     def read_bundle(self) -> tuple[dict, bytes, bytes]:
         """The content of a bundle: JSON without its seal, graph, arrays."""
@@ -795,6 +828,144 @@ def try_image(rng: random.Random, place: Path, samples: Samples) -> str:
     return "read"
 
 
+_NAMES = (
+    *(
+        "a",
+        "=1+1",
+        "x\ry",
+        "x\ny",
+        "a|b^c&d~e\\f",
+        "\x1b[31mred",
+        "<b>",
+        "é",
+        "nul",
+        "-",
+        "$(id)",
+        " ",
+    ),
+    *("\udcff", "a" * 200, "\u202etxt", "'", '"', "[red]", "index"),
+)
+
+
+def try_field(rng: random.Random, place: Path, samples: Samples) -> str:
+    """Smear fields through `cells` and `differential`."""
+    from leukoscope import pipelines
+
+    fields = samples.list_fields()
+    folder = place / rng.choice(_NAMES).strip(" ")
+    folder.mkdir(exist_ok=True)
+    for k in range(rng.choice((1, 1, 3))):
+        other = samples.images[rng.choice(list(samples.images))]
+        content = rng.choice((rng.choice(fields), other))
+        if rng.random() < 0.7:
+            content = mutate_bytes(rng, content, other)
+        ending = rng.choice((".jpg", ".png", ".tif", ".svs"))
+        (folder / f"{rng.choice(_NAMES)}{k}{ending}").write_bytes(content)
+    if rng.random() < 0.2:
+        os.mkfifo(folder / rng.choice(("p.png", "p.svs")))
+    scale = rng.choice((None, 4.0, rng.uniform(0.5, 200)))
+    wanted = len(list_images([folder], more_suffixes=frozenset({".svs"})).paths)
+    found = pipelines.find_cells([folder], place / "found", scale_px_per_um=scale, threads=1)
+    assert len(found.fields) == wanted, "a field was lost"
+    for name, n in (("fields.csv", wanted), ("cells.csv", sum(len(f.cells) for f in found.fields))):
+        text = (place / "found" / name).read_text("utf-8", "surrogateescape")
+        assert len(list(csv.reader(io.StringIO(text, newline="")))) == n + 1, f"{name}: rows"
+    counted = pipelines.count_differentials(
+        [folder], samples.bundle, place / "counts", images=rng.choice(("auto", "fields", "crops")),
+        scale_px_per_um=scale, messages=("oru", "oul", "fhir"),
+    )  # fmt: skip
+    text = (place / "counts/cells.csv").read_text("utf-8", "surrogateescape")
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+    read = {row["image"].removeprefix("'") for row in rows}
+    assert counted.records[0].totals.files == len(list_images([folder]).paths) >= len(read)
+    return "counted"
+
+
+def try_sample(rng: random.Random, place: Path, samples: Samples) -> str:
+    """Tables of samples, white counts, reference intervals, and the messages made of them."""
+    from leukoscope import pipelines
+    from leukoscope.report.differential_page import describe_differential
+    from leukoscope.report.frame import render_html
+    from leukoscope.report.page import render_text
+    from leukoscope.smear.differential_tables import render_classes
+    from leukoscope.smear.reference import load_reference
+
+    path = place / "s.csv"
+    counts = (
+        "7.2",
+        "7,2",
+        "",
+        "nan",
+        "inf",
+        "-1",
+        "1e3",
+        "9" * 5000,
+        "=1",
+        "0x1",
+        "NA",
+        "1,2,3",
+        "٣",
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=rng.choice(",;\t"))
+    writer.writerow(rng.sample(("id", "white_count", "notes", "x"), 4)[: rng.randint(1, 4)])
+    for _ in range(rng.choice((1, 3, 300))):
+        name = rng.choice((*_NAMES, "a", "a")).encode("utf-8", "replace").decode()
+        writer.writerow([name, rng.choice(counts), rng.choice((*counts, name)), name])
+    content = text.getvalue().encode()
+    path.write_bytes(mutate_bytes(rng, content, content) if rng.random() < 0.5 else content)
+    folder = place / rng.choice(_NAMES)
+    given = [f"{rng.choice((*_NAMES, ''))}={rng.choice(counts)}" for _ in range(rng.choice((0, 1)))]
+    with contextlib.suppress(LeukoscopeError):
+        pipelines.collect_sample_infos([folder], given, path)
+    whole = resources.files("leukoscope.smear").joinpath("adults.toml").read_bytes()
+    reference = place / "r.toml"
+    lines = whole.splitlines()
+    k = rng.randrange(len(lines))
+    odd = (
+        b"[1e308, 1.7e308]",
+        b"[0, 1e-320]",
+        b"'\\u0000'",
+        b"nan",
+        b'"\\u0000|^~\\\\&\\r"',
+        b"[-0.0, 1]",
+    )
+    if b"=" in lines[k] and rng.random() < 0.6:
+        lines[k] = lines[k].split(b"=")[0] + b"= " + rng.choice(odd)
+        reference.write_bytes(b"\n".join(lines))
+    else:
+        reference.write_bytes(mutate_bytes(rng, whole, whole))
+    record = samples.count_once()
+    name = rng.choice(_NAMES)
+    record = replace(record, sample=name, remark=rng.choice((*_NAMES, "x" * 9999)))
+    try:
+        limits = list(load_reference(reference).absolutes.values())
+        classes = tuple(replace(one, limits=rng.choice(limits)) for one in record.classes)
+        record = replace(record, classes=classes)
+    except (LeukoscopeError, IndexError):
+        if rng.random() < 0.5:
+            raise
+    header = MessageHeader(
+        datetime.fromisoformat("2026-11-28T12:00:00+00:00"),
+        rng.choice(("leukoscope", name)), rng.choice(("", name)), signed=rng.random() < 0.5,
+    )  # fmt: skip
+    for ending, message in render_messages(record, MESSAGE_KINDS, header).items():
+        message.encode("utf-8")
+        if ending.endswith(".hl7"):
+            starts = {line[:4] for line in message.split("\r")}
+            assert starts <= {"MSH|", "OBR|", "OBX|", "NTE|", "SPM|", ""}, "a segment of another's"
+            assert "\n" not in message
+        else:
+            json.loads(message)
+    page = describe_differential(record, ())
+    assert name != "<b>" or "<b>" not in render_html(page)
+    render_text(page)
+    text = render_classes([record])
+    n = 1 + len(record.classes) + len(record.sums) + len(record.others)
+    assert len(list(csv.reader(io.StringIO(text, newline="")))) == n
+    return "sent"
+
+
 KINDS: dict[str, Callable[[random.Random, Path, Samples], str]] = {
     "recipe": try_recipe,
     "bundle JSON": try_bundle_json,
@@ -805,8 +976,10 @@ KINDS: dict[str, Callable[[random.Random, Path, Samples], str]] = {
     "annotations": try_annotations,
     "list": try_list,
     "image": try_image,
+    "field": try_field,
+    "sample": try_sample,
 }
-COUNTS = {"image": 5000, "table": 3000}
+COUNTS = {"image": 5000, "table": 3000, "field": 500}
 """How many of a kind are tried, where it is not 2,000."""
 
 
@@ -841,9 +1014,13 @@ def _read_status(name: str) -> int:
 def work(kind: str, first: int, count: int, folder: Path) -> None:
     """Try inputs one after the other, and write a line before and one after each."""
     samples = open_samples(folder)
-    with_bundle = kind.startswith("bundle") or kind == "list"
+    with_bundle = kind.startswith("bundle") or kind in ("list", "field", "sample")
     if with_bundle:  # what is imported late is no part of an input's memory
         _open_shared(samples.bundle)
+    if kind in ("field", "sample"):
+        for seed in (10**9, 10**9 + 1):
+            with contextlib.suppress(LeukoscopeError):
+                try_input(kind, seed, samples)
     limit = _read_status("VmSize") + MAX_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

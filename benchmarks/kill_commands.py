@@ -1,18 +1,22 @@
-"""What is left of a command that is killed at a random moment? (docs/experiments/042)
+"""What is left of a command that is killed at a random moment, or whose disk is full?
 
-    python benchmarks/kill_commands.py [--rounds N] [--command NAME ...] [--made FOLDER]
+    python benchmarks/kill_commands.py [--rounds N] [--command NAME ...] [--made FOLDER] [--full]
+
+(docs/experiments/042)
 
 Each round starts a command in a process of its own, on a copy of the smallest painted set and its
 networks, and kills it (SIGKILL): every second time after a random share of the processor time that
 it takes, else within 30 ms of its first temporary file, where files are written. Afterwards what
 was complete before must be there to the last byte, or opened as the old or the new one, or be
 rejected in words; and the same command, called again, must end well and leave nothing temporary
-behind.
+behind. With `--full` nothing is killed: no file may grow beyond a random size, as on a full disk;
+the command must say so, and what was there must stand to the last byte.
 """
 
 import argparse
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -24,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch  # here, so that no process that is killed spends its time on it
 
 from leukoscope import pipelines
@@ -33,11 +38,13 @@ from leukoscope.deploy import export  # noqa: F401 - as torch
 from leukoscope.deploy.bundle import load_bundle
 from leukoscope.errors import LeukoscopeError
 from leukoscope.evaluation.comparison import DistillationComparison, EnsembleComparison
-from leukoscope.evaluation.record import EvaluationRecord  # noqa: F401 - as torch
+from leukoscope.evaluation.record import EvaluationRecord
 from leukoscope.painted.cells import save_painted
+from leukoscope.painted.fields import paint_fields
 from leukoscope.pipelines.runs import load_run_scores, load_run_split
 from leukoscope.records import load_record
 from leukoscope.runfolder import RunFolder
+from leukoscope.storage import hash_file
 from leukoscope.training.trained import load_trained
 from leukoscope.trust.record import load_trust
 
@@ -100,6 +107,9 @@ class Command:
     out: str
     opens: Callable[[Path], object]
     old: tuple[str, ...]
+    grows: tuple[str, ...] = ()
+    """What may be there afterwards although it failed: a run in training can be resumed, whole
+    networks of a leak report are kept."""
 
 
 def read_recipe() -> Recipe:
@@ -140,6 +150,37 @@ def open_bundle(path: Path) -> None:
     bundle.read_graph()
 
 
+def open_evaluation(run: Path) -> None:
+    load_record(EvaluationRecord, run / "metrics.json", "leukoscope evaluate")
+
+
+def open_card(out: Path) -> None:
+    from leukoscope.pipelines.card import CardFile
+
+    load_record(CardFile, out / "model_card.json", "leukoscope card")
+
+
+def open_validation(out: Path) -> None:
+    from leukoscope.evaluation.validation import Validation
+
+    load_record(Validation, out / "validation.json", "leukoscope validate")
+    open_bundle(out.parent / "local")
+
+
+def open_cells(out: Path) -> None:
+    from leukoscope.pipelines.cells import CellsProvenance
+
+    found = load_record(CellsProvenance, out / "provenance.json", "leukoscope cells")
+    for name, sha256 in found.tables_sha256.items():
+        assert hash_file(out / name) == sha256
+
+
+def open_differential(out: Path) -> None:
+    from leukoscope.pipelines.differential import DifferentialFile
+
+    load_record(DifferentialFile, out / "differential.json", "leukoscope differential")
+
+
 def report_leak(made: Path) -> None:
     catalog = load_catalog(made / "catalog.csv")
     pipelines.report_leak(catalog, read_recipe(), made / "leak", cache=made / "cache.sqlite")
@@ -154,9 +195,11 @@ COMMANDS = {
         lambda made: pipelines.distill_run(
             made / "a", read_recipe(), made / "student", resume=True
         ),
-        "student", open_student, ("a",),
+        "student", open_student, ("a",), ("student/",),
     ),
-    "leak-report": Command(report_leak, "leak", open_leak, ("catalog.csv", "painted")),
+    "leak-report": Command(
+        report_leak, "leak", open_leak, ("catalog.csv", "painted"), ("leak/", "cache.sqlite")
+    ),
     "export": Command(
         lambda made: pipelines.export_run(made / "a", made / "bundle", variants=("fp32",)),
         "bundle", open_bundle, ("a",),
@@ -164,6 +207,28 @@ COMMANDS = {
     "calibrate": Command(
         lambda made: pipelines.calibrate_run(made / "a", overrides=["trust.alpha=0.3"]),
         "a", open_run, (),
+    ),
+    "evaluate": Command(
+        lambda made: pipelines.evaluate_run(made / "a"), "a", open_evaluation, ("bundle",),
+    ),
+    "card": Command(
+        lambda made: pipelines.write_card(made / "a", made / "card"), "card", open_card, ("a",),
+    ),
+    "validate": Command(
+        lambda made: pipelines.validate_bundle(
+            made / "bundle", made / "catalog.csv", made / "validation", recalibrate=made / "local"
+        ),
+        "validation", open_validation, ("bundle", "catalog.csv"),
+    ),
+    "cells": Command(
+        lambda made: pipelines.find_cells([made / "smear"], made / "found", threads=1),
+        "found", open_cells, ("smear",),
+    ),
+    "differential": Command(
+        lambda made: pipelines.count_differentials(
+            [made / "smear", made / "painted"], made / "bundle", made / "counts",
+        ),
+        "counts", open_differential, ("smear", "painted", "bundle"),
     ),
 }  # fmt: skip
 FEWER = {"leak-report": 0.5}
@@ -185,6 +250,9 @@ def make_all(made: Path) -> None:
     pipelines.calibrate_run(made / "c", overrides=["trust.alpha=0.2"])
     shutil.rmtree(made / "bundle")
     pipelines.export_run(made / "c", made / "bundle", variants=("fp32",))
+    (made / "smear").mkdir()
+    for k, field in enumerate(paint_fields(2, px_per_um=8.0, seed=1)):
+        (made / f"smear/{k}.jpg").write_bytes(field.jpeg)
 
 
 def kill_once(name: str, made: Path, seconds: float, seed: int) -> str:
@@ -222,8 +290,9 @@ def kill_once(name: str, made: Path, seconds: float, seed: int) -> str:
         for one, content in before.items():
             assert _read(place / one) == content, f"{one} has changed"
         again = run_apart(lambda: command.call(place))
-        # A whole ensemble is not built twice.
-        whole = name == "ensemble" and left == "the new" and "must not hold a run yet" in again
+        # A whole ensemble is not built twice, and no cells are put among those of another call.
+        taken = "must not hold a run yet" in again or "must be an empty folder" in again
+        whole = name in ("ensemble", "cells") and left == "the new" and taken
         assert again == "done" or whole, f"called again ({left}): {again}"
         assert run_apart(lambda: command.opens(out)) == "done"
         waste = [str(path.relative_to(place)) for path in place.rglob(".*.tmp")]
@@ -231,12 +300,40 @@ def kill_once(name: str, made: Path, seconds: float, seed: int) -> str:
         return f"{said}, left {left}"
 
 
+def fill_once(name: str, made: Path, largest: int, seed: int) -> str:
+    """Call a command where no file grows beyond a random size, check what is left, and call it
+    again. Return what came."""
+    command, rng = COMMANDS[name], random.Random(f"full {name} {seed}")
+    limit = int(2 ** rng.uniform(4, np.log2(largest)))
+    with tempfile.TemporaryDirectory(prefix="full") as folder:
+        place = Path(shutil.copytree(made, Path(folder) / "made", symlinks=True))
+        before = read_all(place)
+
+        def call() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            command.call(place)
+
+        said = run_apart(call)
+        if said == "done":
+            return "was large enough"
+        assert said.startswith("StorageError"), f"{limit} bytes: {said}"
+        changed = [one for one, content in read_all(place).items() if before.get(one) != content]
+        own = command.grows if said.startswith("StorageError") else ()
+        changed = [one for one in changed if not one.startswith(own or ("\0",))]
+        assert not changed, f"{limit} bytes: changed or new: {changed[:5]}"
+        assert set(before) <= set(read_all(place)), "gone"
+        assert run_apart(lambda: command.call(place)) == "done"
+        assert run_apart(lambda: command.opens(place / command.out)) == "done"
+        return "said so, all as before"
+
+
 def _read(path: Path) -> object:
     return read_all(path) if path.is_dir() else path.read_bytes()
 
 
-def measure(name: str, made: Path) -> float:
-    """Seconds of processor time that a command takes undisturbed."""
+def measure(name: str, made: Path) -> tuple[float, int]:
+    """Seconds of processor time that a command takes undisturbed, and the bytes of the largest file
+    that it writes."""
     with tempfile.TemporaryDirectory(prefix="kill") as folder:
         place = Path(shutil.copytree(made, Path(folder) / "made", symlinks=True))
         most = 0.0
@@ -248,7 +345,9 @@ def measure(name: str, made: Path) -> float:
 
         said = run_apart(lambda: COMMANDS[name].call(place), watch)
         assert said == "done", said
-        return most
+        had = read_all(made)
+        written = [len(new) for one, new in read_all(place).items() if had.get(one) != new]
+        return most, max(written)
 
 
 def main() -> None:
@@ -257,6 +356,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--command", action="append", choices=list(COMMANDS))
     parser.add_argument("--made", type=Path, help="folder with the networks of an earlier call")
+    parser.add_argument("--full", action="store_true", help="full disks instead of kills")
     given = parser.parse_args()
     made = given.made or Path(tempfile.mkdtemp(prefix="made"))
     if not (made / "bundle").is_dir():
@@ -266,18 +366,24 @@ def main() -> None:
     os.environ["LEUKOSCOPE_CACHE"] = str(made / "cache.sqlite")
     failed = 0
     for name in given.command or COMMANDS:
-        seconds = measure(name, made)
+        seconds, largest = measure(name, made)
         came: Counter[str] = Counter()
         rounds = max(1, round(given.rounds * FEWER.get(name, 1.0)))
         for seed in range(rounds):
             try:
-                came[kill_once(name, made, seconds, seed)] += 1
+                once = (
+                    fill_once(name, made, largest, seed)
+                    if given.full
+                    else (kill_once(name, made, seconds, seed))
+                )
+                came[once] += 1
             except AssertionError as error:
                 failed += 1
                 came["FAILED"] += 1
                 print(f"{name} {seed}: {error}", file=sys.stderr, flush=True)
         counts = "; ".join(f"{what}: {n}" for what, n in came.most_common())
-        print(f"{name}: {rounds} kills ({seconds:.1f} s of processor time); {counts}", flush=True)
+        what = "full disks" if given.full else "kills"
+        print(f"{name}: {rounds} {what} ({seconds:.1f} s of processor time); {counts}", flush=True)
     sys.exit(bool(failed))
 
 

@@ -48,6 +48,10 @@ def _is_sealed(text: str) -> bool:
     return found is not None and _seal(f"{found[1]}\n}}") == text
 
 
+MAX_RECORD_BYTES = 1 << 26
+"""No record takes so much; parsed, JSON takes many times its bytes of memory."""
+
+
 def load_record(
     kind: type[Record],
     path: Path,
@@ -60,7 +64,7 @@ def load_record(
     first field that does not; and where it was changed after it was written.
     """
     try:
-        raw = read_file(path)
+        raw = read_file(path, MAX_RECORD_BYTES)
     except FileError as problem:
         raise error_type(
             f"{path} must be a readable JSON file", problem.found, _again(writer)

@@ -128,6 +128,11 @@ def create_folder(path: Path) -> Path:
     return path
 
 
+def is_folder(path: str | Path) -> bool:
+    """Tell whether a path leads to a folder; a name that no system takes does not."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def is_empty_folder(path: Path) -> bool:
     """Tell whether a folder holds nothing but what killed processes left behind."""
     return path.is_dir() and all(is_leftover(one) for one in path.iterdir())

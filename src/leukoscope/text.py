@@ -4,6 +4,7 @@ What this file does not do: it makes no sentence (`report`), and knows nothing o
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from leukoscope.interval import Interval
@@ -161,3 +162,20 @@ def align_columns(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[
         ).rstrip()
         for row in rows
     ]
+
+
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
+)
+"""Signs that steer a terminal, or turn the direction of writing."""
+
+
+def show_unseen(text: str) -> str:
+    """Return text without surrogates of file names that are not Unicode, and with signs that would
+    steer a terminal as their codes.
+
+    >>> print(show_unseen(chr(27) + "[31m"))
+    \\u001b[31m
+    """
+    text = text.encode("utf-8", "replace").decode()
+    return _UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)

@@ -22,15 +22,27 @@ class _Group(TyperGroup):
     """Turns the package's errors into a panel and an exit code, for every command alike."""
 
     def invoke(self, ctx: Any) -> Any:
-        from leukoscope.errors import LeukoscopeError
+        import errno
+
+        from leukoscope.errors import LeukoscopeError, StorageError
 
         try:
             return super().invoke(ctx)
-        except LeukoscopeError as error:
+        except (LeukoscopeError, OSError) as error:
             from leukoscope.cli.render import print_error
 
-            print_error(error)
-            raise typer.Exit(error.exit_code) from error
+            if isinstance(error, LeukoscopeError):
+                known: LeukoscopeError = error
+            elif error.errno == errno.EPIPE:  # whoever read the output has gone
+                raise
+            else:  # a name too long, a folder that vanished: of whatever path
+                known = StorageError(
+                    "what a command reads and writes must be accessible",
+                    str(error),
+                    "check the path and your permissions",
+                )
+            print_error(known)
+            raise typer.Exit(known.exit_code) from error
         except KeyboardInterrupt as error:
             from leukoscope.cli.render import print_interrupted
 

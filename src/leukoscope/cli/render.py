@@ -7,7 +7,6 @@ Under several processes only the main one speaks.
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from leukoscope.text import format_count
+from leukoscope.text import format_count, show_unseen
 
 if TYPE_CHECKING:
     from leukoscope.config import Recipe
@@ -291,17 +290,10 @@ def print_record(record: object) -> None:
 # -- results --------------------------------------------------------------------------------------
 
 
-_UNSEEN = re.compile(
-    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
-)
-"""Signs that steer a terminal, or turn the direction of writing."""
-
-
 def _plain(text: str) -> str:
     """Text as it is: no markup, no surrogates of file names that are not Unicode, and signs that
     would steer the terminal as their codes."""
-    text = text.encode("utf-8", "replace").decode()
-    return escape(_UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text))
+    return escape(show_unseen(text))
 
 
 def print_replaced(files: "Sequence[Path]") -> None:

@@ -7,6 +7,8 @@ not do: it knows nothing of boxes, and says only what is missing (`images`).
 import importlib.util
 import io
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,15 @@ _KINDS = (
 _SUFFIXES = {"pydicom": (".dcm",), "pillow_heif": (".heic", ".heif")}
 
 
+MAX_BYTES = 1 << 29
+"""Pictures of these formats that take more when they are decoded are rejected before."""
+
+Reserve = Callable[[int], AbstractContextManager[None]]
+"""Holds so many bytes of the memory that all threads share."""
+
+_BAND_ROWS = 256
+
+
 def list_suffixes() -> frozenset[str]:
     """Return the endings of the formats whose packages are installed."""
     return frozenset(
@@ -33,11 +44,11 @@ def list_suffixes() -> frozenset[str]:
     )
 
 
-def open_other(content: bytes, name: str, max_pixels: int) -> Image.Image | None:
-    """Open an image of one of these formats; None if it is of none.
+def open_other(content: bytes, name: str, max_pixels: int, reserve: Reserve) -> Image.Image | None:
+    """Open and decode an image of one of these formats; None if it is of none.
 
     Raises `ImageError` where the package is missing, there are several frames, more than
-    `max_pixels`, or colours of another kind; and whatever the package raises.
+    `max_pixels` or `MAX_BYTES`, or colours of another kind; and whatever the package raises.
     """
     for kind, package, signature in _KINDS:
         if re.match(signature, content[:256], re.DOTALL):
@@ -51,16 +62,16 @@ def open_other(content: bytes, name: str, max_pixels: int) -> Image.Image | None
                     "pip install 'leukoscope[formats]', or save it as PNG",
                 )
             readers = {"DICOM": _open_dicom, "HEIC": _open_heic, "TIFF": _open_tiff}
-            return readers[kind](content, name, max_pixels)
+            return readers[kind](content, name, max_pixels, reserve)
     return None
 
 
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    if width * height > max_pixels:
+def _check_size(width: int, height: int, bytes_per_pixel: int, name: str, max_pixels: int) -> None:
+    if width * height > max_pixels or width * height * bytes_per_pixel > MAX_BYTES:
         raise ImageError(
             "too_large",
-            f"{name} must have at most {max_pixels:,} pixels",
-            f"{width} x {height} pixels",
+            f"{name} must have at most {max_pixels:,} pixels, and {MAX_BYTES:,} bytes of them",
+            f"{width} x {height} pixels of {bytes_per_pixel} bytes",
             "cut the field of view into tiles first",
         )
 
@@ -71,33 +82,47 @@ def _reject_kind(name: str, found: str) -> ImageError:
     )
 
 
-def _open_heic(content: bytes, name: str, max_pixels: int) -> Image.Image:
+def _open_heic(content: bytes, name: str, max_pixels: int, reserve: Reserve) -> Image.Image:
     import pillow_heif
 
     found = pillow_heif.open_heif(io.BytesIO(content))
-    _check_size(found.size[0], found.size[1], name, max_pixels)
-    image: Image.Image = found.to_pillow()
+    width, height = found.size
+    _check_size(width, height, 4, name, max_pixels)
+    with reserve(8 * width * height):
+        image: Image.Image = found.to_pillow()
     return image
 
 
-def _open_dicom(content: bytes, name: str, max_pixels: int) -> Image.Image:
+def _open_dicom(content: bytes, name: str, max_pixels: int, reserve: Reserve) -> Image.Image:
     import pydicom
 
     found = pydicom.dcmread(io.BytesIO(content))
-    _check_size(int(found.Columns), int(found.Rows), name, max_pixels)
+    width, height = int(found.Columns), int(found.Rows)
+    n_bytes = int(found.SamplesPerPixel) * ((int(found.BitsAllocated) + 7) // 8)
+    # The package makes RGB of luminance and chroma in floating-point numbers.
+    n_bytes *= 4 if str(found.PhotometricInterpretation).startswith("YBR") else 1
+    _check_size(width, height, n_bytes, name, max_pixels)
+    with reserve((2 * n_bytes + 3) * width * height):
+        return Image.fromarray(_read_dicom(found, name))
+
+
+def _read_dicom(found: Any, name: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     if int(found.get("NumberOfFrames", 1) or 1) > 1:
         raise _reject_pages(name, int(found.NumberOfFrames))
     colours = str(found.PhotometricInterpretation)
     pixels: np.ndarray[Any, np.dtype[Any]] = found.pixel_array
     # What the camera stored, not what the words could hold: a 12-bit camera is not dark.
-    levels_8 = pixels.astype(np.float64) * (255 / (2 ** int(found.BitsStored) - 1))
-    pixels = np.clip(np.rint(levels_8), 0, 255).astype(np.uint8)
+    factor = 255 / (2 ** int(found.BitsStored) - 1)
+    levels = np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), _BAND_ROWS):
+        band = pixels[top : top + _BAND_ROWS].astype(np.float64) * factor
+        levels[top : top + _BAND_ROWS] = np.clip(np.rint(band), 0, 255)
     if colours == "MONOCHROME1":
-        pixels = 255 - pixels
+        levels = 255 - levels
     # Luminance and chroma were made RGB by the package.
     elif not colours.startswith(("RGB", "MONOCHROME2", "YBR")):
         raise _reject_kind(name, colours)
-    return Image.fromarray(pixels)
+    return levels
 
 
 def _reject_pages(name: str, pages: int) -> ImageError:
@@ -109,22 +134,38 @@ def _reject_pages(name: str, pages: int) -> ImageError:
     )
 
 
-def _open_tiff(content: bytes, name: str, max_pixels: int) -> Image.Image:
+def _open_tiff(content: bytes, name: str, max_pixels: int, reserve: Reserve) -> Image.Image:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         if len(file.pages) > 1:
             raise _reject_pages(name, len(file.pages))
         page = file.pages.first
-        _check_size(page.imagewidth, page.imagelength, name, max_pixels)
+        width, height = page.imagewidth, page.imagelength
         if page.dtype is None or page.dtype.kind != "f" or page.axes not in ("YX", "YXS", "SYX"):
             raise _reject_kind(name, f"{page.dtype}, axes {page.axes}")
-        pixels = np.asarray(page.asarray(), dtype=np.float64)
-        if page.axes == "SYX":
-            pixels = np.moveaxis(pixels, 0, 2)
-    if pixels.max() > 255:
-        check_range(float(pixels.max()), name)
-    return Image.fromarray(scale_floats(pixels[..., :3], name))
+        n_bytes = page.samplesperpixel * page.dtype.itemsize
+        _check_size(width, height, n_bytes, name, max_pixels)
+        with reserve((2 * n_bytes + 3) * width * height):
+            pixels = np.asarray(page.asarray())
+            if page.axes == "SYX":
+                pixels = np.moveaxis(pixels, 0, 2)
+            return Image.fromarray(_scale_bands(pixels, name))
+
+
+def _scale_bands(
+    pixels: "np.ndarray[Any, np.dtype[Any]]", name: str
+) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Scale in bands of rows: numbers of 64 bits of a whole picture would take gigabytes."""
+    peak = float(pixels.max())
+    if peak > 255:
+        check_range(peak, name)
+    colours = pixels if pixels.ndim == 2 else pixels[..., :3]
+    levels = np.empty(colours.shape, np.uint8)
+    for top in range(0, len(levels), _BAND_ROWS):
+        band = colours[top : top + _BAND_ROWS].astype(np.float64)
+        levels[top : top + _BAND_ROWS] = scale_floats(band, name, peak)
+    return levels
 
 
 def check_range(highest: float, name: str) -> None:

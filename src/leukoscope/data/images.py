@@ -9,10 +9,8 @@ import contextlib
 import hashlib
 import io
 import re
-import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +31,7 @@ from leukoscope.data.completeness import (
 from leukoscope.data.formats import check_range, list_suffixes, open_other, scale_floats
 from leukoscope.data.stain import standardise_stain
 from leukoscope.errors import DataError, FileError, ImageError
-from leukoscope.storage import read_file
+from leukoscope.storage import open_file, read_file
 
 Pixels = NDArray[np.uint8]
 """Images `(N, S, S, 3)` or one image `(H, W, 3)`, RGB."""
@@ -63,6 +61,9 @@ _DECODING_BYTES = 1 << 30
 
 _CONTENT_BYTES = 1 << 28
 """All threads together hold files of so many bytes that are being decoded, or one alone."""
+
+_HELD_BYTES = 1 << 29
+"""All threads together work on decoded fields that take so much memory, or one alone."""
 
 _BYTES_PER_PIXEL = 12
 """What decoding takes at its peak: the picture, a turned copy, and the array."""
@@ -111,21 +112,7 @@ def _translated(content: bytes, name: str) -> Iterator[None]:
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error)) from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        ZeroDivisionError,
-        AttributeError,
-        struct.error,
-        zlib.error,
-        MemoryError,
-    ) as error:
+    except Exception as error:
         text = str(error) or type(error).__name__
         reason: Literal["truncated", "unreadable"] = (
             "truncated" if re.search("truncat|end of", text, re.IGNORECASE) else "unreadable"
@@ -198,7 +185,9 @@ class _Budget:
 
 
 _budget = _Budget(_DECODING_BYTES)
-# Who holds pixels never waits for content, so that nobody waits for ever.
+_held_budget = _Budget(_HELD_BYTES)
+# Nobody waits for ever: who works on a field may wait for content, who holds content for pixels,
+# and who holds pixels waits for nothing.
 _content_budget = _Budget(_CONTENT_BYTES)
 
 
@@ -208,7 +197,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError:
-        other = open_other(content, name, MAX_PIXELS)
+        other = open_other(content, name, MAX_PIXELS, _budget.reserve)
         if other is None:
             raise
         image = other
@@ -536,6 +525,31 @@ def decode_file(path: Path, box: Box | None = None, sha256: str | None = None) -
     files at the same time share `_CONTENT_BYTES` for what is read."""
     with _hold_content(path):
         return decode_image(load_content(path, sha256), box, str(path))
+
+
+@contextlib.contextmanager
+def hold_picture(path: Path) -> Iterator[tuple[Pixels, str]]:
+    """Yield a decoded file and the SHA-256 of its bytes for as long as it is worked on: threads
+    that do so at the same time share `_HELD_BYTES`. Errors as in `decode_file`."""
+    size = read_size(path) or (0, 0)  # whoever decodes it says why
+    n_bytes = 3 * size[0] * size[1] if size[0] * size[1] <= MAX_PIXELS else 0
+    with _held_budget.reserve(n_bytes):
+        with _hold_content(path):
+            content = load_content(path)
+            pixels_HWC = decode_image(content, name=path.name)
+            sha256 = hashlib.sha256(content).hexdigest()
+        del content
+        yield pixels_HWC, sha256
+
+
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height as the header of a file says, before EXIF rotation; None where there
+    is none that can be read. Nothing is decoded."""
+    try:
+        with open_file(path) as file, _translated(b"", path.name):
+            return Image.open(file, formats=_FORMATS).size
+    except FileError:
+        return None
 
 
 @contextlib.contextmanager

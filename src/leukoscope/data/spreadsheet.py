@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import IO
 
-_FORMULA = re.compile("'*[=+@\t\r-]")
+_FORMULA = re.compile("'*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
+"""Full-width signs, too: some spreadsheets take them for the others."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 

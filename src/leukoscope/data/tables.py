@@ -100,6 +100,11 @@ class Columns:
 # -- text -----------------------------------------------------------------------------------------
 
 
+MAX_TABLE_BYTES = 1 << 28
+MAX_CELLS = 20_000_000
+"""A million images in a catalog; larger tables are rejected, for they take gigabytes of memory."""
+
+
 def read_cells(path: Path, *, trim: bool = True) -> Cells:
     """Read a table: comma, semicolon, tab or bar; `sep=` line or none; blank rows left out.
 
@@ -112,7 +117,7 @@ def read_cells(path: Path, *, trim: bool = True) -> Cells:
     expected = f"{path} must be a text table in UTF-8"
     remedy = "save it as CSV in UTF-8"
     try:
-        content = read_file(path)
+        content = read_file(path, MAX_TABLE_BYTES)
     except FileError as error:
         raise CatalogError(expected, error.found, "check the path") from error
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -133,8 +138,16 @@ def read_cells(path: Path, *, trim: bool = True) -> Cells:
     )
     header: tuple[str, ...] | None = None
     rows = []
+    n_cells = 0
     try:
         for number, row in enumerate(reader, start=1 + skipped):
+            n_cells += len(row)
+            if n_cells > MAX_CELLS:
+                raise CatalogError(
+                    f"{path} must have at most {MAX_CELLS:,} cells",
+                    f"more, in line {number:,}",
+                    "cut it into several tables",
+                )
             if not any(cell.strip() for cell in row):
                 continue
             cells = tuple(restore(cell.strip() if trim else cell) for cell in row)

@@ -15,6 +15,7 @@ from pathlib import Path
 from leukoscope.data.images import IMAGE_SUFFIXES
 from leukoscope.data.readers import Rejected, walk_folder
 from leukoscope.errors import DataError
+from leukoscope.storage import is_folder
 
 STANDARD_INPUT = "-"
 
@@ -57,7 +58,7 @@ def list_images(
                 f"{text} is a web address",
                 "download it first, and name the file",
             )
-        elif _is_folder(Path(text)):
+        elif is_folder(Path(text)):
             for entry in walk_folder(Path(text)):
                 path = Path(entry.path) if isinstance(entry, Rejected) else entry
                 is_image = path.suffix.lower() in suffixes
@@ -86,11 +87,6 @@ _NO_FILE = ("hidden", "already_read")
 """What is no file that anybody means, whatever its name."""
 
 
-def _is_folder(path: Path) -> bool:
-    # A name too long or with a null byte is none.
-    return os.path.isdir(path)  # noqa: PTH112
-
-
 def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
@@ -100,12 +96,12 @@ def _match(pattern: str) -> list[Path]:
     pattern."""
     parts = Path(pattern).parts
     depth = 0
-    while depth < len(parts) - 1 and _is_folder(Path(*parts[: depth + 1])):
+    while depth < len(parts) - 1 and is_folder(Path(*parts[: depth + 1])):
         depth += 1
     folder = Path(*parts[:depth])
     rest = str(Path(*parts[depth:]))
     matches = sorted(glob.glob(rest, root_dir=folder, recursive=True))  # noqa: PTH207
-    return [path for path in (folder / name for name in matches) if not _is_folder(path)]
+    return [path for path in (folder / name for name in matches) if not is_folder(path)]
 
 
 def _read_list(content: bytes) -> list[Path]:

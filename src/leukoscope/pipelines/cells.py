@@ -17,13 +17,15 @@ from leukoscope.storage import (
     create_folder,
     hash_file,
     is_empty_folder,
+    is_folder,
     replacing_together,
 )
 
 if TYPE_CHECKING:
     from leukoscope.data.readers import Rejected
     from leukoscope.smear.crops import CropSettings
-    from leukoscope.smear.finder import Finder, Method
+    from leukoscope.smear.fields import Field
+    from leukoscope.smear.finder import Finder, FoundField, Method
 
 _PROVENANCE = "provenance.json"
 
@@ -180,7 +182,7 @@ def _check_new(folder: Path) -> None:
 def _name_fields(paths: Sequence[Path], given: "Sequence[str | Path]") -> list[str]:
     """The path of each field below the one folder that was given, else as it was given."""
     root = Path(given[0]) if len(given) == 1 else None
-    if root is not None and root.is_dir():
+    if root is not None and is_folder(root):
         return [path.relative_to(root).as_posix() for path in paths]
     return [str(path) for path in paths]
 
@@ -220,17 +222,25 @@ class _Work:
                     break
 
     def _do(self, number: int, path: Path, name: str) -> tuple[FieldRecord, _Places]:
+        from leukoscope.smear.fields import open_field
+
+        try:
+            with open_field(path) as field:
+                return self._cut(number, path, field, self.finder.find(field, name))
+        except ImageError as error:  # perhaps behind some crops of a slide
+            for crop in self.staged.glob(f"*/{number:05d}_*"):
+                crop.unlink()
+            return FieldRecord(name, reason=error.reason, found=error.found), {}
+
+    def _cut(
+        self, number: int, path: Path, field: "Field", found: "FoundField"
+    ) -> tuple[FieldRecord, _Places]:
         import cv2
 
         from leukoscope.smear.crops import cut_from_field, mark_nucleus
-        from leukoscope.smear.fields import open_field
         from leukoscope.storage import storage_errors
 
-        try:
-            field = open_field(path)
-            found = self.finder.find(field, name)
-        except ImageError as error:
-            return FieldRecord(name, reason=error.reason, found=error.found), {}
+        name = found.record.field
         stem = f"{number:05d}_{build_name(path.stem)[:60]}"
         cells, places = [], {}
         for cell in found.record.cells:

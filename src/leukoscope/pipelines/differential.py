@@ -27,7 +27,7 @@ from leukoscope.smear.differential import (
 )
 from leukoscope.smear.observations import MessageHeader, MessageKind
 from leukoscope.smear.reference import ReferenceSet
-from leukoscope.storage import build_name, replacing_together, write_text
+from leukoscope.storage import build_name, is_folder, replacing_together, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,11 @@ CROPS_AT_MOST_PX, FIELDS_AT_LEAST_PX = 400, 480
 second, fields. In between, and where a sample has both, the user is asked."""
 
 RECORD = "differential.json"
+
+_MOST_HELD = 1000
+"""Of more cells in one field the crops are not held, but cut when the network takes them."""
+
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ def load_samples(path: str | Path) -> dict[str, SampleInfo]:
     for number, row in table.rows:
         cells = dict(zip(header, row, strict=False))
         text = cells.get("white_count", "")
-        name = cells["id"]
+        name = cells.get("id", "")
         if not name or name in found:
             raise DataError(
                 f"each row of {path} must name another sample",
@@ -234,7 +239,7 @@ def find_replaced_differentials(
 ) -> tuple[Path, ...]:
     """Return those of the files that will be written which are there already; errors as in
     `outputs.find_replaced`, and for a folder that is itself a sample."""
-    if any(Path(one).is_dir() and out.resolve() == Path(one).resolve() for one in samples):
+    if any(is_folder(Path(one)) and out.resolve() == Path(one).resolve() for one in samples):
         raise ConfigError(
             "reports must not be written among the images of a sample",
             str(out),
@@ -286,7 +291,7 @@ def _list_samples(
     for one in samples:
         path = Path(one)
         listed = list_images([path])
-        root = path if path.is_dir() else path.parent
+        root = path if is_folder(path) else path.parent
         name = _name_sample(path)
         if name in found:
             raise ConfigError(
@@ -294,7 +299,7 @@ def _list_samples(
                 f"{name} is given twice",
                 "rename a folder, or count them in two calls",
             )
-        files = {file.relative_to(root).as_posix(): file for file in listed.paths}
+        files = {_name_file(file, root): file for file in listed.paths}
         info = known.get(name, SampleInfo())
         found[name] = _Images(name, files, info, listed.passed_over)
     strange = [name for name in known if name not in found]
@@ -308,7 +313,12 @@ def _list_samples(
 
 
 def _name_sample(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().name if is_folder(path) else path.stem
+
+
+def _name_file(path: Path, root: Path) -> str:
+    """The path below the folder of a sample; of what a list or a pattern found elsewhere, all."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _check_settings(settings: CountSettings) -> None:
@@ -370,12 +380,14 @@ def _collect_provenance(
 
 @dataclass(frozen=True)
 class _Field:
-    """What was found in one field: crops of its whole cells, as the network takes them, and what is
-    kept to compare it with others (None for a slide, or a field that cannot be read)."""
+    """What was found in one field: crops of its whole cells, as the network takes them (of very
+    many cells None: they are cut when their turn comes), and what is kept to compare it with others
+    (None for a slide, or a field that cannot be read)."""
 
     record: "FieldRecord"
-    crops_NSSC: "Pixels"
-    view: "FieldView | None"
+    crops_NSSC: "Pixels | None"
+    ground_C: "NDArray[np.float64]"
+    view: "FieldView | None" = None
 
 
 @dataclass(frozen=True)
@@ -411,9 +423,10 @@ class _Reader:
 
         fields: list[_Field] = []
         predictions: list[list[Prediction]] = []
-        for one in self._find_cells(sample):
-            fields.append(one)
-            predictions.append(list(self.predictor.predict_pixels(one.crops_NSSC)))
+        for found in self._find_cells(sample):
+            one, said = self._predict(sample, found)
+            fields.append(replace(one, crops_NSSC=None))  # no longer needed
+            predictions.append(said)
             self.progress(f"Counting {sample.name}", len(fields), len(sample.files))
         # Slides, and fields that cannot be read, are compared with nothing.
         known = [k for k, one in enumerate(fields) if one.view is not None]
@@ -464,28 +477,65 @@ class _Reader:
                     waiting.append(pool.submit(self._look_at, finder, *job))
 
     def _look_at(self, finder: "Finder", name: str, path: Path) -> _Field:
-        import numpy as np
-
-        from leukoscope.data.images import prepare_image
         from leukoscope.smear.fields import PictureField, open_field
         from leukoscope.smear.overlap import build_view
+
+        try:
+            with open_field(path) as opened:
+                found = finder.find(opened, name)
+                one = _Field(found.record, None, found.ground_C)
+                if len(found.record.counted) <= _MOST_HELD:
+                    one = replace(one, crops_NSSC=self._cut(opened, one, found.record.counted))
+                if isinstance(opened, PictureField):
+                    one = replace(one, view=build_view(opened.pixels_HWC))
+                return one
+        except ImageError as error:
+            return self._reject(name, error)
+
+    def _reject(self, name: str, error: ImageError) -> _Field:
+        import numpy as np
+
         from leukoscope.smear.record import FieldRecord
 
-        predicted = self.predictor.input
-        nothing = np.zeros((0, predicted.image_size, predicted.image_size, 3), np.uint8)
-        try:
-            opened = open_field(path)
-            found = finder.find(opened, name)
-        except ImageError as error:
-            return _Field(FieldRecord(name, reason=error.reason, found=error.found), nothing, None)
-        crops = [
-            prepare_image(self._cut(opened, cell, found.ground_C), predicted)
-            for cell in found.record.counted
-        ]
-        view = build_view(opened.pixels_HWC) if isinstance(opened, PictureField) else None
-        return _Field(found.record, np.stack(crops) if crops else nothing, view)
+        record = FieldRecord(name, reason=error.reason, found=error.found)
+        return _Field(record, self._stack([]), np.zeros(3))
 
-    def _cut(self, field: "Field", cell: "FoundCell", ground_C: "NDArray[np.float64]") -> "Pixels":
+    def _predict(self, sample: _Images, one: _Field) -> "tuple[_Field, list[Prediction]]":
+        """Return what the network says of the whole cells of a field."""
+        found: list[Prediction] = []
+        if one.crops_NSSC is not None:
+            for k in range(0, len(one.crops_NSSC), _BATCH):
+                found += self.predictor.predict_pixels(one.crops_NSSC[k : k + _BATCH])
+            return one, found
+        from leukoscope.smear.fields import open_field
+
+        try:
+            with open_field(sample.files[one.record.field]) as opened:
+                for k in range(0, len(one.record.counted), _BATCH):
+                    part = one.record.counted[k : k + _BATCH]
+                    found += self.predictor.predict_pixels(self._cut(opened, one, part))
+        except ImageError as error:  # it was readable a moment ago
+            return self._reject(one.record.field, error), []
+        return one, found
+
+    def _cut(self, opened: "Field", one: _Field, cells: "Sequence[FoundCell]") -> "Pixels":
+        """Return crops of cells, as the network takes them."""
+        from leukoscope.data.images import prepare_image
+
+        trained = self.predictor.input
+        return self._stack(
+            [prepare_image(self._cut_one(opened, cell, one.ground_C), trained) for cell in cells]
+        )
+
+    def _stack(self, crops: "list[Pixels]") -> "Pixels":
+        import numpy as np
+
+        side = self.predictor.input.image_size
+        return np.stack(crops) if crops else np.zeros((0, side, side, 3), np.uint8)
+
+    def _cut_one(
+        self, field: "Field", cell: "FoundCell", ground_C: "NDArray[np.float64]"
+    ) -> "Pixels":
         """The cell as the network was trained to see it: a network of located cells, the very
         square of its training."""
         from leukoscope.smear.crops import CropSettings, cut_from_field
@@ -519,19 +569,16 @@ def _find_kind(sample: _Images) -> ImagesKind:
 
     Only headers are read; of a file without one `auto` learns nothing.
     """
-    from PIL import Image
-
-    from leukoscope.data.images import IMAGE_SUFFIXES
+    from leukoscope.data.images import IMAGE_SUFFIXES, read_size
 
     kinds: dict[str, str] = {}
     for name, path in sample.files.items():
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        found = read_size(path)
+        if found is None:
             if path.suffix.lower() not in IMAGE_SUFFIXES:
                 kinds.setdefault("fields", name)  # a slide
             continue  # a broken file: said where it is read
+        width, height = found
         size = f"{name}, {width} x {height} pixels"
         if max(width, height) <= CROPS_AT_MOST_PX:
             kinds.setdefault("crops", size)

@@ -36,6 +36,9 @@ MOST_CELLS = 18
 """So many cells of each class are shown, least certain first."""
 
 _FIELD_PX = 880
+_HIGHEST_PX = 8000
+"""A strip of a field that is higher is shown narrower."""
+
 _CELL_PX = 96
 _JPEG_QUALITY = 82
 _AROUND = 0.35
@@ -135,7 +138,7 @@ def draw_field(
     """Draw a field with a box around each cell, its number and label. What is not counted (cut by
     the edge, shown in another field, unidentified) has a thin grey box."""
     height, width = pixels_HWC.shape[:2]
-    zoom = min(1.0, _FIELD_PX / width) if width > _FIELD_PX else min(2.0, _FIELD_PX / width)
+    zoom = min(2.0, _FIELD_PX / width, _HIGHEST_PX / height)
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     image = Image.fromarray(pixels_HWC).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)

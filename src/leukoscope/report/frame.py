@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from leukoscope.report.page import DISCLAIMER, Page
+from leukoscope.text import show_unseen
 
 
 def render_html(page: Page) -> str:
@@ -31,8 +32,7 @@ def render_html(page: Page) -> str:
         style=Markup(style),  # our own file; the rest is escaped
         disclaimer=DISCLAIMER,
     )
-    # File names need not be valid Unicode.
-    return text.encode("utf-8", "replace").decode()
+    return show_unseen(text)
 
 
 def mark_code(text: str) -> Markup:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from leukoscope.text import align_columns
+from leukoscope.text import align_columns, show_unseen
 
 DISCLAIMER = "Research use only. Not a medical device."
 
@@ -274,8 +274,7 @@ def render_text(page: Page) -> str:
         if body:
             lines += ["", section.title, "-" * len(section.title), *body]
     text = "\n".join(line.rstrip() for line in [*lines, "", DISCLAIMER]) + "\n"
-    # File names need not be valid Unicode.
-    return text.encode("utf-8", "replace").decode()
+    return show_unseen(text)
 
 
 def list_lines(blocks: Iterable[Block]) -> list[str]:

@@ -42,18 +42,39 @@ def find_nucleus_cells(stained: Stained, scale_px_per_um: float) -> list[Nucleus
     up to 5.5 um that is no red cell."""
     scale = scale_px_per_um
     nuclei_HW = cv2.morphologyEx(stained.nuclei_HW, cv2.MORPH_OPEN, build_disc(3))
-    numbers_HW, count = _number_nuclei(np.asarray(nuclei_HW, dtype=np.uint8), scale)
-    if not count:
+    numbers_HW, places = _number_nuclei(np.asarray(nuclei_HW, dtype=np.uint8), scale)
+    if not places:
         return []
     near_HW, distance_HW = _find_nearest(numbers_HW)
     whole_HW = cv2.morphologyEx(stained.cells_HW, cv2.MORPH_CLOSE, build_disc(5))
     red_HW = _draw_red_cells(stained, distance_HW, scale)
     free_HW = (whole_HW > 0) & (red_HW == 0) & (distance_HW < _CYTOPLASM_UM * scale)
-    return [_extend(numbers_HW == k, free_HW & (near_HW == k), scale) for k in range(1, count + 1)]
+    # No cell reaches farther than this from its nucleus, nor does what smooths it.
+    margin = int((_CYTOPLASM_UM + 2 * _SMOOTHED_UM + _RIM_UM) * scale) + 8
+    cells = []
+    for k, place in enumerate(places, 1):
+        part = _widen(place, margin, numbers_HW.shape)
+        nucleus_HW = numbers_HW[part] == k
+        cells.append(_extend(nucleus_HW, free_HW[part] & (near_HW[part] == k), scale, part,
+                             numbers_HW.shape))  # fmt: skip
+    return cells
 
 
-def _number_nuclei(nuclei_HW: Mask, scale: float) -> tuple[NDArray[np.int32], int]:
-    """Number the nuclei, lobes joined, leaving out what is too small or thin."""
+_Part = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
+
+def _widen(place: _Part, margin: int, shape: tuple[int, ...]) -> _Part:
+    rows, columns = (
+        slice(max(0, one.start - margin), min(size, one.stop + margin))
+        for one, size in zip(place, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _number_nuclei(nuclei_HW: Mask, scale: float) -> tuple[NDArray[np.int32], list[_Part]]:
+    """Number the nuclei from 1, lobes joined, leaving out what is too small or thin; and where
+    each lies."""
     height, width = nuclei_HW.shape
     pad = int(2 * _LOBE_GAP_UM * scale) + 1
     joined_HW = cv2.copyMakeBorder(nuclei_HW, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
@@ -64,15 +85,15 @@ def _number_nuclei(nuclei_HW: Mask, scale: float) -> tuple[NDArray[np.int32], in
     core_HW = cv2.erode(nuclei_HW, build_disc(5))
     areas = np.bincount(labels_HW[nuclei_HW > 0], minlength=len(boxes)) / scale**2
     cores = np.bincount(labels_HW[core_HW > 0], minlength=len(boxes)) / scale**2
-    numbers_HW = np.zeros((height, width), np.int32)
-    count = 0
+    table = np.zeros(len(boxes), np.int32)
+    places: list[_Part] = []
     for k, (x, y, w, h, _) in enumerate(boxes):
         is_cut = x <= 1 or y <= 1 or x + w >= width - 1 or y + h >= height - 1
         least = _LEAST_CUT_UM2 if is_cut else _LEAST_NUCLEUS_UM2
         if k and areas[k] >= least and cores[k] >= _LEAST_CORE_UM2:
-            count += 1
-            numbers_HW[(labels_HW == k) & (nuclei_HW > 0)] = count
-    return numbers_HW, count
+            places.append((slice(y, y + h), slice(x, x + w)))
+            table[k] = len(places)
+    return np.where(nuclei_HW > 0, table[labels_HW], 0).astype(np.int32), places
 
 
 def _find_nearest(numbers_HW: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -96,10 +117,16 @@ def _draw_red_cells(stained: Stained, distance_HW: NDArray[np.float32], scale: f
 
 
 def _extend(
-    nucleus_HW: NDArray[np.bool_], around_HW: NDArray[np.bool_], scale: float
+    nucleus_HW: NDArray[np.bool_],
+    around_HW: NDArray[np.bool_],
+    scale: float,
+    part: _Part,
+    shape: tuple[int, ...],
 ) -> NucleusCell:
-    """The cell: what hangs together with its nucleus by more than a bridge."""
-    height, width = nucleus_HW.shape
+    """The cell: what hangs together with its nucleus by more than a bridge. The masks are those of
+    a part of the picture, which has the given shape."""
+    height, width = shape
+    top, left = part[0].start, part[1].start
     disc = build_disc(int(_SMOOTHED_UM * scale))
     pad = len(disc)
     cell_HW = cv2.copyMakeBorder(
@@ -112,6 +139,7 @@ def _extend(
     cell_HW = np.isin(parts_HW, touching[touching > 0]).astype(np.uint8)
     x, y, w, h = cv2.boundingRect(cell_HW)
     nx, ny, nw, nh = cv2.boundingRect(nucleus_HW.astype(np.uint8))
+    x, y, nx, ny = x + left, y + top, nx + left, ny + top
     rim = _RIM_UM * scale
     box = (
         max(0.0, min(x, nx - rim)),

@@ -5,13 +5,12 @@
 this file does not do: it counts nothing and writes no file.
 """
 
-import csv
 import io
 import json
 import math
 from collections.abc import Iterable, Sequence
 
-from leukoscope.data.spreadsheet import mark_unicode, neutralise
+from leukoscope.data.spreadsheet import build_writer, mark_unicode, neutralise
 from leukoscope.interval import UNDEFINED, Interval
 from leukoscope.smear.differential import CountedCell, DifferentialRecord
 
@@ -95,7 +94,7 @@ def _list_bounds(*figures: Interval) -> list[str]:
 
 def _render(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([neutralise(cell) for cell in row] for row in rows)
+    write_row = build_writer(out)
+    for row in (columns, *rows):
+        write_row([neutralise(cell) for cell in row])
     return mark_unicode(out.getvalue())

@@ -5,9 +5,12 @@ whole slide or a large TIFF is read in regions through tiffslide, or openslide w
 installed; a picture through the package's one decoder, with all of its checks.
 """
 
-import hashlib
+import contextlib
 import importlib
 import importlib.util
+import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +18,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from leukoscope.data.images import Box, decode_image, load_content
-from leukoscope.errors import ImageError
-from leukoscope.storage import hash_file
+from leukoscope.data.images import Box, hold_picture
+from leukoscope.errors import FileError, ImageError
+from leukoscope.storage import hash_file, open_file
 
 SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"})
 """Endings of whole-slide files; TIFF is tried as a slide where it is too large for a picture."""
 
 MAX_SLIDE_PIXELS = 20_000_000_000
+MAX_SLIDE_BYTES = 1 << 34
+MAX_PIECE_BYTES = 1 << 28
+"""A tile or strip is decoded at once; a slide whose tiles take more is no slide."""
+
 _MAX_REGION_PIXELS = 64_000_000
 
 
@@ -69,6 +76,9 @@ class SlideField:
         return self._read((x_min, y_min), (x_max - x_min, y_max - y_min))
 
     def _read(self, place: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
+        if size[0] * size[1] > _MAX_REGION_PIXELS:  # of no magnification that there is
+            most = f"{_MAX_REGION_PIXELS:,} pixels a region"
+            raise _too_large(self._path, most, f"{size[0]} x {size[1]} pixels")
         try:
             return np.asarray(self._slide.read_region(place, 0, size).convert("RGB"))
         except Exception as error:  # decoders of slides raise nearly anything
@@ -80,23 +90,30 @@ class SlideField:
             ) from error
 
 
-def open_field(path: Path) -> Field:
-    """Open a picture or a slide. Raises `ImageError` for what cannot be read."""
-    if path.suffix.lower() in SLIDE_SUFFIXES:
-        return _open_slide(path)
-    content = load_content(path)
-    try:
-        pixels_HWC = decode_image(content, name=path.name)
-    except ImageError as error:
-        if error.reason == "too_large" and path.suffix.lower() in (".tif", ".tiff"):
-            return _open_slide(path)
-        raise
-    return PictureField(pixels_HWC, hashlib.sha256(content).hexdigest())
+@contextlib.contextmanager
+def open_field(path: Path) -> Iterator[Field]:
+    """Open a picture or a slide for as long as it is worked on; pictures of all threads share
+    memory. Raises `ImageError` for what cannot be read."""
+    with contextlib.ExitStack() as held:
+        if path.suffix.lower() in SLIDE_SUFFIXES:
+            yield _open_slide(path, held)
+            return
+        try:
+            field: Field = PictureField(*held.enter_context(hold_picture(path)))
+        except ImageError as error:
+            if error.reason != "too_large" or path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+            field = _open_slide(path, held)
+        yield field
 
 
-def _open_slide(path: Path) -> SlideField:
+def _open_slide(path: Path, held: contextlib.ExitStack) -> SlideField:
     opener: Any
     try:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+        if size > MAX_SLIDE_BYTES:
+            raise _too_large(path, f"{MAX_SLIDE_BYTES:,} bytes", f"{size:,} bytes")
         if importlib.util.find_spec("tiffslide") is not None:
             opener = importlib.import_module("tiffslide").TiffSlide
         elif importlib.util.find_spec("openslide") is not None:
@@ -108,9 +125,11 @@ def _open_slide(path: Path) -> SlideField:
                 "neither is installed",
                 "pip install 'leukoscope[slides]', or cut the slide into fields",
             )
-        slide = opener(path)
-    except ImageError:
-        raise
+        slide = held.enter_context(contextlib.closing(opener(path)))
+        width, height = slide.dimensions
+        pieces = _list_pieces(slide)
+    except FileError as error:
+        raise ImageError(error.reason, error.expected, error.found, error.remedy) from error
     except Exception as error:  # readers of slides raise nearly anything
         raise ImageError(
             "not_an_image",
@@ -118,12 +137,32 @@ def _open_slide(path: Path) -> SlideField:
             str(error) or type(error).__name__,
             "convert it to a tiled TIFF, or cut it into fields",
         ) from error
-    found = SlideField(path, slide)
-    if found.width * found.height > MAX_SLIDE_PIXELS:
-        raise ImageError(
-            "too_large",
-            f"{path.name} must have at most {MAX_SLIDE_PIXELS:,} pixels",
-            f"{found.width} x {found.height} pixels",
-            "cut out the region that is meant",
-        )
-    return found
+    if width * height > MAX_SLIDE_PIXELS:
+        raise _too_large(path, f"{MAX_SLIDE_PIXELS:,} pixels", f"{width} x {height} pixels")
+    if max(pieces, default=0) > MAX_PIECE_BYTES:
+        most = f"{MAX_PIECE_BYTES:,} bytes a tile"
+        raise _too_large(path, most, f"{max(pieces):,} bytes")
+    return SlideField(path, slide)
+
+
+def _list_pieces(slide: Any) -> list[int]:
+    """Bytes of one tile or strip of each level, as they are decoded at once; nothing of readers
+    that do not say."""
+    file = getattr(slide, "ts_tifffile", None)
+    if file is None:
+        return []
+    return [
+        math.prod(level.keyframe.chunks) * level.keyframe.dtype.itemsize
+        for series in file.series
+        for level in series.levels
+        if level.keyframe is not None and level.keyframe.dtype is not None
+    ]
+
+
+def _too_large(path: Path, most: str, found: str) -> ImageError:
+    return ImageError(
+        "too_large",
+        f"{path.name} must have at most {most}",
+        found,
+        "cut out the region that is meant",
+    )

@@ -5,12 +5,11 @@ field, those that could not be read too, with the code of the reason. What this 
 it words no reason and finds no cell.
 """
 
-import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from leukoscope.data.spreadsheet import mark_unicode, neutralise
+from leukoscope.data.spreadsheet import build_writer, mark_unicode, neutralise
 from leukoscope.smear.record import FieldRecord, FoundCell
 from leukoscope.storage import write_text
 
@@ -81,7 +80,7 @@ def save_fields(fields: Iterable[FieldRecord], path: Path, describe: Describe) -
 
 def _write(columns: tuple[str, ...], rows: list[list[str]], path: Path) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([neutralise(cell) for cell in row] for row in rows)
+    write_row = build_writer(text)
+    for row in (columns, *rows):
+        write_row([neutralise(cell) for cell in row])
     write_text(path, mark_unicode(text.getvalue()))

@@ -214,6 +214,21 @@ def test_interruption_is_exit_code_130(invoke, monkeypatch):
     assert found.exit_code == 130 and "--resume" in found.stderr
 
 
+def test_what_the_system_cannot_open_is_an_error_in_words(invoke, tmp_path):
+    save_discs(tmp_path / "cells", 1, ("EOSINOPHIL", "NEUTROPHIL"))
+    long = "x" * 5000
+    for command in (
+        ("data", "scan", "cells", "--out", long), ("data", "scan", long), ("data", "sources", long),
+        ("data", "split", long), ("train", long), ("evaluate", long), ("calibrate", long),
+        ("export", long), ("predict", long, "cells"), ("validate", long, "cells"), ("card", long),
+        ("explain", long, "cells"), ("robustness", long), ("ensemble", long, long),
+        ("cells", long, "--out", long), ("differential", long, "--model", long),
+        ("data", "paint", long), ("demo", long),
+    ):  # fmt: skip
+        found = invoke(*command)
+        assert found.exit_code in (2, 3, 4, 5, 8), (command[:2], found.exception)
+
+
 def test_version_and_help(invoke):
     assert invoke("--version").stdout == f"leukoscope {leukoscope.__version__}\n"
     told = invoke("--help").stdout

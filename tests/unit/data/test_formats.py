@@ -1,5 +1,6 @@
 """DICOM, HEIC and TIFF of floating-point colours: read with the extra, named without."""
 
+import contextlib
 import importlib.util
 import io
 
@@ -143,6 +144,33 @@ def test_dicom_in_colour_and_grey_is_read():
     assert np.abs(found.astype(int) - CELL).max() <= 4
 
 
+def test_large_pictures_are_converted_in_bands_and_the_memory_is_reserved(monkeypatch):
+    monkeypatch.setattr(formats, "_BAND_ROWS", 5)
+    reserved = []
+
+    @contextlib.contextmanager
+    def reserve(n):
+        reserved.append(n)
+        yield
+
+    floats = (CELL / 255).astype(np.float32)
+    for content, n_bytes in (
+        (write_dicom(CELL, "RGB"), 3),
+        (write_dicom(CELL[..., 0].astype(np.uint16), "MONOCHROME2", bits=8), 2),
+        (write_dicom(CELL, "YBR_FULL"), 12),  # floats, in the package
+        (write_tiff(floats, photometric="rgb"), 12),
+        (write_tiff(floats.astype(np.float64)[..., 0], photometric="minisblack"), 8),
+    ):
+        whole = formats.open_other(content, "x", 10**6, reserve)
+        assert reserved.pop() == (2 * n_bytes + 3) * 48 * 32
+        read = decode_image(content)
+        assert np.array_equal(np.asarray(whole), read if whole.mode == "RGB" else read[..., 0])
+        monkeypatch.setattr(formats, "MAX_BYTES", n_bytes * 48 * 32 - 1)
+        assert reason_of(decode_image, content) == "too_large"
+        monkeypatch.undo()
+        monkeypatch.setattr(formats, "_BAND_ROWS", 5)
+
+
 def test_dicom_that_is_no_single_picture_is_rejected(monkeypatch):
     assert reason_of(decode_image, write_dicom(CELL, "RGB", frames=2)) == "several_pages"
     assert reason_of(decode_image, write_dicom(CELL, "HSV")) == "unreadable"
@@ -152,4 +180,19 @@ def test_dicom_that_is_no_single_picture_is_rejected(monkeypatch):
 
 
 def test_other_bytes_stay_no_image():
-    assert formats.open_other(encode(CELL), "x", 9) is None
+    assert formats.open_other(encode(CELL), "x", 9, contextlib.nullcontext) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError, NotImplementedError, MemoryError, RecursionError, AssertionError, KeyError],
+)
+def test_whatever_a_decoder_raises_is_an_error_of_the_image(monkeypatch, error):
+    """pillow-heif: RuntimeError beyond its limits; pydicom: NotImplementedError for a coding."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(images, "open_other", fail)
+    for read in (decode_image, probe_image):
+        assert reason_of(read, b"no image") == "unreadable"

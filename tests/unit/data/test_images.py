@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import random
 import struct
 import threading
@@ -601,3 +602,43 @@ def test_threads_share_the_memory_for_what_they_read(tmp_path, monkeypatch):
     assert images._content_budget.used == 0
     assert reason_of(images.decode_file, tmp_path / "none.png") == "missing_file"
     assert images._content_budget.used == 0
+
+
+def test_threads_share_the_memory_of_fields_for_as_long_as_they_work(tmp_path, monkeypatch):
+    path = tmp_path / "field.png"
+    path.write_bytes(ENCODED["PNG"])
+    held, most, lock = 0, 0, threading.Lock()
+
+    def work(_):
+        nonlocal held, most
+        with images.hold_picture(path) as (pixels_HWC, sha256):
+            with lock:
+                held += 1
+                most = max(most, held)
+            time.sleep(0.02)
+            with lock:
+                held -= 1
+            return np.array_equal(pixels_HWC, paint()) and sha256 == images.probe_file(path).sha256
+
+    for budget, expected in ((1, 1), (2 * 3 * W * H, 2)):
+        monkeypatch.setattr(images._held_budget, "total", budget)
+        most = 0
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(work, range(12)))
+        assert most <= expected
+    assert images._held_budget.used == images._content_budget.used == images._budget.used == 0
+    with pytest.raises(ImageError), images.hold_picture(tmp_path / "none.png"):
+        pass
+    assert images._held_budget.used == 0
+
+
+def test_the_size_is_read_from_the_header_behind_the_guard(tmp_path):
+    for kind in ("PNG", "JPEG"):  # a TIFF may have its header at its end
+        content = ENCODED[kind]
+        (tmp_path / kind).write_bytes(content[: len(content) - 9])  # its end is not asked for
+        assert images.read_size(tmp_path / kind) == (W, H)
+    (tmp_path / "text").write_text("no image")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("text", "pipe", "device", "none", "x" * 5000):
+        assert images.read_size(tmp_path / name) is None

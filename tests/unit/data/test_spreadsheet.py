@@ -9,6 +9,7 @@ from leukoscope.data.spreadsheet import mark_unicode, neutralise, neutralise_tex
 from leukoscope.labels import resolve_label
 
 FORMULAS = ["=1+1", "+cmd", "-x", "@SUM(A1)", "\t=1", "\r=1", "=HYPERLINK(1)", "'=quoted", "''-"]
+FORMULAS += ["\n=1", "＝1+1", "＋1", "－1", "＠SUM(A1)"]
 
 
 @pytest.mark.parametrize("cell", FORMULAS)
@@ -23,7 +24,7 @@ def test_everything_else_stays_as_it_is_and_so_do_numbers(cell):
     assert (neutralise(cell) == cell) == (cell[:1] not in ("-", "+"))
 
 
-@given(st.text(st.sampled_from("'=+-@\t\r1.a"), max_size=6))
+@given(st.text(st.sampled_from("'=+-@\t\r\n＝＋－＠1.a"), max_size=6))
 def test_every_cell_comes_back(cell):
     assert restore(neutralise(cell)) == restore(neutralise_text(cell)) == cell
 

@@ -1,6 +1,8 @@
 """What is let through to a runtime: what an export writes, and nothing else."""
 
 import contextlib
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from onnx import helper, numpy_helper
 from tests.builders.bundles import build_mean_graph, describe
 
 from leukoscope.deploy.bundle import load_bundle, save_bundle
-from leukoscope.deploy.graphs import MAX_FIELDS, check_graph
+from leukoscope.deploy.graphs import MAX_FIELDS, OPERATORS, check_graph
 from leukoscope.deploy.predictor import Predictor, start_onnxruntime
 from leukoscope.errors import BundleError
 
@@ -271,3 +273,9 @@ def test_logits_that_are_no_numbers_are_an_error_of_the_image(tmp_path, disc_fol
     found = list(predictor.predict_files(sorted(disc_folder.rglob("*.png"))[:2]))
     assert [one.error for one in found] == ["not_finite: logits"] * 2
     assert all(one.label == "" and one.confidence is None for one in found)
+
+
+def test_the_operators_are_those_that_users_are_told():
+    text = (Path(__file__).parents[3] / "SECURITY.md").read_text("utf-8")
+    listed = re.search(r"The operators are ([\w,\s]+)\.", text)[1]
+    assert set(re.findall(r"\w+", listed)) == OPERATORS

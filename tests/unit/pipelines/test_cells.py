@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 from tests.builders.fields import paint, save
 
 from leukoscope import pipelines
-from leukoscope.errors import ConfigError, DataError, RunError
+from leukoscope.data.spreadsheet import neutralise
+from leukoscope.errors import ConfigError, DataError, ImageError, RunError
 from leukoscope.report.cells_page import describe_cells
 from leukoscope.report.page import render_text
 
@@ -118,3 +120,41 @@ def test_the_page_names_what_a_reader_should_look_at(found, folder, tmp_path):
     done = pipelines.find_cells([tmp_path / "empty.png"], tmp_path / "e")
     text = render_text(describe_cells(done.fields, (), done.out, 0.0))
     assert "--scale" in text and "without a white cell" in text
+
+
+def test_names_of_fields_change_no_table(tmp_path):
+    names = ("=1+1", "a\rb", "a\nb", "\x1b[31m", "é", "\udcff", "nul", ".hidden", "..x", "x" * 200)
+    (tmp_path / "in").mkdir()
+    for name in names:
+        Image.new("RGB", (32, 32), "white").save(tmp_path / "in/blank.png")
+        (tmp_path / "in/blank.png").rename(tmp_path / f"in/{name}.png")
+    os.mkfifo(tmp_path / "in/pipe.svs")
+    (tmp_path / "in/device.ndpi").symlink_to("/dev/zero")
+    found = pipelines.find_cells([tmp_path / "in"], tmp_path / "out")
+    with (found.out / "fields.csv").open(
+        encoding="utf-8-sig", errors="surrogateescape", newline=""
+    ) as file:
+        rows = list(csv.DictReader(file))
+    wanted = {neutralise(f"{name}.png") for name in names if not name.startswith(".")}
+    assert {row["field"] for row in rows if not row["reason"]} == wanted
+    assert {row["field"]: row["reason"] for row in rows if row["reason"]} == {
+        "pipe.svs": "not_regular", "device.ndpi": "not_regular",
+    }  # fmt: skip
+
+
+def test_a_slide_that_breaks_behind_some_crops_leaves_none(folder, tmp_path, monkeypatch):
+    from leukoscope.smear import crops
+
+    count, cut = 0, crops.cut_from_field
+
+    def break_later(*args):
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise ImageError("unreadable", "a", "b", "c")
+        return cut(*args)
+
+    monkeypatch.setattr(crops, "cut_from_field", break_later)
+    found = pipelines.find_cells([folder / "field_0.jpg"], tmp_path / "out", threads=1)
+    assert count == 2 and [one.reason for one in found.fields] == ["unreadable"]
+    assert not list(found.out.glob("*/*.png"))

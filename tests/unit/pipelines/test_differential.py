@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import math
+import os
 import sys
 
 import numpy as np
@@ -14,8 +15,10 @@ from tests.builders.trust import CHOICE
 
 from leukoscope import pipelines
 from leukoscope.config import TrustConfig
+from leukoscope.data.spreadsheet import neutralise
 from leukoscope.deploy.bundle import save_bundle
 from leukoscope.errors import CatalogError, ConfigError, DataError
+from leukoscope.pipelines import differential
 from leukoscope.pipelines.differential import (
     IMAGES_KINDS,
     DifferentialFile,
@@ -189,6 +192,75 @@ def test_fields_are_searched_and_overlapping_ones_counted_once(bare, tmp_path):
     assert tight.records[0].totals.files == 4
 
 
+def test_many_cells_of_a_field_are_cut_in_parts_and_say_the_same(bare, tmp_path, monkeypatch):
+    save(tmp_path / "fields", paint(3))
+    out = [tmp_path / name for name in "ab"]
+    pipelines.count_differentials([tmp_path / "fields"], bare, out[0])
+    monkeypatch.setattr(differential, "_MOST_HELD", 0)
+    monkeypatch.setattr(differential, "_BATCH", 1)
+    stacked = []
+    monkeypatch.setattr(
+        differential._Reader, "_stack",
+        lambda self, crops, stack=differential._Reader._stack: stacked.append(len(crops))
+        or stack(self, crops),
+    )  # fmt: skip
+    pipelines.count_differentials([tmp_path / "fields"], bare, out[1])
+    assert hash_folder(out[0]) == hash_folder(out[1])
+    assert max(stacked) == 1 < sum(stacked)
+
+
+@pytest.mark.parametrize("images", IMAGES_KINDS)
+def test_what_is_no_plain_file_is_a_row_and_waited_for_by_nobody(bare, tmp_path, images):
+    sample = save_sample(tmp_path / "S", red=3)
+    os.mkfifo(sample / "pipe.png")
+    (sample / "device.png").symlink_to("/dev/zero")
+    with (sample / "sparse.png").open("wb") as file:
+        file.truncate(100_000_000_000)
+    done = pipelines.count_differentials([sample], bare, tmp_path / "out", images=images)
+    rows = {row["image"]: row["error"].split(":")[0] for row in read(done.out / "cells.csv")}
+    assert rows["pipe.png"] == rows["device.png"] == "not_regular"
+    assert rows["sparse.png"] == "too_large"
+    assert done.records[0].totals.unreadable == 3
+
+
+def test_lists_and_patterns_name_what_they_find(bare, tmp_path, monkeypatch):
+    sample = save_sample(tmp_path / "S", red=2)
+    done = pipelines.count_differentials([f"{tmp_path}/?/red*.png"], bare, tmp_path / "out")
+    whole = tuple((sample / f"red{k:02d}.png").as_posix() for k in range(2))
+    assert done.records[0].images == whole
+    for name in ("x" * 5000, "a\0b"):  # no system takes such names
+        with pytest.raises(DataError):
+            pipelines.count_differentials([name], bare, tmp_path / "none")
+
+
+NAMES = ("=1+1", "a\rb", "a\nb", "\x1b[31m", 'q"', "é", "a|b^c&d", "\udcff", "<b>", " x")
+
+
+def test_names_of_files_and_samples_change_no_table_page_or_message(bare, tmp_path):
+    pytest.importorskip("hl7apy")
+    samples = []
+    for name in NAMES:
+        samples.append(save_sample(tmp_path / name, red=1))
+        (samples[-1] / "red00.png").rename(samples[-1] / f"{name}.png")
+    done = pipelines.count_differentials(
+        samples, bare, tmp_path / "out", messages=("oru", "fhir"),
+        known={"<b>": SampleInfo(7.0, "=1|^~\\&\r<b>")},
+    )  # fmt: skip
+    for table, per_sample in (("cells.csv", 1), ("differential.csv", 3)):
+        with (done.out / table).open(
+            encoding="utf-8-sig", errors="surrogateescape", newline=""
+        ) as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == per_sample * len(NAMES)
+        assert {row["sample"] for row in rows} == {neutralise(name) for name in NAMES}
+    for page in (*done.pages, done.index):
+        assert "<b>" not in page.read_text("utf-8") and "\x1b" not in page.read_text("utf-8")
+    for path in done.out.glob("*.hl7"):
+        starts = {line[:4] for line in path.read_bytes().decode().split("\r")}
+        assert starts == {"MSH|", "OBR|", "OBX|", "NTE|", "SPM|", ""}
+    assert len(list(done.out.glob("*.hl7"))) == len(NAMES) == len(set(done.pages))
+
+
 def test_what_images_are_must_be_clear(bare, tmp_path):
     sample = save_sample(tmp_path / "S", red=2)
     Image.fromarray(np.resize(paint_disc((200, 0, 0), 1), (500, 600, 3))).save(sample / "big.png")
@@ -242,6 +314,19 @@ def test_white_counts_come_from_options_and_tables(tmp_path):
                 load_samples(table)
     with pytest.raises(CatalogError):
         load_samples(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    "row", ["7.2", "", "=1,", "S,nan", "S,inf", "S,-1", "S," + "9" * 5000, "S,7\nS,7", ",7"]
+)
+def test_a_hostile_table_of_samples_is_an_error_or_says_nothing(tmp_path, row):
+    (tmp_path / "s.csv").write_text(f"notes,id,white_count\nx,A,7\n{row}\nx,B,8\n")
+    (tmp_path / "t.csv").write_text(f"id,white_count\nA,7\n{row}\nB,8\n")
+    for name in ("s.csv", "t.csv"):
+        try:
+            assert {"A", "B"} <= set(load_samples(tmp_path / name))
+        except DataError as error:
+            assert len(str(error)) < 500
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "7.2.1", "1e9", "nan", "1,000,000", ""])

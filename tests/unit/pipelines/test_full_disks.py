@@ -7,6 +7,7 @@ full disk, at whichever file is the first to be larger.
 import pytest
 from tests.builders.bundles import build_mean_graph, describe, save_mean_bundle
 from tests.builders.evaluation import build_evaluation, build_leak_report
+from tests.builders.fields import paint, save
 from tests.builders.files import full_disk
 from tests.builders.images import save_discs
 
@@ -81,6 +82,10 @@ def make_data_commands(folder, out):
         "kfold": [
             lambda c=c: pipelines.split_kfold(c, out / "s.csv", folds=3) for c in (whole, part)
         ],
+        "differential": [
+            lambda one=one: pipelines.count_differentials([cells / one], bundle, out)
+            for one in ("EOSINOPHIL", "LYMPHOCYTE")
+        ],
         "predict": [
             lambda c=c: pipelines.predict_images(bundle, [cells, *c], out / "p.csv")
             for c in ((), (cells / "LYMPHOCYTE/001.png",))
@@ -88,7 +93,7 @@ def make_data_commands(folder, out):
     }
 
 
-@pytest.mark.parametrize("name", ["scan", "sources", "split", "kfold", "predict"])
+@pytest.mark.parametrize("name", ["scan", "sources", "split", "kfold", "predict", "differential"])
 def test_what_is_made_of_images_stays_to_the_last_byte(tmp_path, name):
     out = tmp_path / "out"
     check_full_disks(out, *make_data_commands(tmp_path, out)[name], is_new=True)
@@ -101,6 +106,16 @@ def test_what_was_complete_stays_to_the_last_byte(run, tmp_path, name):
     check_full_disks(place, first, second, is_new=place == out)
     if name == "export":
         assert load_bundle(place).info.network == "means 2"
+
+
+def test_found_cells_are_whole_or_not_there(tmp_path):
+    fields, out = save(tmp_path / "fields", paint(1)), tmp_path / "out"
+    for limit in LIMITS[:4]:
+        with pytest.raises(StorageError) as caught, full_disk(limit):
+            pipelines.find_cells(fields, out, threads=1)
+        assert caught.value.found == "the disk is full" and not out.exists()
+    assert pipelines.find_cells(fields, out, threads=1).n_cells > 0
+    assert not list(out.glob(".*.tmp"))
 
 
 def check_full_disks(place, first, second, is_new):
