@@ -33,7 +33,12 @@ PER_CLASS, PER_SOURCE = 600, 20
 """Images that are drawn at most: of a class evenly over its sources."""
 
 FOLDS = 3
-RECIPE = ("input.image_size=96", "train.epochs=20", "augment.rotate_deg=180")
+RECIPE = (
+    "input.image_size=96",
+    "train.epochs=12",
+    "train.precision=bf16",
+    "augment.rotate_deg=180",
+)
 
 
 def draw_evenly(catalog: Catalog) -> Catalog:
@@ -101,6 +106,33 @@ def report(what: str, hits: dict[str, NDArray[np.bool_]], sources: tuple[str, ..
     )
 
 
+def report_all(
+    tables: dict[str, list[ScoreTable]],
+    others: dict[str, list[NDArray[np.float64]]],
+    simple: Catalog,
+) -> None:
+    """Print what the folds so far say together."""
+    joint = {arm: join(found) for arm, found in tables.items()}
+    hits = {arm: one.logits_NK.argmax(axis=1) == one.labels_N for arm, one in joint.items()}
+    report(
+        f"TRAIN, sources apart, {len(tables['whole'])} of {FOLDS} folds",
+        hits,
+        joint["whole"].sources,
+    )
+    for arm, one in joint.items():
+        figures = compute_intervals(one)
+        print(f"  {arm}: {show('balanced accuracy', figures.overall['balanced_accuracy'])}")
+    labels_N = number(simple, joint["whole"].classes)
+    means = {arm: np.mean(found, axis=0) for arm, found in others.items()}
+    picks = {arm: p_NK.argmax(axis=1) == labels_N for arm, p_NK in means.items()}
+    # Of byte-identical pairs each is one source.
+    report(
+        f"TEST_SIMPLE, mean of {len(others['whole'])} networks",
+        picks,
+        tuple(r.content for r in simple.records),
+    )
+
+
 def main(sources: Path, test_folder: Path, work: Path, overrides: list[str]) -> None:
     work.mkdir(parents=True, exist_ok=True)
     settings = [*RECIPE, *overrides]
@@ -141,17 +173,7 @@ def main(sources: Path, test_folder: Path, work: Path, overrides: list[str]) -> 
             print(f"fold {fold} {arm}: own {own_hit:.3f}, TEST_SIMPLE {hit:.3f}", flush=True)
             exp_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True), dtype=np.float64)
             others[arm].append(exp_NK / exp_NK.sum(axis=1, keepdims=True))
-    joint = {arm: join(found) for arm, found in tables.items()}
-    hits = {arm: one.logits_NK.argmax(axis=1) == one.labels_N for arm, one in joint.items()}
-    report("TRAIN, sources apart", hits, joint["whole"].sources)
-    for arm, one in joint.items():
-        figures = compute_intervals(one)
-        print(f"  {arm}: {show('balanced accuracy', figures.overall['balanced_accuracy'])}")
-    labels_N = number(simple, joint["whole"].classes)
-    means = {arm: np.mean(found, axis=0) for arm, found in others.items()}
-    picks = {arm: p_NK.argmax(axis=1) == labels_N for arm, p_NK in means.items()}
-    # Of byte-identical pairs each is one source.
-    report("TEST_SIMPLE, mean of the folds", picks, tuple(r.content for r in simple.records))
+        report_all(tables, others, simple)
 
 
 def number(catalog: Catalog, classes: tuple[str, ...]) -> NDArray[np.int64]:

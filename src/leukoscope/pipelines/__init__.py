@@ -41,6 +41,7 @@ from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import ExplainedFolder, explain_images
 from leukoscope.pipelines.leak import LeakRun, report_leak
+from leukoscope.pipelines.locate import locate_images
 from leukoscope.pipelines.messages import parse_message_kinds, parse_message_time
 from leukoscope.pipelines.outputs import find_replaced
 from leukoscope.pipelines.painted import paint_set
@@ -85,6 +86,7 @@ __all__ = [
     "find_replaced_differentials",
     "load_samples",
     "load_split_or_images",
+    "locate_images",
     "measure_robustness",
     "pack_images",
     "paint_set",
