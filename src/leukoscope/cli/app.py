@@ -201,6 +201,33 @@ def sources(
     render.print_replaced(replaced)
 
 
+@data_app.command("locate")
+def locate(
+    catalog: CatalogArgument,
+    out: Annotated[Path, typer.Option(help="Catalog to write; its boxes are squares.")] = Path(
+        "located.csv"
+    ),
+    recipe: Annotated[str, typer.Option(help=f"{_RECIPES}: its input counts.")] = "quick",
+    overrides: Annotated[
+        list[str] | None, _build_set_option("As for train, e.g. input.crop_um=20.")
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Find the white cell of each small field once, for several trainings on located cells."""
+    from leukoscope import pipelines
+    from leukoscope.cli import render
+    from leukoscope.config import load_recipe
+    from leukoscope.data.catalog import load_catalog
+    from leukoscope.report.data_pages import describe_squares
+
+    replaced = pipelines.find_replaced([out], "catalog", {}, [catalog], force=force)
+    loaded, records = load_recipe(recipe, overrides or ()), load_catalog(catalog)
+    with render.progress() as progress:
+        found = pipelines.locate_catalog(records, loaded.input, out, progress)
+    render.print_page(describe_squares(pipelines.count_located(found.records), out))
+    render.print_replaced(replaced)
+
+
 @data_app.command("split")
 def split(
     catalog: CatalogArgument,

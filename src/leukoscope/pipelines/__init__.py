@@ -41,7 +41,7 @@ from leukoscope.pipelines.ensemble import EnsembleRun, build_ensemble
 from leukoscope.pipelines.evaluation import Evaluation, evaluate_run
 from leukoscope.pipelines.explain import ExplainedFolder, explain_images
 from leukoscope.pipelines.leak import LeakRun, report_leak
-from leukoscope.pipelines.locate import locate_images
+from leukoscope.pipelines.locate import count_located, locate_catalog, locate_images
 from leukoscope.pipelines.messages import parse_message_kinds, parse_message_time
 from leukoscope.pipelines.outputs import find_replaced
 from leukoscope.pipelines.painted import paint_set
@@ -77,6 +77,7 @@ __all__ = [
     "check_predicted",
     "collect_sample_infos",
     "count_differentials",
+    "count_located",
     "distill_run",
     "evaluate_run",
     "explain_images",
@@ -86,6 +87,7 @@ __all__ = [
     "find_replaced_differentials",
     "load_samples",
     "load_split_or_images",
+    "locate_catalog",
     "locate_images",
     "measure_robustness",
     "pack_images",

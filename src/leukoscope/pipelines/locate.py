@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from leukoscope.config import InputConfig
-from leukoscope.data.catalog import ImageRecord
+from leukoscope.data.catalog import Catalog, ImageRecord, save_catalog
 from leukoscope.data.splits import Split, hash_split
 from leukoscope.errors import ConfigError, DataError, ImageError
 from leukoscope.pipelines.extras import require_extra
@@ -86,6 +86,17 @@ def locate_images(
             done[one.id] = one
             progress("Locating cells", len(done), len(waiting))
     return tuple(done.get(record.id, record) for record in records)
+
+
+def locate_catalog(
+    catalog: Catalog, config: InputConfig, out: str | Path, progress: Progress = silent
+) -> Catalog:
+    """Locate all images of a catalog as a network with this input would have it, once for several
+    trainings, and write the catalog. Raises as `locate_images`, and `StorageError`."""
+    located = config.model_copy(update={"cells": "located"})
+    found = Catalog(locate_images(catalog.records, located, progress), catalog.rejected)
+    save_catalog(found, Path(out))
+    return found
 
 
 def locate_split(split: Split, config: InputConfig, progress: Progress = silent) -> Split:

@@ -4,7 +4,7 @@ What this file does not do: it counts nothing that its records do not hold, and 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leukoscope.data.catalog import Catalog
@@ -18,6 +18,7 @@ from leukoscope.report.data_words import (
     describe_reading,
     describe_reading_remarks,
 )
+from leukoscope.report.note_words import describe_located
 from leukoscope.report.page import (
     Banner,
     Block,
@@ -35,6 +36,14 @@ from leukoscope.scores import LeakageStatus
 from leukoscope.text import format_count
 
 SEVERITY_LEVELS: dict[Severity, Level | None] = {"error": "bad", "warning": "caution", "note": None}
+
+
+def describe_squares(counts: Mapping[str, int], out: Path) -> Page:
+    """Describe around what the squares of located images lie."""
+    images = format_count(sum(counts.values()), "image")
+    lead = (Statement(f"{images} located."), Text(f"{describe_located(counts)}.".capitalize()))
+    following = (f"Catalog: {out}", f"Next: leukoscope data split {out}, train --cells located")
+    return Page("Located cells", lead, trailer=following)
 
 
 def describe_catalog(catalog: Catalog, out: Path) -> Page:

@@ -183,7 +183,8 @@ def _list_files(findings: SourceFindings) -> dict[str, File]:
     for sha256 in sorted(rows):
         ids: dict[object, str] = {}
         for record in rows[sha256]:
-            own = record.id if record.box is None else record.id.rpartition("#")[0]
+            # A located image has a box, but is the only one of its file.
+            own = record.id if record.box is None else record.id.rpartition("#")[0] or record.id
             ids.setdefault(record.path, own)
         files[sha256] = File(
             record=rows[sha256][0],

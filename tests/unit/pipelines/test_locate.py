@@ -11,10 +11,12 @@ from PIL import Image
 from tests.builders import bundles as means
 from tests.builders.fields import paint_one
 from tests.builders.runs import SETTINGS
+from typer.testing import CliRunner
 
 from leukoscope import pipelines
+from leukoscope.cli.app import app
 from leukoscope.config import InputConfig, load_recipe
-from leukoscope.data.catalog import Catalog
+from leukoscope.data.catalog import Catalog, load_catalog, save_catalog
 from leukoscope.data.images import decode_file, load_input, prepare_image
 from leukoscope.data.pack import build_pack
 from leukoscope.data.splits import PixelCheck, hash_split, load_split
@@ -103,6 +105,19 @@ def test_another_side_locates_anew_unless_a_person_framed_the_cell(catalog):
         locate_images(framed, wide)
 
 
+def test_a_catalog_is_located_once_for_several_trainings(folder, catalog, tmp_path):
+    save_catalog(catalog, tmp_path / "catalog.csv")
+    out = tmp_path / "located.csv"
+    options = ["--out", str(out), "--set", "input.crop_um=20"]
+    done = CliRunner().invoke(app, ["data", "locate", str(tmp_path / "catalog.csv"), *options])
+    assert done.exit_code == 0, done.output
+    assert "12 around the only whole cell" in done.output
+    found = load_catalog(out)
+    assert found.records == locate_images(catalog.records, LOCATED)
+    split = pipelines.split_catalog(found, "random")
+    assert locate_split(split, LOCATED) is split
+
+
 def test_a_file_that_cannot_be_read_is_left_to_whoever_reads_it(catalog, tmp_path):
     one = replace(catalog.records[0], path=tmp_path / "gone.png")
     found = locate_images([one], LOCATED)[0]
@@ -152,8 +167,6 @@ def test_validation_and_robustness_locate_too(folder, bundle, tmp_path):
     records = [replace(one, label=labels[i % 2]) for i, one in
                enumerate(pipelines.scan_images(folder).records)]  # fmt: skip
     table = tmp_path / "cells.csv"
-    from leukoscope.data.catalog import save_catalog
-
     save_catalog(Catalog(tuple(records)), table)
     found = pipelines.validate_bundle(bundle, table, tmp_path / "validation").record
     assert [note.values["n_cell"] for note in found.warnings if note.code == "cells_located"] == [
