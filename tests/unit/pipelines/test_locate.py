@@ -33,7 +33,7 @@ from leukoscope.pipelines.locate import (
     resolve_finder,
 )
 from leukoscope.progress import silent
-from leukoscope.smear.fields import open_field
+from leukoscope.smear.fields import PictureField
 from leukoscope.smear.finder import Finder
 from leukoscope.smear.locate import locate_cell, place_square
 from leukoscope.smear.network import GRAPH_SHA256
@@ -174,17 +174,17 @@ def test_validation_and_robustness_locate_too(folder, bundle, tmp_path):
     ]
 
 
-def test_a_differential_cuts_cells_as_the_bundle_was_trained(folder, bundle):
+def test_a_differential_cuts_cells_as_the_bundle_was_trained(bundle):
     from leukoscope.pipelines.scorers import open_predictor
 
     predictor, _ = open_predictor(bundle)
-    field = open_field(next(folder.rglob("*.png")))
+    field = PictureField(paint_one().pixels_HWC)
     found = Finder("nuclei").find(field, "")
     cell = found.record.cells[0]
     reader = _Reader(predictor, "nuclei", None, None, silent)
     box = place_square(cell.box, cell.scale_px_per_um, (field.width, field.height), 20.0)
-    assert (reader._cut(field, cell, found.ground_C) == field.read_region(box)).all()
-    wider = replace(reader, crop_um=25.0)._cut(field, cell, found.ground_C)
+    assert (reader._cut_one(field, cell, found.ground_C) == field.read_region(box)).all()
+    wider = replace(reader, crop_um=25.0)._cut_one(field, cell, found.ground_C)
     assert len(wider) > box[3] - box[1]
 
 
