@@ -114,7 +114,7 @@ def save_crops(folder, finder, slides, fields):
         return table
     (folder / "crops").mkdir(parents=True)
     rows = []
-    painted = paint_fields(fields, n_samples=slides, white_cells=PER_FIELD, shares=TRAINED, seed=1)
+    painted = paint(fields, TRAINED, 1, slides)
     for field in painted:
         for k, (crop, j, _) in enumerate(zip(*look(finder, field), strict=True)):
             if j >= 0:  # a person labels no red cell as a white one
