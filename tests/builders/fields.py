@@ -2,6 +2,9 @@
 
 import functools
 
+import numpy as np
+import pytest
+
 from leukoscope.painted.fields import PaintedField, paint_fields
 
 
@@ -42,3 +45,14 @@ def measure_overlap(a, b):
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(width, 0) * max(height, 0)
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def save_slide(path, pixels_HWC):
+    """Write a pyramid of tiles, as scanners do."""
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("tiffslide")
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 4):
+            level_HWC = np.ascontiguousarray(pixels_HWC[::step, ::step])
+            file.write(level_HWC, tile=(256, 256), photometric="rgb", subfiletype=int(step > 1))
+    return path

@@ -544,12 +544,13 @@ def hold_picture(path: Path) -> Iterator[tuple[Pixels, str]]:
 
 def read_size(path: Path) -> tuple[int, int] | None:
     """Return width and height as the header of a file says, before EXIF rotation; None where there
-    is none that can be read. Nothing is decoded."""
+    is none that can be read; `MAX_PIXELS` twice for an image that is too large to be opened at
+    all, as slides are. Nothing is decoded."""
     try:
         with open_file(path) as file, _translated(b"", path.name):
             return Image.open(file, formats=_FORMATS).size
-    except FileError:
-        return None
+    except FileError as error:
+        return (MAX_PIXELS, MAX_PIXELS) if error.reason == "too_large" else None
 
 
 @contextlib.contextmanager

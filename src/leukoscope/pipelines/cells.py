@@ -11,7 +11,7 @@ from leukoscope.pipelines.extras import require_extra
 from leukoscope.progress import Progress, silent
 from leukoscope.records import save_record
 from leukoscope.runfolder import Provenance, collect_provenance
-from leukoscope.smear.record import FieldRecord
+from leukoscope.smear.record import SLIDE_SUFFIXES, FieldRecord
 from leukoscope.storage import (
     build_name,
     create_folder,
@@ -95,7 +95,6 @@ def find_cells(
     from leukoscope.deploy.predictor import count_cores
     from leukoscope.report.data_words import describe_field
     from leukoscope.smear.crops import CropSettings
-    from leukoscope.smear.fields import SLIDE_SUFFIXES
     from leukoscope.smear.finder import LEAST_SCORE, Finder
     from leukoscope.smear.network import GRAPH_SHA256
     from leukoscope.smear.tables import save_cells, save_fields

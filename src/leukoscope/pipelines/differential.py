@@ -26,6 +26,7 @@ from leukoscope.smear.differential import (
     DifferentialRecord,
 )
 from leukoscope.smear.observations import MessageHeader, MessageKind
+from leukoscope.smear.record import SLIDE_SUFFIXES
 from leukoscope.smear.reference import ReferenceSet
 from leukoscope.storage import build_name, is_folder, replacing_together, write_text
 
@@ -290,7 +291,7 @@ def _list_samples(
     found: dict[str, _Images] = {}
     for one in samples:
         path = Path(one)
-        listed = list_images([path])
+        listed = list_images([path], more_suffixes=SLIDE_SUFFIXES)
         root = path if is_folder(path) else path.parent
         name = _name_sample(path)
         if name in found:

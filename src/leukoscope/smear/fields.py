@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 
 from leukoscope.data.images import Box, hold_picture
 from leukoscope.errors import FileError, ImageError
+from leukoscope.smear.record import SLIDE_SUFFIXES
 from leukoscope.storage import hash_file, open_file
-
-SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"})
-"""Endings of whole-slide files; TIFF is tried as a slide where it is too large for a picture."""
 
 MAX_SLIDE_PIXELS = 20_000_000_000
 MAX_SLIDE_BYTES = 1 << 34

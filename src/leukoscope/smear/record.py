@@ -10,6 +10,9 @@ from typing import Literal
 from leukoscope.data.images import Box
 from leukoscope.errors import RejectCode
 
+SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"})
+"""Endings of whole-slide files; TIFF is tried as a slide where it is too large for a picture."""
+
 ScaleSource = Literal["given", "red_cells", "white_cells", "none"]
 """What a scale rests on: the user's word; red cells, 7.5 um wide; nuclei of white cells, where too
 few red cells stand alone; nothing of the picture (an assumption)."""

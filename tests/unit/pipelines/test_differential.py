@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.builders import bundles as means
-from tests.builders.fields import paint, save
+from tests.builders.fields import paint, save, save_slide
 from tests.builders.trust import CHOICE
 
 from leukoscope import pipelines
@@ -259,6 +259,16 @@ def test_names_of_files_and_samples_change_no_table_page_or_message(bare, tmp_pa
         starts = {line[:4] for line in path.read_bytes().decode().split("\r")}
         assert starts == {"MSH|", "OBR|", "OBX|", "NTE|", "SPM|", ""}
     assert len(list(done.out.glob("*.hl7"))) == len(NAMES) == len(set(done.pages))
+
+
+def test_a_slide_is_a_field(bare, tmp_path):
+    (tmp_path / "S").mkdir()
+    save_slide(tmp_path / "S/slide.svs", paint()[0].pixels_HWC)
+    done = pipelines.count_differentials([tmp_path / "S"], bare, tmp_path / "out")
+    (record,) = done.records
+    assert (record.images, record.totals.unreadable) == (("slide.svs",), 0)
+    assert record.totals.counted > 0
+    assert done.pages[0].exists()
 
 
 def test_what_images_are_must_be_clear(bare, tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.builders.fields import measure_overlap, paint
+from tests.builders.fields import measure_overlap, paint, save_slide
 
 from leukoscope.smear.fields import PictureField, SlideField
 from leukoscope.smear.finder import Finder, list_tiles
@@ -46,14 +46,9 @@ def test_tiles_stay_small_at_every_scale():
 
 
 def test_cells_of_a_slide_are_those_of_its_pixels(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
     tiffslide = pytest.importorskip("tiffslide")
     pixels_HWC = lay(3, 4)
-    path = tmp_path / "slide.svs"
-    with tifffile.TiffWriter(path) as file:
-        for step in (1, 4):
-            level = np.ascontiguousarray(pixels_HWC[::step, ::step])
-            file.write(level, tile=(256, 256), photometric="rgb", subfiletype=int(step > 1))
+    path = save_slide(tmp_path / "slide.svs", pixels_HWC)
     finder = Finder("nuclei")
     with tiffslide.TiffSlide(path) as opened:
         found = finder.find(SlideField(path, opened), "a").record
