@@ -144,7 +144,8 @@ def describe_red_cells(record: DifferentialRecord) -> str:
 
 
 def list_flags(record: DifferentialRecord) -> list[str]:
-    """Return what lies beyond its reference interval, whole intervals first."""
+    """Return what lies beyond its reference interval, whole intervals first; of too few cells for a
+    differential only these."""
     found = []
     if record.white_count_relation in ("below", "above"):
         found.append(
@@ -152,7 +153,8 @@ def list_flags(record: DifferentialRecord) -> list[str]:
             f" {record.white_count_relation} the reference interval"
             f" {format_limits(record.white_count_limits)}."
         )
-    for certain in (True, False):
+    # Of a handful of cells nearly every share lies perhaps beyond something.
+    for certain in (True, False) if record.totals.counted >= _FEW else (True,):
         for one in [*sort_shares(record.sums), *sort_shares(record.classes)]:
             if one.relation in (("below", "above") if certain else
                                 ("perhaps_below", "perhaps_above")):  # fmt: skip

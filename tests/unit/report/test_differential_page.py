@@ -115,6 +115,7 @@ def test_few_cells_are_no_differential():
     record = make_record()
     few = replace(record, totals=replace(record.totals, counted=3))
     assert words.describe_answer(few).startswith("Too few")
+    assert words.list_flags(record) and not words.list_flags(few)
 
 
 def test_levels_flags_and_shifts():
