@@ -77,7 +77,7 @@ _STIFFNESS = np.diag([0.0, 1.0, 1.0, 3.0, 3.0, 3.0]) * 5e-5
 
 _GROUND_DENSITY = 0.09
 _LEAST_GROUND_FRAC = 0.1
-_FITTED_PIXELS = 4000
+_SAMPLED_PIXELS = 8000
 
 _LOG = np.log(np.arange(256, dtype=np.float32) + 1)
 
@@ -88,23 +88,34 @@ def measure_density(pixels_HWC: NDArray[np.uint8], ground_C: NDArray[np.float64]
     The light may fall off to the sides: a surface of second order is fitted to the ground, in two
     rounds, the second to what the first took for ground.
     """
-    log_HWC = _LOG[pixels_HWC]
+    log_HWC = cv2.LUT(np.ascontiguousarray(pixels_HWC), _LOG)
     height, width = pixels_HWC.shape[:2]
-    light_HWC = np.broadcast_to(np.log(ground_C + 1).astype(np.float32), log_HWC.shape)
-    green_HW = np.abs(pixels_HWC[:, :, 1].astype(np.float32) - ground_C[1])
+    log_ground_C = np.log(ground_C + 1).astype(np.float32)
+    # A sample says what the light is like.
+    step = max(1, int(np.sqrt(height * width / _SAMPLED_PIXELS)))
+    sample_HWC = pixels_HWC[::step, ::step]
+    green_HW = np.abs(sample_HWC[:, :, 1].astype(np.float32) - ground_C[1])
     if (green_HW <= _NEAR).mean() < _LEAST_GROUND_FRAC:
-        return np.asarray(light_HWC - log_HWC)
+        return np.asarray(log_ground_C - log_HWC)
     y_H, x_W = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    log_NC = log_HWC[::step, ::step].reshape(-1, 3)
+    x_N, y_N = (grid.ravel() for grid in np.meshgrid(x_W[::step], y_H[::step]))
+    terms_NT = np.stack([x_N**i * y_N**j for i, j in _TERMS], axis=1)
+    light_NC = np.broadcast_to(log_ground_C, log_NC.shape)
     for _ in range(2):
-        is_ground_HW = np.abs(log_HWC - light_HWC).max(axis=2) < _GROUND_DENSITY
-        rows, columns = np.nonzero(is_ground_HW)
-        step = max(1, len(rows) // _FITTED_PIXELS)
-        rows, columns = rows[::step], columns[::step]
-        terms = np.stack([x_W[columns] ** i * y_H[rows] ** j for i, j in _TERMS], axis=1)
-        normal = terms.T @ terms + len(rows) * _STIFFNESS
-        fit_6C = np.linalg.lstsq(normal, terms.T @ log_HWC[rows, columns], rcond=None)[0]
-        light_HWC = np.zeros_like(log_HWC)
-        for (i, j), weight_C in zip(_TERMS, fit_6C.astype(np.float32), strict=True):
-            surface_HW = np.outer(y_H**j, x_W**i).astype(np.float32)
-            light_HWC += surface_HW[:, :, None] * weight_C
-    return np.asarray(light_HWC - log_HWC)
+        off_NC = np.abs(log_NC - light_NC)
+        far_N = np.maximum(np.maximum(off_NC[:, 0], off_NC[:, 1]), off_NC[:, 2])
+        is_ground_N = far_N < _GROUND_DENSITY
+        known = terms_NT[is_ground_N]
+        normal = known.T @ known + len(known) * _STIFFNESS
+        fit_TC = np.linalg.lstsq(normal, known.T @ log_NC[is_ground_N], rcond=None)[0]
+        light_NC = terms_NT @ fit_TC
+    weights_33C = np.zeros((3, 3, 3))
+    for (i, j), weight_C in zip(_TERMS, fit_TC, strict=True):
+        weights_33C[j, i] = weight_C
+    y_H3, x_3W = np.stack([y_H**j for j in range(3)], axis=1), np.stack([x_W**i for i in range(3)])
+    density_HWC = np.empty_like(log_HWC)
+    for channel in range(3):
+        light_HW = (y_H3 @ weights_33C[:, :, channel] @ x_3W).astype(np.float32)
+        np.subtract(light_HW, log_HWC[:, :, channel], out=density_HWC[:, :, channel])
+    return density_HWC

@@ -52,7 +52,7 @@ def find_stained(pixels_HWC: NDArray[np.uint8], ground_C: NDArray[np.float64]) -
     soft_HWC = cv2.GaussianBlur(pixels_HWC, (0, 0), _SOFTENED_PX)
     density_HWC = measure_density(np.asarray(soft_HWC, dtype=np.uint8), ground_C)
     red_HW, green_HW, blue_HW = (density_HWC[:, :, k] for k in range(3))
-    strength_HW = density_HWC.max(axis=2)
+    strength_HW = np.maximum(np.maximum(red_HW, green_HW), blue_HW)
     edge = _BETWEEN * find_threshold(strength_HW.ravel(), 0.0, 0.6)
     cells_HW = strength_HW > min(max(edge, _STAINED[0]), _STAINED[1])
     nuclear_HW = red_HW + green_HW - blue_HW
