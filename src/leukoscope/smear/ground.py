@@ -114,7 +114,7 @@ def measure_density(pixels_HWC: NDArray[np.uint8], ground_C: NDArray[np.float64]
     for (i, j), weight_C in zip(_TERMS, fit_TC, strict=True):
         weights_33C[j, i] = weight_C
     y_H3, x_3W = np.stack([y_H**j for j in range(3)], axis=1), np.stack([x_W**i for i in range(3)])
-    density_HWC = np.empty_like(log_HWC)
+    density_HWC = np.empty(log_HWC.shape, np.float32)
     for channel in range(3):
         light_HW = (y_H3 @ weights_33C[:, :, channel] @ x_3W).astype(np.float32)
         np.subtract(light_HW, log_HWC[:, :, channel], out=density_HWC[:, :, channel])
