@@ -36,7 +36,7 @@ def test_cells_lie_where_their_boxes_are(real_data, finder, number):
         assert max(measure_overlap(box, cell.box) for cell in found.cells) > 0.5
     assert found.scale_source == "red_cells"
     assert found.scale_px_per_um == pytest.approx(13.2, rel=0.15)
-    assert found.n_red_cells == pytest.approx(len(boxes["RBC"]), rel=0.4, abs=3)
+    assert found.n_red_cells > 0.7 * len(boxes["RBC"])  # many have no box
 
 
 def test_red_cells_are_no_white_ones(real_data, finder):
