@@ -356,6 +356,96 @@ def cut_mistaken(network: nn.Module, fields: list[Packed]) -> list[Packed]:
     return mistaken
 
 
+def build_crowds(fields: list[Packed], count: int = 160) -> list[Packed]:
+    """Return fields crowded with white cells, as leukaemia and marrow show them: cells of PBC, each
+    resized anew, laid side by side on fields of Chula. No set at hand has boxes of such fields."""
+    rng = np.random.default_rng(SEED + 3)
+    cells = [
+        (field.pixels, box)
+        for field in fields
+        if field.origin == "pbc"
+        for box in field.boxes[field.kinds == WHITE]
+        if not _is_cut(tuple(box), field.pixels.shape)
+    ]
+    grounds = [
+        field for field in fields if field.origin == "chula" and not (field.kinds == WHITE).any()
+    ]
+    crowds = []
+    for _ in range(count):
+        ground = grounds[rng.integers(len(grounds))]
+        canvas = ground.pixels.astype(np.float32)
+        height, width = canvas.shape[:2]
+        wanted = int(rng.integers(2, 1 + max(3, height * width // 1500)))
+        laid: list[np.ndarray] = []
+        # A smear has cells of one or two kinds; a single colour keeps them from telling it.
+        chosen = rng.choice(len(cells), int(rng.integers(1, 7)), replace=False)
+        size = float(np.exp(rng.normal(0, 0.15)))
+        for _ in range(6 * wanted):
+            pixels, box = cells[chosen[rng.integers(len(chosen))]]
+            factor = size * float(np.exp(rng.normal(0, 0.08)))
+            patch, mask = _cut_out(pixels, box, factor, rng)
+            high, wide = mask.shape
+            if high >= height or wide >= width:
+                continue
+            x, y = int(rng.integers(width - wide)), int(rng.integers(height - high))
+            place = np.array([x, y, x + wide, y + high], float)
+            if laid and measure_overlaps(place[None], np.array(laid)).max() > 0.12:
+                continue
+            part = canvas[y : y + high, x : x + wide]
+            part += (patch - part) * mask[:, :, None]
+            laid.append(place)
+            if len(laid) == wanted:
+                break
+        if not laid:
+            continue
+        white = np.array(laid)
+        # The patch is a little wider than its cell.
+        middle, half = (white[:, :2] + white[:, 2:]) / 2, (white[:, 2:] - white[:, :2]) / 2 / _RIM
+        white = np.concatenate([middle - half, middle + half], axis=1)
+        covered = np.array([_cover(box, white) for box in ground.boxes])
+        kept, hidden = covered < 0.2, covered >= 0.2
+        crowds.append(
+            Packed(
+                np.clip(canvas, 0, 255).astype(np.uint8),
+                np.concatenate([white, ground.boxes[kept]]),
+                np.concatenate([np.full(len(white), WHITE), ground.kinds[kept]]),
+                np.concatenate([ground.ignored, ground.boxes[hidden]]),
+                np.concatenate([ground.ignored_kinds, ground.kinds[hidden]]).astype(int),
+                0.8,
+                "crowd",
+            )
+        )
+    return crowds
+
+
+_RIM = 1.12
+
+
+def _cut_out(
+    pixels: np.ndarray, box: np.ndarray, factor: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A cell with a soft rim, turned and resized, and how much of each pixel is its own."""
+    middle, half = _middle(box), (box[2:] - box[:2]) / 2 * _RIM
+    low = np.maximum(middle - half, 0).round().astype(int)
+    high = np.maximum(middle + half, 1).round().astype(int)
+    patch = pixels[low[1] : high[1], low[0] : high[0]]
+    patch = np.rot90(patch, int(rng.integers(4)))
+    patch = patch[:, ::-1] if rng.integers(2) else patch
+    patch = cv2.resize(np.ascontiguousarray(patch), None, fx=factor, fy=factor)
+    height, width = patch.shape[:2]
+    y = (np.arange(height) + 0.5) / height * 2 - 1
+    x = (np.arange(width) + 0.5) / width * 2 - 1
+    radius = np.hypot(y[:, None], x[None])
+    mask = np.clip((1.0 - radius) / (1 - 1 / _RIM), 0, 1).astype(np.float32)
+    return patch.astype(np.float32), mask
+
+
+def _cover(box: np.ndarray, others: np.ndarray) -> float:
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1).sum()
+    return float(shared / max(1e-6, (box[2:] - box[:2]).prod()))
+
+
 def _cut_around(field: Packed, middle: np.ndarray) -> Packed:
     size = np.array(field.pixels.shape[1::-1])
     low = np.clip(middle - 60, 0, np.maximum(size - 120, 0)).astype(int)

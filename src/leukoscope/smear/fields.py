@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from leukoscope.data.images import Box, hold_picture
 from leukoscope.errors import FileError, ImageError
+from leukoscope.smear.ground import fill_hidden, find_hidden
 from leukoscope.smear.record import SLIDE_SUFFIXES
 from leukoscope.storage import hash_file, open_file
 
@@ -29,6 +30,9 @@ MAX_PIECE_BYTES = 1 << 28
 """A tile or strip is decoded at once; a slide whose tiles take more is no slide."""
 
 _MAX_REGION_PIXELS = 64_000_000
+
+_HIDDEN_CORNER = 0.06
+"""A corner of a box, outside of the ellipse that fills it, is 5 % of it."""
 
 
 class Field(Protocol):
@@ -41,16 +45,34 @@ class Field(Protocol):
     def read_region(self, box: Box) -> NDArray[np.uint8]:
         """Return the pixels of a box inside of the field: uint8 `(H, W, 3)`."""
 
+    def is_cut(self, box: Box) -> bool:
+        """Tell whether something inside of the field hides a part of a cell."""
+
 
 @dataclass
 class PictureField:
-    """A picture that is held at once."""
+    """A picture that is held at once. Where nothing is seen of the smear (`ground.find_hidden`), it
+    has the colour of the ground."""
 
     pixels_HWC: NDArray[np.uint8]
     sha256: str = ""
 
     def __post_init__(self) -> None:
         self.height, self.width = self.pixels_HWC.shape[:2]
+        self._hidden_HW = find_hidden(self.pixels_HWC)
+        if self._hidden_HW is not None:
+            self.pixels_HWC = fill_hidden(self.pixels_HWC, self._hidden_HW)
+
+    def is_cut(self, box: Box) -> bool:
+        """Tell whether a cell reaches into what is not seen; a corner of its box may."""
+        if self._hidden_HW is None:
+            return False
+        rows, columns = self._hidden_HW.shape
+        x, y = columns / self.width, rows / self.height
+        part_HW = self._hidden_HW[
+            int(box[1] * y) : math.ceil(box[3] * y), int(box[0] * x) : math.ceil(box[2] * x)
+        ]
+        return bool(part_HW.mean() > _HIDDEN_CORNER) if part_HW.size else False
 
     def read_region(self, box: Box) -> NDArray[np.uint8]:
         """Return the pixels of a box inside of the field: a view."""
@@ -72,6 +94,10 @@ class SlideField:
         decoded."""
         x_min, y_min, x_max, y_max = box
         return self._read((x_min, y_min), (x_max - x_min, y_max - y_min))
+
+    def is_cut(self, _: Box) -> bool:
+        """Nothing is hidden in a slide."""
+        return False
 
     def _read(self, place: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
         if size[0] * size[1] > _MAX_REGION_PIXELS:  # of no magnification that there is

@@ -328,6 +328,7 @@ def _number_cells(found: Peaks, field: Field, name: str, scale: float) -> tuple[
             or y_min < margin
             or x_max > field.width - margin
             or y_max > field.height - margin
+            or field.is_cut(box)
         )
         cells.append(FoundCell(name, 0, box, round(float(score), 4), bool(is_cut), round(scale, 3)))
     cells.sort(key=lambda cell: (cell.box[1], cell.box[0], cell.box[2:]))

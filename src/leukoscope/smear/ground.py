@@ -32,10 +32,13 @@ _OVERVIEW_PX = 320
 def find_ground(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the colour of the ground, `(3,)`, 0 to 255: the medians of the pixels whose green lies
     at the brightest of the large peaks of its histogram (green, since it separates cells best)."""
-    small_HWC = shrink_to(pixels_HWC, _OVERVIEW_PX)
-    green_HW = small_HWC[:, :, 1]
-    at_HW = np.abs(green_HW.astype(np.int16) - _find_level(green_HW)) <= _NEAR
-    return np.asarray(np.median(small_HWC[at_HW], axis=0), dtype=np.float64)
+    return _find_colour(shrink_to(pixels_HWC, _OVERVIEW_PX).reshape(-1, 3))
+
+
+def _find_colour(pixels_NC: NDArray[np.uint8]) -> NDArray[np.float64]:
+    green_N = pixels_NC[:, 1]
+    at_N = np.abs(green_N.astype(np.int16) - _find_level(green_N)) <= _NEAR
+    return np.asarray(np.median(pixels_NC[at_N], axis=0), dtype=np.float64)
 
 
 def shrink_to(pixels_HWC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -53,8 +56,50 @@ def resize_by(pixels_HWC: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]
     return np.asarray(cv2.resize(pixels_HWC, size, interpolation=how), dtype=np.uint8)
 
 
-def _find_level(green_HW: NDArray[np.uint8]) -> int:
-    counts = np.bincount(green_HW.ravel(), minlength=256).astype(np.float64)
+_BLACK = 40
+"""No channel is brighter where nothing is seen, though JPEG blurs the edge of it."""
+
+_LEAST_HIDDEN_FRAC = 0.001
+_HIDDEN_RIM_PX = 3
+_SEARCHED_PX = 1024
+
+
+def find_hidden(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Return where nothing is seen, black that reaches in from the edge: what a field stop hides,
+    or a rotation leaves empty. Uint8 `(H, W)`, 0 or 1, at most 1,024 px wide and high (a large
+    picture's mask is smaller than it); None where everything is seen."""
+    small_HWC = shrink_to(pixels_HWC, _SEARCHED_PX)
+    black_HW = (small_HWC.max(axis=2) <= _BLACK).astype(np.uint8)
+    if not black_HW.any():
+        return None
+    count, parts_HW, facts, _ = cv2.connectedComponentsWithStats(black_HW)
+    edge = np.concatenate([parts_HW[0], parts_HW[-1], parts_HW[:, 0], parts_HW[:, -1]])
+    is_hidden = np.bincount(edge, minlength=count) > 0
+    is_hidden &= facts[:, cv2.CC_STAT_AREA] >= _LEAST_HIDDEN_FRAC * black_HW.size
+    is_hidden[0] = False
+    if not is_hidden.any():
+        return None
+    square = np.ones((2 * _HIDDEN_RIM_PX + 1,) * 2, np.uint8)
+    return np.asarray(cv2.dilate(is_hidden[parts_HW].astype(np.uint8), square), dtype=np.uint8)
+
+
+def fill_hidden(
+    pixels_HWC: NDArray[np.uint8], hidden_HW: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return a copy of the picture with the ground's colour where nothing is seen: black is neither
+    ground nor nucleus. All black stays as it is."""
+    height, width = pixels_HWC.shape[:2]
+    wide_HW = cv2.resize(hidden_HW, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    filled_HWC = pixels_HWC.copy()
+    small_HWC = shrink_to(pixels_HWC, _SEARCHED_PX)
+    seen_NC = small_HWC[hidden_HW == 0]
+    if len(seen_NC):
+        filled_HWC[wide_HW] = np.rint(_find_colour(seen_NC)).astype(np.uint8)
+    return filled_HWC
+
+
+def _find_level(green_N: NDArray[np.uint8]) -> int:
+    counts = np.bincount(green_N, minlength=256).astype(np.float64)
     smooth = np.convolve(counts, np.ones(_SMOOTHED), "same")
     for level in range(255, 20, -1):
         around = smooth[max(0, level - _NEAR) : level + _NEAR + 1]

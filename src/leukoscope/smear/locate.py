@@ -35,12 +35,6 @@ _RIM = 1.2
 """A square is at least so many times as wide as its cell, whatever the scale: a picture out of
 focus has no red cell to give it."""
 
-_BLACK = 40
-"""No channel of fill is brighter, though JPEG blurs its edge."""
-
-_LEAST_FILL_FRAC = 0.001
-_FILL_RIM_PX = 3
-
 
 @dataclass(frozen=True, slots=True)
 class LocatedCell:
@@ -60,8 +54,8 @@ def locate_cell(
     A picture without a white cell is located too, as `found` says, so that none is lost. `given`
     is a box around the cell where somebody framed it. The same picture gives the same square.
     """
-    filled_HWC = fill_black(pixels_HWC)
-    found = finder.find(PictureField(filled_HWC), "").record
+    field = PictureField(pixels_HWC)
+    found = finder.find(field, "").record
     scale = found.scale_px_per_um
     height, width = pixels_HWC.shape[:2]
     size_px = width, height
@@ -71,7 +65,7 @@ def locate_cell(
     if chosen is not None:
         cell, how = chosen
         return LocatedCell(place_square(cell.box, scale, size_px, crop_um), how, scale)
-    nucleus = _find_largest(find_stained(filled_HWC, find_ground(filled_HWC)).nuclei_HW)
+    nucleus = _find_largest(find_stained(field.pixels_HWC, find_ground(field.pixels_HWC)).nuclei_HW)
     if nucleus is not None:
         return LocatedCell(place_square(nucleus, scale, size_px, crop_um), "nucleus", scale)
     return LocatedCell((0, 0, width, height), "field", scale)
@@ -92,28 +86,6 @@ def place_square(box: Box, scale_px_per_um: float, size_px: tuple[int, int], cro
         for low, high, size in zip(box[:2], box[2:], size_px, strict=True)
     ]
     return corner[0], corner[1], corner[0] + side, corner[1] + side
-
-
-def fill_black(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the picture with the black that reaches in from its edge in the colour of the ground:
-    what a rotation leaves empty, or a field stop hides, is neither ground nor cell. The same array
-    where there is none."""
-    black_HW = (pixels_HWC.max(axis=2) <= _BLACK).astype(np.uint8)
-    if not black_HW.any():
-        return pixels_HWC
-    count, parts_HW, facts, _ = cv2.connectedComponentsWithStats(black_HW)
-    edge = np.concatenate([parts_HW[0], parts_HW[-1], parts_HW[:, 0], parts_HW[:, -1]])
-    at_edge = np.bincount(edge, minlength=count) > 0
-    large = facts[:, cv2.CC_STAT_AREA] >= _LEAST_FILL_FRAC * black_HW.size
-    at_edge[0] = False
-    is_fill_HW = (at_edge & large)[parts_HW]
-    if not is_fill_HW.any():
-        return pixels_HWC
-    rim = 2 * _FILL_RIM_PX + 1
-    wide_HW = cv2.dilate(is_fill_HW.astype(np.uint8), np.ones((rim, rim), np.uint8)) > 0
-    filled_HWC = pixels_HWC.copy()
-    filled_HWC[wide_HW] = np.rint(find_ground(pixels_HWC)).astype(np.uint8)
-    return filled_HWC
 
 
 def _choose(

@@ -44,6 +44,23 @@ def test_a_picture_is_held_and_a_slide_read_in_parts(tmp_path):
         assert np.array_equal(field.read_region((3, 5, 30, 40)), pixels_HWC[5:40, 3:30])
 
 
+def test_only_black_at_the_edge_is_hidden():
+    pixels_HWC = np.full((100, 120, 3), (220, 210, 225), np.uint8)
+    pixels_HWC[40:60, 40:60] = 0  # dust in the middle
+    field = PictureField(pixels_HWC.copy())
+    assert np.array_equal(field.pixels_HWC, pixels_HWC) and not field.is_cut((38, 38, 62, 62))
+    dark = pixels_HWC.copy()
+    dark[:, :10] = 0
+    field = PictureField(dark)
+    assert (field.pixels_HWC[:, :10] == (220, 210, 225)).all()
+    assert (field.pixels_HWC[40:60, 40:60] == 0).all()
+    assert field.is_cut((5, 20, 25, 40)) and not field.is_cut((20, 20, 40, 40))
+    # Hidden for the most part, the ground is that of the rest; all black stays black.
+    dark[:, :90] = 0
+    assert (PictureField(dark).pixels_HWC == (220, 210, 225)).all()
+    assert not PictureField(np.zeros((50, 50, 3), np.uint8)).pixels_HWC.any()
+
+
 def test_a_tiff_too_large_for_a_picture_is_a_slide(tmp_path, monkeypatch):
     path = save_slide(tmp_path / "a.tif", paint(), tile=(32, 32))
     monkeypatch.setattr(images, "MAX_PIXELS", 100)

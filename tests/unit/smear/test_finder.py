@@ -177,3 +177,30 @@ def test_peaks_are_boxes_in_pixels():
 def test_of_boxes_on_each_other_the_best_is_kept():
     boxes_K4 = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [2, 2, 5, 5], [9, 9, 20, 20]], float)
     assert select_apart(boxes_K4, 0.4).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("method", ["network", "nuclei"])
+def test_a_round_field_of_view_gives_the_cells_it_shows(method):
+    """An eyepiece camera sees a disc; black around it is neither ground nor nucleus."""
+    field = paint()[0]
+    height, width = field.pixels_HWC.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    radius = 0.46 * min(height, width)
+    is_seen = np.hypot(y - height / 2, x - width / 2) < radius
+    round_HWC = field.pixels_HWC * is_seen[:, :, None].astype(np.uint8)
+    finder = Finder(method)
+    whole = finder.find(PictureField(field.pixels_HWC), "whole").record
+    found = finder.find(PictureField(round_HWC), "round").record
+    assert found.scale_px_per_um == pytest.approx(whole.scale_px_per_um, rel=0.12)
+
+    def reach(cell):
+        x_min, y_min, x_max, y_max = cell.box
+        corners = [(a, b) for a in (x_min, x_max) for b in (y_min, y_max)]
+        return max(np.hypot(a - width / 2, b - height / 2) for a, b in corners)
+
+    inside = [one.box for one in whole.cells if reach(one) < radius - 4]
+    counted = [one.box for one in found.counted]
+    assert inside
+    assert all(max(measure_overlap(box, one) for one in counted) > 0.5 for box in inside)
+    for box in counted:  # nothing is found in the black
+        assert is_seen[(box[1] + box[3]) // 2, (box[0] + box[2]) // 2]

@@ -7,7 +7,7 @@ from tests.builders.fields import paint_one
 
 from leukoscope.smear.fields import PictureField
 from leukoscope.smear.finder import Finder
-from leukoscope.smear.locate import fill_black, locate_cell, place_square
+from leukoscope.smear.locate import locate_cell, place_square
 
 PX_PER_UM = 6.0
 CROP_UM = 20.0
@@ -50,17 +50,6 @@ def test_black_fill_hides_no_cell_and_changes_no_scale(finder, degrees):
     assert found.found in ("cell", "cut")
     assert holds(found.box, middle)
     assert found.scale_px_per_um == pytest.approx(PX_PER_UM, rel=0.15)
-
-
-def test_only_black_at_the_edge_is_filled():
-    pixels_HWC = np.full((100, 120, 3), (220, 210, 225), np.uint8)
-    assert fill_black(pixels_HWC) is pixels_HWC
-    pixels_HWC[40:60, 40:60] = 0  # dust in the middle
-    assert fill_black(pixels_HWC) is pixels_HWC
-    pixels_HWC[:, :10] = 0
-    filled = fill_black(pixels_HWC)
-    assert (filled[:, :10] == (220, 210, 225)).all()
-    assert (filled[40:60, 40:60] == 0).all()
 
 
 def test_of_several_cells_the_one_nearest_to_the_middle_is_meant(finder):
