@@ -285,14 +285,21 @@ def main() -> None:
             rows,
         )
     if "raabin" in args.sets:
-        measure_boxes(finders, {"Raabin": load_raabin(args.data)}, rows)
+        measure_boxes(
+            finders,
+            {
+                "Raabin, its own boxes": load_raabin(args.data, corrected=False),
+                "Raabin, corrected boxes": load_raabin(args.data, corrected=True),
+            },
+            rows,
+        )
     if "chula" in args.sets:
         measure_chula(finders, load_chula(args.data, half), rows)
     if "dice" in args.sets:
         for method, finder in finders.items():
             bccd = load_bccd(args.data, half, corrected=True)
             measure_dice(finder, bccd[::4], f"BCCD, {method}")
-            measure_dice(finder, load_raabin(args.data)[::10], f"Raabin, {method}")
+            measure_dice(finder, load_raabin(args.data, corrected=True)[::10], f"Raabin, {method}")
     print(f"{time.perf_counter() - start:.0f} s")
     if args.boxes:
         with args.boxes.open("w", newline="") as file:

@@ -19,7 +19,9 @@ import numpy as np
 
 from leukoscope.smear.network import PLATELET, RED, WHITE
 
-CORRECTIONS = Path(__file__).parent / "data" / "bccd_corrections.csv"
+BCCD_CORRECTIONS, RAABIN_CORRECTIONS = (
+    Path(__file__).parent / "data" / f"{name}_corrections.csv" for name in ("bccd", "raabin")
+)
 
 CHULA_WHITE = Path(__file__).parent / "data" / "chula_white_cells.csv"
 """White cells that Chula's fields do hold, found by looking at them."""
@@ -73,13 +75,13 @@ def load_bccd(data: Path, half: Half | None = None, *, corrected: bool) -> list[
             )
         )
     if corrected:
-        _correct(found)
+        _correct(found, BCCD_CORRECTIONS)
     return found
 
 
-def _correct(fields: list[BoxedField]) -> None:
+def _correct(fields: list[BoxedField], corrections: Path) -> None:
     by_name = {one.name: one for one in fields}
-    with CORRECTIONS.open(encoding="utf-8") as file:
+    with corrections.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             one = by_name.get(row["field"])
             if one is None:
@@ -100,8 +102,9 @@ def _correct(fields: list[BoxedField]) -> None:
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 
-def load_raabin(data: Path) -> list[BoxedField]:
-    """Return the 500 images of Raabin with their boxes."""
+def load_raabin(data: Path, *, corrected: bool) -> list[BoxedField]:
+    """Return the 500 images of Raabin with their boxes, or with the corrections: where boxes and
+    either finder disagreed, a person looked."""
     by_path: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
     with (data / "raabin" / "cells.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -110,7 +113,7 @@ def load_raabin(data: Path) -> list[BoxedField]:
         for row in csv.DictReader(file):
             box = tuple(float(row[side]) for side in _SIDES)
             by_path.setdefault(row["path"], []).append((_KINDS[row["label"]], box))
-    return [
+    found = [
         BoxedField(
             data / "raabin" / path,
             path,
@@ -119,6 +122,9 @@ def load_raabin(data: Path) -> list[BoxedField]:
         )
         for path, boxes in sorted(by_path.items())
     ]
+    if corrected:
+        _correct(found, RAABIN_CORRECTIONS)
+    return found
 
 
 def load_chula(data: Path, half: Half | None = None) -> list[BoxedField]:

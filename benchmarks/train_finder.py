@@ -6,7 +6,7 @@
 DATA is the folder of the real images, WORK takes what is made on the way. Three rounds: the first
 learns from boxes (half of BCCD, painted fields); it then says where the red cells of Chula and the
 cells of PBC are, which have no boxes, and the second round learns from all of them; the third sees
-more of what was mistaken for white cells on the training fields. `--boxes raabin` is the experiment
+more of what was mistaken for white cells on the training fields, and fields crowded with cells. `--boxes raabin` is the experiment
 the other way round: all of Raabin instead of BCCD. What ships never sees Raabin.
 
 Axes: B batch, C channels, H, W pixels, Y, X places of a map (a micrometre apart), K cells.
@@ -601,17 +601,25 @@ def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     density = -np.log((pixels.astype(np.float32) + 1) / (GROUND + 1))
     if rng.random() < 0.9:
         # Other dyes: channels mix, and take away more or less light, also by the amount of dye.
-        mix = np.eye(3) + rng.normal(0, 0.12, (3, 3))
+        mix = np.eye(3) + rng.normal(0, 0.25 if rng.random() < 0.2 else 0.12, (3, 3))
         mix *= np.exp(rng.normal(0, 0.22, (3, 1))) * np.exp(rng.normal(0, 0.3))
         density = density @ mix.T.astype(np.float32)
         power = float(np.exp(rng.normal(0, 0.15)))
         density = np.sign(density) * np.abs(density) ** power
+    if rng.random() < 0.15:  # weak contrast between nucleus and cytoplasm, as blasts have it
+        even = cv2.GaussianBlur(density, (0, 0), float(rng.uniform(1.5, 4.0)))
+        share = float(rng.uniform(0.3, 0.8))
+        density = (1 - share) * density + share * even
     if rng.random() < 0.3:  # light that falls off, thick places
         steps = rng.normal(0, 0.12, (3, 3)).astype(np.float32)
         density += cv2.resize(steps, pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
     out = (GROUND + 1) * np.exp(-density) - 1
     out *= np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
-    if rng.random() < 0.35:
+    if rng.random() < 0.12:  # a camera of fewer pixels
+        factor = float(rng.uniform(0.45, 0.85))
+        coarse = cv2.resize(out, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        out = cv2.resize(coarse, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    elif rng.random() < 0.35:
         out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.3, 1.4)))
     elif rng.random() < 0.25:
         soft = cv2.GaussianBlur(out, (0, 0), 1.0)
@@ -756,7 +764,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--boxes", choices=("bccd", "raabin"), default="bccd")
-    parser.add_argument("--steps", type=int, nargs=3, default=(500, 1400, 700))
+    parser.add_argument("--steps", type=int, nargs=3, default=(500, 1400, 2000))
     parser.add_argument("--fp32", action="store_true")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -765,7 +773,7 @@ def main() -> None:
     boxed = (
         load_bccd(args.data, "train", corrected=True)
         if args.boxes == "bccd"
-        else load_raabin(args.data)
+        else load_raabin(args.data, corrected=True)
     )
     labelled = [pack_boxed(one, 200 / len(boxed), args.boxes) for one in boxed]
     labelled += pack_painted(args.work)
@@ -785,7 +793,7 @@ def main() -> None:
     mistaken = cut_mistaken(second, labelled + added)
     print(len(mistaken), "places taken for white cells", flush=True)
     network.load_state_dict(second.state_dict())
-    fields = labelled + added + mistaken
+    fields = labelled + added + build_crowds(added) + mistaken
     third = train(network, fields, args.steps[2], 1.5e-3, SEED + 2, not args.fp32)
     torch.save(third.state_dict(), args.work / f"third_{args.boxes}.pt")
     content = build_graph(third)
