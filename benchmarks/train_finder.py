@@ -6,8 +6,9 @@
 DATA is the folder of the real images, WORK takes what is made on the way. Three rounds: the first
 learns from boxes (half of BCCD, painted fields); it then says where the red cells of Chula and the
 cells of PBC are, which have no boxes, and the second round learns from all of them; the third sees
-more of what was mistaken for white cells on the training fields, and fields crowded with cells. `--boxes raabin` is the experiment
-the other way round: all of Raabin instead of BCCD. What ships never sees Raabin.
+more of what was mistaken for white cells on the training fields, and fields crowded with cells.
+`--boxes raabin` is the experiment the other way round: all of Raabin instead of BCCD. What ships
+never sees Raabin.
 
 Axes: B batch, C channels, H, W pixels, Y, X places of a map (a micrometre apart), K cells.
 """
