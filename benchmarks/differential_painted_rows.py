@@ -16,7 +16,7 @@ import differential_painted as painted
 from leukoscope.deploy.bundle import load_bundle
 from leukoscope.trust.record import CalibrationCounts
 
-CORRELATIONS = (0.1, 0.2)
+CORRELATIONS = (0.0, 0.1, 0.2)
 
 
 def measure_slides(pool, classes):
@@ -54,12 +54,12 @@ def main(folder):
     one = pool.copy()
     one[:, 0] = 0
     cases = [
-        ("all slides taken for one", one, counts),
+        ("all slides taken for one", one, counts.model_copy(update={"n_samples": 0.0})),
         ("the same, calibrated on the pool", one, count_pool(pool, len(classes))),
     ]
     for rho in CORRELATIONS:
-        effective = tuple(1 / (1 / n + rho) for n in counts.effective)
-        capped = counts.model_copy(update={"effective": effective})
+        # As if known of very many slides.
+        capped = counts.model_copy(update={"correlation": rho, "n_samples": 1e9})
         cases.append((f"rows of a new slide, correlation {rho}", pool, capped))
     for name, cells, calibration in cases:
         info = trust.info.model_copy(update={"calibration_counts": calibration})

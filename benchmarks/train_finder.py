@@ -602,25 +602,17 @@ def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     density = -np.log((pixels.astype(np.float32) + 1) / (GROUND + 1))
     if rng.random() < 0.9:
         # Other dyes: channels mix, and take away more or less light, also by the amount of dye.
-        mix = np.eye(3) + rng.normal(0, 0.25 if rng.random() < 0.2 else 0.12, (3, 3))
+        mix = np.eye(3) + rng.normal(0, 0.12, (3, 3))
         mix *= np.exp(rng.normal(0, 0.22, (3, 1))) * np.exp(rng.normal(0, 0.3))
         density = density @ mix.T.astype(np.float32)
         power = float(np.exp(rng.normal(0, 0.15)))
         density = np.sign(density) * np.abs(density) ** power
-    if rng.random() < 0.15:  # weak contrast between nucleus and cytoplasm, as blasts have it
-        even = cv2.GaussianBlur(density, (0, 0), float(rng.uniform(1.5, 4.0)))
-        share = float(rng.uniform(0.3, 0.8))
-        density = (1 - share) * density + share * even
     if rng.random() < 0.3:  # light that falls off, thick places
         steps = rng.normal(0, 0.12, (3, 3)).astype(np.float32)
         density += cv2.resize(steps, pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
     out = (GROUND + 1) * np.exp(-density) - 1
     out *= np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
-    if rng.random() < 0.12:  # a camera of fewer pixels
-        factor = float(rng.uniform(0.45, 0.85))
-        coarse = cv2.resize(out, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        out = cv2.resize(coarse, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    elif rng.random() < 0.35:
+    if rng.random() < 0.35:
         out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.3, 1.4)))
     elif rng.random() < 0.25:
         soft = cv2.GaussianBlur(out, (0, 0), 1.0)
@@ -765,7 +757,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--boxes", choices=("bccd", "raabin"), default="bccd")
-    parser.add_argument("--steps", type=int, nargs=3, default=(500, 1400, 2000))
+    parser.add_argument("--steps", type=int, nargs=3, default=(500, 1400, 1000))
     parser.add_argument("--fp32", action="store_true")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

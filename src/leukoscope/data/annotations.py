@@ -374,9 +374,18 @@ def read_coco(files: Sequence[Path], images: ImageIndex) -> Annotations:
 def _load_json(file: Path) -> object:
     """Return what a file holds; None where it cannot be read."""
     try:
-        return json.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
+        text = read_file(file, MAX_BYTES).decode("utf-8-sig")
+        # A name with half of a pair could not be written into any table.
+        return json.loads(_HALF_SIGN.sub(r"\\ufffd", text))
     except (FileError, ValueError, RecursionError):
         return None
+
+
+_HALF_SIGN = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+"""The escape of half of a surrogate pair, without its other half."""
 
 
 _COCO_KEYS = {"images", "annotations", "categories"}

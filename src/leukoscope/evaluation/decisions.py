@@ -238,7 +238,8 @@ def count_called(
 
     Cells of one source are called alike: those of a class, m to a source by Kish's mean, count as n
     / (1 + (m - 1) rho) independent ones, with one correlation rho of being called correctly for all
-    classes, as few of them have enough sources for their own.
+    classes, as few of them have enough sources for their own. It is also how far another sample
+    may lie from these, where sources are samples (`_hold_several`).
     """
     called_KJ = np.zeros((k, k + 1), dtype=np.int64)
     np.add.at(called_KJ, (labels_N, called_N), 1)
@@ -249,9 +250,26 @@ def count_called(
         sizes_S = np.array(list(Counter(own).values()), dtype=np.float64)
         size = float((sizes_S**2).sum() / sizes_S.sum()) if own else 1.0
         effective.append(len(own) / (1 + (size - 1) * rho))
+    called = tuple(tuple(int(x) for x in row) for row in called_KJ)
+    if not _hold_several(labels_N, sources):
+        return CalibrationCounts(called=called, effective=tuple(effective))
+    sizes_S = np.array(list(Counter(sources).values()), dtype=np.float64)
     return CalibrationCounts(
-        called=tuple(tuple(int(x) for x in row) for row in called_KJ), effective=tuple(effective)
+        called=called,
+        effective=tuple(effective),
+        correlation=rho,
+        n_samples=float(sizes_S.sum() ** 2 / (sizes_S**2).sum()),
     )
+
+
+def _hold_several(labels_N: NDArray[np.int64], sources: Sequence[str]) -> bool:
+    """Tell whether most sources of several cells hold several classes, as patients and slides do:
+    those of one class are a cell and its copies, whose likeness says nothing of another sample."""
+    held: dict[str, list[int]] = {}
+    for source, label in zip(sources, labels_N.tolist(), strict=True):
+        held.setdefault(source, []).append(label)
+    several = [len(set(labels)) > 1 for labels in held.values() if len(labels) > 1]
+    return 2 * sum(several) > len(several)
 
 
 def compute_accepted_correlation(

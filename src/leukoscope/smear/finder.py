@@ -40,7 +40,7 @@ from leukoscope.smear.scale import RED_CELL_UM
 Method = Literal["network", "nuclei"]
 """What finds the cells: the network that comes with the package, or nuclei alone (the baseline)."""
 
-LEAST_SCORE = 0.45
+LEAST_SCORE = 0.5
 """From this score a cell is one: chosen on half of BCCD and of Chula, never on another camera."""
 
 _LEAST_RED, _LEAST_PLATELET = 0.35, 0.35

@@ -83,9 +83,7 @@ def find_hidden(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return np.asarray(cv2.dilate(is_hidden[parts_HW].astype(np.uint8), square), dtype=np.uint8)
 
 
-def fill_hidden(
-    pixels_HWC: NDArray[np.uint8], hidden_HW: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def fill_hidden(pixels_HWC: NDArray[np.uint8], hidden_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a copy of the picture with the ground's colour where nothing is seen: black is neither
     ground nor nucleus. All black stays as it is."""
     height, width = pixels_HWC.shape[:2]

@@ -9,8 +9,9 @@ With p the shares of the true classes among identified cells, R the rows of conf
 and n the counts by predicted class, n is multinomial with chances p R. The point is the p of
 greatest likelihood for the mean rows (Saerens, Latinne and Decaestecker 2002, on labels instead of
 probabilities; it cannot leave the simplex, as inverting R can). The limits are those of a
-posterior: rows are Dirichlet from the calibration counts, each as an effective number of cells, and
-given rows the shares are drawn by data augmentation (Tanner and Wong 1987; Joseph, Gyorkos and
+posterior: rows are Dirichlet from the calibration counts, each as an effective number of cells;
+another slide has rows of its own around them, Dirichlet by the correlation within the slides of the
+calibration set (Skellam 1948, for several classes); and given rows the shares are drawn by data augmentation (Tanner and Wong 1987; Joseph, Gyorkos and
 Coupal 1995 for tests without a gold standard), with Jeffreys' prior, which for rows without
 confusion gives Jeffreys' interval of a proportion. The sample says nothing back about the rows.
 From shares among identified cells to those of all, each is divided by how often its class is
@@ -53,6 +54,9 @@ _RIGHT_PRIOR, _WRONG_PRIOR = 0.5, 1.0
 """Cells that the prior of a row weighs: called correctly, and spread over all else they may be
 called. With less of the second, mistakes that twenty calibration cells had no chance to show were
 ruled out, and classes that a sample lacks were too often found in it."""
+
+_LEAST_CORRELATION, _MOST_CORRELATION = 1e-4, 0.5
+"""Few sources cannot rule out any correlation; rows drawn by more would say nothing at all."""
 
 _STEPS = 400
 _STILL = 1e-7
@@ -167,6 +171,9 @@ def estimate_shares(
     mean_KJ = rows_KJ / rows_KJ.sum(axis=1, keepdims=True)
     point_K = maximise_likelihood(called_K, mean_KJ[:, :k])
     rows_CKJ = _draw_dirichlet(rng, np.broadcast_to(rows_KJ, (n_rows, *rows_KJ.shape)))
+    if calibration.n_samples:
+        rho_C = _draw_correlations(rng, calibration, n_rows)
+        rows_CKJ = _draw_dirichlet(rng, rows_CKJ * (1 / rho_C - 1)[:, None, None])
     identified_CK = np.maximum(rows_CKJ[..., :k].sum(-1), _TINY)
     rows_CKJ = rows_CKJ[..., :k] / identified_CK[..., None]
     share_CK: Shares = np.broadcast_to(point_K, (n_rows, k))
@@ -181,6 +188,21 @@ def estimate_shares(
             kept.append(_normalise(share_CK / (identified_CK * whole)))
     point_K = _normalise(point_K / (mean_KJ[:, :k].sum(axis=1) * whole))
     return ShareDraws(point_K, np.stack(kept, axis=1), int(called_K.sum()))
+
+
+def _draw_correlations(
+    rng: np.random.Generator, calibration: CalibrationCounts, n_rows: int
+) -> Shares:
+    """Draws of the correlation within samples, `(C,)`: of S samples of m cells the variance of a
+    mean, 1 + (m - 1) rho times that of independent cells, is known as chi-square with S - 1 degrees
+    of freedom knows it."""
+    more = float(np.sum(calibration.called)) / calibration.n_samples - 1
+    rho_C = np.full(n_rows, calibration.correlation)
+    if more > 0:
+        freedom = max(calibration.n_samples - 1, 1.0)
+        effect_C = (1 + more * rho_C) * freedom / rng.chisquare(freedom, n_rows)
+        rho_C = (effect_C - 1) / more
+    return np.asarray(np.clip(rho_C, _LEAST_CORRELATION, _MOST_CORRELATION))
 
 
 def weigh_rows(calibration: CalibrationCounts) -> Shares:

@@ -22,7 +22,7 @@ FieldCode = Literal["scale_uncertain", "no_white_cells"]
 cell was found in it."""
 
 
-_MARGIN_UM, _LEAST_MARGIN_PX = 0.5, 2.0
+_MARGIN_UM, _LEAST_MARGIN_PX = 0.75, 2.0
 
 
 def find_margin_px(scale_px_per_um: float) -> float:

@@ -105,6 +105,12 @@ class CalibrationCounts(BaseModel):
     effective: tuple[_NonNegative, ...]
     """As how many independent cells those of each true class count: cells of one source are called
     alike (Kish 1965)."""
+    correlation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of being called correctly, within a source that holds several classes as a patient or a slide
+    does: so far another sample's rows lie from these. 0 where sources are single pictures, which
+    say nothing of that."""
+    n_samples: _NonNegative = 0.0
+    """Of how many such sources the correlation is known, by Kish's number; 0 where it is not."""
 
     @model_validator(mode="after")
     def _check_shapes(self) -> "CalibrationCounts":

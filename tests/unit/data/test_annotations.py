@@ -264,6 +264,17 @@ def test_a_roboflow_export_in_coco(tmp_path):
     assert {r.split for r in catalog.records} == {"train", "val", "test"}
 
 
+def test_half_a_sign_in_a_name_is_replaced(tmp_path):
+    """JSON may escape half of a surrogate pair, which no table could hold."""
+    save_noise(tmp_path / "a.png", 1)
+    names = ("cells", "\ud800", "\ud83d\ude00")
+    write_coco(
+        tmp_path / "a.json", ["a.png"], [(0, 1, (1, 2, 10, 8)), (0, 2, (20, 12, 9, 9))], names
+    )
+    labels = [record.label for record in build_catalog(tmp_path).records]
+    assert labels == ["\ufffd", "\N{GRINNING FACE}"]
+
+
 @pytest.mark.parametrize("folder", ["{}2017/", "images/{}/"])
 def test_a_set_laid_out_as_coco(tmp_path, folder):
     for part in ("train", "val"):

@@ -28,3 +28,17 @@ def test_a_class_without_cells_counts_nothing():
     found = count_called(LABELS, LABELS, [str(i) for i in range(240)], 3)
     assert found.called[2] == (0, 0, 0, 0)
     assert found.effective[2] == 0
+
+
+def test_only_sources_that_are_samples_say_how_far_samples_differ():
+    slide = np.arange(240) % 20
+    called = np.where(slide % 4 == 0, 1 - LABELS, LABELS)
+    found = count_called(LABELS, called, [str(i) for i in slide], 2)
+    assert found.correlation > 0.5 and found.n_samples == pytest.approx(20)
+    even = np.where(np.random.default_rng(0).random(240) < 0.25, 1 - LABELS, LABELS)
+    assert count_called(LABELS, even, [str(i) for i in slide], 2).correlation < 0.1
+    # Copies of a cell are of one class, and say nothing of another sample.
+    copies = np.arange(240) // 6
+    called = np.where(copies % 4 == 0, 1 - LABELS, LABELS)
+    found = count_called(LABELS, called, [str(i) for i in copies], 2)
+    assert (found.correlation, found.n_samples) == (0, 0)

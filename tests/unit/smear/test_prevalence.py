@@ -130,3 +130,21 @@ def test_other_counts_are_rejected():
 def test_the_likeliest_shares_need_no_complete_rows():
     rows = np.array([[0.45, 0.05], [0.1, 0.9]])
     assert maximise_likelihood(np.array([14, 6]), rows) == pytest.approx([0.75, 0.25], abs=1e-4)
+
+
+def test_samples_that_differ_make_limits_wider_and_leave_the_share():
+    called_K = np.array([140, 60])
+    alone = build([(80, 20, 0), (20, 80, 0)])
+
+    def measure(correlation, n_samples):
+        update = {"correlation": correlation, "n_samples": n_samples}
+        found = estimate_shares(called_K, alone.model_copy(update=update))
+        return found.compare(FIRST[:2], EVERYTHING[:2])
+
+    plain = estimate_shares(called_K, alone).compare(FIRST[:2], EVERYTHING[:2])
+    known, unsure = measure(0.05, 1e6), measure(0.05, 5.0)
+    assert known.interval.value == unsure.interval.value == plain.interval.value
+    lengths = [one.interval.high - one.interval.low for one in (plain, known, unsure)]
+    assert 1.1 * lengths[0] < lengths[1] < lengths[2]
+    # More cells of one sample do not tell how it differs.
+    assert known.sampled_frac < plain.sampled_frac
