@@ -1,6 +1,6 @@
 """How fast cells are found, on two cores (docs/experiments/043).
 
-    python -m benchmarks.finder_speed DATA [--fields 120] [--rounds 3]
+    PYTHONPATH=. python benchmarks/finder_speed.py DATA [--fields 120] [--rounds 3]
 
 Fields per second of BCCD's JPEG files, 640 x 480, from file to crops and nucleus masks; the same
 with naming, the crops through a `coatnet-pico` of 128 px in fp32 (random weights: their values

@@ -1,7 +1,7 @@
 """Train the network that finds cells and write its graph.
 
-    python -m benchmarks.train_finder DATA WORK --out src/leukoscope/smear/finder.onnx
-    python -m benchmarks.train_finder DATA WORK --boxes raabin --out WORK/raabin.onnx
+    PYTHONPATH=. python benchmarks/train_finder.py DATA WORK --out src/leukoscope/smear/finder.onnx
+    PYTHONPATH=. python benchmarks/train_finder.py DATA WORK --boxes raabin --out WORK/raabin.onnx
 
 DATA is the folder of the real images, WORK takes what is made on the way. Three rounds: the first
 learns from boxes (half of BCCD, painted fields); it then says where the red cells of Chula and the

@@ -11,9 +11,10 @@ greatest likelihood for the mean rows (Saerens, Latinne and Decaestecker 2002, o
 probabilities; it cannot leave the simplex, as inverting R can). The limits are those of a
 posterior: rows are Dirichlet from the calibration counts, each as an effective number of cells;
 another slide has rows of its own around them, Dirichlet by the correlation within the slides of the
-calibration set (Skellam 1948, for several classes); and given rows the shares are drawn by data augmentation (Tanner and Wong 1987; Joseph, Gyorkos and
-Coupal 1995 for tests without a gold standard), with Jeffreys' prior, which for rows without
-confusion gives Jeffreys' interval of a proportion. The sample says nothing back about the rows.
+calibration set (Skellam 1948, for several classes); and given rows the shares are drawn by data
+augmentation (Tanner and Wong 1987; Joseph, Gyorkos and Coupal 1995 for tests without a gold
+standard), with Jeffreys' prior, which for rows without confusion gives Jeffreys' interval of a
+proportion. The sample says nothing back about the rows.
 From shares among identified cells to those of all, each is divided by how often its class is
 identified, and by how often a cell of its size is counted (`smear.edges`).
 
