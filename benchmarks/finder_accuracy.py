@@ -1,7 +1,7 @@
 """How well white cells are found: the rows of issue 17 that concern finding.
 
     PYTHONPATH=. python benchmarks/finder_accuracy.py DATA
-    PYTHONPATH=. python benchmarks/finder_accuracy.py DATA --graph WORK/raabin.onnx --sets bccd chula
+    PYTHONPATH=. python benchmarks/finder_accuracy.py DATA --graph WORK/raabin.onnx --sets bccd
 
 For each set and method: recall and precision at an overlap (intersection over union) of 0.5, and in
 how many fields the count is exact. Cells at the edge count as any other here. Of BCCD only the half
