@@ -99,6 +99,7 @@ COMMANDS = [
     ("data", "audit", "X"),
     ("data", "audit", "CATALOG", "--split", "X"),
     ("data", "audit", "CATALOG", "--against", "X"),
+    ("data", "locate", "X"),
     ("data", "pack", "X"),
     ("data", "leak-report", "X"),
     ("train", "X"),

@@ -305,7 +305,7 @@ def print_replaced(files: "Sequence[Path]") -> None:
 def print_trained(run: "TrainedRun") -> None:
     """Show what the network was trained on, the best epoch and the next step."""
     from leukoscope.report.data_pages import describe_split
-    from leukoscope.report.note_words import describe_located
+    from leukoscope.report.data_words import describe_located
 
     best = max(run.history, key=lambda e: (e.val_accuracy, -e.val_loss))
     trained = (

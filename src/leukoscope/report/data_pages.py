@@ -15,10 +15,10 @@ from leukoscope.labels import display_label
 from leukoscope.report.data_words import (
     REJECT_TITLES,
     describe_finding,
+    describe_located,
     describe_reading,
     describe_reading_remarks,
 )
-from leukoscope.report.note_words import describe_located
 from leukoscope.report.page import (
     Banner,
     Block,

@@ -482,3 +482,25 @@ def _group_by_role(counts: tuple[Count, ...]) -> list[str]:
         role: [display_label(c.names[1]) for c in counts if c.names[0] == role] for role in ROLES
     }
     return [f"{join_words(found)} in {role}" for role, found in labels.items() if found]
+
+
+# -- located cells --------------------------------------------------------------------------------
+
+LOCATED_WORDS = {
+    "cell": "around the only whole cell",
+    "several": "around the whole cell nearest to the middle, of several",
+    "cut": "around a cell that the edge cuts",
+    "given": "around the cell that an annotation frames",
+    "nucleus": "around the largest nucleus",
+    "field": "the whole field",
+}
+"""What squares lie around, by the codes of `smear.locate.LOCATED_AS`."""
+
+
+def describe_located(counts: Mapping[str, int]) -> str:
+    """Return around what squares lie, how many of each.
+
+    >>> describe_located({"cell": 1200, "nucleus": 2})
+    '1,200 around the only whole cell and 2 around the largest nucleus'
+    """
+    return join_words([f"{counts[k]:,} {LOCATED_WORDS[k]}" for k in LOCATED_WORDS if counts.get(k)])

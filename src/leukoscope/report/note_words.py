@@ -10,6 +10,7 @@ from typing import Any
 from leukoscope.errors import RunError
 from leukoscope.interval import Interval
 from leukoscope.labels import display_label
+from leukoscope.report.data_words import LOCATED_WORDS, describe_located
 from leukoscope.report.leakage_words import BASELINE_METHODS, BASELINE_NAMES
 from leukoscope.text import format_count, format_percent, format_signed, join_words
 from leukoscope.trust.notes import Note, NoteCode
@@ -237,26 +238,6 @@ def _fill_sentence(note: Note) -> str:
         case "trust_shifted":
             values["chance"] = max(values["p_value"], 0.0001)
     return _Words().vformat(_SENTENCES[note.code], (), values)
-
-
-LOCATED_WORDS = {
-    "cell": "around the only whole cell",
-    "several": "around the whole cell nearest to the middle, of several",
-    "cut": "around a cell that the edge cuts",
-    "given": "around the cell that an annotation frames",
-    "nucleus": "around the largest nucleus",
-    "field": "the whole field",
-}
-"""What squares lie around, by the codes of `smear.locate.LOCATED_AS`."""
-
-
-def describe_located(counts: Mapping[str, int]) -> str:
-    """Return around what squares lie, how many of each.
-
-    >>> describe_located({"cell": 1200, "nucleus": 2})
-    '1,200 around the only whole cell and 2 around the largest nucleus'
-    """
-    return join_words([f"{counts[k]:,} {LOCATED_WORDS[k]}" for k in LOCATED_WORDS if counts.get(k)])
 
 
 def _describe_choice(n_wrong: int, n_several: int) -> str:

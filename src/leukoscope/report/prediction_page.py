@@ -4,8 +4,7 @@ What this file does not do: it words no single cell (`decision_words`), and pred
 """
 
 from leukoscope.deploy.tables import PredictedFiles
-from leukoscope.report.data_words import describe_passed_over
-from leukoscope.report.note_words import describe_located
+from leukoscope.report.data_words import describe_located, describe_passed_over
 from leukoscope.report.page import Banner, Block, Page, Text
 from leukoscope.text import format_count, format_percent
 from leukoscope.trust.decision import STATUSES

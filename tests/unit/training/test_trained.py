@@ -84,6 +84,9 @@ def test_the_record_says_what_the_weights_are(run):
         "interpolation": "nearest",
         "stain": "none",
         "stain_target": [],
+        "cells": "whole",
+        "crop_um": 24.0,
+        "finder": "nuclei",
     }
     assert record["spec"] == json.loads(json.dumps(asdict(SPEC)))
     assert record["best_epoch"] == 7
