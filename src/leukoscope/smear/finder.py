@@ -41,8 +41,8 @@ Method = Literal["network", "nuclei"]
 """What finds the cells: the network that comes with the package, or nuclei alone (the baseline)."""
 
 LEAST_SCORE = 0.5
-"""From this score a cell is one. BCCD is the same from 0.45 to 0.55; with less, dark red cells of other
-cameras are taken for white ones, with more, white cells are missed (docs/experiments/043)."""
+"""From this score a cell is one. BCCD is the same from 0.45 to 0.55; with less, dark red cells of
+other cameras are taken for white ones, with more, cells are missed (docs/experiments/043)."""
 
 _LEAST_RED, _LEAST_PLATELET = 0.35, 0.35
 _OVERLAP = 0.4
