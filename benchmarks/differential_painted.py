@@ -162,10 +162,19 @@ def fill_pool(folder, finder, predictor, slides, fields):
             else:
                 outcome[j] = called, chance
         for cell, found in zip(field.white_cells, outcome, strict=True):
-            rows.append((slide, order[LABELS.index(cell.label)], *found))
+            if lies_in_field(cell, field.pixels_HWC.shape):
+                rows.append((slide, order[LABELS.index(cell.label)], *found))
     pool = np.array(rows)
     np.save(path, pool)
     return pool
+
+
+def lies_in_field(cell, shape):
+    """Whether the middle of a cell does. Of large cells beside a field more reach into it than of
+    small ones: those are no cells of the field, or there were too many large ones in it."""
+    x_min, y_min, x_max, y_max = cell.box
+    n_edges = (x_min <= 0) + (y_min <= 0) + (x_max >= shape[1]) + (y_max >= shape[0])
+    return cell.visible_frac >= (0.5 if n_edges < 2 else 0.25)
 
 
 def describe(pool, classes):
