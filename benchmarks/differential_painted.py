@@ -284,7 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--slides", type=int, nargs=2, default=(110, 20), help="training, pool")
-    parser.add_argument("--fields", type=int, nargs=2, default=(1, 8), help="of a slide")
+    parser.add_argument("--fields", type=int, nargs=2, default=(1, 32), help="of a slide")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--cells", type=int, nargs="+", default=[200])
     parser.add_argument("--method", default="nuclei")
