@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 LOCATED, LOCATED_BY = "located", "located_by"
 """Columns of a table of located images."""
 
-NOT_FOUND = ("nucleus", "field")
-"""What a square lies around where no white cell was found."""
-
 
 def resolve_finder(config: InputConfig) -> InputConfig:
     """Return the input with the finder's network named by its hash, where that locates cells."""
